@@ -1,0 +1,1 @@
+"""Data to a published model: load, train, convert, verify, publish."""

@@ -1,0 +1,60 @@
+"""`python -m server`: settings, logging, the models, then the port."""
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> None:
+    """End with 0. Before uvicorn takes the signal over, at once; after it has drained, when it raises it again."""
+    sys.exit(0)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; what is in flight then is answered. Ends with 1 where the start is refused."""
+    # First of all: as process 1 of a container, a signal without a handler would be ignored while the models load.
+    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGINT, _exit)
+
+    from server.errors import ModelError, SettingsError
+    from server.settings import from_environment, unknown
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    log = logging.getLogger("lifeboat")
+    try:
+        settings = from_environment(os.environ)
+        logging.getLogger().setLevel(settings.log_level.upper())
+        for name in unknown(os.environ):
+            log.warning("%s is no setting of this version and has no effect", name)
+
+        from server.repository import Repository
+
+        repository = Repository.load(settings.models, settings.default_model)
+    except (SettingsError, ModelError) as error:
+        log.error("%s", error)  # noqa: TRY400 # the message says it all, a traceback nothing
+        sys.exit(1)
+
+    import uvicorn
+
+    from server.app import create_app
+
+    uvicorn.run(
+        create_app(repository, settings),
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
+        timeout_graceful_shutdown=settings.drain_s,
+    )
+
+
+if __name__ == "__main__":
+    main()

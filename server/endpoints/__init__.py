@@ -1,0 +1,1 @@
+"""One module an interface: what each path answers. None knows how another wire spells the same thing."""

@@ -1,0 +1,68 @@
+"""GET /api/models: what is served, described from the manifests."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from server.endpoints.responses import json_response
+from server.manifest import Feature
+from server.repository import Repository, Versions
+
+
+class DescribeEndpoint:
+    """The routes that say what is served and what it takes."""
+
+    def __init__(self, repository: Repository) -> None:
+        """Describe the models of `repository`."""
+        self._repository = repository
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/api/models", self.list_models, methods=["GET"]),
+            Route("/api/models/{model}", self.describe_model, methods=["GET"]),
+        ]
+
+    async def list_models(self, _request: Request) -> Response:
+        """Answer `{"default": name, "models": [{...}]}`, a summary each."""
+        models = [_summary(versions) for versions in self._repository.models.values()]
+        return json_response({"default": self._repository.default_model, "models": models})
+
+    async def describe_model(self, request: Request) -> Response:
+        """Answer a model's whole description: its signature, scores, parity and provenance."""
+        versions = self._repository.versions(request.path_params["model"])
+        manifest = versions.default.manifest
+        return json_response(
+            _summary(versions)
+            | {
+                "target": manifest.target,
+                "classes": manifest.classes,
+                "positive_class": manifest.positive_class,
+                "features": [_feature(feature) for feature in manifest.features],
+                "example": {feature.name: feature.example for feature in manifest.features},
+                "metrics": manifest.metrics,
+                "parity": manifest.parity,
+                "provenance": manifest.provenance,
+                "sha256": manifest.sha256,
+            }
+        )
+
+
+def _summary(versions: Versions) -> dict[str, Any]:
+    manifest = versions.default.manifest
+    return {
+        "name": versions.name,
+        "version": versions.default.version,
+        "versions": [model.version for model in versions.models.values()],
+        "labels": {label: str(version) for label, version in versions.labels.items()},
+        "kind": manifest.kind,
+        "description": manifest.description,
+    }
+
+
+def _feature(feature: Feature) -> dict[str, Any]:
+    """Describe a feature to a caller: every member written out, and none that only the server needs."""
+    names = ("name", "datatype", "nullable", "categories", "minimum", "maximum", "description", "example")
+    return {name: getattr(feature, name) for name in names}

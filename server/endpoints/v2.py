@@ -1,0 +1,75 @@
+"""/v2: the Open Inference Protocol's REST interface, version 2, with JSON tensors."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from server import VERSION, tensors
+from server.endpoints.responses import json_response
+from server.errors import Unimplemented
+from server.repository import Repository
+from server.requests import JSON, read_body
+from server.settings import Settings
+
+BINARY_HEADER = "inference-header-content-length"
+
+
+class V2Endpoint:
+    """Health, metadata and inference as any client of the protocol asks for them."""
+
+    def __init__(self, repository: Repository, settings: Settings) -> None:
+        """Serve the models of `repository`."""
+        self._repository = repository
+        self._settings = settings
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        routes = [
+            Route("/v2", self.server_metadata, methods=["GET"]),
+            Route("/v2/health/live", self.healthy, methods=["GET"]),
+            Route("/v2/health/ready", self.healthy, methods=["GET"]),
+        ]
+        for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            routes += [
+                Route(model, self.model_metadata, methods=["GET"]),
+                Route(f"{model}/ready", self.model_ready, methods=["GET"]),
+                Route(f"{model}/infer", self.infer, methods=["POST"]),
+            ]
+        return routes
+
+    async def healthy(self, _request: Request) -> Response:
+        """Answer 200: the port opens only when every model is loaded, checked and warm, and closes before it drains."""
+        return Response(media_type=JSON)
+
+    async def server_metadata(self, _request: Request) -> Response:
+        """Answer the server's name, version and the protocol extensions it has."""
+        return json_response({"name": "lifeboat", "version": VERSION, "extensions": []})
+
+    async def model_metadata(self, request: Request) -> Response:
+        """Answer the model's versions, platform, inputs and outputs; -1 is the number of rows."""
+        name = request.path_params["model"]
+        manifest = self._repository.resolve(name, request.path_params.get("version")).manifest
+        return json_response(
+            {
+                "name": name,
+                "versions": [model.version for model in self._repository.versions(name).models.values()],
+                "platform": "onnx_onnxv1",
+                "inputs": [{"name": f.name, "datatype": f.datatype, "shape": [-1, 1]} for f in manifest.features],
+                "outputs": [{"name": o.name, "datatype": o.datatype, "shape": o.shape} for o in manifest.outputs],
+            }
+        )
+
+    async def model_ready(self, request: Request) -> Response:
+        """Answer 200 for a version that serves, 404 for one that isn't there."""
+        self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
+        return Response(media_type=JSON)
+
+    async def infer(self, request: Request) -> Response:
+        """Run the model on the request's tensors and answer its output tensors."""
+        model = self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
+        if BINARY_HEADER in request.headers:
+            raise Unimplemented("binary tensors are not served yet; send data as JSON")
+        inference = tensors.decode(await read_body(request, self._settings.max_body_bytes))
+        names = tensors.output_names(inference, model.manifest)
+        columns = tensors.columns(inference, model.signature, self._settings.max_rows)
+        return json_response(tensors.response(model.manifest, inference, model.run(columns, names)))

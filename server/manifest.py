@@ -1,0 +1,210 @@
+"""manifest.json to Manifest: the contract with `export`, from which every interface is derived.
+
+The exporter writes this file beside model.onnx; the server reads it. Both use the types below, so that neither can
+drift from the other. Unknown members are ignored, so that an older server reads a newer exporter's additions; a
+change that an older server must not read raises FORMAT.
+"""
+
+import math
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from server.errors import ManifestError
+
+FORMAT: Final = 1
+MODEL_FILE: Final = "model.onnx"
+MANIFEST_FILE: Final = "manifest.json"
+
+Datatype = Literal[
+    "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64", "BYTES"
+]
+"""The Open Inference Protocol's names; BYTES is a string of UTF-8."""
+
+Kind = Literal["binary", "multiclass", "regression"]
+Scalar = bool | int | float | str
+
+
+class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One input column of the model, shape [rows, 1]."""
+
+    name: str
+    datatype: Datatype
+    description: str
+    example: Scalar
+    field_number: int
+    """The feature's number in the typed RPC messages: kept from version to version."""
+    nullable: bool = False
+    null_value: Scalar | None = None
+    """What the model is fed for null: "NaN" for floats (JSON has no NaN), else a value no real row can have."""
+    categories: list[str | int] | None = None
+    """The only values allowed, where there are such."""
+    minimum: float | None = None
+    maximum: float | None = None
+    """The range of what is possible, not of what was seen; both ends included."""
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the column holds floating-point numbers."""
+        return self.datatype.startswith("FP")
+
+    @property
+    def null(self) -> Scalar | None:
+        """The value the model is fed for null, NaN for "NaN"."""
+        return math.nan if self.is_float and self.null_value == "NaN" else self.null_value
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """One output tensor; `role` says what it is to the answer."""
+
+    name: str
+    datatype: Datatype
+    shape: list[int]
+    """-1 for the rows."""
+    role: Literal["label", "probabilities", "value"]
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True):
+    """A binary classifier's scores on rows it never saw."""
+
+    accuracy: float
+    roc_auc: float
+    log_loss: float
+    brier: float
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """The same scores over several splits: their mean and standard deviation."""
+
+    mean: Scores
+    deviation: Scores
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """How good the published model is, beside a plain logistic regression on the same split."""
+
+    held_out_rows: int
+    held_out: Scores
+    baseline: Scores
+    seeds: int
+    """Number of splits behind the two spreads."""
+    over_seeds: Spread
+    baseline_over_seeds: Spread
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """How far onnxruntime's answers were from scikit-learn's when the model was verified."""
+
+    rows: int
+    label_flips: int
+    max_abs_difference: float
+    tolerance: float
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows with the answers the model gave at export: checked whenever it is loaded."""
+
+    records: list[dict[str, Scalar | None]]
+    outputs: dict[str, list[Scalar | list[float]]]
+    tolerance: float
+    """Largest difference a number may show: another CPU's instructions may round the last bits otherwise."""
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the model comes from: enough to make it again."""
+
+    dataset: str
+    dataset_sha256: str
+    dataset_rows: int
+    seed: int
+    held_out_share: float
+    estimator: str
+    candidates: dict[str, float]
+    """Cross-validated log loss of each candidate pipeline, lower is better."""
+    ir_version: int
+    opsets: dict[str, int]
+    versions: dict[str, str]
+    """Library name to version, Python's own among them."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything a server needs to know of one model version."""
+
+    format: int
+    name: str
+    version: int
+    kind: Kind
+    target: str
+    features: list[Feature]
+    outputs: list[Output]
+    sha256: str
+    """Digest of model.onnx, in lower-case hexadecimal."""
+    golden: Golden
+    parity: Parity
+    provenance: Provenance
+    metrics: Metrics | None = None
+    description: str = ""
+    classes: list[str] = msgspec.field(default_factory=list)
+    """In the order of the probabilities; empty for regression."""
+    positive_class: str | None = None
+    """The class whose probability is `probability`; binary only."""
+    min_batch_rows: int = 1
+    """Fewest rows to run at once so that a row's answer has the same bits alone and in company."""
+
+    def output(self, role: Literal["label", "probabilities", "value"]) -> Output:
+        """Return the output of this role. Raises ManifestError where there is none."""
+        for output in self.outputs:
+            if output.role == role:
+                return output
+        raise ManifestError(f"outputs: expected one with the role {role!r}")
+
+
+def read(path: Path) -> Manifest:
+    """Read and check a manifest file.
+
+    Raises ManifestError, naming the member at fault, where it is missing, malformed or contradicts itself.
+    """
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: {error}") from error
+    check(manifest)
+    return manifest
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return the file's bytes: indented JSON in the members' own order, so that versions can be compared as text."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def check(manifest: Manifest) -> None:
+    """Raise ManifestError for what types alone can't say."""
+    if manifest.format != FORMAT:
+        raise ManifestError(f"format: expected {FORMAT}, got {manifest.format}; this server is older than the model")
+    names = [feature.name for feature in manifest.features]
+    if not names or len(set(names)) != len(names):
+        raise ManifestError("features: expected at least one, each with a name of its own")
+    if "records" in names:
+        raise ManifestError("features: 'records' is the request's own word and can't name a feature")
+    for feature in manifest.features:
+        _check_feature(feature)
+    if manifest.kind == "regression":
+        manifest.output("value")
+        return
+    manifest.output("label")
+    if manifest.output("probabilities").shape != [-1, len(manifest.classes)]:
+        raise ManifestError("outputs: the probabilities' shape must be [-1, number of classes]")
+    if manifest.kind == "binary" and manifest.positive_class not in manifest.classes:
+        raise ManifestError(f"positive_class: expected one of {manifest.classes}, got {manifest.positive_class!r}")
+
+
+def _check_feature(feature: Feature) -> None:
+    if feature.nullable and feature.null is None:
+        raise ManifestError(f"features: {feature.name} is nullable and has no null_value")
+    if feature.minimum is not None and feature.maximum is not None and feature.minimum > feature.maximum:
+        raise ManifestError(f"features: {feature.name} has a minimum above its maximum")
+    if feature.categories is not None and not feature.categories:
+        raise ManifestError(f"features: {feature.name} allows no category")

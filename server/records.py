@@ -1,0 +1,137 @@
+"""JSON bytes to feature records, checked against the signature while they are decoded.
+
+Each model gets msgspec types of its own, made once from its signature: decoding and checking are then one pass in C.
+Only when a body fails is it looked at again, to say which field was wrong and what was expected.
+"""
+
+import json
+import math
+import re
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from server.errors import InvalidArgument, PayloadTooLarge
+from server.signature import Column, Columns, Signature
+
+RECORDS: Final = "records"
+_AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?:\.records\[(?P<row>\d+)\])?(?:\.(?P<name>.*))?`)?$", re.DOTALL)
+_QUOTED: Final = re.compile(r"`(?P<name>.*)`", re.DOTALL)
+_SHOWN_CHARACTERS: Final = 40
+"""How much of a caller's own value an error repeats."""
+
+
+class RecordDecoder:
+    """Decodes the body of a prediction request: one record, or `{"records": [...]}`."""
+
+    def __init__(self, signature: Signature, max_rows: int) -> None:
+        """Make the decoders of this signature; more than `max_rows` records are refused."""
+        self.signature = signature
+        self.max_rows = max_rows
+        names = {f"f{i}": column.feature.name for i, column in enumerate(signature.columns)}
+        fields = [
+            (field, _type(column), None) if column.feature.nullable else (field, _type(column))
+            for field, column in zip(names, signature.columns, strict=True)
+        ]
+        self._record = msgspec.defstruct(
+            "Record", fields, rename=names, kw_only=True, forbid_unknown_fields=True, frozen=True, gc=False
+        )
+        batch = msgspec.defstruct("Records", [(RECORDS, list[self._record])], forbid_unknown_fields=True)  # type: ignore[name-defined]
+        self._decode_record = msgspec.json.Decoder(self._record).decode
+        self._decode_batch = msgspec.json.Decoder(batch).decode
+
+    def decode(self, body: bytes) -> tuple[Columns, bool]:
+        """Return the columns, each of shape [rows, 1], and whether the body was a list of records.
+
+        Raises InvalidArgument, naming the field and what was expected; PayloadTooLarge for too many records.
+        """
+        try:
+            return self.signature.arrays((msgspec.structs.astuple(self._decode_record(body)),)), False
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # no record: then it is a list of them, or wrong
+        try:
+            (records,) = msgspec.structs.astuple(self._decode_batch(body))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self._diagnose(body, error) from None
+        if len(records) > self.max_rows:
+            raise PayloadTooLarge(f"{RECORDS}: expected at most {self.max_rows}, got {len(records)}", field=RECORDS)
+        if not records:
+            raise InvalidArgument(f"{RECORDS}: expected at least one", field=RECORDS)
+        return self.signature.arrays([msgspec.structs.astuple(record) for record in records]), True
+
+    def _diagnose(self, body: bytes, error: Exception) -> InvalidArgument:
+        """Say what is wrong with a body that neither decoder took; `error` is the list decoder's."""
+        try:
+            document = json.loads(body)  # unlike msgspec it reads NaN, so that the field can be named
+        except (ValueError, RecursionError):
+            reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is no UTF-8, or nested too deep"
+            return InvalidArgument(f"body: expected a JSON object: {reason[0].lower()}{reason[1:]}")
+        if not isinstance(document, dict):
+            return InvalidArgument('body: expected a JSON object, one record or {"records": [...]}')
+        if (found := self._not_a_number(document)) is not None:
+            return found
+        if RECORDS not in document:
+            try:
+                self._decode_record(body)
+            except msgspec.ValidationError as record_error:
+                error = record_error
+        return self._explain(document, str(error))
+
+    def _not_a_number(self, document: dict[str, Any]) -> InvalidArgument | None:
+        records = document.get(RECORDS)
+        rows = records if isinstance(records, list) else [document]
+        for row, record in enumerate(rows):
+            for name, value in record.items() if isinstance(record, dict) else ():
+                if isinstance(value, float) and not math.isfinite(value):
+                    return self._wrong(name, row if rows is records else None, json.dumps(value))
+        return None
+
+    def _explain(self, document: dict[str, Any], message: str) -> InvalidArgument:
+        """Turn msgspec's message, which ends in the path to the fault, into the one every wire gives."""
+        match = _AT.match(message)
+        what, row, name = match.group("what", "row", "name") if match else (message, None, None)
+        index = None if row is None else int(row)
+        if what.startswith("Object missing") and (found := _QUOTED.search(what)) and found["name"] != RECORDS:
+            return self._wrong(found["name"], index, None)
+        if what.startswith("Object contains unknown") and (found := _QUOTED.search(what)):
+            return self._unknown(found["name"], index)
+        record = document if index is None else document[RECORDS][index]
+        if index is None and name == RECORDS:
+            return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
+        if name is None:
+            return InvalidArgument(f"{RECORDS}[{index}]: expected an object", field=f"{RECORDS}[{index}]")
+        return self._wrong(name, index, json.dumps(record.get(name), ensure_ascii=False))
+
+    def _wrong(self, name: str, row: int | None, got: str | None) -> InvalidArgument:
+        column = self.signature.by_name.get(name)
+        if column is None:
+            return self._unknown(name, row)
+        field = _path(name, row)
+        found = (
+            "it is missing" if got is None else f"got {got[:_SHOWN_CHARACTERS]}{'...' * (len(got) > _SHOWN_CHARACTERS)}"
+        )
+        return InvalidArgument(f"{field}: expected {column.expectation()}; {found}", field=field)
+
+    def _unknown(self, name: str, row: int | None) -> InvalidArgument:
+        field = _path(name[:_SHOWN_CHARACTERS], row)
+        return InvalidArgument(f"{field}: no such feature; expected {', '.join(self.signature.by_name)}", field=field)
+
+
+def _path(name: str, row: int | None) -> str:
+    return name if row is None else f"{RECORDS}[{row}].{name}"
+
+
+def _type(column: Column) -> Any:  # noqa: ANN401 # a type made at run time
+    """Return the msgspec type that accepts exactly the values of a column."""
+    return _value_type(column) | None if column.feature.nullable else _value_type(column)
+
+
+def _value_type(column: Column) -> Any:  # noqa: ANN401
+    if column.feature.categories is not None:
+        return Literal[tuple(column.feature.categories)]
+    if column.feature.datatype == "BYTES":
+        return str
+    if column.feature.datatype == "BOOL":
+        return bool
+    limits = msgspec.Meta(ge=column.low, le=column.high)
+    return Annotated[float if column.feature.is_float else int, limits]

@@ -1,0 +1,78 @@
+"""Environment to settings: read once, checked at the start, frozen after."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from server.errors import SettingsError
+
+PREFIX: Final = "LIFEBOAT_"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator can set; `variable()` gives each field's environment variable."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8080
+    """TCP port to listen on (the variable is PORT, as platforms set it)."""
+    models: Path = Path("models")
+    """The model repository: `<name>/<version>/{model.onnx,manifest.json}`."""
+    default_model: str = ""
+    """The model that /api/predict answers from; needed only where several are served."""
+    max_body_bytes: int = 16 * 1024 * 1024
+    """Bytes a request body may have; more is refused with 413 before it is read whole."""
+    max_rows: int = 10_000
+    """Rows one request may carry; more is refused with 413."""
+    drain_s: int = 30
+    """Seconds that requests in flight have to finish after SIGTERM."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a field of Settings."""
+    return "PORT" if field == "port" else PREFIX + field.upper()
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Return the settings that `environment` asks for, defaults for what it doesn't name.
+
+    Raises SettingsError, naming the variable and what was expected, for a value that can't be used.
+    """
+    given = {f.name: environment[variable(f.name)] for f in fields(Settings) if environment.get(variable(f.name))}
+    values: dict[str, object] = dict(given)
+    for name, low, high in (
+        ("port", 0, 65535),
+        ("max_body_bytes", 1, 2**31),
+        ("max_rows", 1, 2**31),
+        ("drain_s", 0, 900),
+    ):
+        if name in given:
+            values[name] = _integer(variable(name), given[name], low, high)
+    if "models" in given:
+        values["models"] = Path(given["models"])
+    if given.get("log_level", "info") not in LOG_LEVELS:
+        raise SettingsError(
+            f"{variable('log_level')}: expected one of {', '.join(LOG_LEVELS)}; got {given['log_level']!r}"
+        )
+    return Settings(**values)  # type: ignore[arg-type] # each value was given its field's type above
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that carry the prefix and are no setting: a typing error, or a newer version's."""
+    known = {variable(f.name) for f in fields(Settings)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def _integer(name: str, text: str, low: int, high: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise SettingsError(f"{name}: expected a whole number from {low} to {high}; got {text!r}")
+    return value
