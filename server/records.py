@@ -17,6 +17,8 @@ from server.signature import Column, Columns, Signature
 RECORDS: Final = "records"
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?:\.records\[(?P<row>\d+)\])?(?:\.(?P<name>.*))?`)?$", re.DOTALL)
 _QUOTED: Final = re.compile(r"`(?P<name>.*)`", re.DOTALL)
+_INT64_MAX: Final = 2**63 - 1
+"""The largest bound msgspec can check: a UINT64 feature's JSON values end here, its tensors at the datatype's own."""
 _SHOWN_CHARACTERS: Final = 40
 """How much of a caller's own value an error repeats."""
 
@@ -62,14 +64,13 @@ class RecordDecoder:
     def _diagnose(self, body: bytes, error: Exception) -> InvalidArgument:
         """Say what is wrong with a body that neither decoder took; `error` is the list decoder's."""
         try:
-            document = json.loads(body)  # unlike msgspec it reads NaN, so that the field can be named
-        except (ValueError, RecursionError):
-            reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is no UTF-8, or nested too deep"
-            return InvalidArgument(f"body: expected a JSON object: {reason[0].lower()}{reason[1:]}")
+            document = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
+            known = isinstance(malformed, msgspec.DecodeError)
+            reason = str(malformed) if known else "it is no UTF-8, or nested too deep"
+            return self._not_a_number(body) or InvalidArgument(f"body: expected a JSON object: {reason}")
         if not isinstance(document, dict):
             return InvalidArgument('body: expected a JSON object, one record or {"records": [...]}')
-        if (found := self._not_a_number(document)) is not None:
-            return found
         if RECORDS not in document:
             try:
                 self._decode_record(body)
@@ -77,12 +78,17 @@ class RecordDecoder:
                 error = record_error
         return self._explain(document, str(error))
 
-    def _not_a_number(self, document: dict[str, Any]) -> InvalidArgument | None:
-        records = document.get(RECORDS)
+    def _not_a_number(self, body: bytes) -> InvalidArgument | None:
+        """Return the failure that names the feature, where what ails the body is NaN or Infinity: no JSON either."""
+        try:
+            document = json.loads(body.decode())  # unlike msgspec it reads them
+        except (ValueError, RecursionError):
+            return None
+        records = document.get(RECORDS) if isinstance(document, dict) else None
         rows = records if isinstance(records, list) else [document]
         for row, record in enumerate(rows):
             for name, value in record.items() if isinstance(record, dict) else ():
-                if isinstance(value, float) and not math.isfinite(value):
+                if name in self.signature.by_name and isinstance(value, float) and not math.isfinite(value):
                     return self._wrong(name, row if rows is records else None, json.dumps(value))
         return None
 
@@ -95,12 +101,11 @@ class RecordDecoder:
             return self._wrong(found["name"], index, None)
         if what.startswith("Object contains unknown") and (found := _QUOTED.search(what)):
             return self._unknown(found["name"], index)
-        record = document if index is None else document[RECORDS][index]
         if index is None and name == RECORDS:
             return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
         if name is None:
             return InvalidArgument(f"{RECORDS}[{index}]: expected an object", field=f"{RECORDS}[{index}]")
-        return self._wrong(name, index, json.dumps(record.get(name), ensure_ascii=False))
+        return self._wrong(name, index, _shown(document, index, name))
 
     def _wrong(self, name: str, row: int | None, got: str | None) -> InvalidArgument:
         column = self.signature.by_name.get(name)
@@ -121,6 +126,15 @@ def _path(name: str, row: int | None) -> str:
     return name if row is None else f"{RECORDS}[{row}].{name}"
 
 
+def _shown(document: dict[str, Any], row: int | None, name: str) -> str:
+    """Return the value at fault as JSON. Where a name was given twice, it may no longer be in the document."""
+    try:
+        value = (document if row is None else document[RECORDS][row])[name]
+    except (LookupError, TypeError):
+        return "a name given twice"
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _type(column: Column) -> Any:  # noqa: ANN401 # a type made at run time
     """Return the msgspec type that accepts exactly the values of a column."""
     return _value_type(column) | None if column.feature.nullable else _value_type(column)
@@ -133,5 +147,7 @@ def _value_type(column: Column) -> Any:  # noqa: ANN401
         return str
     if column.feature.datatype == "BOOL":
         return bool
-    limits = msgspec.Meta(ge=column.low, le=column.high)
-    return Annotated[float if column.feature.is_float else int, limits]
+    if column.feature.is_float:
+        return Annotated[float, msgspec.Meta(ge=column.low, le=column.high)]
+    high = None if column.high is None else min(int(column.high), _INT64_MAX)
+    return Annotated[int, msgspec.Meta(ge=column.low, le=high)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from server.errors import InvalidArgument, PayloadTooLarge, Unimplemented
@@ -160,9 +161,10 @@ def _array(tensor: InferInput, column: Column) -> NDArray[Any]:
         )
     elements = _ELEMENTS[column.dtype.kind, column.feature.nullable]
     try:
-        return column.array(msgspec.convert(values, elements))
+        with np.errstate(over="ignore"):  # a number too large for the datatype becomes infinite: in no range
+            return column.array(msgspec.convert(values, elements))
     except (msgspec.ValidationError, OverflowError) as error:
-        where = str(error).rpartition("`$")[2].rstrip("`")
+        where = str(error).partition("`$")[2].rstrip("`")
         raise InvalidArgument(f"{name}: data{where}: expected {column.expectation()}", field=name) from None
 
 

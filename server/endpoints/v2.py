@@ -8,7 +8,7 @@ from server import VERSION, tensors
 from server.endpoints.responses import json_response
 from server.errors import Unimplemented
 from server.repository import Repository
-from server.requests import JSON, read_body
+from server.requests import read_body
 from server.settings import Settings
 
 BINARY_HEADER = "inference-header-content-length"
@@ -26,8 +26,8 @@ class V2Endpoint:
         """Return the routes."""
         routes = [
             Route("/v2", self.server_metadata, methods=["GET"]),
-            Route("/v2/health/live", self.healthy, methods=["GET"]),
-            Route("/v2/health/ready", self.healthy, methods=["GET"]),
+            Route("/v2/health/live", self.live, methods=["GET"]),
+            Route("/v2/health/ready", self.ready, methods=["GET"]),
         ]
         for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             routes += [
@@ -37,9 +37,13 @@ class V2Endpoint:
             ]
         return routes
 
-    async def healthy(self, _request: Request) -> Response:
-        """Answer 200: the port opens only when every model is loaded, checked and warm, and closes before it drains."""
-        return Response(media_type=JSON)
+    async def live(self, _request: Request) -> Response:
+        """Answer 200 `{"live":true}`."""
+        return json_response({"live": True})
+
+    async def ready(self, _request: Request) -> Response:
+        """Answer 200 `{"ready":true}`: the port opens only when every model is loaded, checked and warm."""
+        return json_response({"ready": True})
 
     async def server_metadata(self, _request: Request) -> Response:
         """Answer the server's name, version and the protocol extensions it has."""
@@ -60,9 +64,9 @@ class V2Endpoint:
         )
 
     async def model_ready(self, request: Request) -> Response:
-        """Answer 200 for a version that serves, 404 for one that isn't there."""
-        self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
-        return Response(media_type=JSON)
+        """Answer 200 `{"name":...,"ready":true}` for a version that serves, 404 for one that isn't there."""
+        model = self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
+        return json_response({"name": model.name, "ready": True})
 
     async def infer(self, request: Request) -> Response:
         """Run the model on the request's tensors and answer its output tensors."""

@@ -1,0 +1,27 @@
+# The inference server and what it runs on: no package manager, no compiler, no shell, no training code.
+FROM debian:trixie-slim AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv
+COPY requirements.lock /build/
+RUN python3 -m venv /build/venv \
+ && /build/venv/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes \
+      --target /opt/site --only-binary :all: -r /build/requirements.lock
+# What onnxruntime carries for other work than inference: converters, quantization, example models, and a second copy of
+# the library for programs in C (the Python extension holds its own). Its protobuf and
+# flatbuffers dependencies serve those alone.
+RUN cd /opt/site && rm -rf bin onnxruntime/tools onnxruntime/transformers onnxruntime/quantization onnxruntime/datasets \
+      onnxruntime/backend onnxruntime/capi/libonnxruntime.so* google protobuf* flatbuffers*
+COPY scripts/image-root /build/
+COPY server /build/app/server
+COPY models /build/app/models
+RUN /build/image-root /image /opt/site \
+ && cp -r /build/app /image/app \
+ && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -s /image -p / /image/usr/lib /image/opt/site /image/app
+
+FROM scratch
+COPY --from=build /image /
+ENV PYTHONPATH=/opt/site PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 LIFEBOAT_HOST=0.0.0.0 PORT=8080
+WORKDIR /app
+USER 65532:65532
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/usr/bin/python3", "-m", "server.probe"]
+ENTRYPOINT ["/usr/bin/python3", "-m", "server"]

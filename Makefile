@@ -1,0 +1,85 @@
+# Lifeboat. `make run` and `make test` set up all that they need; `make help` lists the rest.
+PORT ?= 8080
+EDGE_PORT ?= 8787
+PYTHON_BIN := .venv/bin/python
+NODE := scripts/node
+# wrangler asks the network for nothing it doesn't need here.
+export WRANGLER_SEND_METRICS := false
+export CLOUDFLARE_CF_FETCH_ENABLED := false
+
+.PHONY: help run test test-python test-worker export image edge e2e check format lock clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for another port)
+	PORT=$(PORT) exec $(PYTHON_BIN) -m server
+
+test: test-python test-worker ## every test but those of the image
+
+test-python: .venv/.dev node_modules/.lifeboat
+	$(PYTHON_BIN) -m pytest --ignore=tests/e2e
+
+test-worker: node_modules/.lifeboat worker/env.d.ts
+	$(NODE) npx vitest run
+
+export: .venv/.export ## train, convert, verify and publish the Titanic model into models/
+	$(PYTHON_BIN) -m export run
+
+image: ## build the container image with the machine's own engine
+	scripts/docker build --load --platform linux/amd64 --tag lifeboat .
+
+edge: .venv/.dev node_modules/.lifeboat ## Worker, Durable Object and container at http://127.0.0.1:8787
+	EDGE_PORT=$(EDGE_PORT) scripts/edge
+
+e2e: .venv/.dev node_modules/.lifeboat ## the real image under a real engine, alone and behind the Worker
+	scripts/e2e $(PYTHON_BIN) -m pytest tests/e2e
+
+check: .venv/.dev node_modules/.lifeboat worker/env.d.ts ## linters, types and import rules
+	$(PYTHON_BIN) -m ruff check .
+	$(PYTHON_BIN) -m ruff format --check .
+	$(PYTHON_BIN) -m mypy
+	.venv/bin/lint-imports --no-logo
+	$(NODE) npm run --silent check
+
+format: .venv/.dev node_modules/.lifeboat ## rewrite the sources as the linters want them
+	$(PYTHON_BIN) -m ruff check --fix .
+	$(PYTHON_BIN) -m ruff format .
+	$(NODE) npm run --silent format
+
+# Each lock file is installed once; the larger ones hold the smaller.
+.venv/.server: requirements.lock scripts/venv
+	scripts/venv requirements.lock
+	@touch $@
+
+.venv/.export: requirements-export.lock scripts/venv
+	scripts/venv requirements-export.lock
+	@touch $@ .venv/.server
+
+.venv/.dev: requirements-dev.lock scripts/venv
+	scripts/venv requirements-dev.lock
+	@touch $@ .venv/.export .venv/.server
+
+# Not `npm ci`: it refuses a lock file that lacks another platform's optional binary, which the registry that the lock was
+# made from may not have held. What the lock names is installed as it says, by hash; --no-save leaves the file alone.
+node_modules/.lifeboat: package-lock.json scripts/node
+	$(NODE) npm install --no-save --ignore-scripts --no-progress --loglevel=error
+	@touch $@
+
+worker/env.d.ts: wrangler.toml node_modules/.lifeboat
+	$(NODE) npm run --silent types >/dev/null
+
+UV_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-annotate --custom-compile-command 'make lock' $(UV_FLAGS)
+lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for newer ones)
+	$(UV_COMPILE) pyproject.toml --output-file requirements.lock
+	$(UV_COMPILE) pyproject.toml --extra export --constraint requirements.lock --output-file requirements-export.lock
+	$(UV_COMPILE) pyproject.toml --extra export --group dev --constraint requirements-export.lock --output-file requirements-dev.lock
+	$(UV_COMPILE) --group node --output-file requirements-node.lock
+	rm -rf node_modules # npm would write only the optional packages that are installed here
+	$(NODE) npm install --package-lock-only --ignore-scripts
+
+clean: ## remove what the other targets made
+	rm -rf .venv .node node_modules .wrangler .build worker/env.d.ts
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,29 @@
+"""The real image, and the Worker in front of it."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from docker import docker
+from stack import ROOT, Edge, wrangler_dev
+
+SIDECAR = "lifeboat-egress:local"
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """Build the image from this tree."""
+    subprocess.run(["make", "image"], cwd=ROOT, check=True, capture_output=True)
+    return "lifeboat"
+
+
+@pytest.fixture(scope="session")
+def edge(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:  # noqa: ARG001 # built before, so that wrangler finds its layers
+    """Run the Worker, its containers built from the Dockerfile and run by the real engine."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    state = tmp_path_factory.mktemp("state")
+    with wrangler_dev(state, str(ROOT / "scripts/docker"), host, MINIFLARE_CONTAINER_EGRESS_IMAGE=SIDECAR) as running:
+        yield running
+    for container in docker("ps", "--all", "--quiet", "--filter", "name=workerd-").split():
+        docker("rm", "--force", container)

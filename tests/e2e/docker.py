@@ -1,0 +1,51 @@
+"""The docker command line, as the tests of the image use it."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+BASIC: Final = ("--cpus", "0.25", "--memory", "1g", "--memory-swap", "1g")
+"""The limits of the platform's `basic` instance: a quarter of a CPU, 1 GiB of memory."""
+WAIT_S: Final = 60
+
+
+def docker(*arguments: str) -> str:
+    """Run a docker command; return what it printed. `wait-healthy NAME` waits for the image's own health check."""
+    if arguments[0] == "wait-healthy":
+        return _wait_healthy(arguments[1])
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
+    return (done.stdout + done.stderr if arguments[0] == "logs" else done.stdout).strip()
+
+
+def _wait_healthy(container: str) -> str:
+    """Read the engine's own events until it calls the container healthy: nothing is polled."""
+    filters = ["--filter", f"container={container}", "--filter", "event=health_status", "--filter", "event=die"]
+    created = json.loads(docker("inspect", container))[0]["Created"]
+    events = subprocess.Popen(
+        ["timeout", str(WAIT_S), "docker", "events", "--since", created, *filters, "--format", "{{.Status}}"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert events.stdout is not None
+    with events, events.stdout:
+        for line in events.stdout:
+            if line.strip() == "health_status: healthy":
+                events.terminate()
+                return container
+            if line.strip() == "die":
+                break
+        events.terminate()
+    raise AssertionError(f"the container never became healthy:\n{docker('logs', container)}")
+
+
+@contextmanager
+def running(image: str, *options: str) -> Iterator[str]:
+    """Run the image detached; remove the container afterwards."""
+    container = docker("run", "--detach", *options, image)
+    try:
+        yield container
+    finally:
+        docker("rm", "--force", "--volumes", container)

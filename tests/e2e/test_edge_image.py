@@ -1,0 +1,63 @@
+"""The same way through the Worker as in tests/edge, with the real image at its end."""
+
+import json
+
+import httpx
+from docker import docker
+from stack import PASSENGER, Edge
+
+EXPECTED = "survived"
+
+
+def _containers() -> list[str]:
+    """Return the running containers that hold the server: the sidecars left out."""
+    names = docker("ps", "--filter", "name=workerd-", "--format", "{{.Names}}").split()
+    return [name for name in names if not name.endswith("-proxy")]
+
+
+def _answered(edge: Edge) -> httpx.Response:
+    for _ in range(5):
+        response = edge.predict()
+        if response.status_code != 503:
+            return response
+        assert int(response.headers["retry-after"]) > 0
+    return response
+
+
+def test_a_prediction_travels_the_whole_way(edge: Edge) -> None:
+    """A cold call through the Worker and the Durable Object is answered by the real container; then within `basic`."""
+    assert not _containers()
+    assert _answered(edge).json()["label"] == EXPECTED
+    (container,) = _containers()
+    docker("update", "--cpus", "0.25", "--memory", "1g", "--memory-swap", "1g", container)
+    answer = edge.predict()
+    assert answer.status_code == 200
+    assert json.loads(docker("inspect", container))[0]["HostConfig"]["NanoCpus"] == 250_000_000
+    direct = docker("exec", container, "/usr/bin/python3", "-c", _ASK)
+    assert json.loads(direct) == answer.json()
+
+
+def test_a_killed_container_is_replaced(edge: Edge) -> None:
+    """After the container is killed the call is answered again, by another."""
+    assert _answered(edge).status_code == 200
+    (container,) = _containers()
+    first = docker("inspect", "--format", "{{.Id}}", container)
+    docker("kill", container)
+    assert _answered(edge).json()["label"] == EXPECTED
+    (container,) = _containers()
+    assert docker("inspect", "--format", "{{.Id}}", container) != first
+
+
+def test_cron_asks_the_container(edge: Edge) -> None:
+    """The scheduled handler finds the container ready."""
+    assert _answered(edge).status_code == 200
+    mark = len(edge.log.lines)
+    assert edge.cron().status_code == 200
+    edge.log.wait_for("warm: inference-0", after=mark)
+
+
+_ASK = f"""
+import urllib.request
+body = {json.dumps(PASSENGER)!r}.encode()
+print(urllib.request.urlopen("http://127.0.0.1:8080/api/predict", body).read().decode())
+"""

@@ -1,0 +1,27 @@
+"""The Worker in the real Workers runtime, the real server behind it as a local process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stack import ROOT, Local, stand_in_engine, wrangler_dev
+
+
+def _local(folder: Path, *options: str) -> Iterator[Local]:
+    with (
+        stand_in_engine(folder) as (engine, address),
+        wrangler_dev(folder / "state", str(ROOT / "tests/edge/docker"), address, *options) as edge,
+    ):
+        yield Local(edge, engine)
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """Run the Worker as it is deployed."""
+    yield from _local(tmp_path_factory.mktemp("edge"))
+
+
+@pytest.fixture(scope="session")
+def sleepy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """Run the Worker with instances that sleep after three seconds."""
+    yield from _local(tmp_path_factory.mktemp("sleepy"), "--var", "SLEEP_AFTER:3s")

@@ -1,0 +1,184 @@
+"""The edge on this machine: wrangler's Workers runtime and an engine behind it, subprocesses that end with a test."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+ROOT: Final = Path(__file__).parents[2]
+PASSENGER: Final = {
+    "pclass": 1,
+    "sex": "female",
+    "age": 29,
+    "sibsp": 0,
+    "parch": 0,
+    "fare": 211.3375,
+    "embarked": "S",
+}
+START_S: Final = 60
+CALL_S: Final = 60
+
+
+@dataclass
+class Command:
+    """A subprocess in a group of its own, its output kept line by line."""
+
+    arguments: list[str]
+    environment: Mapping[str, str]
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start it."""
+        self._grown = threading.Condition()
+        self._process = subprocess.Popen(
+            self.arguments,
+            cwd=ROOT,
+            env=os.environ | self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._grown:
+                self.lines.append(line)
+                self._grown.notify_all()
+
+    def wait_for(self, pattern: str, after: int = 0) -> re.Match[str]:
+        """Return the first match in the output from line `after` on; fail with the output where it doesn't come."""
+
+        def found() -> re.Match[str] | None:
+            return re.search(pattern, "".join(self.lines[after:]))
+
+        with self._grown:
+            match = self._grown.wait_for(found, START_S)
+        assert match, f"{self.arguments[0]} never said {pattern!r}:\n{''.join(self.lines)}"
+        return match
+
+    def stop(self) -> None:
+        """End the whole group."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, number)
+            try:
+                self._process.wait(10)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self._reader.join(10)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@dataclass
+class Edge:
+    """A running Worker: `http` is its door, `log` what it and the runtime print."""
+
+    http: httpx.Client
+    log: Command
+
+    def predict(self, record: object = PASSENGER, **options: Any) -> httpx.Response:  # noqa: ANN401 # httpx's own options
+        """Ask for one prediction."""
+        return self.http.post("/api/predict", json=record, **options)
+
+    def cron(self) -> httpx.Response:
+        """Run the scheduled handler, as the platform does every two minutes."""
+        return self.http.get("/cdn-cgi/handler/scheduled")
+
+
+@contextmanager
+def wrangler_dev(state: Path, docker: str, docker_host: str, *options: str, **environment: str) -> Iterator[Edge]:
+    """Run `wrangler dev` on a free port with this engine; `options` go to its command line."""
+    settings = {
+        "WRANGLER_DOCKER_BIN": docker,
+        "WRANGLER_DOCKER_HOST": docker_host,
+        "WRANGLER_SEND_METRICS": "false",
+        "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+        "NO_COLOR": "1",
+    }
+    arguments = ["scripts/node", "npx", "wrangler", "dev", "--local", "--port", "0", "--inspector-port", "0"]
+    command = Command([*arguments, "--persist-to", str(state), *options], settings | environment)
+    try:
+        url = command.wait_for(r"Ready on (http://\S+:\d+)")[1]
+        with httpx.Client(base_url=url, timeout=CALL_S) as http:
+            yield Edge(http, command)
+    finally:
+        command.stop()
+
+
+class Engine:
+    """The stand-in engine from outside: what it runs, and what it is told to run."""
+
+    def __init__(self, socket: Path) -> None:
+        """Talk to the engine at this socket."""
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine", timeout=CALL_S
+        )
+
+    def servers(self) -> list[dict[str, Any]]:
+        """Return the server containers there are, running or not; the sidecars left out."""
+        return [each for each in self._http.get("/containers/json").json() if each["State"]["Pid"]]
+
+    def running(self) -> list[int]:
+        """Return the process ids of the running servers."""
+        return [each["State"]["Pid"] for each in self.servers() if each["State"]["Running"]]
+
+    def starts(self) -> int:
+        """Return how many servers were ever started."""
+        return int(self._http.get("/standin/starts").json())
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal to every running server, and return when each has ended."""
+        for each in [each for each in self.servers() if each["State"]["Running"]]:
+            os.kill(each["State"]["Pid"], number)
+            self.ended(each["Name"])
+
+    def ended(self, name: str) -> int:
+        """Wait until a container ends; return its exit code."""
+        return int(self._http.post(f"/containers{name}/wait").json()["StatusCode"])
+
+    def boot(self, script: str | None) -> None:
+        """Have later starts run this shell script, in which "$@" is the server; None for the server alone."""
+        command = [] if script is None else ["sh", "-c", script, "sh", sys.executable, "-m", "server"]
+        self._http.put("/standin/command", json=command).raise_for_status()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
+
+
+@dataclass
+class Local:
+    """A Worker, and the stand-in engine that its containers run in."""
+
+    edge: Edge
+    engine: Engine
+
+
+@contextmanager
+def stand_in_engine(folder: Path) -> Iterator[tuple[Engine, str]]:
+    """Run the stand-in engine; yield it and the address that wrangler finds it at."""
+    socket = folder / "engine.sock"
+    command = Command([sys.executable, "tests/edge/engine.py", str(socket)], {})
+    command.wait_for("listening")
+    engine = Engine(socket)
+    try:
+        yield engine, f"unix://{socket}"
+    finally:
+        engine.close()
+        command.stop()

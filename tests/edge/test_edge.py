@@ -1,0 +1,152 @@
+"""A request's way through the Worker, its Durable Object and the container, and back."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from stack import PASSENGER, ROOT, Command, Local
+
+
+@pytest.fixture
+def server() -> Iterator[httpx.Client]:
+    """Run the server alone, to compare with what comes through the edge."""
+    command = Command([sys.executable, "-m", "server"], {"PORT": "0"})
+    try:
+        url = command.wait_for(r"running on (http://\S+:\d+)")[1]
+        with httpx.Client(base_url=url) as client:
+            yield client
+    finally:
+        command.stop()
+
+
+@pytest.fixture
+def cold(local: Local) -> Local:
+    """Return the edge with no container running."""
+    local.engine.kill(signal.SIGKILL)
+    return local
+
+
+def _tensors(record: dict[str, Any]) -> dict[str, Any]:
+    datatypes = {"pclass": "INT64", "sex": "BYTES", "sibsp": "INT64", "parch": "INT64", "embarked": "BYTES"}
+    return {
+        "inputs": [
+            {"name": name, "shape": [1, 1], "datatype": datatypes.get(name, "FP32"), "data": [value]}
+            for name, value in record.items()
+        ]
+    }
+
+
+def _answers(client: httpx.Client) -> list[float]:
+    """Return the passenger's probability alone, among others, and by the Open Inference Protocol."""
+    other = PASSENGER | {"pclass": 3, "sex": "male", "age": None}
+    alone = client.post("/api/predict", json=PASSENGER).json()
+    among = client.post("/api/predict", json={"records": [other, PASSENGER, other]}).json()
+    infer = client.post("/v2/models/titanic/infer", json=_tensors(PASSENGER)).json()
+    probabilities = next(each for each in infer["outputs"] if each["name"] == "probabilities")
+    return [alone["probability"], among["predictions"][1]["probability"], probabilities["data"][1]]
+
+
+def test_health_starts_no_container(cold: Local) -> None:
+    """The Worker's own health is answered without starting a container."""
+    response = cold.edge.http.get("/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    assert not cold.engine.running()
+
+
+def test_a_cold_call_waits_for_its_prediction(cold: Local) -> None:
+    """A call that finds no container running is answered by the one it starts."""
+    response = cold.edge.predict()
+    assert response.status_code == 200
+    assert response.json()["label"] == "survived"
+    assert len(cold.engine.running()) == 1
+
+
+def test_every_way_gives_the_same_bits(local: Local, server: httpx.Client) -> None:
+    """One record has one answer to the last bit: alone, in company, as tensors, directly and through the Worker."""
+    assert len({*_answers(server), *_answers(local.edge.http)}) == 1
+
+
+def test_concurrent_cold_calls_share_one_start(cold: Local) -> None:
+    """Twenty callers who find nothing running are all answered, by one start."""
+    before = cold.engine.starts()
+    with ThreadPoolExecutor(20) as callers:
+        statuses = list(callers.map(lambda _: cold.edge.predict().status_code, range(20)))
+    assert statuses == [200] * 20
+    assert cold.engine.starts() == before + 1
+
+
+def test_a_large_body_passes(local: Local) -> None:
+    """A body of thousands of records reaches the server whole and its answer comes back whole."""
+    response = local.edge.predict({"records": [PASSENGER] * 5_000})
+    assert response.status_code == 200
+    assert len(response.json()["predictions"]) == 5_000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "/api/predict", PASSENGER | {"sex": "x"}, 400, "invalid_argument"),
+        ("POST", "/api/predict", {"records": [PASSENGER] * 10_001}, 413, "payload_too_large"),
+        ("GET", "/api/predict", None, 405, "method_not_allowed"),
+        ("GET", "/api/nothing", None, 404, "not_found"),
+        ("GET", "/v2/models/nothing", None, 404, "not_found"),
+    ],
+)
+def test_the_servers_errors_pass_unchanged(
+    local: Local, server: httpx.Client, method: str, path: str, body: object, status: int, code: str
+) -> None:
+    """What the server refuses reaches the caller through the Worker exactly as the server said it."""
+    through, direct = (client.request(method, path, json=body) for client in (local.edge.http, server))
+    assert (through.status_code, through.json()["code"]) == (status, code)
+    assert (through.status_code, through.content) == (direct.status_code, direct.content)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/metrics", 404, "not_found"),
+        ("GET", "/container/7", 404, "not_found"),
+        ("POST", "/healthz", 405, "method_not_allowed"),
+        ("DELETE", "/api/predict", 405, "method_not_allowed"),
+        ("POST", "/v2/repository/models/titanic/unload", 403, "permission_denied"),
+        ("POST", "/v2/repository%2Fmodels/titanic/unload", 403, "permission_denied"),
+        ("GET", "/api/%ff", 400, "invalid_argument"),
+    ],
+)
+def test_what_never_passes_is_told_so(cold: Local, method: str, path: str, status: int, code: str) -> None:
+    """A path or method that isn't the callers' is refused by the Worker, and no container starts for it."""
+    response = cold.edge.http.request(method, path)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert not cold.engine.running()
+
+
+def test_control_headers_are_stripped(local: Local) -> None:
+    """A caller can't choose the container's port by the platform's own header."""
+    response = local.edge.predict(headers={"cf-container-target-port": "22"})
+    assert response.status_code == 200
+
+
+def test_the_request_id_comes_back(local: Local) -> None:
+    """A caller's sound request id is kept, an unsound one replaced."""
+    assert local.edge.predict(headers={"x-request-id": "abc-7"}).headers["x-request-id"] == "abc-7"
+    assert " " not in local.edge.predict(headers={"x-request-id": "a b"}).headers["x-request-id"]
+
+
+def test_the_stand_in_docker_is_not_deployed() -> None:
+    """The configuration that is deployed names the basic instance, the cron, and a SQLite-backed class."""
+    check = subprocess.run(
+        ["scripts/node", "npx", "wrangler", "deploy", "--dry-run", "--containers-rollout=none"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert check.returncode == 0, check.stdout + check.stderr
+    text = (ROOT / "wrangler.toml").read_text()
+    for line in ('instance_type = "basic"', 'crons = ["*/2 * * * *"]', 'new_sqlite_classes = ["InferenceContainer"]'):
+        assert line in text

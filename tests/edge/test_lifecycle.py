@@ -1,0 +1,116 @@
+"""A container's life under the Worker: cold, warm, slow, crashed, killed, asleep."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from stack import Local
+
+SLOW_BOOT_S = 10
+"""Longer than the eight seconds the Container class gives a start unasked."""
+
+
+@pytest.fixture
+def cold(local: Local) -> Iterator[Local]:
+    """Return the edge with no container running; later starts are ordinary ones again."""
+    local.engine.kill(signal.SIGKILL)
+    yield local
+    local.engine.boot(None)
+    local.engine.kill(signal.SIGKILL)
+
+
+def _answered(local: Local) -> httpx.Response:
+    """Call as a caller does who is told to try again: after Retry-After, at most a few times."""
+    for _ in range(5):
+        response = local.edge.predict()
+        if response.status_code != 503:
+            return response
+        assert response.json()["code"] == "unavailable"
+        assert int(response.headers["retry-after"]) > 0
+    return response
+
+
+def test_cron_starts_and_checks_an_instance(cold: Local) -> None:
+    """The cron starts a cold instance and finds it ready, so that the next caller doesn't wait."""
+    assert cold.edge.cron().status_code == 200
+    before = cold.engine.starts()
+    assert len(cold.engine.running()) == 1
+    assert cold.edge.predict().status_code == 200
+    assert cold.engine.starts() == before
+
+
+def test_cron_fails_when_an_instance_is_not_ready(cold: Local) -> None:
+    """The cron is marked as failed, naming the instance, where the server doesn't come up."""
+    cold.engine.boot("exit 3")
+    mark = len(cold.edge.log.lines)
+    assert cold.edge.cron().status_code == 500
+    cold.edge.log.wait_for(r"not ready: inference-0: .*503", after=mark)
+
+
+def test_a_crashing_boot_is_told_as_unavailable(cold: Local) -> None:
+    """A boot that crashes is 503 with Retry-After in the error envelope, and the next good boot answers."""
+    cold.engine.boot("exit 3")
+    response = cold.edge.predict()
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert int(response.headers["retry-after"]) > 0
+    assert response.headers["x-request-id"]
+    cold.engine.boot(None)
+    assert _answered(cold).status_code == 200
+
+
+def test_a_slow_boot_is_waited_for(cold: Local) -> None:
+    """A boot slower than the platform's own patience is waited for, also when the caller who began it has left."""
+    cold.engine.boot(f'sleep {SLOW_BOOT_S}; exec "$@"')
+    before = cold.engine.starts()
+    with pytest.raises(httpx.ReadTimeout):
+        cold.edge.predict(timeout=1)
+    assert cold.edge.predict().status_code == 200
+    assert cold.engine.starts() == before + 1
+
+
+def test_a_killed_instance_is_replaced(cold: Local) -> None:
+    """After an instance is killed the next calls are answered by a new one, or told to try again until they are."""
+    assert cold.edge.predict().status_code == 200
+    killed = cold.engine.running()
+    cold.engine.kill(signal.SIGKILL)
+    assert _answered(cold).status_code == 200
+    assert cold.engine.running() != killed
+
+
+def test_a_stop_under_load_is_clean(cold: Local) -> None:
+    """A container stopped under load ends with 0, and its callers get answers or are told to try again."""
+    assert cold.edge.predict().status_code == 200
+    (server,) = [each for each in cold.engine.servers() if each["State"]["Running"]]
+    with ThreadPoolExecutor(8) as callers:
+        record = {"pclass": 3, "sex": "male", "sibsp": 0, "parch": 0}
+        body = json.dumps({"records": [record] * 10_000}).encode()
+        calls = [callers.submit(cold.edge.http.post, "/api/predict", content=body) for _ in range(8)]
+        next(iter(calls)).result()
+        cold.engine.kill(signal.SIGTERM)
+        statuses = {call.result().status_code for call in calls}
+    assert cold.engine.ended(server["Name"]) == 0
+    assert statuses <= {200, 503}
+
+
+def test_the_cron_holds_an_instance_awake_and_idleness_ends_it(sleepy: Local) -> None:
+    """An instance that the cron asks stays beyond its sleep time; one that nobody asks is stopped and exits with 0."""
+    assert sleepy.edge.cron().status_code == 200
+    first = sleepy.engine.running()
+    until = time.monotonic() + 7
+    while time.monotonic() < until:
+        assert sleepy.edge.cron().status_code == 200
+    assert sleepy.engine.running() == first
+    (server,) = [each for each in sleepy.engine.servers() if each["State"]["Running"]]
+    assert sleepy.engine.ended(server["Name"]) == 0
+
+
+def test_a_boot_longer_than_the_sleep_time_is_not_ended(sleepy: Local) -> None:
+    """An instance that sleeps after three seconds may boot for six: it isn't put to sleep while it boots."""
+    sleepy.engine.kill(signal.SIGKILL)
+    sleepy.engine.boot('sleep 6; exec "$@"')
+    assert _answered(sleepy).status_code == 200
+    sleepy.engine.boot(None)
