@@ -39,7 +39,7 @@ class Converted:
 def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Converted:
     """Convert a fitted classifier: one input of shape [None, 1] a feature, a label and a tensor of probabilities out.
 
-    Raises ConvertError for a datatype that the converter doesn't take, or outputs other than those two.
+    Raises ConvertError for a datatype or a pipeline that the converter doesn't take, or outputs other than those two.
     """
     inputs = []
     for feature in features:
@@ -48,9 +48,12 @@ def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Co
                 f"{feature.name}: datatype {feature.datatype} can't be converted; use {', '.join(_TENSOR_TYPES)}"
             )
         inputs.append((feature.name, _TENSOR_TYPES[feature.datatype]([None, 1])))
-    graph = to_onnx(
-        pipeline, initial_types=inputs, options={id(pipeline): {"zipmap": False}}, target_opset=TARGET_OPSETS
-    )
+    try:
+        graph = to_onnx(
+            pipeline, initial_types=inputs, options={id(pipeline): {"zipmap": False}}, target_opset=TARGET_OPSETS
+        )
+    except Exception as error:  # the converter has a class of its own for some reasons, NameError for others
+        raise ConvertError(f"skl2onnx can't convert it: {error}") from error
     _sort_opsets(graph)
     onnx.checker.check_model(graph, full_check=True)
     names = [output.name for output in graph.graph.output]

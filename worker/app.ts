@@ -9,16 +9,19 @@ import { answered, forwarded, REQUEST_ID, requestId } from "./proxy";
 
 type Edge = { Bindings: Env };
 
+const METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT"];
+const FORWARDED = ["/api/*", "/v2", "/v2/*"];
+
 export const app = new Hono<Edge>();
 
 app.get("/healthz", (c) => c.json({ status: "ok" })); // starts no container: it says that the Worker runs
-app.on(["GET", "POST", "PUT", "HEAD", "OPTIONS"], ["/api/*", "/v2", "/v2/*"], forward);
+app.on(METHODS, FORWARDED, forward);
 app.all("/healthz", (c) => notAllowed(c, "GET"));
-app.all("/api/*", (c) => notAllowed(c, "GET, HEAD, OPTIONS, POST, PUT"));
+for (const path of FORWARDED) app.all(path, (c) => notAllowed(c, METHODS.join(", ")));
 app.notFound((c) => envelope("not_found", `there is nothing at ${c.req.path.slice(0, 128)}`));
 app.onError((error) => {
   console.error(error);
-  return envelope("unavailable", "the container could not be reached; try again");
+  return envelope("internal", "internal error"); // its text is the log's, not the caller's
 });
 
 async function forward(c: Context<Edge>): Promise<Response> {
@@ -28,10 +31,20 @@ async function forward(c: Context<Edge>): Promise<Response> {
     return envelope("permission_denied", "model control is not reachable through the edge");
   }
   const id = requestId(c.req.raw);
-  const response = await answered(await pick(c.env).fetch(forwarded(c.req.raw, id)));
+  const response = await reached(pick(c.env), forwarded(c.req.raw, id));
   const answer = new Response(response.body, response); // headers of a fetched response can't be set
   answer.headers.set(REQUEST_ID, id);
   return answer;
+}
+
+/** The instance's answer, or what a caller is told where the platform has none: the class's own failures, or no reply. */
+async function reached(instance: DurableObjectStub, request: Request): Promise<Response> {
+  try {
+    return await answered(await instance.fetch(request));
+  } catch (error) {
+    console.error(`no instance reached: ${error}`);
+    return envelope("unavailable", "no container instance can be reached now; try again");
+  }
 }
 
 /** The path as the server will read it: an encoded slash must not carry a caller past the rule for the plain one. */

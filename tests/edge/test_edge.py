@@ -2,26 +2,12 @@
 
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
-from stack import PASSENGER, ROOT, Command, Local
-
-
-@pytest.fixture
-def server() -> Iterator[httpx.Client]:
-    """Run the server alone, to compare with what comes through the edge."""
-    command = Command([sys.executable, "-m", "server"], {"PORT": "0"})
-    try:
-        url = command.wait_for(r"running on (http://\S+:\d+)")[1]
-        with httpx.Client(base_url=url) as client:
-            yield client
-    finally:
-        command.stop()
+from stack import PASSENGER, ROOT, Local
 
 
 @pytest.fixture

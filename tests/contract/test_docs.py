@@ -1,0 +1,86 @@
+"""What README and docs show is what happens."""
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from server.errors import CODES
+from server.manifest import read
+from server.settings import Settings, variable
+
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_SHOWN = re.compile(r"```sh\n(?P<call>curl -s 127\.0\.0\.1:8080[^\n]*)\n```\n\n```json\n(?P<answer>[^\n]*)\n```")
+SHOWN: Final = [
+    (page.name, match["call"], match["answer"]) for page in PAGES for match in _SHOWN.finditer(page.read_text())
+]
+
+
+def test_pages_show_calls() -> None:
+    """README and the page on the interfaces show calls with their answers: the test below has something to run."""
+    assert {"README.md", "api.md"} <= {page for page, _, _ in SHOWN}
+
+
+@pytest.mark.parametrize(("page", "call", "answer"), SHOWN)
+def test_a_shown_call_has_the_shown_answer(server: httpx.Client, page: str, call: str, answer: str) -> None:
+    """A curl call that a page shows is answered to the letter as the page says."""
+    _, _, address, *options = shlex.split(call)
+    path = address.removeprefix("127.0.0.1:8080")
+    body = options[options.index("-d") + 1] if "-d" in options else None
+    response = server.request(
+        "POST" if body else "GET", path, content=body, headers={"content-type": "application/x-www-form-urlencoded"}
+    )
+    assert response.text == answer, page
+
+
+def test_every_setting_is_documented() -> None:
+    """The page on settings names every environment variable, with its default."""
+    page = (ROOT / "docs" / "settings.md").read_text()
+    defaults = Settings()
+    for field in fields(Settings):
+        default = getattr(defaults, field.name)
+        shown = f"`{default}`" if str(default) else ""
+        assert f"| `{variable(field.name)}` | {shown} |".replace("  ", " ") in page
+
+
+def test_every_error_is_documented() -> None:
+    """The table of errors has every code, with its HTTP and gRPC status."""
+    page = (ROOT / "docs" / "api.md").read_text()
+    for code, status in CODES.items():
+        assert f"| `{code}` | {status.http} | {status.grpc} |" in page
+
+
+def test_every_worker_variable_is_documented() -> None:
+    """The page on settings names every variable of wrangler.toml, with its default."""
+    page = (ROOT / "docs" / "settings.md").read_text()
+    section = (ROOT / "wrangler.toml").read_text().partition("[vars]\n")[2].partition("\n[[")[0]
+    variables = re.findall(r"^(\w+) = (.+)$", section, re.MULTILINE)
+    assert variables
+    for name, default in variables:
+        assert f"| `{name}` | `{default}` |" in page
+
+
+def test_the_readme_states_the_published_scores() -> None:
+    """The scores in the README are those of the published model's manifest."""
+    page = (ROOT / "README.md").read_text()
+    metrics = read(ROOT / "models" / "titanic" / "1" / "manifest.json").metrics
+    assert metrics is not None
+    for once, mean, spread in (
+        (metrics.held_out, metrics.over_seeds.mean, metrics.over_seeds.deviation),
+        (metrics.baseline, metrics.baseline_over_seeds.mean, metrics.baseline_over_seeds.deviation),
+    ):
+        accuracy = f"accuracy {mean.accuracy:.3f} ± {spread.accuracy:.3f}"
+        area = f"ROC AUC {mean.roc_auc:.3f} ± {spread.roc_auc:.3f}"
+        assert f"| accuracy {once.accuracy:.3f}, ROC AUC {once.roc_auc:.3f} | {accuracy}, {area} |" in page
+
+
+def test_every_make_target_is_in_the_readme() -> None:
+    """The README names every target that `make help` lists."""
+    page = (ROOT / "README.md").read_text()
+    for target in re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE):
+        assert f"make {target}" in page or f"`{target}`" in page
