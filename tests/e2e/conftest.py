@@ -5,8 +5,9 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from docker import docker
-from stack import ROOT, Edge, wrangler_dev
+
+from tests.e2e.docker import docker
+from tests.edge.stack import ROOT, Edge, wrangler_dev
 
 SIDECAR = "lifeboat-egress:local"
 

@@ -3,8 +3,9 @@
 import json
 
 import httpx
-from docker import docker
-from stack import PASSENGER, Edge
+
+from tests.e2e.docker import docker
+from tests.edge.stack import PASSENGER, Edge
 
 EXPECTED = "survived"
 

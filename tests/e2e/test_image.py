@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from docker import BASIC, docker, running
-from stack import PASSENGER, ROOT
+
+from tests.e2e.docker import BASIC, docker, running
+from tests.edge.stack import PASSENGER, ROOT
 
 FORBIDDEN = ("sklearn", "skl2onnx", "pandas", "scipy", "pip", "gcc", "cc1", "bash", "sh", "apt", "dpkg", "export")
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stack import ROOT, Local, stand_in_engine, wrangler_dev
+
+from tests.edge.stack import ROOT, Local, stand_in_engine, wrangler_dev
 
 
 def _local(folder: Path, *options: str) -> Iterator[Local]:

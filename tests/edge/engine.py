@@ -1,6 +1,6 @@
 """A stand-in for a container engine: Docker's API on a unix socket, each container a `python -m server` of this tree.
 
-    python tests/edge/engine.py SOCKET
+    python -m tests.edge.engine SOCKET
 
 It answers what the Workers runtime asks of an engine, so that Worker, Durable Object, cron and server run together,
 for real, on a machine without one. `PUT /standin/command` with a JSON list replaces the command of later starts, so
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from egress import INGRESS_PORT, serve  # beside this file: python puts a script's folder on its path
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.edge.egress import INGRESS_PORT, serve
 
 ROOT = Path(__file__).parents[2]
 SERVER = [sys.executable, "-m", "server"]

@@ -174,7 +174,7 @@ class Local:
 def stand_in_engine(folder: Path) -> Iterator[tuple[Engine, str]]:
     """Run the stand-in engine; yield it and the address that wrangler finds it at."""
     socket = folder / "engine.sock"
-    command = Command([sys.executable, "tests/edge/engine.py", str(socket)], {})
+    command = Command([sys.executable, "-m", "tests.edge.engine", str(socket)], {})
     command.wait_for("listening")
     engine = Engine(socket)
     try:

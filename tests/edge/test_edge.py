@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from stack import PASSENGER, ROOT, Local
+
+from tests.edge.stack import PASSENGER, ROOT, Local
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_the_request_id_comes_back(local: Local) -> None:
     assert " " not in local.edge.predict(headers={"x-request-id": "a b"}).headers["x-request-id"]
 
 
-def test_the_stand_in_docker_is_not_deployed() -> None:
+def test_the_deployed_configuration_is_whole() -> None:
     """The configuration that is deployed names the basic instance, the cron, and a SQLite-backed class."""
     check = subprocess.run(
         ["scripts/node", "npx", "wrangler", "deploy", "--dry-run", "--containers-rollout=none"],

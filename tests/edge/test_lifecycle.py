@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from stack import Local
+
+from tests.edge.stack import Local
 
 SLOW_BOOT_S = 10
 """Longer than the eight seconds the Container class gives a start unasked."""
