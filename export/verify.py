@@ -105,7 +105,9 @@ def edge_rows(features: Iterable[Feature], records: Iterable[dict[str, Scalar | 
 
 
 def _edges(feature: Feature) -> list[Scalar | None]:
-    limits = [limit for limit in (feature.minimum, feature.maximum) if limit is not None]
-    if not feature.is_float:
-        return [*(int(limit) for limit in limits), 1, 2, 10, 1000]
-    return [*limits, -0.0, 1e-45, 1e-38, 0.5, 1e6]
+    """Return a number's limits and, within them, where float32 is delicate; a count's small and large values."""
+    low, high = feature.minimum, feature.maximum
+    limits = [limit for limit in (low, high) if limit is not None]
+    inner = [-0.0, 1e-45, 1e-38, 0.5, 1e6] if feature.is_float else [1, 2, 10, 1000]
+    within = [n for n in [*limits, *inner] if (low is None or n >= low) and (high is None or n <= high)]
+    return [*within] if feature.is_float else [int(n) for n in within]

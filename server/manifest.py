@@ -26,7 +26,7 @@ Kind = Literal["binary", "multiclass", "regression"]
 Scalar = bool | int | float | str
 
 
-class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """One input column of the model, shape [rows, 1]."""
 
     name: str
@@ -128,7 +128,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Library name to version, Python's own among them."""
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a server needs to know of one model version."""
 
     format: int

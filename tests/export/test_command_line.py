@@ -1,0 +1,64 @@
+"""`python -m export run`: data to a published model."""
+
+import json
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.data import Dataset, columns
+from export.describe import LIBRARIES
+from export.titanic import TITANIC
+from server.model import Model
+from server.repository import Repository
+from tests.export.command import Run, export, export_run
+
+COMMITTED = Path(__file__).parents[2] / "models" / "titanic" / "1"
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a whole run with nothing asked for but another place to publish."""
+    return export_run(tmp_path_factory.mktemp("models"))
+
+
+def test_run_tells_every_step(done: Run) -> None:
+    """A run ends with 0 and tells each of its steps and what may come next."""
+    assert done.code == 0, done.complained
+    for step in ("data: 1309 rows, 262 of them held out (seed 1912)", "train: ", "convert: ", "verify: ", "publish: "):
+        assert f"\n{step}" in f"\n{done.said}"
+
+
+def test_run_publishes_what_serves(done: Run) -> None:
+    """A run publishes version 1 and labels it stable."""
+    assert json.loads((done.models / "titanic" / "labels.json").read_text()) == {"stable": 1}
+    assert Repository.load(done.models).resolve().version == "1"
+
+
+def test_run_reproduces_the_committed_model(done: Run, dataset: Dataset) -> None:
+    """The committed model comes out again: byte for byte with the same libraries, and in any case in its answers."""
+    committed, again = Model.load(COMMITTED), Model.load(done.models / "titanic" / "1")
+    expected, got = (model.run(columns(dataset.X))["probabilities"] for model in (committed, again))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+    versions = committed.manifest.provenance.versions
+    if all(installed(name) == versions[name] for name in LIBRARIES) and np.array_equal(got, expected):
+        assert (done.models / "titanic" / "1" / "model.onnx").read_bytes() == (COMMITTED / "model.onnx").read_bytes()
+
+
+def test_refused_run(tmp_path: Path) -> None:
+    """A run that is refused ends with 1, says why in one line, and publishes nothing."""
+    data = tmp_path / "data.csv"
+    data.write_text(TITANIC.data.read_text().replace(",female,", ",woman,", 1))
+    refused = export_run(tmp_path / "models", "--data", str(data))
+    assert refused.code == 1
+    assert refused.complained == (f'refused: {data}: sex: row 0: expected one of "female", "male"; got woman\n')
+    assert not refused.models.exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["run", "--speed"]])
+def test_wrong_command(arguments: list[str]) -> None:
+    """A command line that isn't one ends with 2 and the usage."""
+    ended = export(*arguments)
+    assert ended.returncode == 2
+    assert "usage: python -m export" in ended.stderr

@@ -1,0 +1,108 @@
+"""A fitted pipeline to ONNX bytes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
+
+from export.convert import Converted, ConvertError, convert
+from export.titanic import TITANIC
+from server.manifest import Feature
+
+DIGEST = """
+import hashlib
+from export.__main__ import SEED
+from export.convert import convert
+from export.data import load, split
+from export.titanic import TITANIC
+from export.train import candidates
+
+part = split(load(TITANIC.data, TITANIC), SEED)
+pipeline = candidates(TITANIC.features, SEED)["gradient_boosting"].fit(part.X_train, part.y_train)
+print(hashlib.sha256(convert(pipeline, TITANIC.features, 2).model).hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def converted(pipeline: Pipeline) -> Converted:
+    """Return the published pipeline, converted."""
+    return convert(pipeline, TITANIC.features, 2)
+
+
+@pytest.fixture(scope="module")
+def graph(converted: Converted) -> onnx.GraphProto:
+    """Return the graph that the bytes hold."""
+    return onnx.load_from_string(converted.model).graph
+
+
+def test_inputs_are_the_features(graph: onnx.GraphProto) -> None:
+    """Each feature is an input of shape [rows, 1] of its datatype, in the features' order."""
+    types = {"INT64": onnx.TensorProto.INT64, "BYTES": onnx.TensorProto.STRING, "FP32": onnx.TensorProto.FLOAT}
+    inputs = [(each.name, each.type.tensor_type.elem_type) for each in graph.input]
+    assert inputs == [(feature.name, types[feature.datatype]) for feature in TITANIC.features]
+    for each in graph.input:
+        rows, width = each.type.tensor_type.shape.dim
+        assert (rows.HasField("dim_value"), width.dim_value) == (False, 1)
+
+
+def test_outputs_are_tensors(graph: onnx.GraphProto, converted: Converted) -> None:
+    """The outputs are a label and a tensor of probabilities, no map a row."""
+    assert "ZipMap" not in {node.op_type for node in graph.node}
+    assert [each.type.WhichOneof("value") for each in graph.output] == ["tensor_type", "tensor_type"]
+    assert [(each.name, each.role, each.datatype, each.shape) for each in converted.outputs] == [
+        ("label", "label", "BYTES", [-1]),
+        ("probabilities", "probabilities", "FP32", [-1, 2]),
+    ]
+
+
+def test_versions_are_those_of_the_file(converted: Converted) -> None:
+    """The IR version and opsets told are the file's own."""
+    model = onnx.load_from_string(converted.model)
+    assert converted.ir_version == model.ir_version
+    assert converted.opsets == {each.domain or "ai.onnx": each.version for each in model.opset_import}
+
+
+def test_same_pipeline_gives_the_same_bytes(pipeline: Pipeline, converted: Converted) -> None:
+    """Converting twice gives the same file."""
+    assert convert(pipeline, TITANIC.features, 2).model == converted.model
+
+
+def test_bytes_do_not_depend_on_hashing() -> None:
+    """Training and converting in processes that hash strings otherwise gives the same file."""
+    root = Path(__file__).parents[2]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", DIGEST],
+            cwd=root,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("0", "1")
+    ]
+    digests = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(digests[0].strip()) == 64
+    assert digests[0] == digests[1]
+
+
+def test_datatype_that_cannot_be_converted(pipeline: Pipeline) -> None:
+    """A feature of a datatype that the converter doesn't take is refused by name."""
+    feature = Feature(name="day", datatype="UINT8", description="", example=1, field_number=8)
+    with pytest.raises(ConvertError, match="day: datatype UINT8 can't be converted; use BOOL, INT64, FP32, BYTES"):
+        convert(pipeline, [*TITANIC.features, feature], 2)
+
+
+def test_pipeline_that_is_no_classifier() -> None:
+    """A pipeline that has no label and probabilities to answer is refused."""
+    feature = Feature(name="x", datatype="FP32", description="", example=1.0, field_number=1)
+    X = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
+    pipeline = Pipeline([("regress", LinearRegression())]).fit(X, X["x"])
+    with pytest.raises(ConvertError, match="skl2onnx can't convert it: "):
+        convert(pipeline, [feature], 2)

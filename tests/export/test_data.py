@@ -1,0 +1,140 @@
+"""titanic.csv to a checked data set, and its split."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.data import DataError, Dataset, columns, load, split
+from export.titanic import TITANIC
+
+README = TITANIC.data.with_name("README.md")
+HEADER = "survived,pclass,sex,age,sibsp,parch,fare,embarked"
+GOOD = "1,1,female,29,0,0,211.3375,S"
+
+
+def _load(tmp_path: Path, *rows: str, header: str = HEADER) -> Dataset:
+    path = tmp_path / "passengers.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return load(path, TITANIC)
+
+
+def test_file_is_the_one_described(dataset: Dataset) -> None:
+    """The file's digest is the one that its README states, and is handed on."""
+    digest = hashlib.sha256(TITANIC.data.read_bytes()).hexdigest()
+    assert f"SHA-256 of titanic.csv: `{digest}`" in README.read_text()
+    assert (dataset.sha256, dataset.name, len(dataset.y)) == (digest, "titanic.csv", 1309)
+
+
+def test_missing_values_are_those_described(dataset: Dataset) -> None:
+    """Each feature misses as many values as the README says, fed as its null value."""
+    table = dict(re.findall(r"^\| (\w+) \|.*\| (\d+) \|$", README.read_text(), re.MULTILINE))
+    assert list(table) == HEADER.split(",")
+    nulls = {name: int((dataset.X[name].isna() | (dataset.X[name] == "")).sum()) for name in dataset.X.columns}
+    assert nulls == {name: int(count) for name, count in table.items() if name != "survived"}
+
+
+def test_columns_are_the_features_alone(dataset: Dataset) -> None:
+    """What gives the answer away, the lifeboat's or the body's number, is not in the file."""
+    assert TITANIC.data.read_text().partition("\n")[0] == HEADER
+    assert list(dataset.X.columns) == HEADER.split(",")[1:]
+
+
+def test_columns_as_the_model_takes_them(dataset: Dataset) -> None:
+    """Each feature becomes an array of shape [rows, 1] in the model's own datatype."""
+    arrays = columns(dataset.X)
+    assert {array.shape for array in arrays.values()} == {(1309, 1)}
+    assert [str(array.dtype) for array in arrays.values()] == [
+        "int64",
+        "object",
+        "float32",
+        "int64",
+        "int64",
+        "float32",
+        "object",
+    ]
+
+
+def test_empty_cells_become_null_values(tmp_path: Path) -> None:
+    """An empty cell of a nullable feature is what the model is fed for null."""
+    X = _load(tmp_path, "0,3,male,,0,0,,").X
+    assert np.isnan(X["age"][0])
+    assert np.isnan(X["fare"][0])
+    assert X["embarked"][0] == ""
+
+
+def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
+    """A word such as NA is a value, and a wrong one: nothing is missing by its name."""
+    with pytest.raises(DataError, match=r"embarked: row 0: .*got NA$"):
+        _load(tmp_path, "0,3,male,22,0,0,7.25,NA")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("1,4,female,29,0,0,1,S", "pclass: row 1: expected one of 1, 2, 3; got 4"),
+        ("1,1,woman,29,0,0,1,S", 'sex: row 1: expected one of "female", "male"; got woman'),
+        ("1,1,female,29,0,0,1,X", 'embarked: row 1: expected one of "C", "Q", "S" or null; got X'),
+        ("1,1,female,121,0,0,1,S", "age: row 1: expected a number from 0 to 120 or null; got 121.0"),
+        ("1,1,female,29,0,0,-1,S", "fare: row 1: expected a number of at least 0 or null; got -1.0"),
+        ("1,1,female,29,-1,0,1,S", "sibsp: row 1: expected an integer of at least 0; got -1"),
+        ("1,1,female,29,0,0,inf,S", "fare: row 1: expected a number of at least 0 or null; got inf"),
+        ("1,,female,29,0,0,1,S", "pclass: row 1: expected a value; the cell is empty"),
+        ("1,1,,29,0,0,1,S", "sex: row 1: expected a value; the cell is empty"),
+        ("1,1,female,old,0,0,1,S", "age: expected numbers: "),
+        ("1,1,female,29,0.5,0,1,S", "sibsp: expected numbers: "),
+        ("1,1,female,29,99999999999999999999,0,1,S", "sibsp: expected numbers: "),
+        ("2,1,female,29,0,0,1,S", "survived: row 1: expected one of 0, 1; got 2"),
+        (",1,female,29,0,0,1,S", "survived: row 1: expected one of 0, 1; got nan"),
+    ],
+)
+def test_wrong_cell(tmp_path: Path, row: str, words: str) -> None:
+    """A cell that the signature doesn't allow is refused with its column, its row and what was expected."""
+    with pytest.raises(DataError, match=re.escape(words)):
+        _load(tmp_path, GOOD, row)
+
+
+@pytest.mark.parametrize("column", HEADER.split(","))
+def test_missing_column(tmp_path: Path, column: str) -> None:
+    """A file without one of the columns is refused with that column's name."""
+    with pytest.raises(DataError, match=f"expected a column '{column}'; there is "):
+        _load(tmp_path, GOOD, header=HEADER.replace(column, f"no_{column}"))
+
+
+def test_further_columns_are_left_out(tmp_path: Path) -> None:
+    """A column that is no feature doesn't reach the model."""
+    X = _load(tmp_path, f"{GOOD},11", header=f"{HEADER},boat").X
+    assert "boat" not in X.columns
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00"])
+def test_no_table(tmp_path: Path, content: bytes) -> None:
+    """A file that is no CSV is refused with its path."""
+    path = tmp_path / "passengers.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"passengers\.csv: "):
+        load(path, TITANIC)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that isn't there is refused with its path."""
+    with pytest.raises(DataError, match=r"nowhere\.csv: "):
+        load(tmp_path / "nowhere.csv", TITANIC)
+
+
+def test_split_is_the_seed_s(dataset: Dataset) -> None:
+    """The same seed holds out the same rows, another one others."""
+    one, same, other = split(dataset, 7), split(dataset, 7), split(dataset, 8)
+    assert list(one.X_test.index) == list(same.X_test.index)
+    assert list(one.X_test.index) != list(other.X_test.index)
+
+
+def test_split_keeps_every_row_once_and_the_classes_shares(dataset: Dataset) -> None:
+    """A fifth of the rows is held out, no row is on both sides, and each class keeps its share."""
+    part = split(dataset, 7)
+    assert sorted([*part.X_train.index, *part.X_test.index]) == list(range(1309))
+    assert len(part.y_test) == 262
+    shares = [float((y == "survived").mean()) for y in (part.y_train, part.y_test)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.005)

@@ -1,0 +1,110 @@
+"""A model to models/<name>/<version>: atomic, and never over a version that exists."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from export.publish import promote, publish
+from server import manifest as manifests
+from server.errors import DigestError, GoldenError
+from server.manifest import Manifest
+from server.repository import Repository
+from tests.server import small
+
+TRIPLE = "g (float[N, 1] x) => (float[N, 1] value) { y = Add(x, x)\n value = Add(x, y) }"
+
+
+def _describe(model: bytes, version: int, answer: float = 2.0) -> Manifest:
+    return small.manifest(model, answers=[(1.0, answer)], version=version)
+
+
+def _publish(root: Path, graph: str, answer: float) -> int:
+    model = small.onnx_bytes(graph)
+    return publish(root, "small", model, lambda version: _describe(model, version, answer)).version
+
+
+def test_first_version(tmp_path: Path) -> None:
+    """The first version is 1; it holds the model's bytes and the manifest described, and serves."""
+    model = small.onnx_bytes(small.DOUBLE)
+    published = publish(tmp_path, "small", model, lambda version: _describe(model, version))
+    assert (published.version, published.new, published.path) == (1, True, tmp_path / "small" / "1")
+    assert (published.path / "model.onnx").read_bytes() == model
+    assert manifests.read(published.path / "manifest.json") == _describe(model, 1)
+    assert sorted(path.name for path in published.path.iterdir()) == ["manifest.json", "model.onnx"]
+    assert Repository.load(tmp_path).resolve().version == "1"
+
+
+def test_version_can_be_read_by_everyone(tmp_path: Path) -> None:
+    """A version can be read by another user, as the one in a container is."""
+    _publish(tmp_path, small.DOUBLE, 2.0)
+    assert (tmp_path / "small" / "1").stat().st_mode & 0o777 == 0o755
+
+
+def test_another_model_is_the_next_version(tmp_path: Path) -> None:
+    """Another model becomes the next number, beyond the highest there is, and the older ones stay."""
+    assert _publish(tmp_path, small.DOUBLE, 2.0) == 1
+    (tmp_path / "small" / "1").rename(tmp_path / "small" / "9")
+    assert _publish(tmp_path, TRIPLE, 3.0) == 10
+    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == ["10", "9"]
+
+
+def test_same_model_makes_no_version(tmp_path: Path) -> None:
+    """The model that the newest version already is makes no new one."""
+    _publish(tmp_path, small.DOUBLE, 2.0)
+    model = small.onnx_bytes(small.DOUBLE)
+    published = publish(tmp_path, "small", model, lambda version: _describe(model, version))
+    assert (published.version, published.new) == (1, False)
+    assert [path.name for path in (tmp_path / "small").iterdir()] == ["1"]
+
+
+def test_older_model_again_is_a_new_version(tmp_path: Path) -> None:
+    """A model that an older version is, but not the newest, is published again."""
+    assert [_publish(tmp_path, small.DOUBLE, 2.0), _publish(tmp_path, TRIPLE, 3.0)] == [1, 2]
+    assert _publish(tmp_path, small.DOUBLE, 2.0) == 3
+
+
+def test_refused_model_leaves_nothing(tmp_path: Path) -> None:
+    """A model that the server would refuse leaves neither version nor draft, and the good one stays."""
+    _publish(tmp_path, small.DOUBLE, 2.0)
+    model = small.onnx_bytes(TRIPLE)
+    with pytest.raises(GoldenError):
+        publish(tmp_path, "small", model, lambda version: _describe(model, version, 4.0))
+    with pytest.raises(DigestError):
+        publish(tmp_path, "small", model, lambda version: _describe(b"another", version))
+    assert [path.name for path in (tmp_path / "small").iterdir()] == ["1"]
+    assert Repository.load(tmp_path).resolve().version == "1"
+
+
+def test_failure_to_describe_leaves_nothing(tmp_path: Path) -> None:
+    """Whatever interrupts the publication, nothing is left behind."""
+
+    def interrupt(_version: int) -> Manifest:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(tmp_path, "small", small.onnx_bytes(small.DOUBLE), interrupt)
+    assert list((tmp_path / "small").iterdir()) == []
+
+
+def test_promote(tmp_path: Path) -> None:
+    """Promoting points stable at a version, leaves other labels, and no draft."""
+    for graph, answer in ((small.DOUBLE, 2.0), (TRIPLE, 3.0)):
+        _publish(tmp_path, graph, answer)
+    path = tmp_path / "small" / "labels.json"
+    promote(tmp_path, "small", 2)
+    assert json.loads(path.read_text()) == {"stable": 2}
+    path.write_text('{"canary": 2, "stable": 2}')
+    promote(tmp_path, "small", 1)
+    assert json.loads(path.read_text()) == {"canary": 2, "stable": 1}
+    assert sorted(child.name for child in path.parent.iterdir()) == ["1", "2", "labels.json"]
+    assert Repository.load(tmp_path).resolve().version == "1"
+
+
+def test_promoting_what_is_stable_writes_nothing(tmp_path: Path) -> None:
+    """Promoting the version that is stable leaves the file as it is, byte for byte."""
+    _publish(tmp_path, small.DOUBLE, 2.0)
+    path = tmp_path / "small" / "labels.json"
+    path.write_text('{ "stable": 1 }')
+    promote(tmp_path, "small", 1)
+    assert path.read_text() == '{ "stable": 1 }'

@@ -1,0 +1,151 @@
+"""scikit-learn against onnxruntime."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+
+from export.convert import Converted, convert
+from export.data import Dataset, Split
+from export.titanic import TITANIC
+from export.train import candidates
+from export.verify import TOLERANCE, ParityError, Verified, edge_records, edge_rows
+from server.manifest import Feature, Output, Scalar
+from tests.server import small
+
+EXAMPLE: dict[str, Scalar | None] = {feature.name: feature.example for feature in TITANIC.features}
+NUMBERS = tuple(
+    Feature(name=name, datatype="FP32", description="", example=0.0, field_number=number)
+    for number, name in enumerate("abcdefg", start=1)
+)
+DEPENDENT = """g (float[N, 1] x) => (float[N, 1] label, float[N, 1] probabilities) <int64[1] zeroth = {0}> {
+  label = Identity(x)
+  shape = Shape(x)
+  rows = Gather(shape, zeroth)
+  extra = Cast<to = 1>(rows)
+  probabilities = Add(x, extra)
+}"""
+"""Answers x and the number of rows: no batch size settles it."""
+
+
+@pytest.fixture(scope="module")
+def verified(pipeline: Pipeline) -> Verified:
+    """Return the published pipeline beside its conversion."""
+    return Verified(pipeline, convert(pipeline, TITANIC.features, 2), TITANIC.features)
+
+
+@pytest.fixture(scope="module")
+def edges() -> list[dict[str, Scalar | None]]:
+    """Return the edge cases of the signature."""
+    return edge_records(TITANIC.features, EXAMPLE)
+
+
+def test_published_pipeline_agrees(verified: Verified, dataset: Dataset, edges: list[dict[str, Scalar | None]]) -> None:
+    """The published pipeline and its ONNX model agree on every row and every edge case."""
+    rows = pd.concat([dataset.X, edge_rows(TITANIC.features, edges)], ignore_index=True)
+    parity = verified.parity(rows)
+    assert (parity.rows, parity.label_flips, parity.tolerance) == (len(rows), 0, TOLERANCE)
+    assert 0 < parity.max_abs_difference <= TOLERANCE
+
+
+def test_model_of_another_pipeline_disagrees(pipeline: Pipeline, dataset: Dataset, part: Split) -> None:
+    """A model converted from another fit is refused, with the figures and the worst row."""
+    other = candidates(TITANIC.features, 1)["gradient_boosting"].fit(part.X_test, part.y_test)
+    verified = Verified(pipeline, convert(other, TITANIC.features, 2), TITANIC.features)
+    with pytest.raises(ParityError, match=r"^\d+ labels of 1309 differ, probabilities by up to 0\.\d+ .* {'pclass': "):
+        verified.parity(dataset.X)
+
+
+def test_scaler_before_trees_disagrees(dataset: Dataset, part: Split) -> None:
+    """A scaler before trees, whose float32 rounding moves rows across splits, is refused."""
+    pipeline = candidates(TITANIC.features, 0)["logistic_regression"]  # the candidate that has a scaler
+    trees = GradientBoostingClassifier(n_estimators=50, max_depth=8, random_state=0)
+    pipeline.steps[-1] = ("classify", trees)
+    pipeline.fit(part.X_train, part.y_train)
+    verified = Verified(pipeline, convert(pipeline, TITANIC.features, 2), TITANIC.features)
+    with pytest.raises(ParityError, match="probabilities by up to 0"):
+        verified.parity(dataset.X)
+
+
+def test_answer_that_is_no_number_disagrees(pipeline: Pipeline, dataset: Dataset) -> None:
+    """A model that answers NaN is refused, however the others agree."""
+    inputs = ", ".join(
+        f"{ {'INT64': 'int64', 'BYTES': 'string', 'FP32': 'float'}[f.datatype] }[N, 1] {f.name}"
+        for f in TITANIC.features
+    )
+    graph = f"""g ({inputs}) => (string[N, 1] label, float[N, 2] probabilities) {{
+      label = Identity(sex)
+      nothing = Sub(fare, fare)
+      both = Concat<axis = 1>(nothing, nothing)
+      probabilities = Div(both, both)
+    }}"""
+    with pytest.raises(ParityError, match="probabilities by up to nan"):
+        Verified(pipeline, _converted(graph), TITANIC.features).parity(dataset.X)
+
+
+def _converted(graph: str) -> Converted:
+    outputs = (
+        Output(name="label", datatype="FP32", shape=[-1, 1], role="label"),
+        Output(name="probabilities", datatype="FP32", shape=[-1, 1], role="probabilities"),
+    )
+    return Converted(small.onnx_bytes(graph), outputs, 8, {"ai.onnx": 17})
+
+
+def test_company_never_matters_to_the_published_model(verified: Verified, dataset: Dataset) -> None:
+    """The published model may run a row alone."""
+    assert verified.min_batch_rows(dataset.X.iloc[::4]) == 1
+
+
+def _column_of_numbers() -> pd.DataFrame:
+    return pd.DataFrame({"x": np.arange(200, dtype=np.float32)})
+
+
+def test_fewest_rows_are_found() -> None:
+    """A model that answers fewer than four rows otherwise must be run with four at least."""
+    graph = small.LONELY.replace("(float[N, 1] value)", "(float[N, 1] label, float[N, 1] probabilities)")
+    graph = graph.replace("value = Add(x, extra)", "label = Identity(x)\n probabilities = Add(x, extra)")
+    verified = Verified(Pipeline([("nothing", "passthrough")]), _converted(graph), [small.X])
+    assert verified.min_batch_rows(_column_of_numbers()) == 4
+
+
+def test_answers_that_always_depend_on_company() -> None:
+    """A model whose answers no batch size makes independent is refused."""
+    verified = Verified(Pipeline([("nothing", "passthrough")]), _converted(DEPENDENT), [small.X])
+    with pytest.raises(ParityError, match="answers depend on the batch a row stands in"):
+        verified.min_batch_rows(_column_of_numbers())
+
+
+def test_linear_model_is_run_in_batches_that_settle_it() -> None:
+    """Run in batches of the size found, a linear model gives each row the bits it has among all."""
+    numbers = np.random.default_rng(0).normal(size=(200, len(NUMBERS)))
+    X = pd.DataFrame(numbers.astype(np.float32), columns=[feature.name for feature in NUMBERS])
+    y = np.where(X.sum(axis=1) > 0, "more", "less").astype(object)
+    pipeline = candidates(NUMBERS, 0)["logistic_regression"].fit(X, y)
+    verified = Verified(pipeline, convert(pipeline, NUMBERS, 2), NUMBERS)
+    least = verified.min_batch_rows(X)
+    together = verified.run(X)[1]
+    apart = [verified.run(X.iloc[start : start + least])[1] for start in range(0, 200 - least + 1, least)]
+    assert np.array_equal(np.concatenate(apart), together[: least * len(apart)])
+
+
+def test_edges_of_the_signature(edges: list[dict[str, Scalar | None]]) -> None:
+    """The edge cases hold every category, every null, every limit, and the example first."""
+    assert edges[0] == EXAMPLE
+    for feature in TITANIC.features:
+        values = [record[feature.name] for record in edges]
+        assert set(feature.categories or ()) <= set(values)
+        assert (None in values) == feature.nullable
+        assert {limit for limit in (feature.minimum, feature.maximum) if limit is not None} <= set(values)
+    assert any(math.copysign(1, record["age"]) < 0 for record in edges if isinstance(record["age"], float))
+    assert EXAMPLE | {"age": None, "fare": None, "embarked": None} in edges
+
+
+def test_golden_rows_are_what_the_model_answers(verified: Verified, edges: list[dict[str, Scalar | None]]) -> None:
+    """The golden answers are the model's own, one for each record."""
+    golden = verified.golden(edges)
+    labels, probabilities = verified.run(edge_rows(TITANIC.features, edges))
+    assert (golden.records, golden.tolerance) == (edges, TOLERANCE)
+    assert golden.outputs == {"label": labels.tolist(), "probabilities": probabilities.tolist()}

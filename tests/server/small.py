@@ -1,0 +1,98 @@
+"""Small models for tests: real .onnx files of a few nodes, each with the manifest that fits it."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import onnx
+
+from server import manifest as manifests
+from server.manifest import Feature, Golden, Manifest, Output, Parity, Provenance
+
+X: Final = Feature(name="x", datatype="FP32", description="A number.", example=1.0, field_number=1)
+INDEX: Final = Feature(name="index", datatype="INT64", description="0, 1 or 2.", example=0, field_number=1)
+
+DOUBLE: Final = "g (float[N, 1] x) => (float[N, 1] value) { value = Add(x, x) }"
+"""Answers twice x."""
+LOOK_UP: Final = """g (int64[N, 1] index) => (float[N, 1] value)
+<float[3] table = {10, 20, 30}> { value = Gather(table, index) }"""
+"""Answers a table's element: an index past its end fails inside onnxruntime, which a signature can't know."""
+LONELY: Final = """g (float[N, 1] x) => (float[N, 1] value) <int64 few = {4}, int64[1] zeroth = {0}> {
+  shape = Shape(x)
+  rows = Gather(shape, zeroth)
+  is_lonely = Less(rows, few)
+  extra = Cast<to = 1>(is_lonely)
+  value = Add(x, extra)
+}"""
+"""Answers x, and one more where fewer than four rows are run at once: as kernels do in their last bits."""
+
+
+def onnx_bytes(graph: str) -> bytes:
+    """Return the .onnx file of a graph in ONNX's textual syntax."""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {graph}')
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def manifest(
+    model: bytes,
+    feature: Feature = X,
+    answers: Sequence[tuple[Any, float]] = ((1.0, 2.0),),
+    **members: Any,  # noqa: ANN401 # of any type
+) -> Manifest:
+    """Return the manifest of a regression with one feature; `answers` pairs values of the golden rows with theirs."""
+    described: dict[str, Any] = {
+        "format": manifests.FORMAT,
+        "name": "small",
+        "version": 1,
+        "kind": "regression",
+        "target": "value",
+        "features": [feature],
+        "outputs": [Output(name="value", datatype="FP32", shape=[-1, 1], role="value")],
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "golden": Golden(
+            records=[{feature.name: value} for value, _ in answers],
+            outputs={"value": [[answer] for _, answer in answers]},
+            tolerance=1e-5,
+        ),
+        "parity": Parity(rows=1, label_flips=0, max_abs_difference=0.0, tolerance=1e-5),
+        "provenance": _PROVENANCE,
+    }
+    return Manifest(**described | members)
+
+
+def write(root: Path, model: bytes, described: Manifest) -> Path:
+    """Write a version below `root` as the exporter would. Returns its folder."""
+    folder = root / described.name / str(described.version)
+    folder.mkdir(parents=True)
+    (folder / manifests.MODEL_FILE).write_bytes(model)
+    (folder / manifests.MANIFEST_FILE).write_bytes(manifests.encode(described))
+    return folder
+
+
+def double(root: Path, name: str = "small", version: int = 1) -> Path:
+    """Write a version that answers twice x. Returns its folder."""
+    model = onnx_bytes(DOUBLE)
+    return write(root, model, manifest(model, name=name, version=version))
+
+
+def edit(folder: Path, **members: object) -> None:
+    """Replace members of a version's manifest."""
+    path = folder / manifests.MANIFEST_FILE
+    path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | members))
+
+
+_PROVENANCE: Final = Provenance(
+    dataset="none",
+    dataset_sha256="",
+    dataset_rows=0,
+    seed=0,
+    held_out_share=0.0,
+    estimator="none",
+    candidates={},
+    ir_version=8,
+    opsets={"ai.onnx": 17},
+    versions={},
+)

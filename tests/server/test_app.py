@@ -1,0 +1,64 @@
+"""What nobody foresaw: a model that fails while it runs."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.server import small
+from tests.server.process import HUNG_S, ServerProcess
+
+SECRET = "indices element out of data bounds"  # noqa: S105 # what onnxruntime says of it
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, httpx.Client]]:
+    """Yield a server whose model fails inside onnxruntime for an index past its table, and a client of it."""
+    models = tmp_path_factory.mktemp("models")
+    model = small.onnx_bytes(small.LOOK_UP)
+    small.write(models, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
+    with ServerProcess(LIFEBOAT_MODELS=str(models)) as process:
+        host, port = process.address()
+        with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as client:
+            yield process, client
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/predict", {"index": 9}),
+        (
+            "/v2/models/small/infer",
+            {"inputs": [{"name": "index", "shape": [1, 1], "datatype": "INT64", "data": [9]}]},
+        ),
+    ],
+)
+def test_failure_is_opaque_and_logged(
+    failing: tuple[ServerProcess, httpx.Client], path: str, body: dict[str, object]
+) -> None:
+    """An unforeseen failure tells the caller only its id, under which the log has the traceback; the server goes on."""
+    process, client = failing
+    response = client.post(path, json=body)
+    request_id = response.headers["x-request-id"]
+    assert response.status_code == 500
+    assert response.json() == {"error": f"internal error; request id {request_id}", "code": "internal"}
+    assert SECRET not in response.text
+    assert client.post("/api/predict", json={"index": 1}).json()["value"] == 20.0
+    process.read_until(f"request {request_id} failed")
+    process.read_until("Traceback (most recent call last)")
+    process.read_until(SECRET)
+
+
+def test_request_id_of_the_caller(failing: tuple[ServerProcess, httpx.Client]) -> None:
+    """A request's own id is kept, so that a failure can be followed through what stands before the server."""
+    response = failing[1].post("/api/predict", json={"index": 9}, headers={"x-request-id": "edge:4f.1/a-b"})
+    assert response.headers["x-request-id"] == "edge:4f.1/a-b"
+
+
+@pytest.mark.parametrize("request_id", ["", "two words", "x" * 129, "<script>"])
+def test_unsound_request_id(failing: tuple[ServerProcess, httpx.Client], request_id: str) -> None:
+    """A request id that could forge a line of the log is replaced."""
+    response = failing[1].post("/api/predict", json={"index": 9}, headers={"x-request-id": request_id})
+    assert response.status_code == 500
+    assert response.headers["x-request-id"] not in {request_id, ""}
+    assert response.headers["x-request-id"].isalnum()

@@ -1,0 +1,141 @@
+"""POST /api/predict: what is answered."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+PATHS = (
+    "/api/predict",
+    "/api/models/titanic/predict",
+    "/api/models/titanic/versions/1/predict",
+    "/api/models/titanic/labels/stable/predict",
+)
+
+
+def test_one_record_gets_one_answer(server: httpx.Client, passenger: dict[str, Any]) -> None:
+    """One record is answered with the model, its version, the label and the probability of each class."""
+    response = server.post("/api/predict", json=passenger)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    answer = response.json()
+    assert list(answer) == ["model", "version", "label", "probability", "probabilities"]
+    assert (answer["model"], answer["version"], answer["label"]) == ("titanic", "1", "survived")
+    assert answer["probabilities"] == {
+        "died": pytest.approx(1 - answer["probability"]),
+        "survived": answer["probability"],
+    }
+    assert answer["probability"] == pytest.approx(0.9024867, abs=1e-5)
+
+
+def test_probability_is_the_positive_class_whatever_the_label(server: httpx.Client, passenger: dict[str, Any]) -> None:
+    """The probability is that of having survived even where the label is died."""
+    answer = server.post("/api/predict", json=passenger | {"pclass": 3, "sex": "male"}).json()
+    assert answer["label"] == "died"
+    assert answer["probability"] == answer["probabilities"]["survived"] < 0.5
+
+
+def test_records_get_one_answer_each_in_order(server: httpx.Client, passenger: dict[str, Any]) -> None:
+    """A list of records is answered with a list of predictions in the same order."""
+    records = [passenger | {"sex": sex} for sex in ("male", "female", "male")]
+    answer = server.post("/api/predict", json={"records": records}).json()
+    assert list(answer) == ["model", "version", "predictions"]
+    assert [each["label"] for each in answer["predictions"]] == ["died", "survived", "died"]
+
+
+def test_list_of_one_record_stays_a_list(server: httpx.Client, passenger: dict[str, Any]) -> None:
+    """A list that holds one record is answered with a list of one prediction."""
+    assert len(server.post("/api/predict", json={"records": [passenger]}).json()["predictions"]) == 1
+
+
+@pytest.mark.parametrize("name", ["age", "fare", "embarked"])
+def test_absent_and_null_are_the_same(server: httpx.Client, passenger: dict[str, Any], name: str) -> None:
+    """A nullable feature left out is answered as one that is null, and otherwise than the value was."""
+    null = server.post("/api/predict", json=passenger | {name: None})
+    absent = server.post("/api/predict", json={key: value for key, value in passenger.items() if key != name})
+    assert null.status_code == 200
+    assert absent.json() == null.json()
+    assert null.json()["probability"] != server.post("/api/predict", json=_other(passenger, name)).json()["probability"]
+
+
+def _other(passenger: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the passenger with a value of `name` that moves the answer away from null's."""
+    return passenger | {name: {"age": 80, "fare": 0, "embarked": "S"}[name]}
+
+
+@pytest.mark.parametrize("change", [{"age": 0}, {"age": 120}, {"age": 0.1667}, {"fare": 0}, {"fare": 3.4e38}])
+def test_limits_themselves_are_allowed(server: httpx.Client, passenger: dict[str, Any], change: dict[str, Any]) -> None:
+    """Both ends of a feature's range belong to it."""
+    assert server.post("/api/predict", json=passenger | change).status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_of_the_model_answers_the_same(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
+    """The default model, and the model by name, by version and by label give one answer."""
+    answer = server.post(path, json=passenger)
+    assert answer.status_code == 200
+    assert answer.json() == server.post("/api/predict", json=passenger).json()
+
+
+def test_company_does_not_change_an_answer(server: httpx.Client, passengers: list[dict[str, Any]]) -> None:
+    """A record among 1 to 50 others gets the very bits that it gets alone."""
+    record = passengers[700]
+    alone = server.post("/api/predict", json=record).json()["probabilities"]
+    for others in range(1, 51):
+        records = [*passengers[:others], record]
+        together = server.post("/api/predict", json={"records": records}).json()["predictions"]
+        assert len(together) == others + 1
+        assert together[-1]["probabilities"] == alone
+
+
+def test_both_interfaces_answer_the_same_bits(server: httpx.Client, passengers: list[dict[str, Any]]) -> None:
+    """A record's probabilities over REST are, to the last bit, those of the Open Inference Protocol."""
+    datatypes = {each["name"]: each["datatype"] for each in server.get("/v2/models/titanic").json()["inputs"]}
+    for record in passengers[::131]:
+        inputs = [
+            {"name": name, "shape": [1, 1], "datatype": datatypes[name], "data": [value]}
+            for name, value in record.items()
+        ]
+        outputs = server.post("/v2/models/titanic/infer", json={"inputs": inputs}).json()["outputs"]
+        data = {output["name"]: output["data"] for output in outputs}
+        answer = server.post("/api/predict", json=record).json()
+        assert data["label"] == [answer["label"]]
+        assert data["probabilities"] == [answer["probabilities"]["died"], answer["probabilities"]["survived"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "words"),
+    [
+        ("/api/models/nobody/predict", "model", "model 'nobody' is not served; there is titanic"),
+        (
+            "/api/models/titanic/versions/9/predict",
+            "version",
+            "model 'titanic' has no version '9'; its versions: 1",
+        ),
+        ("/api/models/titanic/versions/01/predict", "version", "model 'titanic' has no version '01'; its versions: 1"),
+        ("/api/models/titanic/labels/nil/predict", "label", "model 'titanic' has no label 'nil'; its labels: stable"),
+    ],
+)
+def test_unknown_model_version_or_label(
+    server: httpx.Client, passenger: dict[str, Any], path: str, field: str, words: str
+) -> None:
+    """What is not served is answered 404 and named together with what there is."""
+    response = server.post(path, json=passenger)
+    assert response.status_code == 404
+    assert response.json() == {"error": words, "code": "not_found", "field": field}
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/predict/", "/api/predictions", "/v3"])
+def test_unknown_path(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
+    """A path that doesn't exist is answered 404 with the envelope, never redirected."""
+    response = server.post(path, json=passenger)
+    assert response.status_code == 404
+    words = f"there is nothing at {path}; GET /api/models tells what is served"
+    assert response.json() == {"error": words, "code": "not_found"}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_wrong_method(server: httpx.Client, method: str) -> None:
+    """A method that the path doesn't have is answered 405 with Allow."""
+    response = server.request(method, "/api/predict")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json() == {"error": f"/api/predict takes POST, not {method}", "code": "method_not_allowed"}

@@ -1,0 +1,74 @@
+"""Environment to settings."""
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import SettingsError
+from server.settings import Settings, from_environment, unknown
+
+
+def test_defaults() -> None:
+    """An empty environment gives the defaults, and so do empty variables."""
+    assert from_environment({}) == Settings()
+    assert from_environment({"PORT": "", "LIFEBOAT_MODELS": ""}) == Settings()
+    assert (Settings().host, Settings().port, Settings().models) == ("127.0.0.1", 8080, Path("models"))
+
+
+def test_every_setting_has_a_variable() -> None:
+    """Each variable sets its setting, as the type that the setting has."""
+    environment = {
+        "LIFEBOAT_HOST": "0.0.0.0",  # noqa: S104 # what a container sets
+        "PORT": "9000",
+        "LIFEBOAT_MODELS": "/srv/models",
+        "LIFEBOAT_DEFAULT_MODEL": "titanic",
+        "LIFEBOAT_MAX_BODY_BYTES": "1",
+        "LIFEBOAT_MAX_ROWS": "2",
+        "LIFEBOAT_DRAIN_S": "0",
+        "LIFEBOAT_LOG_LEVEL": "error",
+    }
+    assert from_environment(environment) == Settings(
+        host="0.0.0.0",  # noqa: S104 # the same
+        port=9000,
+        models=Path("/srv/models"),
+        default_model="titanic",
+        max_body_bytes=1,
+        max_rows=2,
+        drain_s=0,
+        log_level="error",
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("PORT", "http", "a whole number from 0 to 65535"),
+        ("PORT", "-1", "a whole number from 0 to 65535"),
+        ("PORT", "65536", "a whole number from 0 to 65535"),
+        ("LIFEBOAT_MAX_BODY_BYTES", "0", "a whole number from 1 to 2147483648"),
+        ("LIFEBOAT_MAX_BODY_BYTES", "16M", "a whole number from 1 to 2147483648"),
+        ("LIFEBOAT_MAX_ROWS", "0", "a whole number from 1 to 2147483648"),
+        ("LIFEBOAT_MAX_ROWS", "1.5", "a whole number from 1 to 2147483648"),
+        ("LIFEBOAT_DRAIN_S", "-1", "a whole number from 0 to 900"),
+        ("LIFEBOAT_DRAIN_S", "901", "a whole number from 0 to 900"),
+        ("LIFEBOAT_LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
+        ("LIFEBOAT_LOG_LEVEL", "INFO", "one of debug, info, warning, error"),
+    ],
+)
+def test_wrong_value_names_the_variable(variable: str, value: str, expected: str) -> None:
+    """A value that can't be used is refused with the variable, what was expected and what came."""
+    with pytest.raises(SettingsError) as refused:
+        from_environment({variable: value})
+    assert str(refused.value) == f"{variable}: expected {expected}; got {value!r}"
+
+
+@pytest.mark.parametrize(("variable", "value"), [("PORT", "0"), ("PORT", "65535"), ("LIFEBOAT_DRAIN_S", "900")])
+def test_limits_themselves_are_allowed(variable: str, value: str) -> None:
+    """Both ends of a setting's range belong to it."""
+    from_environment({variable: value})
+
+
+def test_unknown_variables() -> None:
+    """A variable with the prefix that is no setting is told; others are nobody's business here."""
+    environment = {"LIFEBOAT_MAX_ROW": "1", "LIFEBOAT_PORT": "1", "LIFEBOAT_MAX_ROWS": "1", "PORT": "1", "PATH": "/bin"}
+    assert unknown(environment) == ["LIFEBOAT_MAX_ROW", "LIFEBOAT_PORT"]

@@ -1,0 +1,174 @@
+"""/v2 inference: what is refused, and in which words."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+INFER = "/v2/models/titanic/infer"
+DATATYPES = {
+    "pclass": "INT64",
+    "sex": "BYTES",
+    "age": "FP32",
+    "sibsp": "INT64",
+    "parch": "INT64",
+    "fare": "FP32",
+    "embarked": "BYTES",
+}
+NAMES = ", ".join(DATATYPES)
+SIBSP = "expected an integer of at least 0"
+AGE = "expected a number from 0 to 120 or null"
+FARE = "expected a number of at least 0 or null"
+
+WRONG_TENSORS: list[tuple[str, dict[str, Any], str]] = [
+    ("age", {"datatype": "FP64"}, "expected datatype FP32; got FP64"),
+    ("age", {"datatype": "x" * 99}, f"expected datatype FP32; got {'x' * 16}"),
+    ("sex", {"datatype": "INT64", "data": [1, 1]}, "expected datatype BYTES; got INT64"),
+    ("age", {"shape": [2]}, "expected the shape [rows, 1]; got [2]"),
+    ("age", {"shape": []}, "expected the shape [rows, 1]; got []"),
+    ("age", {"shape": [1, 2]}, "expected the shape [rows, 1]; got [1, 2]"),
+    ("age", {"shape": [2, 1, 1]}, "expected the shape [rows, 1]; got [2, 1, 1]"),
+    ("age", {"shape": [-1, 1]}, "expected the shape [rows, 1]; got [-1, 1]"),
+    ("age", {"shape": [2, -1]}, "expected the shape [rows, 1]; got [2, -1]"),
+    ("age", {"shape": [0, 1]}, "expected the shape [rows, 1]; got [0, 1]"),
+    ("age", {"shape": [3, 1], "data": [1, 2, 3]}, "expected 2 rows as in pclass; got 3"),
+    ("age", {"data": [1]}, "expected 2 elements as in its shape; got 1"),
+    ("age", {"data": []}, "expected 2 elements as in its shape; got 0"),
+    ("age", {"data": [[1, 2], [3]]}, "expected 2 elements as in its shape; got 3"),
+    ("age", {"data": [[1], 2]}, f"data[0]: {AGE}"),
+    ("age", {"data": [[[1]], [[2]]]}, f"data[0]: {AGE}"),
+    ("age", {"data": [1, "2"]}, f"data[1]: {AGE}"),
+    ("age", {"data": [1, True]}, f"data[1]: {AGE}"),
+    ("age", {"data": [1, 120.5]}, f"row 1: {AGE}; got 120.5"),
+    ("age", {"data": [None, -1]}, f"row 1: {AGE}; got -1.0"),
+    ("fare", {"data": [0, 1e39]}, f"row 1: {FARE}; got inf"),
+    ("sibsp", {"data": [0, None]}, f"data[1]: {SIBSP}"),
+    ("sibsp", {"data": [0, 1.5]}, f"data[1]: {SIBSP}"),
+    ("sibsp", {"data": [0, False]}, f"data[1]: {SIBSP}"),
+    ("sibsp", {"data": [0, -1]}, f"row 1: {SIBSP}; got -1"),
+    ("sibsp", {"data": [0, 2**63]}, f"data: {SIBSP}"),
+    ("sibsp", {"data": [0, 10**30]}, f"data: {SIBSP}"),
+    ("pclass", {"data": [1, 4]}, "row 1: expected one of 1, 2, 3; got 4"),
+    ("sex", {"data": ["male", "Male"]}, 'row 1: expected one of "female", "male"; got Male'),
+    ("sex", {"data": ["y" * 99, "male"]}, f'row 0: expected one of "female", "male"; got {"y" * 40}'),
+    ("sex", {"data": ["male", None]}, 'data[1]: expected one of "female", "male"'),
+    ("embarked", {"data": [None, "X"]}, 'row 1: expected one of "C", "Q", "S" or null; got X'),
+]
+"""The tensor at fault; a change of it; the message after its name."""
+
+WRONG_BODIES: list[tuple[bytes, str]] = [
+    (b"", "truncated"),
+    (b'{"inputs": [', "truncated"),
+    (b"{}", "`inputs`"),
+    (b"[]", "Expected `object`"),
+    (b"\xff", "malformed"),
+    (b'{"id": "\xff"}', "no UTF-8"),
+    (b'{"inputs": []} x', "malformed"),
+    (b'{"x": ' + b"[" * 10_000, "nested too deep"),
+    (b'{"inputs": 3}', "$.inputs"),
+    (b'{"inputs": [{"name": "age"}]}', "`shape`"),
+    (b'{"inputs": [{"name": "age", "shape": [true, 1], "datatype": "FP32"}]}', "$.inputs[0].shape[0]"),
+    (b'{"inputs": [{"name": "age", "shape": [1, 1], "datatype": "FP32", "data": [NaN]}]}', "malformed"),
+    (b'{"inputs": [{"name": "age", "shape": [1, 1], "datatype": "FP32", "data": [1e400]}]}', "$.inputs[0].data[0]"),
+    (b'{"inputs": [], "id": 7}', "$.id"),
+]
+"""Bytes that hold no inference request; what the message says of them."""
+
+
+@pytest.fixture
+def inputs(passenger: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the input tensors of two rows by name, right in every value."""
+    return {
+        name: {"name": name, "shape": [2, 1], "datatype": datatype, "data": [passenger[name]] * 2}
+        for name, datatype in DATATYPES.items()
+    }
+
+
+def _refuse(server: httpx.Client, body: dict[str, Any], error: str, field: str) -> None:
+    """Assert that `body` is answered with 400 and exactly this envelope."""
+    response = server.post(INFER, json=body)
+    assert (response.status_code, response.json()) == (
+        400,
+        {"error": error, "code": "invalid_argument", "field": field},
+    )
+
+
+@pytest.mark.parametrize(("name", "change", "words"), WRONG_TENSORS)
+def test_wrong_tensor(
+    server: httpx.Client, inputs: dict[str, dict[str, Any]], name: str, change: dict[str, Any], words: str
+) -> None:
+    """A wrong datatype, shape or value is refused, naming the tensor, the element and what was expected."""
+    wrong = inputs | {name: inputs[name] | change}
+    _refuse(server, {"inputs": list(wrong.values())}, f"{name}: {words}", name)
+    assert server.post(INFER, json={"inputs": list(inputs.values())}).status_code == 200
+
+
+@pytest.mark.parametrize(("body", "words"), WRONG_BODIES, ids=lambda value: repr(value[:40]))
+def test_wrong_body(server: httpx.Client, body: bytes, words: str) -> None:
+    """Bytes that are no inference request are refused, saying where they are wrong."""
+    response = server.post(INFER, content=body)
+    answer = response.json()
+    assert (response.status_code, answer["code"]) == (400, "invalid_argument")
+    assert answer["error"].startswith("body: expected an inference request: ")
+    assert words in answer["error"]
+
+
+def test_no_inputs(server: httpx.Client) -> None:
+    """A request without any input is refused."""
+    _refuse(server, {"inputs": []}, "inputs: expected at least one", "inputs")
+
+
+def test_unknown_input(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """An input that the model doesn't have is refused with the names of those it has."""
+    cabin = inputs["sex"] | {"name": "cabin"}
+    _refuse(server, {"inputs": [*inputs.values(), cabin]}, f"cabin: no such input; expected {NAMES}", "cabin")
+
+
+def test_input_given_twice(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """An input that stands twice is refused: neither would be more right."""
+    _refuse(server, {"inputs": [*inputs.values(), inputs["sex"]]}, "sex: the input is given twice", "sex")
+
+
+@pytest.mark.parametrize(("name", "words"), [("sex", 'expected one of "female", "male"'), ("sibsp", SIBSP)])
+def test_input_left_out(server: httpx.Client, inputs: dict[str, dict[str, Any]], name: str, words: str) -> None:
+    """An input that is not nullable can't be left out."""
+    rest = [tensor for key, tensor in inputs.items() if key != name]
+    _refuse(server, {"inputs": rest}, f"{name}: {words}; there is no such input", name)
+
+
+def test_input_without_data(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """A tensor without data is refused."""
+    del inputs["age"]["data"]
+    _refuse(server, {"inputs": list(inputs.values())}, "age: expected data", "age")
+
+
+def test_unknown_output(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """An output that the model doesn't have is refused with the names of those it has."""
+    body = {"inputs": list(inputs.values()), "outputs": [{"name": "label"}, {"name": "boat"}]}
+    _refuse(server, body, "outputs: 'boat' is not among label, probabilities", "outputs")
+
+
+def _unimplemented(response: httpx.Response) -> None:
+    assert (response.status_code, response.json()["code"]) == (501, "unimplemented")
+    assert "binary tensors are not served yet" in response.json()["error"]
+
+
+def test_binary_header(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """A request whose header announces binary tensors is answered 501."""
+    body = json.dumps({"inputs": list(inputs.values())}).encode()
+    headers = {"inference-header-content-length": str(len(body))}
+    _unimplemented(server.post(INFER, content=body, headers=headers))
+
+
+def test_binary_input(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """A tensor whose data stands in binary form elsewhere is answered 501."""
+    del inputs["age"]["data"]
+    inputs["age"]["parameters"] = {"binary_data_size": 8}
+    _unimplemented(server.post(INFER, json={"inputs": list(inputs.values())}))
+
+
+def test_binary_output(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """An output wanted as binary data is answered 501."""
+    outputs = [{"name": "label", "parameters": {"binary_data": True}}]
+    _unimplemented(server.post(INFER, json={"inputs": list(inputs.values()), "outputs": outputs}))
