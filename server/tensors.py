@@ -106,6 +106,8 @@ def output_names(request: InferRequest, manifest: Manifest) -> list[str]:
     Raises InvalidArgument for a name the model doesn't have, Unimplemented for one wanted as binary data.
     """
     known = [output.name for output in manifest.outputs]
+    if request.parameters and request.parameters.get("binary_data_output"):
+        raise Unimplemented("binary tensors are not served yet; ask with binary_data_output false")
     if not request.outputs:
         return known
     for output in request.outputs:
@@ -133,7 +135,8 @@ def _rows(inputs: list[InferInput], max_rows: int) -> int:
         raise InvalidArgument("inputs: expected at least one", field="inputs")
     for tensor in inputs:
         if len(tensor.shape) != 2 or tensor.shape[1] != 1 or tensor.shape[0] < 1:
-            raise InvalidArgument(f"{tensor.name}: expected the shape [rows, 1]; got {tensor.shape}", field=tensor.name)
+            got = f"{tensor.shape[:4]}{' and more' * (len(tensor.shape) > 4)}"
+            raise InvalidArgument(f"{tensor.name}: expected the shape [rows, 1]; got {got}", field=tensor.name)
         if tensor.shape[0] != inputs[0].shape[0]:
             raise InvalidArgument(
                 f"{tensor.name}: expected {inputs[0].shape[0]} rows as in {inputs[0].name}; got {tensor.shape[0]}",

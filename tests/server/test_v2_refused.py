@@ -172,3 +172,17 @@ def test_binary_output(server: httpx.Client, inputs: dict[str, dict[str, Any]]) 
     """An output wanted as binary data is answered 501."""
     outputs = [{"name": "label", "parameters": {"binary_data": True}}]
     _unimplemented(server.post(INFER, json={"inputs": list(inputs.values()), "outputs": outputs}))
+
+
+def test_binary_outputs(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """A request that wants all outputs as binary data is answered 501."""
+    request = {"inputs": list(inputs.values()), "parameters": {"binary_data_output": True}}
+    _unimplemented(server.post(INFER, json=request))
+
+
+def test_a_shape_of_many_dimensions(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
+    """A shape of far too many dimensions is refused by a message that doesn't repeat them all."""
+    inputs["age"]["shape"] = [1] * 100_000
+    response = server.post(INFER, json={"inputs": list(inputs.values())})
+    assert (response.status_code, response.json()["field"]) == (400, "age")
+    assert len(response.content) < 200
