@@ -4,6 +4,7 @@ The rules are the manifest's. JSON records are checked while they are decoded (`
 columns (`Signature.check`); both say what was expected in the same words (`Column.expectation`).
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -68,11 +69,11 @@ class Column:
             case None, None:
                 return noun if not feature.is_float else "a finite number"
             case low, None:
-                return f"{noun} of at least {low:g}"
+                return f"{noun} of at least {low:.15g}"
             case None, high:
-                return f"{noun} of at most {high:g}"
+                return f"{noun} of at most {high:.15g}"
             case low, high:
-                return f"{noun} from {low:g} to {high:g}"
+                return f"{noun} from {low:.15g} to {high:.15g}"
 
     def array(self, values: Sequence[Scalar | None]) -> NDArray[Any]:
         """Return values that were checked, null as None, as an array of shape [rows, 1]."""
@@ -116,8 +117,8 @@ def _limits(feature: Feature, dtype: np.dtype[Any]) -> tuple[float | int | None,
         )
     whole = np.iinfo(dtype)
     return (
-        whole.min if feature.minimum is None else max(whole.min, int(feature.minimum)),
-        whole.max if feature.maximum is None else min(whole.max, int(feature.maximum)),
+        whole.min if feature.minimum is None else max(whole.min, math.ceil(feature.minimum)),
+        whole.max if feature.maximum is None else min(whole.max, math.floor(feature.maximum)),
     )
 
 

@@ -31,6 +31,7 @@ def _column(datatype: str, **members: Any) -> Column:  # noqa: ANN401 # of any t
         ("FP32", {}, "a finite number"),
         ("FP32", {"minimum": 0.5, "maximum": 120}, "a number from 0.5 to 120"),
         ("FP32", {"maximum": 1.5}, "a number of at most 1.5"),
+        ("FP64", {"minimum": 1234567.25}, "a number of at least 1234567.25"),
         ("FP32", {"nullable": True, "null_value": "NaN"}, "a finite number or null"),
     ],
 )
@@ -77,6 +78,7 @@ def test_null_value_of_a_category() -> None:
         ("FP32", {"nullable": True, "null_value": -1.0}, [-1, np.nan], 1),
         ("INT8", {"maximum": 5}, [5, 6], 1),
         ("INT64", {"minimum": 1}, [1, 0], 1),
+        ("INT64", {"minimum": 0.5}, [1, 0], 1),
         ("UINT64", {"maximum": 5}, [2**64 - 1], 0),
         ("INT64", {"categories": [1, 2]}, [1, 3], 1),
         ("BYTES", {"categories": ["a"]}, ["a", "b"], 1),
