@@ -9,9 +9,10 @@ export CLOUDFLARE_CF_FETCH_ENABLED := false
 
 .PHONY: help run test test-python test-worker export image edge e2e check format lock clean
 .DELETE_ON_ERROR:
+.NOTPARALLEL: # the targets share .venv and node_modules, and tests that listen are best alone
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for another port)
 	PORT=$(PORT) exec $(PYTHON_BIN) -m server
@@ -40,7 +41,7 @@ check: .venv/.dev node_modules/.lifeboat worker/env.d.ts ## linters, types and i
 	$(PYTHON_BIN) -m ruff check .
 	$(PYTHON_BIN) -m ruff format --check .
 	$(PYTHON_BIN) -m mypy
-	.venv/bin/lint-imports --no-logo
+	$(PYTHON_BIN) .venv/bin/lint-imports --no-logo
 	$(NODE) npm run --silent check
 
 format: .venv/.dev node_modules/.lifeboat ## rewrite the sources as the linters want them
@@ -70,7 +71,7 @@ node_modules/.lifeboat: package-lock.json scripts/node
 worker/env.d.ts: wrangler.toml node_modules/.lifeboat
 	$(NODE) npm run --silent types >/dev/null
 
-UV_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+UV_COMPILE := $(PYTHON_BIN) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --custom-compile-command 'make lock' $(UV_FLAGS)
 lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for newer ones)
 	$(UV_COMPILE) pyproject.toml --output-file requirements.lock

@@ -15,6 +15,7 @@ from export.train import fit, measure
 from export.verify import ParityError, Verified, edge_records, edge_rows
 from server.errors import ModelError
 from server.manifest import Scores
+from server.repository import LABELS_FILE, read_labels
 
 SEED = 1912
 
@@ -46,6 +47,7 @@ def main() -> int:
 
 def run(spec: Spec, data: Path, models: Path, seed: int, *, move_stable: bool) -> None:
     """Take every step; each raises its own error, and until the last nothing is published."""
+    read_labels(models / spec.name / LABELS_FILE)  # a broken one is told before the work, not after it
     dataset = load(data, spec)
     part = split(dataset, seed)
     print(f"data: {len(dataset.y)} rows, {len(part.y_test)} of them held out (seed {seed})")

@@ -1,5 +1,6 @@
 """A verified model to models/<name>/<version>: atomic, durable, and never over a version that exists."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -10,9 +11,10 @@ from pathlib import Path
 import msgspec
 
 from server import manifest as manifests
+from server.errors import ManifestError
 from server.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from server.model import Model
-from server.repository import LABELS_FILE, STABLE
+from server.repository import LABELS_FILE, STABLE, read_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,14 @@ def publish(root: Path, name: str, model: bytes, describe: Callable[[int], Manif
     """Publish `model` as the next version of `name`, with the manifest that `describe` gives for that version.
 
     The version is written beside its place, flushed to the disk, loaded as the server will load it, and only then
-    renamed, so that a reader sees all of it or nothing. A model that the newest version already is makes no new one.
+    renamed, so that a reader sees all of it or nothing. Where the newest version already is this very model with this
+    very manifest, its provenance apart, there is no new one.
     Raises ModelError where the server would not load it; nothing is left behind.
     """
     home = root / name
     home.mkdir(parents=True, exist_ok=True)
     newest = max((int(child.name) for child in home.iterdir() if child.name.isdecimal()), default=0)
-    if newest and (home / str(newest) / MODEL_FILE).read_bytes() == model:
+    if newest and _is(home / str(newest), model, describe(newest)):
         return Published(home / str(newest), newest, new=False)
     version = newest + 1
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=home))
@@ -47,21 +50,33 @@ def publish(root: Path, name: str, model: bytes, describe: Callable[[int], Manif
         draft.rename(home / str(version))
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            home.rmdir()  # where this was to be the first version, and nothing else is there
         raise
     _flush(home)
     return Published(home / str(version), version, new=True)
 
 
 def promote(root: Path, name: str, version: int) -> None:
-    """Point the label `stable` of model `name` at `version`, in one step."""
+    """Point the label `stable` of model `name` at `version`, in one step. Raises ModelError for a broken file."""
     path = root / name / LABELS_FILE
-    labels = msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.exists() else {}
+    labels = read_labels(path)
     if labels.get(STABLE) == version:
         return
     draft = path.with_name(f".{LABELS_FILE}.{os.getpid()}")
     _write(draft, msgspec.json.encode(labels | {STABLE: version}) + b"\n")
     draft.replace(path)
     _flush(path.parent)
+
+
+def _is(path: Path, model: bytes, manifest: Manifest) -> bool:
+    """Return whether the version at `path` is this model with this manifest, by whatever libraries it was made."""
+    try:
+        published = manifests.read(path / MANIFEST_FILE)
+        same_model = (path / MODEL_FILE).read_bytes() == model
+    except (ManifestError, OSError):
+        return False
+    return same_model and msgspec.structs.replace(published, provenance=manifest.provenance) == manifest
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -5,6 +5,11 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.repository import Repository
+    from server.settings import Settings
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:
@@ -36,24 +41,37 @@ def main() -> None:
         log.error("%s", error)  # noqa: TRY400 # the message says it all, a traceback nothing
         sys.exit(1)
 
+    _serve(repository, settings)
+
+
+def _serve(repository: "Repository", settings: "Settings") -> None:
+    """Open the port and answer until a signal. Ends with 1 where the port can't be had."""
     import uvicorn
 
     from server.app import create_app
+    from server.protocol import Protocol
 
-    uvicorn.run(
-        create_app(repository, settings),
-        host=settings.host,
-        port=settings.port,
-        loop="auto",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
-        timeout_graceful_shutdown=settings.drain_s,
-    )
+    try:
+        uvicorn.run(
+            create_app(repository, settings),
+            host=settings.host,
+            port=settings.port,
+            loop="auto",
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            server_header=False,
+            log_config=None,
+            timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
+            timeout_graceful_shutdown=settings.drain_s,
+        )
+    except SystemExit as end:
+        if end.code:  # uvicorn has logged why
+            where = f"{settings.host} port {settings.port}"
+            logging.getLogger("lifeboat").error("can't listen on %s: set LIFEBOAT_HOST or PORT to what is free", where)  # noqa: TRY400
+            sys.exit(1)
+        raise
 
 
 if __name__ == "__main__":

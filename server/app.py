@@ -1,5 +1,6 @@
 """The wiring: routes, and the one place where a failure becomes an answer."""
 
+import asyncio
 import logging
 import re
 import uuid
@@ -16,7 +17,7 @@ from server.endpoints.describe import DescribeEndpoint
 from server.endpoints.predict import PredictEndpoint
 from server.endpoints.responses import error_response
 from server.endpoints.v2 import V2Endpoint
-from server.errors import Internal, MethodNotAllowed, NotFound, RequestError
+from server.errors import Internal, MethodNotAllowed, NotFound, RequestError, Unavailable
 from server.repository import Repository
 from server.settings import Settings
 
@@ -48,7 +49,7 @@ class Opaque:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; answer 500 for an exception, if the answer hasn't begun."""
+        """Pass the request on. Where no answer has begun: 500 for an exception, 503 when the drain's time is up."""
         started = False
 
         async def watch(message: Message) -> None:
@@ -58,6 +59,10 @@ class Opaque:
 
         try:
             await self._app(scope, receive, watch)
+        except asyncio.CancelledError:
+            if started:
+                raise
+            await error_response(Unavailable("the server is stopping; try again"))(scope, receive, send)
         except Exception:
             request_id = _request_id(scope)
             _log.exception("request %s failed", request_id)
@@ -82,6 +87,6 @@ async def _answer_routing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 # what the handler is registered for
     path = request.url.path[:128]
     if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return error_response(MethodNotAllowed(f"{path} takes {allow}, not {request.method}", headers={"allow": allow}))
     return error_response(NotFound(f"there is nothing at {path}; GET /api/models tells what is served"))

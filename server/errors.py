@@ -15,13 +15,17 @@ Exception
     ├── UnsupportedMediaType 415: a type that is stated and not known
     ├── Canceled             499: the caller left
     ├── Internal             500: logged, opaque to the caller
-    └── Unimplemented        501
+    ├── Unimplemented        501
+    └── Unavailable          503, with Retry-After: draining
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import msgspec
+
+RETRY_AFTER_S: Final = 1
+"""Seconds after which a caller whom a draining server turned away may try again."""
 
 
 class Status(NamedTuple):
@@ -143,3 +147,12 @@ class Unimplemented(RequestError):
     """The protocol knows this, the server doesn't."""
 
     code = "unimplemented"
+
+
+class Unavailable(RequestError):
+    """The server is draining: another may answer."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"retry-after": str(RETRY_AFTER_S)})

@@ -21,6 +21,9 @@ _INT64_MAX: Final = 2**63 - 1
 """The largest bound msgspec can check: a UINT64 feature's JSON values end here, its tensors at the datatype's own."""
 _SHOWN_CHARACTERS: Final = 40
 """How much of a caller's own value an error repeats."""
+_NO_OBJECT: Final = 'body: expected a JSON object, one record or {"records": [...]}'
+_SECOND_LOOK_BYTES: Final = 256 * 1024
+"""Largest body that is looked at again when it fails: a document takes some thirty times its bytes in memory."""
 
 
 class RecordDecoder:
@@ -63,20 +66,35 @@ class RecordDecoder:
 
     def _diagnose(self, body: bytes, error: Exception) -> InvalidArgument:
         """Say what is wrong with a body that neither decoder took; `error` is the list decoder's."""
+        if len(body) > _SECOND_LOOK_BYTES:
+            return self._diagnose_unseen(body, error)
         try:
             document = msgspec.json.decode(body)
+        except msgspec.ValidationError:  # a number that no JSON value here may be; the decoders name its field
+            return self._diagnose_unseen(body, error)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
-            known = isinstance(malformed, msgspec.DecodeError)
-            reason = str(malformed) if known else "it is no UTF-8, or nested too deep"
-            return self._not_a_number(body) or InvalidArgument(f"body: expected a JSON object: {reason}")
+            return self._not_a_number(body) or self._diagnose_unseen(body, malformed)
         if not isinstance(document, dict):
-            return InvalidArgument('body: expected a JSON object, one record or {"records": [...]}')
-        if RECORDS not in document:
+            return InvalidArgument(_NO_OBJECT)
+        return self._explain(document, self._message(body, error, whole=RECORDS not in document))
+
+    def _diagnose_unseen(self, body: bytes, error: Exception) -> InvalidArgument:
+        """Say what the decoders' own messages tell of a body that can't be, or is too large to be, looked at whole."""
+        if isinstance(error, msgspec.ValidationError):
+            top = " - at " not in str(error)  # a fault of the outermost object: it was no list of records
+            return self._explain({}, self._message(body, error, whole=top))
+        reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is no UTF-8, or nested too deep"
+        return InvalidArgument(f"body: expected a JSON object: {reason}")
+
+    def _message(self, body: bytes, error: Exception, *, whole: bool) -> str:
+        """Return the message of the decoder the body was meant for: the record's where the `whole` body is one."""
+        if whole:
             try:
                 self._decode_record(body)
             except msgspec.ValidationError as record_error:
-                error = record_error
-        return self._explain(document, str(error))
+                if f"unknown field `{RECORDS}`" not in str(record_error):
+                    return str(record_error)
+        return str(error)
 
     def _not_a_number(self, body: bytes) -> InvalidArgument | None:
         """Return the failure that names the feature, where what ails the body is NaN or Infinity: no JSON either."""
@@ -103,6 +121,8 @@ class RecordDecoder:
             return self._unknown(found["name"], index)
         if index is None and name == RECORDS:
             return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
+        if name is None and index is None:
+            return InvalidArgument(_NO_OBJECT)
         if name is None:
             return InvalidArgument(f"{RECORDS}[{index}]: expected an object", field=f"{RECORDS}[{index}]")
         return self._wrong(name, index, _shown(document, index, name))
@@ -118,6 +138,10 @@ class RecordDecoder:
         return InvalidArgument(f"{field}: expected {column.expectation()}; {found}", field=field)
 
     def _unknown(self, name: str, row: int | None) -> InvalidArgument:
+        if name in self.signature.by_name:
+            return InvalidArgument(
+                f"{RECORDS}: expected either a list of records or one record's fields", field=RECORDS
+            )
         field = _path(name[:_SHOWN_CHARACTERS], row)
         return InvalidArgument(f"{field}: no such feature; expected {', '.join(self.signature.by_name)}", field=field)
 
@@ -131,7 +155,7 @@ def _shown(document: dict[str, Any], row: int | None, name: str) -> str:
     try:
         value = (document if row is None else document[RECORDS][row])[name]
     except (LookupError, TypeError):
-        return "a name given twice"
+        return "something else"  # a name given twice, or a body too large for a second look
     return json.dumps(value, ensure_ascii=False)
 
 

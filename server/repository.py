@@ -103,7 +103,7 @@ def _folders(path: Path) -> list[Path]:
 
 def _load_versions(path: Path) -> Versions:
     numbered = sorted((child for child in _folders(path) if child.name.isdecimal()), key=lambda child: int(child.name))
-    return Versions(path.name, [_load(child) for child in numbered], _labels(path / LABELS_FILE))
+    return Versions(path.name, [_load(child) for child in numbered], read_labels(path / LABELS_FILE))
 
 
 def _load(path: Path) -> Model:
@@ -118,10 +118,11 @@ def _load(path: Path) -> Model:
     return model
 
 
-def _labels(path: Path) -> dict[str, int]:
+def read_labels(path: Path) -> dict[str, int]:
+    """Return the labels in a labels.json, none where there is no such file. Raises ModelError for a broken one."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
     except FileNotFoundError:
         return {}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: {error}") from error

@@ -22,15 +22,17 @@ async def read_body(request: Request, max_bytes: int, media_types: Collection[st
     stated = request.headers.get("content-length")
     if stated is not None and _length(stated) > max_bytes:
         raise _too_large(max_bytes)
-    body = bytearray()
+    chunks: list[bytes] = []
+    length = 0
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
+            chunks.append(chunk)
+            length += len(chunk)
+            if length > max_bytes:
                 raise _too_large(max_bytes)
     except ClientDisconnect:
         raise Canceled("the caller left before its request was whole") from None
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _check_type(request: Request, media_types: Collection[str]) -> None:

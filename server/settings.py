@@ -23,8 +23,8 @@ class Settings:
     """The model repository: `<name>/<version>/{model.onnx,manifest.json}`."""
     default_model: str = ""
     """The model that /api/predict answers from; needed only where several are served."""
-    max_body_bytes: int = 16 * 1024 * 1024
-    """Bytes a request body may have; more is refused with 413 before it is read whole."""
+    max_body_bytes: int = 4 * 1024 * 1024
+    """Bytes a request body may have, a few times what max_rows rows take; more is 413, told before it is read."""
     max_rows: int = 10_000
     """Rows one request may carry; more is refused with 413."""
     drain_s: int = 30
@@ -69,10 +69,6 @@ def unknown(environment: Mapping[str, str]) -> list[str]:
 
 
 def _integer(name: str, text: str, low: int, high: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
+    if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
         raise SettingsError(f"{name}: expected a whole number from {low} to {high}; got {text!r}")
-    return value
+    return int(text)

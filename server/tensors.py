@@ -30,6 +30,10 @@ _ELEMENTS: Final[Mapping[tuple[str, bool], Any]] = {
 """numpy's kind, and whether null is allowed, to the JSON values a column may come from."""
 
 
+Parameters = dict[str, bool | int | float | str]
+"""What the protocol allows as the parameters of a request or a tensor."""
+
+
 class InferInput(msgspec.Struct, kw_only=True):
     """One tensor of a request; `data` may be nested as the shape says, or flat."""
 
@@ -37,14 +41,14 @@ class InferInput(msgspec.Struct, kw_only=True):
     shape: list[int]
     datatype: str
     data: list[Any] | msgspec.UnsetType = msgspec.UNSET
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
 
 
 class InferOutput(msgspec.Struct, kw_only=True):
     """One output that the caller asks for."""
 
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
 
 
 class InferRequest(msgspec.Struct, kw_only=True):
@@ -53,7 +57,7 @@ class InferRequest(msgspec.Struct, kw_only=True):
     inputs: list[InferInput]
     id: str | None = None
     outputs: list[InferOutput] | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
 
 
 _decode_request = msgspec.json.Decoder(InferRequest).decode

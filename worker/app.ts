@@ -7,16 +7,21 @@ import { envelope } from "./errors";
 import { pick } from "./pool";
 import { answered, forwarded, REQUEST_ID, requestId } from "./proxy";
 
-type Edge = { Bindings: Env };
+type Edge = { Bindings: Env; Variables: { requestId: string } };
 
 const METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT"];
 const FORWARDED = ["/api/*", "/v2", "/v2/*"];
 
 export const app = new Hono<Edge>();
 
+app.use(async (c, next) => {
+  c.set("requestId", requestId(c.req.raw));
+  await next();
+  c.header(REQUEST_ID, c.get("requestId"));
+});
 app.get("/healthz", (c) => c.json({ status: "ok" })); // starts no container: it says that the Worker runs
 app.on(METHODS, FORWARDED, forward);
-app.all("/healthz", (c) => notAllowed(c, "GET"));
+app.all("/healthz", (c) => notAllowed(c, "GET, HEAD"));
 for (const path of FORWARDED) app.all(path, (c) => notAllowed(c, METHODS.join(", ")));
 app.notFound((c) => envelope("not_found", `there is nothing at ${c.req.path.slice(0, 128)}`));
 app.onError((error) => {
@@ -30,11 +35,7 @@ async function forward(c: Context<Edge>): Promise<Response> {
   if (/^\/+v2\/+repository\/+models(\/|$)/.test(path)) {
     return envelope("permission_denied", "model control is not reachable through the edge");
   }
-  const id = requestId(c.req.raw);
-  const response = await reached(pick(c.env), forwarded(c.req.raw, id));
-  const answer = new Response(response.body, response); // headers of a fetched response can't be set
-  answer.headers.set(REQUEST_ID, id);
-  return answer;
+  return reached(pick(c.env), forwarded(c.req.raw, c.get("requestId")));
 }
 
 /** The instance's answer, or what a caller is told where the platform has none: the class's own failures, or no reply. */

@@ -27,7 +27,8 @@ const SOUND_ID = /^[\w.:/+=-]{1,128}$/;
 export function requestId(request: Request): string {
   const given = request.headers.get(REQUEST_ID);
   if (given !== null && SOUND_ID.test(given)) return given;
-  return request.headers.get("cf-ray") ?? crypto.randomUUID();
+  const ray = request.headers.get("cf-ray");
+  return ray !== null && SOUND_ID.test(ray) ? ray : crypto.randomUUID();
 }
 
 /** Returns the request as the container gets it: path, query, method and body unchanged and the body not held. */

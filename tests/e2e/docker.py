@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -24,21 +25,16 @@ def _wait_healthy(container: str) -> str:
     """Read the engine's own events until it calls the container healthy: nothing is polled."""
     filters = ["--filter", f"container={container}", "--filter", "event=health_status", "--filter", "event=die"]
     created = json.loads(docker("inspect", container))[0]["Created"]
-    events = subprocess.Popen(
-        ["timeout", str(WAIT_S), "docker", "events", "--since", created, *filters, "--format", "{{.Status}}"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert events.stdout is not None
-    with events, events.stdout:
-        for line in events.stdout:
-            if line.strip() == "health_status: healthy":
-                events.terminate()
-                return container
-            if line.strip() == "die":
-                break
+    command = ["docker", "events", "--since", created, *filters, "--format", "{{.Status}}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout is not None
+        watchdog = threading.Timer(WAIT_S, events.kill)
+        watchdog.start()
+        first = next((line.strip() for line in events.stdout if line.strip() != "health_status: unhealthy"), "nothing")
+        watchdog.cancel()
         events.terminate()
-    raise AssertionError(f"the container never became healthy:\n{docker('logs', container)}")
+    assert first == "health_status: healthy", f"the container said {first}:\n{docker('logs', container)}"
+    return container
 
 
 @contextmanager

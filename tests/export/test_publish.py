@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from export.publish import promote, publish
@@ -58,6 +59,25 @@ def test_same_model_makes_no_version(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "small").iterdir()] == ["1"]
 
 
+def test_same_model_with_another_contract_is_a_new_version(tmp_path: Path) -> None:
+    """The same model with another contract is a new version: it is the manifest that the server checks by."""
+    _publish(tmp_path, small.DOUBLE, 2.0)
+    model = small.onnx_bytes(small.DOUBLE)
+
+    def describe(version: int) -> Manifest:
+        return msgspec.structs.replace(_describe(model, version), description="told otherwise")
+
+    assert publish(tmp_path, "small", model, describe).version == 2
+    assert Repository.load(tmp_path).resolve("small", "2").manifest.description == "told otherwise"
+
+
+def test_broken_version_is_followed_by_a_whole_one(tmp_path: Path) -> None:
+    """Where the newest version can't be read, the same model is published again beside it."""
+    _publish(tmp_path, small.DOUBLE, 2.0)
+    (tmp_path / "small" / "1" / "manifest.json").write_text("{")
+    assert _publish(tmp_path, small.DOUBLE, 2.0) == 2
+
+
 def test_older_model_again_is_a_new_version(tmp_path: Path) -> None:
     """A model that an older version is, but not the newest, is published again."""
     assert [_publish(tmp_path, small.DOUBLE, 2.0), _publish(tmp_path, TRIPLE, 3.0)] == [1, 2]
@@ -84,7 +104,7 @@ def test_failure_to_describe_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         publish(tmp_path, "small", small.onnx_bytes(small.DOUBLE), interrupt)
-    assert list((tmp_path / "small").iterdir()) == []
+    assert not (tmp_path / "small").exists()
 
 
 def test_promote(tmp_path: Path) -> None:

@@ -153,5 +153,41 @@ def test_first_fault_of_several_is_named(server: httpx.Client, passenger: dict[s
 def test_name_given_twice(server: httpx.Client, after: str) -> None:
     """A fault in a value that the body later replaces is refused like any other."""
     body = f'{{"records": [{{"pclass": 9}}], "records": {after}}}'.encode()
-    error = "records[0].pclass: expected one of 1, 2, 3; got a name given twice"
+    error = "records[0].pclass: expected one of 1, 2, 3; got something else"
     _refuse(server, body, error, "records[0].pclass")
+
+
+PADDING = 6_000
+"""Records that make a body too large to be looked at a second time."""
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        ('{"pclass":9}', "expected one of 1, 2, 3; got something else"),
+        ('{"pclass":1,"sex":"male","sibsp":0}', "expected an integer of at least 0; it is missing"),
+    ],
+)
+def test_large_body_names_its_fault(server: httpx.Client, last: str, error: str) -> None:
+    """A fault in the last of thousands of records is told with the record's number and the field."""
+    fine = '{"pclass":1,"sex":"female","sibsp":0,"parch":0,"age":29.5},'
+    response = server.post("/api/predict", content=f'{{"records":[{fine * PADDING}{last}]}}')
+    assert response.status_code == 400
+    assert response.json()["field"].startswith(f"records[{PADDING}].")
+    assert response.json()["error"].endswith(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("[" + "1," * 200_000 + "1]", 'body: expected a JSON object, one record or {"records": [...]}'),
+        ('{"records":[' + "1," * 200_000, "records[0]: expected an object"),
+        ('{"sex":"' + "f" * 300_000 + '"}', 'sex: expected one of "female", "male"; got something else'),
+        ('{"age":' + "1" * 6_000 + "}", "age: expected a number from 0 to 120 or null; got something else"),
+        ('{"pclass":1,"records":[]}', "records: expected either a list of records or one record's fields"),
+    ],
+)
+def test_odd_bodies_are_told_shortly(server: httpx.Client, body: str, error: str) -> None:
+    """A body that is large, or holds what no JSON value here may be, is refused in the same words as a small one."""
+    response = server.post("/api/predict", content=body)
+    assert (response.status_code, response.json()["error"]) == (400, error)

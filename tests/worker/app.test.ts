@@ -38,6 +38,12 @@ describe("what goes to a container", () => {
     expect(seen[0]?.request.headers.get("x-request-id")).toBe(response.headers.get("x-request-id"));
   });
 
+  it("makes an id of its own where the caller's, or the platform's, is not sound", async () => {
+    const headers = { "x-request-id": "a b", "cf-ray": "<x>" };
+    const response = await app.request("/api/models", { headers }, fake(ok).env);
+    expect(response.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
   it("passes the server's own failures on unchanged", async () => {
     const refusal = { error: "sex: expected one of ...", code: "invalid_argument", field: "sex" };
     const { env } = fake(() => Response.json(refusal, { status: 400 }));
@@ -99,6 +105,7 @@ describe("what never passes", () => {
     const response = await app.request(path, { method }, env);
     expect([response.status, (await body(response)).code]).toEqual([status, code]);
     expect(response.headers.has("allow")).toBe(status === 405);
+    expect(response.headers.get("x-request-id")).not.toBeNull();
     expect(seen).toEqual([]);
   });
 
