@@ -14,6 +14,7 @@ from export.__main__ import SEED
 from export.data import Dataset, Split, load, split
 from export.titanic import TITANIC
 from export.train import candidates
+from tests.passenger import PASSENGER
 from tests.server.process import serving
 
 ROOT: Final = Path(__file__).parents[1]
@@ -35,15 +36,7 @@ def models(tmp_path: Path) -> Path:
 @pytest.fixture
 def passenger() -> dict[str, Any]:
     """Return a record that is right in every field."""
-    return {
-        "pclass": 1,
-        "sex": "female",
-        "age": 29,
-        "sibsp": 0,
-        "parch": 0,
-        "fare": 211.3375,
-        "embarked": "S",
-    }
+    return dict(PASSENGER)
 
 
 @pytest.fixture(scope="session")

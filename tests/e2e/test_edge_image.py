@@ -5,7 +5,8 @@ import json
 import httpx
 
 from tests.e2e.docker import docker
-from tests.edge.stack import PASSENGER, Edge
+from tests.edge.stack import Edge
+from tests.passenger import PASSENGER
 
 EXPECTED = "survived"
 

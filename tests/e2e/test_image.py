@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from tests.e2e.docker import BASIC, docker, running
-from tests.edge.stack import PASSENGER, ROOT
+from tests.edge.stack import ROOT
+from tests.passenger import PASSENGER
 
 FORBIDDEN = ("sklearn", "skl2onnx", "pandas", "scipy", "pip", "gcc", "cc1", "bash", "sh", "apt", "dpkg", "export")
 

@@ -14,16 +14,9 @@ from typing import Any, Final
 
 import httpx
 
+from tests.passenger import PASSENGER
+
 ROOT: Final = Path(__file__).parents[2]
-PASSENGER: Final = {
-    "pclass": 1,
-    "sex": "female",
-    "age": 29,
-    "sibsp": 0,
-    "parch": 0,
-    "fare": 211.3375,
-    "embarked": "S",
-}
 START_S: Final = 60
 CALL_S: Final = 60
 

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.edge.stack import PASSENGER, ROOT, Local
+from tests.edge.stack import ROOT, Local
+from tests.passenger import PASSENGER
 
 
 @pytest.fixture
