@@ -82,6 +82,20 @@ def test_a_killed_instance_is_replaced(cold: Local) -> None:
     assert cold.engine.running() != killed
 
 
+def test_a_death_under_a_call_is_told_as_unavailable(cold: Local) -> None:
+    """A caller whose instance is killed while its body is on the way gets the error envelope with Retry-After."""
+    assert cold.edge.predict().status_code == 200
+
+    def body() -> Iterator[bytes]:
+        yield b'{"records":[' + b" " * 1_000_000  # more than any buffer on the way holds back
+        cold.engine.kill(signal.SIGKILL)
+        yield b"]}"
+
+    response = cold.edge.http.post("/api/predict", content=body())
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert int(response.headers["retry-after"]) > 0
+
+
 def test_a_stop_under_load_is_clean(cold: Local) -> None:
     """A container stopped under load ends with 0, and its callers get answers or are told to try again."""
     assert cold.edge.predict().status_code == 200
@@ -113,5 +127,7 @@ def test_a_boot_longer_than_the_sleep_time_is_not_ended(sleepy: Local) -> None:
     """An instance that sleeps after three seconds may boot for six: it isn't put to sleep while it boots."""
     sleepy.engine.kill(signal.SIGKILL)
     sleepy.engine.boot('sleep 6; exec "$@"')
-    assert _answered(sleepy).status_code == 200
+    before = sleepy.engine.starts()
+    assert sleepy.edge.predict().status_code == 200
+    assert sleepy.engine.starts() == before + 1
     sleepy.engine.boot(None)
