@@ -6,8 +6,7 @@ RUN python3 -m venv /build/venv \
  && /build/venv/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes \
       --target /opt/site --only-binary :all: -r /build/requirements.lock
 # What onnxruntime carries for other work than inference: converters, quantization, example models, and a second copy of
-# the library for programs in C (the Python extension holds its own). Its protobuf and
-# flatbuffers dependencies serve those alone.
+# the library for programs in C (the Python extension holds its own). Protobuf and flatbuffers serve those alone.
 RUN cd /opt/site && rm -rf bin onnxruntime/tools onnxruntime/transformers onnxruntime/quantization onnxruntime/datasets \
       onnxruntime/backend onnxruntime/capi/libonnxruntime.so* google protobuf* flatbuffers*
 COPY scripts/image-root /build/

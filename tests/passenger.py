@@ -1,4 +1,4 @@
-"""The passenger that every test asks about: the README's own."""
+"""The passenger that every test asks about, the README's own, and the model's inputs."""
 
 from typing import Any, Final
 
@@ -11,3 +11,14 @@ PASSENGER: Final[dict[str, Any]] = {
     "fare": 211.3375,
     "embarked": "S",
 }
+
+DATATYPES: Final = {
+    "pclass": "INT64",
+    "sex": "BYTES",
+    "age": "FP32",
+    "sibsp": "INT64",
+    "parch": "INT64",
+    "fare": "FP32",
+    "embarked": "BYTES",
+}
+"""Open Inference Protocol datatype of each input, in the signature's order."""

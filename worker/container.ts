@@ -4,7 +4,6 @@
  */
 import { Container } from "@cloudflare/containers";
 import { envelope } from "./errors";
-import { answered } from "./proxy";
 
 /** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
 const INSTANCE_TIMEOUT_MS = 30_000;
@@ -37,7 +36,7 @@ export class InferenceContainer extends Container<Env> {
       console.error(`start of ${this.ctx.id} failed: ${error}`);
       return envelope("unavailable", "no container instance could be started; try again");
     }
-    return answered(await this.containerFetch(request, this.defaultPort));
+    return this.containerFetch(request, this.defaultPort); // the platform's own failures are the Worker's to translate
   }
 
   /**

@@ -13,16 +13,14 @@ WAIT_S: Final = 60
 
 
 def docker(*arguments: str) -> str:
-    """Run a docker command; return what it printed. `wait-healthy NAME` waits for the image's own health check."""
-    if arguments[0] == "wait-healthy":
-        return _wait_healthy(arguments[1])
+    """Run a docker command; return what it printed."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
     return (done.stdout + done.stderr if arguments[0] == "logs" else done.stdout).strip()
 
 
-def _wait_healthy(container: str) -> str:
-    """Read the engine's own events until it calls the container healthy: nothing is polled."""
+def wait_healthy(container: str) -> None:
+    """Wait until the image's own health check calls the container healthy: by its events, nothing is polled."""
     filters = ["--filter", f"container={container}", "--filter", "event=health_status", "--filter", "event=die"]
     created = json.loads(docker("inspect", container))[0]["Created"]
     command = ["docker", "events", "--since", created, *filters, "--format", "{{.Status}}"]
@@ -34,7 +32,6 @@ def _wait_healthy(container: str) -> str:
         watchdog.cancel()
         events.terminate()
     assert first == "health_status: healthy", f"the container said {first}:\n{docker('logs', container)}"
-    return container
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 import json
 
-import httpx
-
-from tests.e2e.docker import docker
+from tests.e2e.docker import BASIC, docker
 from tests.edge.stack import Edge
 from tests.passenger import PASSENGER
 
@@ -17,21 +15,12 @@ def _containers() -> list[str]:
     return [name for name in names if not name.endswith("-proxy")]
 
 
-def _answered(edge: Edge) -> httpx.Response:
-    for _ in range(5):
-        response = edge.predict()
-        if response.status_code != 503:
-            return response
-        assert int(response.headers["retry-after"]) > 0
-    return response
-
-
 def test_a_prediction_travels_the_whole_way(edge: Edge) -> None:
     """A cold call through the Worker and the Durable Object is answered by the real container; then within `basic`."""
     assert not _containers()
-    assert _answered(edge).json()["label"] == EXPECTED
+    assert edge.answered().json()["label"] == EXPECTED
     (container,) = _containers()
-    docker("update", "--cpus", "0.25", "--memory", "1g", "--memory-swap", "1g", container)
+    docker("update", *BASIC, container)
     answer = edge.predict()
     assert answer.status_code == 200
     assert json.loads(docker("inspect", container))[0]["HostConfig"]["NanoCpus"] == 250_000_000
@@ -41,18 +30,18 @@ def test_a_prediction_travels_the_whole_way(edge: Edge) -> None:
 
 def test_a_killed_container_is_replaced(edge: Edge) -> None:
     """After the container is killed the call is answered again, by another."""
-    assert _answered(edge).status_code == 200
+    assert edge.answered().status_code == 200
     (container,) = _containers()
     first = docker("inspect", "--format", "{{.Id}}", container)
     docker("kill", container)
-    assert _answered(edge).json()["label"] == EXPECTED
+    assert edge.answered().json()["label"] == EXPECTED
     (container,) = _containers()
     assert docker("inspect", "--format", "{{.Id}}", container) != first
 
 
 def test_cron_asks_the_container(edge: Edge) -> None:
     """The scheduled handler finds the container ready."""
-    assert _answered(edge).status_code == 200
+    assert edge.answered().status_code == 200
     mark = len(edge.log.lines)
     assert edge.cron().status_code == 200
     edge.log.wait_for("warm: inference-0", after=mark)

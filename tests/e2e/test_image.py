@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.docker import BASIC, docker, running
+from tests.e2e.docker import BASIC, docker, running, wait_healthy
 from tests.edge.stack import ROOT
 from tests.passenger import PASSENGER
 
@@ -33,7 +33,7 @@ def files(image: str) -> list[str]:
 def server(image: str, *options: str) -> Iterator[tuple[str, httpx.Client]]:
     """Run the image with the limits of `basic`; yield the container and a client of its port, once it is ready."""
     with running(image, "--publish", "127.0.0.1::8080", "--health-interval", "1s", *BASIC, *options) as container:
-        docker("wait-healthy", container)
+        wait_healthy(container)
         port = json.loads(docker("inspect", container))[0]["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield container, client

@@ -75,7 +75,7 @@ class Engine:
         self._watchers: set[asyncio.Task[None]] = set()
 
     def app(self) -> Starlette:
-        """Return the API, with or without Docker's version prefix."""
+        """Return the API."""
         routes = [
             Route("/standin/command", self.set_command, methods=["PUT"]),
             Route("/standin/starts", lambda _: JSONResponse(self.starts)),
@@ -89,8 +89,7 @@ class Engine:
             Route("/containers/{name}/kill", self.kill, methods=["POST"]),
             Route("/containers/{name}", self.remove, methods=["DELETE"]),
         ]
-        versioned = [Route("/{version:str}" + r.path, r.endpoint, methods=r.methods) for r in routes]
-        return Starlette(routes=routes + versioned, exception_handlers={KeyError: _missing})
+        return Starlette(routes=routes, exception_handlers={KeyError: _missing})
 
     async def set_command(self, request: Request) -> Response:
         """Take the command of later starts; an empty one for the server itself."""

@@ -89,6 +89,16 @@ class Edge:
         """Ask for one prediction."""
         return self.http.post("/api/predict", json=record, **options)
 
+    def answered(self) -> httpx.Response:
+        """Call as a caller does who is told to try again: a few times, where the refusal is the envelope's."""
+        for _ in range(5):
+            response = self.predict()
+            if response.status_code != 503:
+                return response
+            assert response.json()["code"] == "unavailable"
+            assert int(response.headers["retry-after"]) > 0
+        return response
+
     def cron(self) -> httpx.Response:
         """Run the scheduled handler, as the platform does every two minutes."""
         return self.http.get("/cdn-cgi/handler/scheduled")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.edge.stack import ROOT, Local
-from tests.passenger import PASSENGER
+from tests.passenger import DATATYPES, PASSENGER
 
 
 @pytest.fixture
@@ -20,10 +20,9 @@ def cold(local: Local) -> Local:
 
 
 def _tensors(record: dict[str, Any]) -> dict[str, Any]:
-    datatypes = {"pclass": "INT64", "sex": "BYTES", "sibsp": "INT64", "parch": "INT64", "embarked": "BYTES"}
     return {
         "inputs": [
-            {"name": name, "shape": [1, 1], "datatype": datatypes.get(name, "FP32"), "data": [value]}
+            {"name": name, "shape": [1, 1], "datatype": DATATYPES[name], "data": [value]}
             for name, value in record.items()
         ]
     }

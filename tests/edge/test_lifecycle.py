@@ -24,17 +24,6 @@ def cold(local: Local) -> Iterator[Local]:
     local.engine.kill(signal.SIGKILL)
 
 
-def _answered(local: Local) -> httpx.Response:
-    """Call as a caller does who is told to try again: after Retry-After, at most a few times."""
-    for _ in range(5):
-        response = local.edge.predict()
-        if response.status_code != 503:
-            return response
-        assert response.json()["code"] == "unavailable"
-        assert int(response.headers["retry-after"]) > 0
-    return response
-
-
 def test_cron_starts_and_checks_an_instance(cold: Local) -> None:
     """The cron starts a cold instance and finds it ready, so that the next caller doesn't wait."""
     assert cold.edge.cron().status_code == 200
@@ -60,7 +49,7 @@ def test_a_crashing_boot_is_told_as_unavailable(cold: Local) -> None:
     assert int(response.headers["retry-after"]) > 0
     assert response.headers["x-request-id"]
     cold.engine.boot(None)
-    assert _answered(cold).status_code == 200
+    assert cold.edge.answered().status_code == 200
 
 
 def test_a_slow_boot_is_waited_for(cold: Local) -> None:
@@ -78,7 +67,7 @@ def test_a_killed_instance_is_replaced(cold: Local) -> None:
     assert cold.edge.predict().status_code == 200
     killed = cold.engine.running()
     cold.engine.kill(signal.SIGKILL)
-    assert _answered(cold).status_code == 200
+    assert cold.edge.answered().status_code == 200
     assert cold.engine.running() != killed
 
 

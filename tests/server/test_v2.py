@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 import server as server_package
+from tests.passenger import DATATYPES
 
 MODEL = "/v2/models/titanic"
 Request = dict[str, Any]
@@ -80,20 +81,11 @@ def test_server_metadata(server: httpx.Client) -> None:
 @pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1"])
 def test_model_metadata(server: httpx.Client, path: str) -> None:
     """The metadata names every input and output with its datatype and shape."""
-    datatypes = {
-        "pclass": "INT64",
-        "sex": "BYTES",
-        "age": "FP32",
-        "sibsp": "INT64",
-        "parch": "INT64",
-        "fare": "FP32",
-        "embarked": "BYTES",
-    }
     assert server.get(path).json() == {
         "name": "titanic",
         "versions": ["1"],
         "platform": "onnx_onnxv1",
-        "inputs": [{"name": name, "datatype": datatypes[name], "shape": [-1, 1]} for name in datatypes],
+        "inputs": [{"name": name, "datatype": DATATYPES[name], "shape": [-1, 1]} for name in DATATYPES],
         "outputs": [
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},

@@ -6,16 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.passenger import DATATYPES
+
 INFER = "/v2/models/titanic/infer"
-DATATYPES = {
-    "pclass": "INT64",
-    "sex": "BYTES",
-    "age": "FP32",
-    "sibsp": "INT64",
-    "parch": "INT64",
-    "fare": "FP32",
-    "embarked": "BYTES",
-}
 NAMES = ", ".join(DATATYPES)
 SIBSP = "expected an integer of at least 0"
 AGE = "expected a number from 0 to 120 or null"
