@@ -14,6 +14,7 @@ from export.titanic import TITANIC
 from export.train import candidates
 from export.verify import TOLERANCE, ParityError, Verified, edge_records, edge_rows
 from server.manifest import Feature, Output, Scalar
+from server.signature import Signature
 from tests.server import small
 
 EXAMPLE: dict[str, Scalar | None] = {feature.name: feature.example for feature in TITANIC.features}
@@ -41,6 +42,13 @@ def verified(pipeline: Pipeline) -> Verified:
 def edges() -> list[dict[str, Scalar | None]]:
     """Return the edge cases of the signature."""
     return edge_records(TITANIC.features, EXAMPLE)
+
+
+def test_edges_are_within_the_signature(edges: list[dict[str, Scalar | None]]) -> None:
+    """No edge case is beyond what the signature allows: they become golden rows, which a caller may send."""
+    signature = Signature(TITANIC.features)
+    signature.check(signature.from_records(edges))
+    assert {record["age"] for record in edges} >= {None, 0.0, 120.0}
 
 
 def test_published_pipeline_agrees(verified: Verified, dataset: Dataset, edges: list[dict[str, Scalar | None]]) -> None:

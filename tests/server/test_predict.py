@@ -139,3 +139,8 @@ def test_wrong_method(server: httpx.Client, method: str) -> None:
     response = server.request(method, "/api/predict")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert response.json() == {"error": f"/api/predict takes POST, not {method}", "code": "method_not_allowed"}
+
+
+def test_wrong_method_where_several_are_right(server: httpx.Client) -> None:
+    """Several methods stand in Allow in one order, whatever the process."""
+    assert server.post("/api/models").headers["allow"] == "GET, HEAD"
