@@ -49,18 +49,20 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
     import uvicorn
 
     from server.app import create_app
-    from server.protocol import Protocol
+    from server.protocol import protocol
 
+    app = create_app(repository, settings)
     try:
         uvicorn.run(
-            create_app(repository, settings),
+            app,
             host=settings.host,
             port=settings.port,
             loop="auto",
-            http=Protocol,
+            http=protocol(app.hot),  # type: ignore[arg-type] # uvicorn only calls it
             ws="none",
             lifespan="off",
             access_log=False,
+            proxy_headers=False,  # nothing here asks for the caller's address
             server_header=False,
             log_config=None,
             timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first

@@ -13,6 +13,7 @@ Exception
     ├── MethodNotAllowed     405, with Allow
     ├── PayloadTooLarge      413: over a limit, told before the body is read whole
     ├── UnsupportedMediaType 415: a type that is stated and not known
+    ├── ResourceExhausted    429, with Retry-After: the queue is full
     ├── Canceled             499: the caller left
     ├── Internal             500: logged, opaque to the caller
     ├── Unimplemented        501
@@ -25,7 +26,7 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 
 RETRY_AFTER_S: Final = 1
-"""Seconds after which a caller whom a draining server turned away may try again."""
+"""Seconds after which a caller whom a full or draining server turned away may try again."""
 
 
 class Status(NamedTuple):
@@ -129,6 +130,15 @@ class UnsupportedMediaType(RequestError):
     """The stated content type or encoding is not known."""
 
     code = "unsupported_media_type"
+
+
+class ResourceExhausted(RequestError):
+    """The queue is full: said at once, never a silent wait."""
+
+    code = "resource_exhausted"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"retry-after": str(RETRY_AFTER_S)})
 
 
 class Canceled(RequestError):

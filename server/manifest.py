@@ -23,6 +23,7 @@ Datatype = Literal[
 """The Open Inference Protocol's names; BYTES is a string of UTF-8."""
 
 Kind = Literal["binary", "multiclass", "regression"]
+Role = Literal["label", "probabilities", "value"]
 Scalar = bool | int | float | str
 
 
@@ -62,7 +63,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     datatype: Datatype
     shape: list[int]
     """-1 for the rows."""
-    role: Literal["label", "probabilities", "value"]
+    role: Role
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +153,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     min_batch_rows: int = 1
     """Fewest rows to run at once so that a row's answer has the same bits alone and in company."""
 
-    def output(self, role: Literal["label", "probabilities", "value"]) -> Output:
+    def output(self, role: Role) -> Output:
         """Return the output of this role. Raises ManifestError where there is none."""
         for output in self.outputs:
             if output.role == role:

@@ -15,10 +15,7 @@ import onnxruntime
 from server import manifest as manifests
 from server.errors import DigestError, GoldenError, ModelError, SignatureError
 from server.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
-from server.signature import Columns, Signature
-
-Outputs = dict[str, NDArray[Any]]
-"""Output name to its tensor, rows first."""
+from server.signature import Columns, Outputs, Signature
 
 ORT_TYPES: Final = {
     "BOOL": "tensor(bool)",
@@ -73,7 +70,7 @@ class Model:
         self.version = str(manifest.version)
         self.signature = Signature(manifest.features)
         self.output_names = [output.name for output in manifest.outputs]
-        self._run = open_session(model)
+        self._session = open_session(model)
         self._check_signature()
 
     @classmethod
@@ -88,7 +85,7 @@ class Model:
         loaded.warm()
         return loaded
 
-    def run(self, columns: Columns, names: Iterable[str] | None = None) -> Outputs:
+    def run(self, columns: Columns, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
         """Run the model once.
 
         `columns` holds an array of shape [rows, 1] for each feature, all of the same number of rows, at least one.
@@ -100,8 +97,15 @@ class Model:
         short = self.manifest.min_batch_rows - rows
         if short > 0:
             columns = {name: np.concatenate([array, *[array[-1:]] * short]) for name, array in columns.items()}
-        outputs = self._run.run(wanted, columns)
+        outputs = self._session.run(wanted, columns)
         return {name: output[:rows] for name, output in zip(wanted, outputs, strict=True)}
+
+    def compute(self, tensors: Columns) -> Outputs:
+        """Run the model once on the tensors as they are. Returns every output, in the manifest's order.
+
+        `tensors` holds an array of shape [rows, 1] for each feature; the caller has seen to `min_batch_rows`.
+        """
+        return self._session.run(self.output_names, tensors)  # type: ignore[no-any-return] # onnxruntime ships no types
 
     def warm(self) -> None:
         """Run the golden rows, together and one at a time, so that no caller pays for the first run.
@@ -129,11 +133,11 @@ class Model:
             raise GoldenError(f"golden rows: {name} differs from the export's")
 
     def _check_signature(self) -> None:
-        inputs = {each.name: (each.type, each.shape[1:]) for each in self._run.get_inputs()}
+        inputs = {each.name: (each.type, each.shape[1:]) for each in self._session.get_inputs()}
         expected = {f.name: (ORT_TYPES[f.datatype], [1]) for f in self.manifest.features}
         if inputs != expected:
             raise SignatureError(f"{MODEL_FILE}: its inputs are {inputs}, the manifest says {expected}")
-        outputs = {each.name: each.type for each in self._run.get_outputs()}
+        outputs = {each.name: each.type for each in self._session.get_outputs()}
         for output in self.manifest.outputs:
             if outputs.get(output.name) != ORT_TYPES[output.datatype]:
                 raise SignatureError(f"{MODEL_FILE}: it has no output {output.name!r} of {output.datatype}")

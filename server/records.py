@@ -7,23 +7,25 @@ Only when a body fails is it looked at again, to say which field was wrong and w
 import json
 import math
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from server.errors import InvalidArgument, PayloadTooLarge
-from server.signature import Column, Columns, Signature
+from server.json_types import json_type
+from server.manifest import Scalar
+from server.signature import Signature
 
 RECORDS: Final = "records"
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?:\.records\[(?P<row>\d+)\])?(?:\.(?P<name>.*))?`)?$", re.DOTALL)
 _QUOTED: Final = re.compile(r"`(?P<name>.*)`", re.DOTALL)
-_INT64_MAX: Final = 2**63 - 1
-"""The largest bound msgspec can check: a UINT64 feature's JSON values end here, its tensors at the datatype's own."""
 _SHOWN_CHARACTERS: Final = 40
 """How much of a caller's own value an error repeats."""
 _NO_OBJECT: Final = 'body: expected a JSON object, one record or {"records": [...]}'
 _SECOND_LOOK_BYTES: Final = 256 * 1024
 """Largest body that is looked at again when it fails: a document takes some thirty times its bytes in memory."""
+
+_astuple = msgspec.structs.astuple
 
 
 class RecordDecoder:
@@ -35,7 +37,7 @@ class RecordDecoder:
         self.max_rows = max_rows
         names = {f"f{i}": column.feature.name for i, column in enumerate(signature.columns)}
         fields = [
-            (field, _type(column), None) if column.feature.nullable else (field, _type(column))
+            (field, json_type(column), None) if column.feature.nullable else (field, json_type(column))
             for field, column in zip(names, signature.columns, strict=True)
         ]
         self._record = msgspec.defstruct(
@@ -45,24 +47,24 @@ class RecordDecoder:
         self._decode_record = msgspec.json.Decoder(self._record).decode
         self._decode_batch = msgspec.json.Decoder(batch).decode
 
-    def decode(self, body: bytes) -> tuple[Columns, bool]:
-        """Return the columns, each of shape [rows, 1], and whether the body was a list of records.
+    def decode(self, body: bytes) -> tuple[list[tuple[Scalar | None, ...]], bool]:
+        """Return each feature's values, in the features' order, and whether the body was a list of records.
 
         Raises InvalidArgument, naming the field and what was expected; PayloadTooLarge for too many records.
         """
         try:
-            return self.signature.arrays((msgspec.structs.astuple(self._decode_record(body)),)), False
+            return list(zip(_astuple(self._decode_record(body)))), False
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # no record: then it is a list of them, or wrong
         try:
-            (records,) = msgspec.structs.astuple(self._decode_batch(body))
+            (records,) = _astuple(self._decode_batch(body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._diagnose(body, error) from None
         if len(records) > self.max_rows:
             raise PayloadTooLarge(f"{RECORDS}: expected at most {self.max_rows}, got {len(records)}", field=RECORDS)
         if not records:
             raise InvalidArgument(f"{RECORDS}: expected at least one", field=RECORDS)
-        return self.signature.arrays([msgspec.structs.astuple(record) for record in records]), True
+        return list(zip(*map(_astuple, records), strict=True)), True
 
     def _diagnose(self, body: bytes, error: Exception) -> InvalidArgument:
         """Say what is wrong with a body that neither decoder took; `error` is the list decoder's."""
@@ -157,21 +159,3 @@ def _shown(document: dict[str, Any], row: int | None, name: str) -> str:
     except (LookupError, TypeError):
         return "something else"  # a name given twice, or a body too large for a second look
     return json.dumps(value, ensure_ascii=False)
-
-
-def _type(column: Column) -> Any:  # noqa: ANN401 # a type made at run time
-    """Return the msgspec type that accepts exactly the values of a column."""
-    return _value_type(column) | None if column.feature.nullable else _value_type(column)
-
-
-def _value_type(column: Column) -> Any:  # noqa: ANN401
-    if column.feature.categories is not None:
-        return Literal[tuple(column.feature.categories)]
-    if column.feature.datatype == "BYTES":
-        return str
-    if column.feature.datatype == "BOOL":
-        return bool
-    if column.feature.is_float:
-        return Annotated[float, msgspec.Meta(ge=column.low, le=column.high)]
-    high = None if column.high is None else min(int(column.high), _INT64_MAX)
-    return Annotated[int, msgspec.Meta(ge=column.low, le=high)]

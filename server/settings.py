@@ -27,6 +27,12 @@ class Settings:
     """Bytes a request body may have, a few times what max_rows rows take; more is 413, told before it is read."""
     max_rows: int = 10_000
     """Rows one request may carry; more is refused with 413."""
+    max_batch_rows: int = 256
+    """Rows that one run of the model takes at most on the event loop; a larger request runs alone, in a thread."""
+    max_queue_rows: int = 20_000
+    """Rows that may wait or run for each model version; what would be more is refused with 429 at once."""
+    queue_delay_us: int = 0
+    """Microseconds that the first request of a batch waits for company; 0: what arrived together runs together."""
     drain_s: int = 30
     """Seconds that requests in flight have to finish after SIGTERM."""
     log_level: str = "info"
@@ -49,6 +55,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("port", 0, 65535),
         ("max_body_bytes", 1, 2**31),
         ("max_rows", 1, 2**31),
+        ("max_batch_rows", 1, 10_000),
+        ("max_queue_rows", 1, 2**31),
+        ("queue_delay_us", 0, 1_000_000),
         ("drain_s", 0, 900),
     ):
         if name in given:

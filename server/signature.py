@@ -18,6 +18,9 @@ from server.manifest import Feature, Scalar
 Columns = Mapping[str, NDArray[Any]]
 """Feature name to an array of shape [rows, 1]."""
 
+Outputs = Sequence[NDArray[Any]]
+"""A run's output tensors in the manifest's order, rows first."""
+
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "BOOL": np.dtype(np.bool_),
     "INT8": np.dtype(np.int8),

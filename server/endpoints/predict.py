@@ -1,6 +1,6 @@
 """POST /api/predict: feature records in, answers out."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -8,57 +8,68 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from server.answers import answerer
+from server.endpoints.hot import Headers, Prediction, paths
+from server.feed import Values
 from server.model import Model
 from server.records import RecordDecoder
 from server.repository import Repository
-from server.requests import JSON, read_body
+from server.requests import JSON
+from server.runner import Encode, Runner
 from server.settings import Settings
+from server.signature import Outputs
 
 
-class Predictor:
-    """One model behind the REST interface: decode, run, encode."""
+class Predictor(Prediction):
+    """One model version behind the REST interface."""
 
-    def __init__(self, model: Model, max_rows: int) -> None:
-        """Do for `model` what need not be done for each request."""
-        self._model = model
-        self._decoder = RecordDecoder(model.signature, max_rows)
-        self._answers = answerer(model.manifest)
+    def __init__(self, runner: Runner, settings: Settings) -> None:
+        """Do for the model of `runner` what need not be done for each request."""
+        super().__init__(runner, settings.max_body_bytes)
+        manifest = runner.model.manifest
+        self._decode = RecordDecoder(runner.model.signature, settings.max_rows).decode
+        self._answers = answerer(manifest)
+        self._served = msgspec.json.encode({"model": manifest.name, "version": str(manifest.version)})[:-1] + b","
 
-    def predict(self, body: bytes) -> bytes:
-        """Answer one request's body. Raises InvalidArgument, PayloadTooLarge."""
-        columns, several = self._decoder.decode(body)
-        answers = self._answers(self._model.run(columns))
-        served: dict[str, Any] = {"model": self._model.name, "version": self._model.version}
-        return msgspec.json.encode(served | ({"predictions": answers} if several else answers[0]))
+    def decode(self, headers: Headers, body: bytes) -> tuple[Sequence[Values], int, Encode]:  # noqa: ARG002
+        """Return the columns of `{"pclass":1,...}` or `{"records":[{...},...]}`, and what answers in kind."""
+        columns, several = self._decode(body)
+        return columns, len(columns[0]), self._encode_several if several else self._encode_one
+
+    def _encode_one(self, outputs: Outputs, start: int, stop: int) -> bytes:
+        return self._served + msgspec.json.encode(self._answers(outputs, start, stop)[0])[1:]
+
+    def _encode_several(self, outputs: Outputs, start: int, stop: int) -> bytes:
+        return self._served + b'"predictions":' + msgspec.json.encode(self._answers(outputs, start, stop)) + b"}"
 
 
 class PredictEndpoint:
     """The routes that answer predictions, for the default model and for a named model, version or label."""
 
-    def __init__(self, repository: Repository, settings: Settings) -> None:
+    def __init__(self, repository: Repository, runners: Mapping[Model, Runner], settings: Settings) -> None:
         """Prepare every model that is served, so that no caller waits for it."""
         self._repository = repository
-        self._settings = settings
-        self._predictors = {
-            model: Predictor(model, settings.max_rows)
-            for versions in repository.models.values()
-            for model in versions.models.values()
-        }
+        self._predictors = {model: Predictor(runner, settings) for model, runner in runners.items()}
+
+    def hot(self) -> dict[str, Prediction]:
+        """Return what answers a POST to each path that is known now."""
+        known: dict[str, Prediction] = {"/api/predict": self._predictors[self._repository.resolve()]}
+        for path, model in paths(self._repository, "/api/models", labels=True):
+            known[f"{path}/predict"] = self._predictors[model]
+        return known
 
     def routes(self) -> list[Route]:
-        """Return the routes."""
+        """Return the routes: for the paths that are not known, which say what there is instead."""
         model = "/api/models/{model}"
-        paths = (
+        known = (
             "/api/predict",
             f"{model}/predict",
             f"{model}/versions/{{version}}/predict",
             f"{model}/labels/{{label}}/predict",
         )
-        return [Route(path, self.predict, methods=["POST"]) for path in paths]
+        return [Route(path, self.predict, methods=["POST"]) for path in known]
 
     async def predict(self, request: Request) -> Response:
         """Answer `{"pclass":1,...}` or `{"records":[{...},...]}`."""
         where = request.path_params
         model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))
-        body = await read_body(request, self._settings.max_body_bytes)
-        return Response(self._predictors[model].predict(body), media_type=JSON)
+        return Response(await self._predictors[model](request.scope, request.receive), media_type=JSON)

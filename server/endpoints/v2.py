@@ -1,26 +1,61 @@
 """/v2: the Open Inference Protocol's REST interface, version 2, with JSON tensors."""
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server import VERSION, tensors
+from server import VERSION
+from server.endpoints.hot import Headers, Prediction, paths
 from server.endpoints.responses import json_response
 from server.errors import Unimplemented
+from server.feed import Values
+from server.model import Model
 from server.repository import Repository
-from server.requests import read_body
+from server.requests import JSON
+from server.runner import Encode, Runner
 from server.settings import Settings
+from server.signature import Outputs
+from server.tensors import Inference, TensorDecoder, response
 
-BINARY_HEADER = "inference-header-content-length"
+BINARY_HEADER: Final = b"inference-header-content-length"
+
+
+class Inferrer(Prediction):
+    """One model version behind the protocol's infer call."""
+
+    def __init__(self, runner: Runner, settings: Settings) -> None:
+        """Do for the model of `runner` what need not be done for each request."""
+        super().__init__(runner, settings.max_body_bytes)
+        self._manifest = runner.model.manifest
+        self._decode = TensorDecoder(self._manifest, runner.model.signature, settings.max_rows).decode
+
+    def decode(self, headers: Headers, body: bytes) -> tuple[Sequence[Values], int, Encode]:
+        """Return the columns of the request's tensors, and what answers with the outputs it asks for."""
+        if any(name == BINARY_HEADER for name, _ in headers):
+            raise Unimplemented("binary tensors are not served yet; send data as JSON")
+        inference = self._decode(body)
+        return inference.columns, inference.rows, partial(self._encode, inference)
+
+    def _encode(self, inference: Inference, outputs: Outputs, start: int, stop: int) -> bytes:
+        return msgspec.json.encode(response(self._manifest, inference, outputs, start, stop))
 
 
 class V2Endpoint:
     """Health, metadata and inference as any client of the protocol asks for them."""
 
-    def __init__(self, repository: Repository, settings: Settings) -> None:
+    def __init__(self, repository: Repository, runners: Mapping[Model, Runner], settings: Settings) -> None:
         """Serve the models of `repository`."""
         self._repository = repository
-        self._settings = settings
+        self._inferrers = {model: Inferrer(runner, settings) for model, runner in runners.items()}
+
+    def hot(self) -> dict[str, Prediction]:
+        """Return what answers a POST to each path that is known now."""
+        return {f"{path}/infer": self._inferrers[model] for path, model in paths(self._repository, "/v2/models")}
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -71,9 +106,4 @@ class V2Endpoint:
     async def infer(self, request: Request) -> Response:
         """Run the model on the request's tensors and answer its output tensors."""
         model = self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
-        if BINARY_HEADER in request.headers:
-            raise Unimplemented("binary tensors are not served yet; send data as JSON")
-        inference = tensors.decode(await read_body(request, self._settings.max_body_bytes))
-        names = tensors.output_names(inference, model.manifest)
-        columns = tensors.columns(inference, model.signature, self._settings.max_rows)
-        return json_response(tensors.response(model.manifest, inference, model.run(columns, names)))
+        return Response(await self._inferrers[model](request.scope, request.receive), media_type=JSON)

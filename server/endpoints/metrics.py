@@ -1,0 +1,35 @@
+"""GET /metrics: what the server has done, for Prometheus."""
+
+import asyncio
+from collections.abc import Iterable
+from types import ModuleType
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from server.runner import Runner
+
+
+class MetricsEndpoint:
+    """The route that a scraper calls."""
+
+    def __init__(self, runners: Iterable[Runner]) -> None:
+        """Tell of the model versions of `runners`."""
+        self._runners = list(runners)
+
+    def routes(self) -> list[Route]:
+        """Return the route."""
+        return [Route("/metrics", self.metrics, methods=["GET"])]
+
+    async def metrics(self, _request: Request) -> Response:
+        """Answer in Prometheus's text format, version 0.0.4."""
+        metrics = await asyncio.to_thread(_import)
+        return Response(metrics.exposition(self._runners), media_type=metrics.CONTENT_TYPE)
+
+
+def _import() -> ModuleType:
+    """Import the library at the first scrape: a start never pays for it, and nobody's prediction waits for it."""
+    from server import metrics
+
+    return metrics

@@ -1,0 +1,28 @@
+"""A column's values as JSON: the type that lets a decoder check them while it reads them."""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from server.signature import Column
+
+_INT64_MAX: Final = 2**63 - 1
+"""The largest bound msgspec can check: a UINT64 feature's JSON values end here, its tensors at the datatype's own."""
+
+
+def json_type(column: Column) -> Any:  # noqa: ANN401 # a type made at run time
+    """Return the msgspec type that accepts exactly the values of a column."""
+    return _value_type(column) | None if column.feature.nullable else _value_type(column)
+
+
+def _value_type(column: Column) -> Any:  # noqa: ANN401
+    if column.feature.categories is not None:
+        return Literal[tuple(column.feature.categories)]
+    if column.feature.datatype == "BYTES":
+        return str
+    if column.feature.datatype == "BOOL":
+        return bool
+    if column.feature.is_float:
+        return Annotated[float, msgspec.Meta(ge=column.low, le=column.high)]
+    high = None if column.high is None else min(int(column.high), _INT64_MAX)
+    return Annotated[int, msgspec.Meta(ge=column.low, le=high)]
