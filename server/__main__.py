@@ -1,5 +1,6 @@
 """`python -m server`: settings, logging, the models, then the port."""
 
+import gc
 import logging
 import os
 import signal
@@ -22,6 +23,9 @@ def main() -> None:
     # First of all: as process 1 of a container, a signal without a handler would be ignored while the models load.
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
+
+    gc.disable()  # until all is loaded: nothing of it becomes garbage
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; the threads it starts unasked never have work here
 
     from server.errors import ModelError, SettingsError
     from server.settings import from_environment, unknown
@@ -52,6 +56,8 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
     from server.protocol import protocol
 
     app = create_app(repository, settings)
+    gc.freeze()  # what was loaded stays: no collection looks at it again
+    gc.enable()
     try:
         uvicorn.run(
             app,

@@ -1,6 +1,6 @@
 """Output tensors to answers: what a prediction says, for each kind of model."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from server.manifest import Manifest, Role
@@ -11,33 +11,29 @@ Answer = dict[str, Any]
 regression: value."""
 
 
-def answerer(manifest: Manifest) -> Callable[[Outputs, int, int], list[Answer]]:
-    """Return the function that turns the rows from one number up to another of a model's outputs into their answers.
+def answerer(manifest: Manifest) -> Callable[[Outputs, int], Answer]:
+    """Return the function that turns one row of a model's outputs into its answer.
 
     Numbers are the model's own, widened to double precision: every bit of them can be read back.
     """
     if manifest.kind == "regression":
         value = _index(manifest, "value")
-        return lambda outputs, start, stop: [
-            {"value": number} for number in outputs[value][start:stop].reshape(-1).tolist()
-        ]
+        return lambda outputs, row: {"value": outputs[value].item(row)}
     label, probabilities = _index(manifest, "label"), _index(manifest, "probabilities")
     classes = manifest.classes
-
-    def rows(outputs: Outputs, start: int, stop: int) -> Iterable[tuple[str, list[float]]]:
-        names, numbers = outputs[label][start:stop].tolist(), outputs[probabilities][start:stop].tolist()
-        return zip(names, numbers, strict=True)
-
     if manifest.kind == "multiclass":
-        return lambda outputs, start, stop: [
-            {"label": name, "probabilities": dict(zip(classes, row, strict=True))}
-            for name, row in rows(outputs, start, stop)
-        ]
+        return lambda outputs, row: {
+            "label": outputs[label].item(row),
+            "probabilities": dict(zip(classes, outputs[probabilities][row].tolist(), strict=True)),
+        }
     positive = classes.index(str(manifest.positive_class))
-    return lambda outputs, start, stop: [
-        {"label": name, "probability": row[positive], "probabilities": dict(zip(classes, row, strict=True))}
-        for name, row in rows(outputs, start, stop)
-    ]
+
+    def answer(outputs: Outputs, row: int) -> Answer:
+        numbers = outputs[probabilities][row].tolist()
+        shares = dict(zip(classes, numbers, strict=True))
+        return {"label": outputs[label].item(row), "probability": numbers[positive], "probabilities": shares}
+
+    return answer
 
 
 def _index(manifest: Manifest, role: Role) -> int:

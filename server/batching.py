@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from server.errors import Canceled, Internal, RequestError, ResourceExhausted
@@ -110,9 +111,9 @@ class Batcher(Generic[Item, Answer]):
         self._large_runs = False
 
     def submit(self, item: Item, rows: int, receiver: Receiver[Answer]) -> None:
-        """Queue an item of `rows` rows, whose answer `receiver` takes. Raises ResourceExhausted where the queue is full.
+        """Queue an item of `rows` rows, whose answer `receiver` takes. To be called on one event loop, always the same.
 
-        To be called on the event loop, always the same.
+        Raises ResourceExhausted where the queue is full.
         """
         if self._rows and self._rows + rows > self._limits.max_queue_rows:
             error = ResourceExhausted(f"the queue is full: {self._rows} rows wait; try again")
@@ -171,7 +172,7 @@ class Batcher(Generic[Item, Answer]):
             if not entry.receiver.left():
                 self._large_runs = True
                 run = loop.run_in_executor(self._executor, self._answer, [entry])
-                run.add_done_callback(lambda ran: self._finish_large(loop, entry, ran))
+                run.add_done_callback(partial(self._finish_large, loop, entry))
                 return
             self._drop(entry)
 

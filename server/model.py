@@ -72,6 +72,8 @@ class Model:
         self.output_names = [output.name for output in manifest.outputs]
         self._session = open_session(model)
         self._check_signature()
+        # The binding itself: what is around it checks, at every run, what was checked just now for all of them.
+        self._compute = self._session._sess.run  # noqa: SLF001
 
     @classmethod
     def load(cls, directory: Path) -> "Model":
@@ -105,7 +107,7 @@ class Model:
 
         `tensors` holds an array of shape [rows, 1] for each feature; the caller has seen to `min_batch_rows`.
         """
-        return self._session.run(self.output_names, tensors)  # type: ignore[no-any-return] # onnxruntime ships no types
+        return self._compute(self.output_names, tensors, None)  # type: ignore[no-any-return] # it ships no types
 
     def warm(self) -> None:
         """Run the golden rows, together and one at a time, so that no caller pays for the first run.

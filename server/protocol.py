@@ -1,14 +1,13 @@
 """Bytes on a connection to requests and back: uvicorn's HTTP/1.1, with a short way for small predictions.
 
-A plain POST of a small body to a path known at load is answered without ASGI: no scope, no task, no messages, one write.
-Everything else, and whatever is unusual about a request, goes uvicorn's own way, which ends in the same code.
+A plain POST of a small body to a path known at load is answered without ASGI: no scope, no task, no messages, and one
+write. Everything else, and whatever is unusual about a request, goes uvicorn's own way, which ends in the same code.
 """
 
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -39,7 +38,7 @@ class Heads:
 
 
 class Exchange:
-    """One request that goes the short way, and its answer. To uvicorn's protocol it looks like its own kind of cycle."""
+    """One request that goes the short way, and its answer. To uvicorn's protocol it looks like a cycle of its own."""
 
     __slots__ = ("body", "disconnected", "headers", "keep_alive", "prediction", "protocol", "response_complete")
 
@@ -96,46 +95,111 @@ class Exchange:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own protocol, but for small predictions, and for the body of its one answer that no application sees."""
+    """uvicorn's own protocol, but for small predictions, and for its one answer that no application sees."""
 
-    def __init__(self, hot: Mapping[bytes, Prediction], heads: Heads, **of_uvicorn: Any) -> None:  # noqa: ANN401 # uvicorn's
+    def __init__(self, hot: Mapping[bytes, Prediction], heads: Heads, **of_uvicorn: Any) -> None:  # noqa: ANN401
         """Answer by the short way what is posted to a path in `hot`."""
         super().__init__(**of_uvicorn)
         self._hot = hot
         self.heads = heads
         self._exchange: Exchange | None = None
+        self._idle_since = 0.0
+
+    def on_message_begin(self) -> None:
+        """Begin a request, with only what the short way needs of it."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_headers_complete(self) -> None:
         """Take a request that is plain, as far as its head tells; leave any other to uvicorn."""
         prediction = self._hot.get(self.url)
-        if prediction is None or not self._is_plain():
-            self._exchange = None
-            super().on_headers_complete()
+        if prediction is None or not self._is_plain(prediction):
+            self._leave_to_uvicorn()
             return
         exchange = Exchange(self, prediction, self.headers, keep_alive=self.parser.should_keep_alive())
         self.cycle = self._exchange = exchange  # type: ignore[assignment] # it has all of a cycle that is used
 
+    def _leave_to_uvicorn(self) -> None:
+        """Give uvicorn the head of a request as if it alone had read it."""
+        self._exchange = None
+        url, expects, headers = self.url, self.expect_100_continue, self.headers
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body. One that grows large goes uvicorn's way, which reads no faster than it is consumed."""
+        """Take a piece of a body. One that grows large goes uvicorn's way: that reads no faster than is consumed."""
         exchange = self._exchange
         if exchange is None:
             super().on_body(body)
             return
         exchange.body = exchange.body + body if exchange.body else body
-        if len(exchange.body) > HIGH_WATER_LIMIT:
-            self._exchange = None
-            self.cycle = None  # type: ignore[assignment] # as for the first request of a connection
-            super().on_headers_complete()
-            super().on_body(exchange.body)
+        if len(exchange.body) > exchange.prediction.max_short_bytes:
+            self._give_up_short_way(exchange)
 
     def on_message_complete(self) -> None:
         """Answer a request that is whole."""
-        if self._exchange is None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
             super().on_message_complete()
         else:
-            self._exchange.submit()
+            exchange.submit()
 
-    def _is_plain(self) -> bool:
+    def shutdown(self) -> None:
+        """Begin to drain. A request that isn't whole may outlive that: uvicorn can end one of its own only."""
+        if self._exchange is not None:
+            self._give_up_short_way(self._exchange)
+        super().shutdown()
+
+    def _give_up_short_way(self, exchange: Exchange) -> None:
+        """Leave to uvicorn a request of whose body a part was read."""
+        self.cycle = None  # type: ignore[assignment] # as for the first request of a connection
+        self._leave_to_uvicorn()
+        if exchange.body:
+            super().on_body(exchange.body)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or begin to wait for it.
+
+        A connection has one timer, which looks now and then whether it was idle for too long; uvicorn's own is set and
+        cancelled for every request.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def _look_after(self, delay_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(delay_s, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection where no request is under way and nothing came for the time to keep it."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing():
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if not self.cycle.response_complete:
+            self._look_after(self.timeout_keep_alive)
+        elif left_s > 0:
+            self._look_after(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Note that something came, where uvicorn would cancel the timer; cancel it only where the connection ends."""
+        self._idle_since = self.loop.time()
+        if self.transport.is_closing():
+            super()._unset_keepalive_if_required()
+
+    def _is_plain(self, prediction: Prediction) -> bool:
         """Return whether nothing about this request needs more than its body: see the module's own words."""
         if self.cycle is not None and not self.cycle.response_complete:
             return False  # pipelined: its turn comes when the one before is answered
@@ -145,7 +209,7 @@ class Protocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"content-type" and value not in _PLAIN_TYPES:
                 return False
-            if name == b"content-length" and int(value) > HIGH_WATER_LIMIT:
+            if name == b"content-length" and int(value) > prediction.max_short_bytes:
                 return False
             if name in {b"content-encoding", b"expect"}:
                 return False

@@ -41,7 +41,8 @@ class Runner:
     def submit(self, columns: Sequence[Values], rows: int, encode: Encode, receiver: Receiver[bytes]) -> None:
         """Queue one request: a column of `rows` checked values for each feature, in the manifest's order.
 
-        `receiver` takes what `encode` made of its rows of the outputs. Raises ResourceExhausted where the queue is full.
+        `receiver` takes what `encode` makes of its rows of the outputs. Raises ResourceExhausted where the queue is
+        full.
         """
         self._batcher.submit(_Work(columns, rows, encode), rows, receiver)
 

@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from starlette.types import Receive, Scope
 
@@ -17,6 +18,9 @@ from server.runner import Encode, Runner
 Headers = Iterable[tuple[bytes, bytes]]
 """Names, in lower case, and values."""
 
+SHORT_BYTES: Final = 64 * 1024
+"""Largest body that may be gathered without holding its sender back: what uvicorn itself reads ahead."""
+
 
 class Prediction(ABC):
     """One model version behind one interface: decode, run in company, encode."""
@@ -25,6 +29,7 @@ class Prediction(ABC):
         """Answer from the model of `runner`."""
         self.runner = runner
         self.max_body_bytes = max_body_bytes
+        self.max_short_bytes = min(max_body_bytes, SHORT_BYTES)
 
     @abstractmethod
     def decode(self, headers: Headers, body: bytes) -> tuple[Sequence[Values], int, Encode]:

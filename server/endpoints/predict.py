@@ -27,7 +27,7 @@ class Predictor(Prediction):
         super().__init__(runner, settings.max_body_bytes)
         manifest = runner.model.manifest
         self._decode = RecordDecoder(runner.model.signature, settings.max_rows).decode
-        self._answers = answerer(manifest)
+        self._answer = answerer(manifest)
         self._served = msgspec.json.encode({"model": manifest.name, "version": str(manifest.version)})[:-1] + b","
 
     def decode(self, headers: Headers, body: bytes) -> tuple[Sequence[Values], int, Encode]:  # noqa: ARG002
@@ -35,11 +35,12 @@ class Predictor(Prediction):
         columns, several = self._decode(body)
         return columns, len(columns[0]), self._encode_several if several else self._encode_one
 
-    def _encode_one(self, outputs: Outputs, start: int, stop: int) -> bytes:
-        return self._served + msgspec.json.encode(self._answers(outputs, start, stop)[0])[1:]
+    def _encode_one(self, outputs: Outputs, start: int, _stop: int) -> bytes:
+        return self._served + msgspec.json.encode(self._answer(outputs, start))[1:]
 
     def _encode_several(self, outputs: Outputs, start: int, stop: int) -> bytes:
-        return self._served + b'"predictions":' + msgspec.json.encode(self._answers(outputs, start, stop)) + b"}"
+        answers = [self._answer(outputs, row) for row in range(start, stop)]
+        return self._served + b'"predictions":' + msgspec.json.encode(answers) + b"}"
 
 
 class PredictEndpoint:
