@@ -7,7 +7,7 @@ NODE := scripts/node
 export WRANGLER_SEND_METRICS := false
 export CLOUDFLARE_CF_FETCH_ENABLED := false
 
-.PHONY: help run test test-python test-worker export image edge e2e check format lock clean
+.PHONY: help run test test-python test-worker export image edge e2e bench check format lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the targets share .venv and node_modules, and tests that listen are best alone
 
@@ -37,6 +37,11 @@ edge: .venv/.dev node_modules/.lifeboat ## Worker, Durable Object and container 
 e2e: .venv/.dev node_modules/.lifeboat ## the real image under a real engine, alone and behind the Worker
 	scripts/e2e $(PYTHON_BIN) -m pytest tests/e2e
 
+bench: .venv/.bench node_modules/.lifeboat ## floors, this server and the peers side by side; README's table and docs/cost.md
+	@command -v h2load >/dev/null || { echo "h2load is missing; on Debian: apt-get install nghttp2-client"; exit 1; }
+	scripts/e2e sh -c 'scripts/docker build --load --quiet --platform linux/amd64 --tag lifeboat . && $(PYTHON_BIN) -m bench image'
+	$(PYTHON_BIN) -m bench
+
 check: .venv/.dev node_modules/.lifeboat worker/env.d.ts ## linters, types and import rules
 	$(PYTHON_BIN) -m ruff check .
 	$(PYTHON_BIN) -m ruff format --check .
@@ -62,6 +67,10 @@ format: .venv/.dev node_modules/.lifeboat ## rewrite the sources as the linters 
 	scripts/venv requirements-dev.lock
 	@touch $@ .venv/.export .venv/.server
 
+.venv/.bench: requirements-bench.lock scripts/venv
+	scripts/venv requirements-bench.lock
+	@touch $@ .venv/.dev .venv/.export .venv/.server
+
 # Not `npm ci`: it refuses a lock file that lacks another platform's optional binary, which the registry that the lock was
 # made from may not have held. What the lock names is installed as it says, by hash; --no-save leaves the file alone.
 node_modules/.lifeboat: package-lock.json scripts/node
@@ -77,6 +86,7 @@ lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for 
 	$(UV_COMPILE) pyproject.toml --output-file requirements.lock
 	$(UV_COMPILE) pyproject.toml --extra export --constraint requirements.lock --output-file requirements-export.lock
 	$(UV_COMPILE) pyproject.toml --extra export --group dev --constraint requirements-export.lock --output-file requirements-dev.lock
+	$(UV_COMPILE) pyproject.toml --extra export --group dev --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(UV_COMPILE) --group node --output-file requirements-node.lock
 	rm -rf node_modules # npm would write only the optional packages that are installed here
 	$(NODE) npm install --package-lock-only --ignore-scripts

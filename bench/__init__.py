@@ -1,0 +1,1 @@
+"""The same work side by side: floors, this server, the peers. `make bench` runs it all."""

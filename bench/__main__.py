@@ -1,0 +1,119 @@
+"""`python -m bench`: floors, this server and the peers, interleaved; what came out to results.json and the pages."""
+
+import argparse
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from bench import contenders, installs, machine, report, results
+from bench.contenders import FLOORS, MODEL, Contender
+from bench.load import BenchError, require_h2load
+from bench.machine import Cores
+from bench.results import Results
+from bench.rounds import Measured, measure, measure_start, soak
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what the arguments ask for. Returns the exit code: 1 where something that should run can't."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["all", "image", "pages"], default="all", help="default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument("--only", default="", help="peers to measure, with commas; none: no peer. Nothing is written")
+    chosen = parser.parse_args(arguments)
+    try:
+        require_h2load()
+        if chosen.what == "all":
+            _measure_all(chosen.rounds, chosen.only)
+        elif chosen.what == "image":
+            _measure_image(chosen.rounds)
+        else:
+            report.publish(results.read())
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _measure_all(rounds: int, only: str) -> None:
+    os.environ["BENCH_NODE"] = installs.node()
+    peers, skipped = _installed([peer for peer in contenders.peers() if not only or peer.name in only.split(",")])
+    served = [*contenders.floors(), contenders.lifeboat(), *peers]
+    measured = Measured()
+    cores = Cores.of_this_machine()
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", flush=True)
+        measure_start(contenders.start_floor(), measured, cores)
+        for contender in served:
+            if contender.name not in skipped:
+                _measure(contender, measured, cores, skipped)
+    soak(contenders.lifeboat(), measured, cores)
+    kept = [contender for contender in served if contender.name not in skipped]
+    (first, second) = measured.soak_pss_mb[0]
+    found = Results(
+        made=dt.datetime.now(dt.UTC).date().isoformat(),
+        rounds=rounds,
+        machine=machine.described(),
+        session=_session(cores),
+        rows=results.rows(measured, kept),
+        servers=results.servers(measured, {peer.name: round(installs.installed_mb(peer), 1) for peer in peers}),
+        soak_pss_mb={"100,000": round(first, 1), "200,000": round(second, 1)},
+        image=results.read().image if results.FILE.exists() else None,
+        skipped=skipped,
+    )
+    if not only:
+        results.write(found)
+        report.publish(found)
+    print(report.summary(found))
+
+
+def _installed(peers: Sequence[Contender]) -> tuple[list[Contender], dict[str, str]]:
+    """Install the peers; return those that could be, and why the others could not."""
+    able, skipped = [], {}
+    for peer in peers:
+        print(f"installing {peer.label}", flush=True)
+        try:
+            installs.install(peer)
+            able.append(peer)
+        except BenchError as error:
+            skipped[peer.name] = str(error)
+            print(f"  skipped: {error}", flush=True)
+    return able, skipped
+
+
+def _measure(contender: Contender, measured: Measured, cores: Cores, skipped: dict[str, str]) -> None:
+    """Put a contender through a round. A peer that fails is skipped from then on, with the reason."""
+    print(f"  {contender.label}", end="", flush=True)
+    try:
+        measure(contender, measured, cores)
+    except BenchError as error:
+        if not contender.is_peer:
+            raise
+        skipped[contender.name] = str(error).partition("\n")[0]
+        print(f": skipped: {error}", flush=True)
+        return
+    last = [measured.windows[row, 16][-1] for row in contender.calls]
+    print("".join(f"  {each.cpu_us:.0f} us, p99 {each.p99_us / 1000:.2f} ms" for each in last), flush=True)
+
+
+def _session(cores: Cores) -> dict[str, float]:
+    command = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores.server))), sys.executable]
+    done = subprocess.run([*command, str(FLOORS / "session.py"), str(MODEL)], capture_output=True, check=True)
+    return {name: round(value, 1) for name, value in json.loads(done.stdout).items()}
+
+
+def _measure_image(rounds: int) -> None:
+    from bench import image
+
+    measured = image.measure(rounds)
+    print(f"image: {measured}")
+    if results.FILE.exists():
+        results.write(msgspec.structs.replace(results.read(), image=measured))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,43 @@
+"""Results to the picture of docs/cost.md: a month's bill against requests a day."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from bench.cost import BASIC, kept_warm_usd, scale_to_zero_usd
+from bench.report import load_of
+from bench.results import Results
+
+SHOWN: Final = {
+    "lifeboat": "#0b6e4f",
+    "fastapi-onnxruntime": "#c17817",
+    "fastapi-joblib": "#a4243b",
+}
+SLEEP_AFTER_S: Final = 600
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw the bill of this server and of what most people write, kept warm and asleep when idle."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "lifeboat"  # the same file for the same figures
+    from matplotlib import pyplot as plt
+
+    requests = np.logspace(0, 7.5, 400)
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, colour in SHOWN.items():
+        if name not in results.rows:
+            continue
+        load, label = load_of(results, name), results.rows[name].label
+        warm = [kept_warm_usd(load, each) for each in requests]
+        idle = [scale_to_zero_usd(load, each, SLEEP_AFTER_S) for each in requests]
+        axes.plot(requests, warm, color=colour, label=f"{label}, kept warm")
+        axes.plot(requests, idle, color=colour, linestyle="--", label=f"{label}, asleep after 10 idle minutes")
+    axes.set(xscale="log", yscale="symlog", ylim=(0, 2000), xlabel="requests a day", ylabel="dollars a month")
+    axes.set_title(f"A month on {BASIC.name}, by Cloudflare's prices and the CPU measured here", fontsize=10)
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,158 @@
+"""What is measured: this server, the floors, and each peer as its peer.toml describes it."""
+
+import base64
+import json
+import os
+import struct
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+BUILD: Final = ROOT / ".build" / "bench"
+PEERS: Final = ROOT / "bench" / "peers"
+FLOORS: Final = ROOT / "bench" / "floors"
+MODEL: Final = ROOT / "models" / "titanic" / "1" / "model.onnx"
+
+PROBABILITY: Final = 0.9024867415428162
+"""What the model gives for the passenger that every contender is asked about."""
+TOLERANCE: Final = 1e-4
+PASSENGER: Final = {
+    "pclass": 1,
+    "sex": "female",
+    "age": 29,
+    "sibsp": 0,
+    "parch": 0,
+    "fare": 211.3375,
+    "embarked": "S",
+}
+_DATATYPES: Final = {
+    "pclass": "INT64",
+    "sex": "BYTES",
+    "age": "FP32",
+    "sibsp": "INT64",
+    "parch": "INT64",
+    "fare": "FP32",
+    "embarked": "BYTES",
+}
+RECORD: Final = json.dumps(PASSENGER, separators=(",", ":")).encode()
+TENSORS: Final = json.dumps(
+    {
+        "inputs": [
+            {"name": name, "shape": [1, 1], "datatype": _DATATYPES[name], "data": [value]}
+            for name, value in PASSENGER.items()
+        ]
+    },
+    separators=(",", ":"),
+).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, and how to tell that its answer is right."""
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+    answer: tuple[str | int, ...] | None = None
+    """Where in the JSON answer the probability stands; None where the answer is the body itself."""
+    grpc: bool = False
+    what: str = ""
+    """What tells this row from the server's other ones."""
+
+    def is_right(self, answer: bytes) -> bool:
+        """Return whether `answer` holds the passenger's probability, or is the echo that was asked for."""
+        if self.grpc:
+            return any(
+                abs(struct.unpack_from("<f", answer, at)[0] - PROBABILITY) < TOLERANCE for at in range(len(answer) - 3)
+            )
+        if self.answer is None:
+            return answer == self.body
+        value: Any = json.loads(answer)
+        for step in self.answer:
+            value = value[step]
+        return abs(float(value) - PROBABILITY) < TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One server, how to start it, and the calls it is measured by: each a row of the table."""
+
+    name: str
+    label: str
+    command: tuple[str, ...]
+    """`{port}` stands for the port."""
+    calls: Mapping[str, Call]
+    """Name of a row to its call."""
+    folder: Path = ROOT
+    environment: Mapping[str, str] = field(default_factory=dict)
+    batching: str = ""
+    is_peer: bool = False
+
+
+def floors() -> list[Contender]:
+    """Return the echo of the same bytes: one server, a row for each kind of request this server is measured by."""
+    command = (sys.executable, str(FLOORS / "echo.py"), "{port}")
+    calls = {
+        "echo": Call("/api/predict", RECORD, what="of a record"),
+        "echo-v2": Call("/v2/models/titanic/infer", TENSORS, what="of tensors"),
+    }
+    return [Contender("echo", "raw ASGI echo", command, calls)]
+
+
+def start_floor() -> Contender:
+    """Return the process that imports and opens what this server does, and serves the echo."""
+    command = (sys.executable, str(FLOORS / "start.py"), "{port}", str(MODEL))
+    return Contender("start", "imports, session, echo", command, {"start": Call("/api/predict", RECORD)})
+
+
+def lifeboat() -> Contender:
+    """Return this server, nothing about it changed but the port."""
+    calls = {
+        "lifeboat": Call("/api/predict", RECORD, answer=("probability",), what="`/api/predict`"),
+        "lifeboat-v2": Call(
+            "/v2/models/titanic/infer", TENSORS, answer=("outputs", 1, "data", 1), what="Open Inference Protocol, JSON"
+        ),
+    }
+    return Contender(
+        "lifeboat",
+        "Lifeboat",
+        (sys.executable, "-m", "server"),
+        calls,
+        environment={"PORT": "{port}"},
+        batching="what arrived in one turn of the loop",
+    )
+
+
+def peers() -> list[Contender]:
+    """Return every peer that is described below bench/peers, in the order of their names."""
+    return [_peer(path) for path in sorted(PEERS.glob("*/peer.toml"))]
+
+
+def _peer(path: Path) -> Contender:
+    told = tomllib.loads(path.read_text())
+    name = path.parent.name
+    is_grpc = told["protocol"] == "grpc"
+    body = base64.b64decode(told["body_base64"]) if is_grpc else told["body"].encode()
+    headers = {"content-type": told["content_type"]} | ({"te": "trailers"} if is_grpc else {})
+    call = Call(told["path"], body, headers, tuple(told.get("answer", ())), is_grpc)
+    is_node = told["runtime"] == "node"
+    words = {
+        "{python}": str(BUILD / name / "venv" / "bin" / "python"),
+        "{node}": os.environ.get("BENCH_NODE", "node"),
+        "{model}": str(MODEL),
+        "{joblib}": str(BUILD / name / "model.joblib"),
+    }
+    return Contender(
+        name,
+        told["label"],
+        tuple(words.get(word, word) for word in told["command"]),
+        {name: call},
+        folder=BUILD / name if is_node else path.parent,
+        environment=told.get("environment", {}),
+        batching=told["batching"],
+        is_peer=True,
+    )

@@ -1,0 +1,135 @@
+"""A contender under load to the figures of one window: h2load sends, its log gives each request's time."""
+
+import resource
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import machine
+from bench.contenders import Call
+from bench.machine import Cores
+
+CONNECTIONS: Final = (1, 16, 64)
+WINDOW_S: Final = 2.0
+SETTLE_S: Final = 0.5
+"""Load before each window that is not measured."""
+QUIET_SHARE: Final = 0.08
+"""Most of a window's time that other processes and the hypervisor may have taken from either core."""
+TRIES: Final = 3
+
+
+class BenchError(Exception):
+    """A contender can't be measured; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one window showed."""
+
+    requests: int
+    cpu_us: float
+    """CPU microseconds of the server's process tree a request."""
+    rate: float
+    """Requests a second."""
+    p50_us: float
+    p99_us: float
+    disturbed: float
+    """Share of the window that others took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server that runs, and the call to load it with."""
+
+    pid: int
+    """Root of its process tree; 0 where its CPU is not asked for."""
+    port: int
+    call: Call
+    cores: Cores
+    folder: Path
+    """Where h2load reads the body and writes its log: one for each that runs at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent: the time of each request, all answered with 200."""
+
+    times_us: list[float]
+    seconds: float
+    load_cpu_s: float
+    """What h2load itself used."""
+
+
+def require_h2load() -> None:
+    """Raise BenchError, saying what to install, where h2load isn't there."""
+    if shutil.which("h2load") is None:
+        raise BenchError("h2load is missing; on Debian: apt-get install nghttp2-client")
+
+
+def window(target: Target, connections: int) -> Window:
+    """Measure one window, again while others disturb it; return the quietest of TRIES."""
+    send(target, connections, SETTLE_S)
+    best = _window(target, connections)
+    for _ in range(TRIES - 1):
+        if best.disturbed <= QUIET_SHARE:
+            break
+        best = min(best, _window(target, connections), key=lambda seen: seen.disturbed)
+    return best
+
+
+def _window(target: Target, connections: int) -> Window:
+    began_s, (busy_s, steal_s), cpu_s = time.monotonic(), machine.busy_s(), machine.cpu_s(target.pid)
+    sent = send(target, connections, WINDOW_S)
+    server_cpu_s = machine.cpu_s(target.pid) - cpu_s
+    busy, stolen = machine.busy_s()
+    others_s = max(0.0, busy - busy_s - server_cpu_s - sent.load_cpu_s) + (stolen - steal_s)
+    times_us = sorted(sent.times_us)
+    count = len(times_us)
+    return Window(
+        requests=count,
+        cpu_us=server_cpu_s / count * 1e6,
+        rate=count / sent.seconds,
+        p50_us=times_us[count // 2],
+        p99_us=times_us[min(count - 1, count * 99 // 100)],
+        disturbed=others_s / (time.monotonic() - began_s),
+    )
+
+
+def send(target: Target, connections: int, seconds: float = 0, requests: int = 0) -> Sent:
+    """Call a server on `connections` connections, each with one request under way, for `seconds` or `requests` times.
+
+    Raises BenchError where a request failed.
+    """
+    target.folder.mkdir(parents=True, exist_ok=True)
+    log = target.folder / "times.log"
+    log.unlink(missing_ok=True)
+    amount = ["-n", str(requests)] if requests else ["-D", f"{int(seconds * 1000)}ms"]
+    command = ["taskset", "--cpu-list", ",".join(map(str, sorted(target.cores.load))), *_command(target, log)]
+    before_s, began_s = _children_cpu_s(), time.monotonic()
+    done = subprocess.run([*command, "-c", str(connections), *amount], capture_output=True, text=True, check=False)
+    taken_s = time.monotonic() - began_s
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    times = [float(time_us) for _, status, time_us in lines if status == "200"]
+    if done.returncode or not times or len(times) != len(lines):
+        bad = [status for _, status, _ in lines if status != "200"][:1]
+        raise BenchError(
+            f"{len(lines) - len(times)} of {len(lines)} calls failed {bad}: {(done.stderr or done.stdout)[-300:]}"
+        )
+    return Sent(times, taken_s if requests else seconds, _children_cpu_s() - before_s)
+
+
+def _command(target: Target, log: Path) -> list[str]:
+    body = target.folder / "body"
+    body.write_bytes(target.call.body)
+    protocol = [] if target.call.grpc else ["--h1"]
+    headers = [word for name, value in target.call.headers.items() for word in ("-H", f"{name}: {value}")]
+    address = f"http://127.0.0.1:{target.port}{target.call.path}"
+    return ["h2load", *protocol, "-m", "1", "-d", str(body), f"--log-file={log}", *headers, address]
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

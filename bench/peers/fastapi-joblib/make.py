@@ -1,0 +1,26 @@
+"""Fits the pipeline that the Titanic model was converted from and writes `model.joblib` into the given folder."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def make(out: Path) -> None:
+    """Fit the same candidates on the same rows with the same seed, and keep the one that was chosen."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+    import joblib
+
+    from export.__main__ import SEED
+    from export.data import load, split
+    from export.titanic import TITANIC
+    from export.train import fit
+
+    fitted = fit(TITANIC.features, split(load(TITANIC.data, TITANIC), SEED), SEED, print)
+    out.mkdir(parents=True, exist_ok=True)
+    joblib.dump(fitted.pipeline, out / "model.joblib")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path, help="folder to write model.joblib to")
+    make(parser.parse_args().out)

@@ -1,0 +1,116 @@
+"""Results to what people read: the README's table, the page on cost and its picture."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from bench.contenders import ROOT
+from bench.cost import TYPES, Load, kept_warm_usd, million_usd
+from bench.results import Results, Row
+
+README: Final = ROOT / "README.md"
+COST: Final = ROOT / "docs" / "cost.md"
+PICTURE: Final = ROOT / "docs" / "cost.svg"
+_MARK: Final = "<!-- {name}: made by make bench -->"
+_END: Final = "<!-- end -->"
+MONTHLY: Final = 1_000_000
+"""Predictions a month in the page's table."""
+
+
+def publish(results: Results) -> None:
+    """Write the README's table, the cost page's tables and the picture."""
+    for path, name, text in ((README, "speed", speed(results)), (COST, "cost", cost(results))):
+        path.write_text(replaced(path.read_text(), name, text))
+    from bench.chart import draw
+
+    draw(results, PICTURE)
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """Return a page with what stands between its marks replaced. Raises ValueError where the marks are missing."""
+    mark = _MARK.format(name=name)
+    before, rest = page.split(mark + "\n", 1)
+    _, after = rest.split(_END, 1)
+    return f"{before}{mark}\n{text}{_END}{after}"
+
+
+_SPEED: Final = (
+    "server",
+    "CPU a request, of the echo's, at 16 connections",
+    "at 1",
+    "at 64",
+    "CPU µs",
+    "requests/s",
+    "p50 ms",
+    "p99 ms",
+    "PSS MB",
+    "start CPU s",
+)
+"""Columns of the README's table; where no connections are named, 16."""
+
+
+def speed(results: Results) -> str:
+    """Return the table of everything that was measured, the cheapest first."""
+    heads = [f"| {' | '.join(_SPEED)} |", "| --- |" + " --: |" * (len(_SPEED) - 1)]
+    rows = sorted(results.rows.values(), key=lambda each: each.load["16"].ratio.median)
+    return "\n".join([*heads, *(_speed_line(results, row) for row in rows), "", _told(results), ""])
+
+
+def _speed_line(results: Results, row: Row) -> str:
+    at = row.load["16"]
+    server = results.servers[row.contender]
+    ratios = " | ".join(f"{row.load[number].ratio.median:.2f}" for number in ("16", "1", "64"))
+    pss = f"{server.pss_mb.median:.0f}" if server.pss_mb else ""
+    times = f"{at.p50_us.median / 1000:.2f} | {at.p99_us.median / 1000:.2f}"
+    return (
+        f"| {row.label} | {ratios} | {at.cpu_us.median:.0f} | {at.rate.median:,.0f} | {times} | {pss} |"
+        f" {server.start_cpu_s.median:.2f} |"
+    )
+
+
+def _told(results: Results) -> str:
+    machine = results.machine
+    skipped = "".join(f" Not measured: {name} ({reason})." for name, reason in results.skipped.items())
+    return (
+        f"Medians of {results.rounds} interleaved rounds on {machine['cpu']}, {results.made}: one core for the server,"
+        f" one for the load. Ranges are in [bench/results.json](bench/results.json).{skipped}"
+    )
+
+
+def cost(results: Results) -> str:
+    """Return the tables of the bill: CPU for a million predictions, and a month of instances kept warm."""
+    heads = " | ".join(f"{each.name}, kept warm" for each in TYPES)
+    lines = [
+        f"| server | CPU of a million predictions | {heads} | most a second on `basic` |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    lines += list(_cost_lines(results))
+    return "\n".join([*lines, ""])
+
+
+def _cost_lines(results: Results) -> Iterator[str]:
+    served = [(name, row) for name, row in results.rows.items() if row.peer or name.startswith("lifeboat")]
+    for name, row in sorted(served, key=lambda pair: pair[1].load["16"].cpu_us.median):
+        load = load_of(results, name)
+        pss_mb = results.servers[row.contender].pss_mb
+        months = []
+        for instance in TYPES:
+            fits = pss_mb is None or pss_mb.median <= instance.memory_gib * 1024
+            months.append(f"${kept_warm_usd(load, MONTHLY / 30, instance):.2f}" if fits else "does not fit")
+        most = 0.25 / load.request_cpu_s
+        yield f"| {row.label} | ${million_usd(load):.4f} | {' | '.join(months)} | {most:,.0f} |"
+
+
+def load_of(results: Results, name: str) -> Load:
+    """Return what a row costs: a request at 16 connections, and its server's start."""
+    row = results.rows[name]
+    return Load(row.load["16"].cpu_us.median / 1e6, results.servers[row.contender].start_cpu_s.median)
+
+
+def summary(results: Results) -> str:
+    """Return the lines that `make bench` ends with."""
+    lines = [speed(results), cost(results), f"session.run alone: {results.session}"]
+    if results.soak_pss_mb:
+        lines.append(f"PSS after 100,000 and 200,000 requests: {results.soak_pss_mb}")
+    if results.image:
+        lines.append(f"image: {results.image}")
+    return "\n".join(lines)

@@ -1,0 +1,137 @@
+"""What was measured to results.json, and back: medians with the range they come from."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bench.contenders import ROOT, Contender
+from bench.load import CONNECTIONS
+from bench.rounds import Measured
+
+FILE: Final = ROOT / "bench" / "results.json"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A median over the rounds, and the least and the most of them."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Under(msgspec.Struct, frozen=True):
+    """A row under load on some connections."""
+
+    cpu_us: Figure
+    """CPU microseconds of the process tree a request."""
+    ratio: Figure
+    """Of the echo's in the same round."""
+    rate: Figure
+    p50_us: Figure
+    p99_us: Figure
+    disturbed: Figure
+    """Share of the windows that other processes and the hypervisor took."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table: a server asked in one way."""
+
+    label: str
+    contender: str
+    peer: bool
+    batching: str
+    load: dict[str, Under]
+    """Number of connections to what was seen."""
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """A contender's starts and size."""
+
+    start_cpu_s: Figure
+    start_wall_s: Figure
+    start_ratio: Figure
+    """Start CPU, of the floor's in the same round."""
+    pss_mb: Figure | None = None
+    installed_mb: float | None = None
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one `make bench` showed."""
+
+    made: str
+    rounds: int
+    machine: dict[str, str]
+    session: dict[str, float]
+    """The bare loop of `session.run`, and importing and opening alone: CPU microseconds."""
+    rows: dict[str, Row]
+    servers: dict[str, Server]
+    soak_pss_mb: dict[str, float] = {}
+    image: dict[str, Any] | None = None
+    skipped: dict[str, str] = {}
+    """Contender to the reason why it wasn't measured."""
+
+
+def read(path: Path = FILE) -> Results:
+    """Return the results in a file."""
+    return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+def write(results: Results, path: Path = FILE) -> None:
+    """Write the results, indented, so that two runs can be compared as text."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+
+
+def rows(measured: Measured, contenders: Iterable[Contender]) -> dict[str, Row]:
+    """Return the rows of the contenders, each beside the echo of its own bytes."""
+    return {
+        name: Row(
+            label=" ".join(filter(None, (contender.label, call.what))),
+            contender=contender.name,
+            peer=contender.is_peer,
+            batching=contender.batching,
+            load={
+                str(connections): _under(measured, name, connections)
+                for connections in CONNECTIONS
+                if (name, connections) in measured.windows
+            },
+        )
+        for contender in contenders
+        for name, call in contender.calls.items()
+    }
+
+
+def servers(measured: Measured, installed_mb: Mapping[str, float]) -> dict[str, Server]:
+    """Return what is known of each contender beside its load; the floor of a start is the contender `start`."""
+    floor = [start.cpu_s for start in measured.starts.get("start", [])]
+    return {
+        name: Server(
+            start_cpu_s=figure([start.cpu_s for start in starts], 3),
+            start_wall_s=figure([start.wall_s for start in starts], 3),
+            start_ratio=figure([each.cpu_s / least for each, least in zip(starts, floor, strict=False)] or [0.0], 3),
+            pss_mb=figure(measured.pss_mb[name], 1) if name in measured.pss_mb else None,
+            installed_mb=installed_mb.get(name),
+        )
+        for name, starts in measured.starts.items()
+    }
+
+
+def figure(values: Sequence[float], digits: int) -> Figure:
+    """Return the median of values, and their range."""
+    return Figure(*(round(each, digits) for each in (statistics.median(values), min(values), max(values))))
+
+
+def _under(measured: Measured, row: str, connections: int) -> Under:
+    windows = measured.windows[row, connections]
+    echo = "echo-v2" if row.endswith("-v2") else "echo"
+    floor = [each.cpu_us for each in measured.windows.get((echo, connections), windows)]
+    return Under(
+        cpu_us=figure([each.cpu_us for each in windows], 1),
+        ratio=figure([each.cpu_us / least for each, least in zip(windows, floor, strict=False)], 3),
+        rate=figure([each.rate for each in windows], 0),
+        p50_us=figure([each.p50_us for each in windows], 0),
+        p99_us=figure([each.p99_us for each in windows], 0),
+        disturbed=figure([each.disturbed for each in windows], 3),
+    )

@@ -1,0 +1,135 @@
+"""Contenders to figures: each started, asked, loaded, weighed and stopped once a round, one after the other."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from bench import machine
+from bench.contenders import BUILD, Call, Contender
+from bench.load import CONNECTIONS, BenchError, Target, Window, send, window
+from bench.machine import Cores
+
+START_S: Final = 120
+"""Longest that a contender may take to its first right answer."""
+STOP_S: Final = 20
+POLL_S: Final = 0.01
+WARM_S: Final = 1.0
+SOAK_REQUESTS: Final = 100_000
+SOAK_CONNECTIONS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """From the start of the process to the first right answer."""
+
+    cpu_s: float
+    wall_s: float
+
+
+@dataclass(slots=True)
+class Measured:
+    """Everything seen so far: a list has one element a round."""
+
+    windows: dict[tuple[str, int], list[Window]] = field(default_factory=dict)
+    """Row and connections to its windows."""
+    starts: dict[str, list[Start]] = field(default_factory=dict)
+    pss_mb: dict[str, list[float]] = field(default_factory=dict)
+    """After the round's load."""
+    soak_pss_mb: list[tuple[float, float]] = field(default_factory=list)
+    """After the first SOAK_REQUESTS requests, and after as many again."""
+
+
+@contextmanager
+def serving(contender: Contender, cores: Cores) -> Iterator[tuple[int, int, Start]]:
+    """Start a contender; yield its process, its port and what its start took; stop it and all that it started."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    log = BUILD / f"{contender.name}.log"
+    command = [word.replace("{port}", str(port)) for word in contender.command]
+    environment = {name: value.replace("{port}", str(port)) for name, value in contender.environment.items()}
+    began_s = time.monotonic()
+    process = machine.spawn(command, cores.server, contender.folder, environment, log)
+    try:
+        _wait_right(process, port, next(iter(contender.calls.values())), log)
+        yield process.pid, port, Start(machine.cpu_s(process.pid), time.monotonic() - began_s)
+    finally:
+        _stop(process)
+
+
+def measure(contender: Contender, measured: Measured, cores: Cores, connections: Sequence[int] = CONNECTIONS) -> None:
+    """Put a contender through one round."""
+    with serving(contender, cores) as (pid, port, start):
+        measured.starts.setdefault(contender.name, []).append(start)
+        for row, call in contender.calls.items():
+            target = Target(pid, port, call, cores, BUILD)
+            send(target, 1, WARM_S)
+            for number in connections:
+                seen = window(target, number)
+                measured.windows.setdefault((row, number), []).append(seen)
+        measured.pss_mb.setdefault(contender.name, []).append(machine.pss_mb(pid))
+
+
+def measure_start(contender: Contender, measured: Measured, cores: Cores) -> None:
+    """Start a contender and stop it."""
+    with serving(contender, cores) as (_, _, start):
+        measured.starts.setdefault(contender.name, []).append(start)
+
+
+def soak(contender: Contender, measured: Measured, cores: Cores) -> None:
+    """Weigh a contender after many requests, and after as many again."""
+    with serving(contender, cores) as (pid, port, _):
+        target = Target(pid, port, next(iter(contender.calls.values())), cores, BUILD)
+        weights = []
+        for _ in range(2):
+            send(target, SOAK_CONNECTIONS, requests=SOAK_REQUESTS)
+            weights.append(machine.pss_mb(pid))
+        measured.soak_pss_mb.append((weights[0], weights[1]))
+
+
+def _wait_right(process: subprocess.Popen[bytes], port: int, call: Call, log: Path) -> None:
+    """Return when the contender has given its first right answer. Raises BenchError where it doesn't."""
+    deadline_s = time.monotonic() + START_S
+    last = "no answer"
+    with httpx.Client(http1=not call.grpc, http2=call.grpc, trust_env=False, timeout=START_S) as client:
+        while time.monotonic() < deadline_s and process.poll() is None:
+            try:
+                answer = client.post(f"http://127.0.0.1:{port}{call.path}", content=call.body, headers=call.headers)
+            except httpx.TransportError:
+                time.sleep(POLL_S)
+                continue
+            if answer.status_code == 200 and call.is_right(answer.content):
+                return
+            last = f"{answer.status_code} {answer.content[:200]!r}"
+            if answer.status_code == 200:
+                break
+            time.sleep(POLL_S)
+    raise BenchError(f"no right answer but {last}; the end of its log:\n{log.read_text()[-600:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    family = machine.tree(process.pid)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in family & machine.tree(process.pid):  # what outlived its parent
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """Return a port of this machine's own address that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
