@@ -29,7 +29,7 @@ class Settings:
     """Rows one request may carry; more is refused with 413."""
     max_batch_rows: int = 256
     """Rows that one run of the model takes at most on the event loop; a larger request runs alone, in a thread."""
-    max_queue_rows: int = 20_000
+    max_queue_rows: int = 100_000
     """Rows that may wait or run for each model version; what would be more is refused with 429 at once."""
     queue_delay_us: int = 0
     """Microseconds that the first request of a batch waits for company; 0: what arrived together runs together."""
