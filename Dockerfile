@@ -1,6 +1,6 @@
 # The inference server and what it runs on: no package manager, no compiler, no shell, no training code.
 FROM debian:trixie-slim AS build
-RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils ca-certificates python3 python3-venv
 COPY requirements.lock /build/
 RUN python3 -m venv /build/venv \
  && /build/venv/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes \
@@ -9,6 +9,11 @@ RUN python3 -m venv /build/venv \
 # the library for programs in C (the Python extension holds its own). Protobuf and flatbuffers serve those alone.
 RUN cd /opt/site && rm -rf bin onnxruntime/tools onnxruntime/transformers onnxruntime/quantization onnxruntime/datasets \
       onnxruntime/backend onnxruntime/capi/libonnxruntime.so* google protobuf* flatbuffers*
+# What is there to compile against or to check types with, and the debugging symbols that two wheels carry (14 of uvloop's 16
+# MB). numpy's libraries were rewritten by their packager and don't survive being stripped again.
+RUN cd /opt/site && rm -rf numpy/f2py numpy/_core/include numpy/_core/lib numpy/random/lib \
+ && find . -name '*.pyi' -delete -o -name '*.pxd' -delete -o -name '*.pyx' -delete -o -name '*.a' -delete -o -name '*.h' -delete \
+ && strip --strip-unneeded uvloop/*.so httptools/parser/*.so
 COPY scripts/image-root /build/
 COPY server /build/app/server
 COPY models /build/app/models
