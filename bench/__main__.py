@@ -42,17 +42,19 @@ def main(arguments: Sequence[str]) -> int:
 def _measure_all(rounds: int, only: str) -> None:
     os.environ["BENCH_NODE"] = installs.node()
     peers, skipped = _installed([peer for peer in contenders.peers() if not only or peer.name in only.split(",")])
-    served = [*contenders.floors(), contenders.lifeboat(), *peers]
+    ours = [contenders.floor(), contenders.lifeboat()]
     measured = Measured()
     cores = Cores.of_this_machine()
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
         measure_start(contenders.start_floor(), measured, cores)
-        for contender in served:
-            if contender.name not in skipped:
-                _measure(contender, measured, cores, skipped)
+        measure(ours, measured, cores)
+        _tell(ours, measured)
+        for peer in peers:
+            if peer.name not in skipped:
+                _measure(peer, measured, cores, skipped)
     soak(contenders.lifeboat(), measured, cores)
-    kept = [contender for contender in served if contender.name not in skipped]
+    kept = [contender for contender in (*ours, *peers) if contender.name not in skipped]
     (first, second) = measured.soak_pss_mb[0]
     found = Results(
         made=dt.datetime.now(dt.UTC).date().isoformat(),
@@ -85,19 +87,22 @@ def _installed(peers: Sequence[Contender]) -> tuple[list[Contender], dict[str, s
     return able, skipped
 
 
-def _measure(contender: Contender, measured: Measured, cores: Cores, skipped: dict[str, str]) -> None:
-    """Put a contender through a round. A peer that fails is skipped from then on, with the reason."""
-    print(f"  {contender.label}", end="", flush=True)
+def _measure(peer: Contender, measured: Measured, cores: Cores, skipped: dict[str, str]) -> None:
+    """Put a peer through a round. One that fails is skipped from then on, with the reason."""
     try:
-        measure(contender, measured, cores)
+        measure([peer], measured, cores)
     except BenchError as error:
-        if not contender.is_peer:
-            raise
-        skipped[contender.name] = str(error).partition("\n")[0]
-        print(f": skipped: {error}", flush=True)
-        return
-    last = [measured.windows[row, 16][-1] for row in contender.calls]
-    print("".join(f"  {each.cpu_us:.0f} us, p99 {each.p99_us / 1000:.2f} ms" for each in last), flush=True)
+        skipped[peer.name] = str(error).partition("\n")[0]
+        print(f"  {peer.label}: skipped: {error}", flush=True)
+    else:
+        _tell([peer], measured)
+
+
+def _tell(measured_now: Sequence[Contender], measured: Measured) -> None:
+    for contender in measured_now:
+        for row, call in contender.calls.items():
+            last = measured.windows[row, 16][-1]
+            print(f"  {contender.label} {call.what}: {last.cpu_us:.0f} us, p99 {last.p99_us / 1000:.2f} ms", flush=True)
 
 
 def _session(cores: Cores) -> dict[str, float]:

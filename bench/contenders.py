@@ -93,14 +93,14 @@ class Contender:
     is_peer: bool = False
 
 
-def floors() -> list[Contender]:
+def floor() -> Contender:
     """Return the echo of the same bytes: one server, a row for each kind of request this server is measured by."""
     command = (sys.executable, str(FLOORS / "echo.py"), "{port}")
     calls = {
         "echo": Call("/api/predict", RECORD, what="of a record"),
         "echo-v2": Call("/v2/models/titanic/infer", TENSORS, what="of tensors"),
     }
-    return [Contender("echo", "raw ASGI echo", command, calls)]
+    return Contender("echo", "raw ASGI echo", command, calls)
 
 
 def start_floor() -> Contender:

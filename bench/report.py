@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from bench.budget import held
 from bench.contenders import ROOT
 from bench.cost import TYPES, Load, kept_warm_usd, million_usd
 from bench.results import Results, Row
@@ -70,7 +71,10 @@ def _speed_line(results: Results, row: Row) -> str:
 def _told(results: Results) -> str:
     machine = results.machine
     skipped = "".join(f" Not measured: {name} ({reason})." for name, reason in results.skipped.items())
+    start = results.servers["lifeboat"].start_ratio.median
     return (
+        f"From its start to the first right answer Lifeboat takes {start:.2f} of the CPU of one process that imports"
+        " numpy, onnxruntime, uvicorn and Starlette, opens the session and serves the echo.\n\n"
         f"Medians of {results.rounds} interleaved rounds on {machine['cpu']}, {results.made}: one core for the server,"
         f" one for the load. Ranges are in [bench/results.json](bench/results.json).{skipped}"
     )
@@ -107,10 +111,7 @@ def load_of(results: Results, name: str) -> Load:
 
 
 def summary(results: Results) -> str:
-    """Return the lines that `make bench` ends with."""
-    lines = [speed(results), cost(results), f"session.run alone: {results.session}"]
-    if results.soak_pss_mb:
-        lines.append(f"PSS after 100,000 and 200,000 requests: {results.soak_pss_mb}")
-    if results.image:
-        lines.append(f"image: {results.image}")
-    return "\n".join(lines)
+    """Return the lines that `make bench` ends with: the tables, and what is held and what isn't."""
+    return "\n".join(
+        [speed(results), cost(results), f"session.run alone: {results.session}", "", *map(str, held(results))]
+    )

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -65,17 +65,23 @@ def serving(contender: Contender, cores: Cores) -> Iterator[tuple[int, int, Star
         _stop(process)
 
 
-def measure(contender: Contender, measured: Measured, cores: Cores, connections: Sequence[int] = CONNECTIONS) -> None:
-    """Put a contender through one round."""
-    with serving(contender, cores) as (pid, port, start):
-        measured.starts.setdefault(contender.name, []).append(start)
-        for row, call in contender.calls.items():
-            target = Target(pid, port, call, cores, BUILD)
+def measure(contenders: Sequence[Contender], measured: Measured, cores: Cores) -> None:
+    """Put contenders through one round: all started, then taken in turns, so that they are compared close in time."""
+    with ExitStack() as running:
+        targets: list[tuple[str, Target]] = []
+        pids = {}
+        for contender in contenders:
+            pid, port, start = running.enter_context(serving(contender, cores))
+            pids[contender.name] = pid
+            measured.starts.setdefault(contender.name, []).append(start)
+            targets += [(row, Target(pid, port, call, cores, BUILD)) for row, call in contender.calls.items()]
+        for _, target in targets:
             send(target, 1, WARM_S)
-            for number in connections:
-                seen = window(target, number)
-                measured.windows.setdefault((row, number), []).append(seen)
-        measured.pss_mb.setdefault(contender.name, []).append(machine.pss_mb(pid))
+        for connections in CONNECTIONS:
+            for row, target in targets:
+                measured.windows.setdefault((row, connections), []).append(window(target, connections))
+        for name, pid in pids.items():
+            measured.pss_mb.setdefault(name, []).append(machine.pss_mb(pid))
 
 
 def measure_start(contender: Contender, measured: Measured, cores: Cores) -> None:

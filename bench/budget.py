@@ -1,0 +1,64 @@
+"""What this server holds itself to: each figure beside its bound, from the results of one run."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bench.results import Results
+
+
+class Held(NamedTuple):
+    """One figure: at most `bound`, or at least where `at_least` says so."""
+
+    what: str
+    got: float
+    bound: float
+    at_least: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether the figure keeps its bound."""
+        return self.got >= self.bound if self.at_least else self.got <= self.bound
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        sign = ">=" if self.at_least else "<="
+        return f"{'reached    ' if self.reached else 'NOT REACHED'} {self.what}: {self.got:.2f} {sign} {self.bound:g}"
+
+
+FRAMEWORKS = ("bentoml", "kserve", "litserve", "mlserver", "ray-serve")
+
+
+def held(results: Results) -> Iterator[Held]:
+    """Yield every figure that these results can tell."""
+    ours, tensors = results.rows["lifeboat"].load, results.rows["lifeboat-v2"].load
+    yield Held("CPU a prediction, of the echo's, 16 connections", ours["16"].ratio.median, 1.5)
+    yield Held("CPU a prediction, of the echo's, 1 connection", ours["1"].ratio.median, 1.9)
+    yield Held("CPU an infer call, of the echo's, 16 connections", tensors["16"].ratio.median, 1.7)
+    yield from _against_peers(results)
+    yield Held("CPU of a start, of the floor's", results.servers["lifeboat"].start_ratio.median, 1.3)
+    first, second = results.soak_pss_mb.values()
+    yield Held("PSS MB after 200,000 requests", second, 90)
+    yield Held("PSS MB grown over the last 100,000", second - first, 2)
+    if results.image:
+        yield Held("image MB, unpacked", results.image["size_mb"], 200)
+        yield Held("seconds to the first right answer at a quarter of a CPU", max(results.image["start_wall_s"]), 3)
+        yield Held("what 4 instances answer, of one's", results.image["scaling_median"], 3.6, at_least=True)
+
+
+def _against_peers(results: Results) -> Iterator[Held]:
+    peers = {name: row.load["16"] for name, row in results.rows.items() if row.peer}
+    ours = results.rows["lifeboat"].load["16"]
+
+    def times_less(name: str, bound: float) -> Held:
+        what = f"times less CPU than {results.rows[name].label}, 16 connections"
+        return Held(what, peers[name].cpu_us.median / ours.cpu_us.median, bound, at_least=True)
+
+    frameworks = [name for name in FRAMEWORKS if name in peers]
+    if frameworks:
+        yield times_less(min(frameworks, key=lambda name: peers[name].cpu_us.median), 4)
+    for name, bound in (("node", 1.0), ("fastapi-onnxruntime", 2.5), ("fastapi-joblib", 30)):
+        if name in peers:
+            yield times_less(name, bound)
+    if peers:
+        least = min(peers.values(), key=lambda load: load.p99_us.median)
+        yield Held("p99, of the best peer's, 16 connections", ours.p99_us.median / least.p99_us.median, 1.0)
