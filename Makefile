@@ -39,8 +39,8 @@ e2e: .venv/.dev node_modules/.lifeboat ## the real image under a real engine, al
 
 bench: .venv/.bench node_modules/.lifeboat ## floors, this server and the peers side by side; README's table and docs/cost.md
 	@command -v h2load >/dev/null || { echo "h2load is missing; on Debian: apt-get install nghttp2-client"; exit 1; }
-	scripts/e2e sh -c 'scripts/docker build --load --quiet --platform linux/amd64 --tag lifeboat . && $(PYTHON_BIN) -m bench image'
 	$(PYTHON_BIN) -m bench
+	scripts/e2e sh -c 'scripts/docker build --load --quiet --platform linux/amd64 --tag lifeboat . && $(PYTHON_BIN) -m bench image'
 
 check: .venv/.dev node_modules/.lifeboat worker/env.d.ts ## linters, types and import rules
 	$(PYTHON_BIN) -m ruff check .

@@ -19,7 +19,10 @@ from bench.rounds import Measured, measure, measure_start, soak
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the arguments ask for. Returns the exit code: 1 where something that should run can't."""
+    """Run what the arguments ask for: `image` adds to the results of `all`.
+
+    Returns the exit code: 1 where something that should run can't.
+    """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["all", "image", "pages"], default="all", help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
@@ -116,8 +119,10 @@ def _measure_image(rounds: int) -> None:
 
     measured = image.measure(rounds)
     print(f"image: {measured}")
-    if results.FILE.exists():
-        results.write(msgspec.structs.replace(results.read(), image=measured))
+    found = msgspec.structs.replace(results.read(), image=measured)
+    results.write(found)
+    report.publish(found)
+    print(report.summary(found))
 
 
 if __name__ == "__main__":

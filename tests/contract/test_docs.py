@@ -9,6 +9,8 @@ from typing import Final
 import httpx
 import pytest
 
+from bench.report import cost, replaced, speed
+from bench.results import read as read_results
 from server.errors import CODES
 from server.manifest import read
 from server.settings import Settings, variable
@@ -84,3 +86,11 @@ def test_every_make_target_is_in_the_readme() -> None:
     page = (ROOT / "README.md").read_text()
     for target in re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE):
         assert f"make {target}" in page or f"`{target}`" in page
+
+
+def test_the_speed_shown_is_the_speed_measured() -> None:
+    """README's table and the page on cost are what the results file of the last `make bench` says."""
+    results = read_results()
+    shown = ((ROOT / "README.md", "speed", speed(results)), (ROOT / "docs" / "cost.md", "cost", cost(results)))
+    for path, name, text in shown:
+        assert replaced(path.read_text(), name, text) == path.read_text()

@@ -1,0 +1,50 @@
+"""The accounting of process trees: what a child's child does counts."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bench import machine
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process trees are read in /proc, which only Linux has")
+
+_BURN = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass\n"
+_CHILD = (
+    f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_BURN!r}])\nprint('done', flush=True)\ninput()"
+)
+_NESTED = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "print(1, flush=True); input()"], stdout=subprocess.PIPE)
+child.stdout.readline()
+print("there", flush=True)
+input()
+"""
+
+
+def _spawn(code: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_a_child_that_ended_counts() -> None:
+    """The CPU of a tree is also that of children which have ended."""
+    with _spawn(_CHILD) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert machine.cpu_s(process.pid) >= 0.19
+        process.kill()
+
+
+def test_a_tree_has_its_grandchildren() -> None:
+    """A tree is the process and all that came from it, and weighs more than the process alone."""
+    with _spawn(_NESTED) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        family = machine.tree(process.pid)
+        assert len(family) == 2
+        child = (family - {process.pid}).pop()
+        assert machine.pss_mb(process.pid) > machine.pss_mb(child) > 1
+        process.kill()
+    assert machine.tree(process.pid) <= {child}

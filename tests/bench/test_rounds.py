@@ -1,0 +1,61 @@
+"""The benchmark's own way, short: real servers, real load, figures that can be told."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import contenders, load, results, rounds
+from bench.contenders import Call
+from bench.load import BenchError, Target, send
+from bench.machine import Cores
+from bench.rounds import Measured
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="process trees are read in /proc, which only Linux has"),
+    pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is missing (Debian: nghttp2-client)"),
+]
+
+
+def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The echo and this server go through a round: each window has requests and CPU, each start a right answer."""
+    monkeypatch.setattr(load, "WINDOW_S", 0.2)
+    monkeypatch.setattr(load, "SETTLE_S", 0.05)
+    monkeypatch.setattr(load, "TRIES", 1)
+    monkeypatch.setattr(rounds, "WARM_S", 0.05)
+    ours = [contenders.floor(), contenders.lifeboat()]
+    measured = Measured()
+    rounds.measure_start(contenders.start_floor(), measured, Cores.of_this_machine())
+    rounds.measure(ours, measured, Cores.of_this_machine())
+    rows = results.rows(measured, ours)
+    assert set(rows) == {"echo", "echo-v2", "lifeboat", "lifeboat-v2"}
+    for row in rows.values():
+        for under in row.load.values():
+            assert under.rate.median > 0
+            assert 0 < under.p50_us.median <= under.p99_us.median
+    servers = results.servers(measured, {})
+    assert servers["lifeboat"].start_cpu_s.median > 0
+    assert servers["lifeboat"].pss_mb is not None
+
+
+def test_a_wrong_answer_is_no_start(tmp_path: Path) -> None:
+    """A server that answers something else isn't measured: the error has what it said."""
+    echo = contenders.floor()
+    wrong = contenders.Contender(
+        "wrong", "wrong", echo.command, {"wrong": Call("/", contenders.RECORD, answer=("age",))}, folder=tmp_path
+    )
+    with (
+        pytest.raises(BenchError, match=r"no right answer but 200 .*pclass"),
+        rounds.serving(wrong, Cores.of_this_machine()),
+    ):
+        pass
+
+
+def test_a_failed_call_is_no_figure(tmp_path: Path) -> None:
+    """Load that isn't all answered with 200 fails the window, naming the status."""
+    ours = contenders.lifeboat()
+    with rounds.serving(ours, Cores.of_this_machine()) as (pid, port, _):
+        target = Target(pid, port, Call("/api/predict", b"{}"), Cores.of_this_machine(), tmp_path)
+        with pytest.raises(BenchError, match=r"10 of 10 calls failed \['400'\]"):
+            send(target, 1, requests=10)
