@@ -10,10 +10,11 @@ from bench.report import load_of
 from bench.results import Results
 
 SHOWN: Final = {
-    "lifeboat": "#0b6e4f",
-    "fastapi-onnxruntime": "#c17817",
     "fastapi-joblib": "#a4243b",
+    "fastapi-onnxruntime": "#c17817",
+    "lifeboat": "#0b6e4f",
 }
+OURS: Final = "lifeboat"
 SLEEP_AFTER_S: Final = 600
 
 
@@ -28,13 +29,12 @@ def draw(results: Results, path: Path) -> None:
     requests = np.logspace(0, 7.5, 400)
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, colour in SHOWN.items():
-        if name not in results.rows:
-            continue
-        load, label = load_of(results, name), results.rows[name].label
-        warm = [kept_warm_usd(load, each) for each in requests]
-        idle = [scale_to_zero_usd(load, each, SLEEP_AFTER_S) for each in requests]
-        axes.plot(requests, warm, color=colour, label=f"{label}, kept warm")
-        axes.plot(requests, idle, color=colour, linestyle="--", label=f"{label}, asleep after 10 idle minutes")
+        if name in results.rows:
+            load, label = load_of(results, name), results.rows[name].label.partition(" `")[0]
+            warm = [kept_warm_usd(load, each) for each in requests]
+            axes.plot(requests, warm, color=colour, linewidth=2, label=f"{label}, kept warm")
+    idle = [scale_to_zero_usd(load_of(results, OURS), each, SLEEP_AFTER_S) for each in requests]
+    axes.plot(requests, idle, color="black", linestyle="--", label="Lifeboat, asleep after 10 idle minutes")
     axes.set(xscale="log", yscale="symlog", ylim=(0, 2000), xlabel="requests a day", ylabel="dollars a month")
     axes.set_title(f"A month on {BASIC.name}, by Cloudflare's prices and the CPU measured here", fontsize=10)
     axes.grid(visible=True, which="major", alpha=0.3)
