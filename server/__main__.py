@@ -40,7 +40,7 @@ def main() -> None:
 
         from server.repository import Repository
 
-        repository = Repository.load(settings.models, settings.default_model)
+        repository = Repository.load(settings.models, settings.default_model, settings.version_policy)
     except (SettingsError, ModelError) as error:
         log.error("%s", error)  # noqa: TRY400 # the message says it all, a traceback nothing
         sys.exit(1)
@@ -64,7 +64,7 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
             host=settings.host,
             port=settings.port,
             loop="auto",
-            http=protocol(app.hot),  # type: ignore[arg-type] # uvicorn only calls it
+            http=protocol(app.hot, settings.max_header_bytes),  # type: ignore[arg-type] # uvicorn only calls it
             ws="none",
             lifespan="off",
             access_log=False,

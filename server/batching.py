@@ -7,27 +7,22 @@ bounded by rows, and refuses at once. Knows nothing of models and nothing of HTT
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from server.errors import Canceled, Internal, RequestError, ResourceExhausted
+from server.counters import Counters, Stages
+from server.errors import Canceled, DeadlineExceeded, RequestError, ResourceExhausted
+
+_log = logging.getLogger("lifeboat.batching")
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Answer_contra = TypeVar("Answer_contra", contravariant=True)
-
-
-class Stages(NamedTuple):
-    """Nanoseconds that one run took to lay out its input, to compute, and to encode its answers."""
-
-    input_ns: int
-    infer_ns: int
-    output_ns: int
 
 
 Run = Callable[[Sequence[Item]], tuple[Sequence[Answer], Stages]]
@@ -41,7 +36,7 @@ class Receiver(Protocol[Answer_contra]):
         """Return whether nobody waits any more: the item is then dropped before it is run."""
 
     def deliver(self, answer: Answer_contra | Exception) -> None:
-        """Take the answer, or what was raised in its stead. Must not raise."""
+        """Take the answer, or what was raised in its stead."""
 
 
 class Limits(NamedTuple):
@@ -55,41 +50,17 @@ class Limits(NamedTuple):
     """How long the first of a batch waits for company; 0: not at all."""
 
 
-@dataclass(slots=True)
-class Counters:
-    """What a batcher has done since the start; durations are sums over requests, in nanoseconds."""
-
-    requests: int = 0
-    """Items answered."""
-    rows: int = 0
-    runs: int = 0
-    request_ns: int = 0
-    """From submission to answer."""
-    queue_ns: int = 0
-    """From submission to the start of the run."""
-    input_ns: int = 0
-    infer_ns: int = 0
-    output_ns: int = 0
-    pending: int = 0
-    """Items that wait or run now."""
-    failures: dict[str, int] = field(default_factory=dict)
-    """The error's code to the number of items that ended in it."""
-
-    def fail(self, error: Exception) -> None:
-        """Count a failure."""
-        code = error.code if isinstance(error, RequestError) else Internal.code
-        self.failures[code] = self.failures.get(code, 0) + 1
-
-
 class _Entry(Generic[Item, Answer]):
     """One item, who waits for its answer, and since when."""
 
-    __slots__ = ("arrived_ns", "item", "receiver", "rows")
+    __slots__ = ("arrived_ns", "expired", "item", "receiver", "rows", "timer")
 
     def __init__(self, item: Item, rows: int, receiver: Receiver[Answer]) -> None:
         self.item = item
         self.rows = rows
         self.receiver = receiver
+        self.timer: asyncio.TimerHandle | None = None
+        self.expired = False
         self.arrived_ns = time.perf_counter_ns()
 
 
@@ -107,13 +78,16 @@ class Batcher(Generic[Item, Answer]):
         self._small: deque[_Entry[Item, Answer]] = deque()
         self._small_rows = 0
         self._turn: asyncio.Handle | None = None
+        self._turn_waits = False
+        """Whether the turn is that of a delay; a loop's own timers tell it by other types."""
         self._large: deque[_Entry[Item, Answer]] = deque()
         self._large_runs = False
 
-    def submit(self, item: Item, rows: int, receiver: Receiver[Answer]) -> None:
+    def submit(self, item: Item, rows: int, receiver: Receiver[Answer], timeout_s: float | None = None) -> None:
         """Queue an item of `rows` rows, whose answer `receiver` takes. To be called on one event loop, always the same.
 
-        Raises ResourceExhausted where the queue is full.
+        After `timeout_s` without an answer `receiver` takes DeadlineExceeded; what isn't run by then never is. Raises
+        ResourceExhausted where the queue is full.
         """
         if self._rows and self._rows + rows > self._limits.max_queue_rows:
             error = ResourceExhausted(f"the queue is full: {self._rows} rows wait; try again")
@@ -125,6 +99,8 @@ class Batcher(Generic[Item, Answer]):
         entry = _Entry(item, rows, receiver)
         self._rows += rows
         self.counters.pending += 1
+        if timeout_s is not None:
+            entry.timer = loop.call_later(timeout_s, self._expire, entry)
         if rows > self._limits.max_batch_rows:
             self._large.append(entry)
             self._start_large(loop)
@@ -137,12 +113,14 @@ class Batcher(Generic[Item, Answer]):
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the small items run: at the next turn, or when the first has waited its delay."""
         full = self._small_rows >= self._limits.max_batch_rows
-        if self._turn is None and (full or not self._limits.delay_s):
-            self._turn = loop.call_soon(self._run_small, loop)
-        elif self._turn is None:
-            self._turn = loop.call_later(self._limits.delay_s, self._run_small, loop)
-        elif full and isinstance(self._turn, asyncio.TimerHandle):
+        if self._turn is not None and not (full and self._turn_waits):
+            return
+        if self._turn is not None:
             self._turn.cancel()
+        self._turn_waits = bool(self._limits.delay_s) and not full
+        if self._turn_waits:
+            self._turn = loop.call_later(self._limits.delay_s, self._run_small, loop)
+        else:
             self._turn = loop.call_soon(self._run_small, loop)
 
     def _run_small(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -153,15 +131,16 @@ class Batcher(Generic[Item, Answer]):
         while self._small and rows + self._small[0].rows <= self._limits.max_batch_rows:
             entry = self._small.popleft()
             self._small_rows -= entry.rows
-            if entry.receiver.left():
+            if entry.expired or entry.receiver.left():
                 self._drop(entry)
             else:
                 batch.append(entry)
                 rows += entry.rows
         if self._small:
+            self._turn_waits = False
             self._turn = loop.call_soon(self._run_small, loop)
         if batch:
-            self._settle(batch, *self._answer(batch))
+            self._settle(batch, self._answer(batch))
 
     def _start_large(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the next large item run in a thread, unless one of this batcher's does."""
@@ -169,7 +148,7 @@ class Batcher(Generic[Item, Answer]):
             return
         while self._large:
             entry = self._large.popleft()
-            if not entry.receiver.left():
+            if not (entry.expired or entry.receiver.left()):
                 self._large_runs = True
                 run = loop.run_in_executor(self._executor, self._answer, [entry])
                 run.add_done_callback(partial(self._finish_large, loop, entry))
@@ -180,58 +159,88 @@ class Batcher(Generic[Item, Answer]):
         self, loop: asyncio.AbstractEventLoop, entry: _Entry[Item, Answer], ran: "asyncio.Future[_Answered[Answer]]"
     ) -> None:
         self._large_runs = False
-        self._settle([entry], *ran.result())
+        self._settle([entry], ran.result())
         self._start_large(loop)
 
     def _answer(self, batch: list[_Entry[Item, Answer]]) -> "_Answered[Answer]":
-        """Run a batch. One that fails is run again item by item: a bad item never fails its neighbours."""
+        """Run a batch. One that fails is run again in halves: a bad item never fails its neighbours."""
         started_ns = time.perf_counter_ns()
         try:
             answers, stages = self._run([entry.item for entry in batch])
         except Exception as error:  # noqa: BLE001 # whatever it is, it is the answer of the item it belongs to
             if len(batch) == 1:
-                return started_ns, [error], _NO_STAGES
-            return started_ns, [self._answer([entry])[1][0] for entry in batch], _NO_STAGES
-        return started_ns, answers, stages
+                return _Answered(started_ns, [error], _NO_STAGES, 1)
+            middle = len(batch) // 2
+            first, second = self._answer(batch[:middle]), self._answer(batch[middle:])
+            stages = Stages(*map(sum, zip(first.stages, second.stages, strict=True)))
+            both: list[Answer | Exception] = [*first.answers, *second.answers]
+            return _Answered(started_ns, both, stages, 1 + first.runs + second.runs)
+        return _Answered(started_ns, answers, stages, 1)
 
-    def _settle(
-        self,
-        batch: list[_Entry[Item, Answer]],
-        started_ns: int,
-        answers: Sequence[Answer | Exception],
-        stages: Stages,
-    ) -> None:
+    def _settle(self, batch: list[_Entry[Item, Answer]], answered: "_Answered[Answer]") -> None:
         """Count a run, and hand out its answers."""
         counters = self.counters
         ended_ns = time.perf_counter_ns()
-        counters.runs += 1
+        started_ns, answers, stages, runs = answered
+        counters.runs += runs
+        counters.last_run_unix_ms = time.time_ns() // 1_000_000
         counters.input_ns += stages[0]
         counters.infer_ns += stages[1]
         counters.output_ns += stages[2]
         counters.pending -= len(batch)
         for entry, answer in zip(batch, answers, strict=True):
             self._rows -= entry.rows
+            if entry.expired:
+                continue
+            if entry.timer is not None:
+                entry.timer.cancel()
             if isinstance(answer, Exception):
-                counters.fail(answer)
+                counters.fail(answer, ended_ns - entry.arrived_ns)
             else:
                 counters.requests += 1
                 counters.rows += entry.rows
                 counters.request_ns += ended_ns - entry.arrived_ns
                 counters.queue_ns += started_ns - entry.arrived_ns
-            entry.receiver.deliver(answer)
+            _deliver(entry, answer)
 
     def _drop(self, entry: _Entry[Item, Answer]) -> None:
-        """Forget an item whose caller has left, before it is run."""
+        """Forget an item before it is run: its caller has left, or was told that it took too long."""
         self._rows -= entry.rows
         self.counters.pending -= 1
-        error = Canceled("the caller left before its answer")
-        self.counters.fail(error)
-        entry.receiver.deliver(error)
+        if entry.timer is not None:
+            entry.timer.cancel()
+        if not entry.expired:
+            self._refuse(entry, Canceled("the caller left before its answer"))
+
+    def _expire(self, entry: _Entry[Item, Answer]) -> None:
+        """Tell a caller that its time is over."""
+        entry.expired = True
+        self._refuse(entry, DeadlineExceeded("the deadline passed before the answer"))
+
+    def _refuse(self, entry: _Entry[Item, Answer], error: RequestError) -> None:
+        self.counters.fail(error, time.perf_counter_ns() - entry.arrived_ns)
+        _deliver(entry, error)
 
 
-_Answered = tuple[int, Sequence[Answer | Exception], Stages]
-"""When a run started, its answers, and where the time went."""
-_NO_STAGES = Stages(0, 0, 0)
+class _Answered(NamedTuple, Generic[Answer]):
+    """What came of a batch."""
+
+    started_ns: int
+    answers: Sequence[Answer | Exception]
+    stages: Stages
+    runs: int
+    """More than one where a run failed and was made again in parts."""
+
+
+_NO_STAGES: Final = Stages(0, 0, 0)
+
+
+def _deliver(entry: _Entry[Item, Answer], answer: Answer | Exception) -> None:
+    """Hand out an answer. A receiver that fails is logged: those behind it in the batch are answered all the same."""
+    try:
+        entry.receiver.deliver(answer)
+    except Exception:  # noqa: BLE001 # logged, whatever it is
+        _log.exception("an answer could not be delivered")
 
 
 class Waiter(Generic[Answer]):

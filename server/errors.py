@@ -9,6 +9,8 @@ Exception
 │   └── GoldenError          the session doesn't answer the golden rows as at export
 └── RequestError             one request fails; its code decides the status on each wire
     ├── InvalidArgument      400: bytes that don't decode; a wrong name, shape, datatype or range
+    ├── Unauthenticated      401, with WWW-Authenticate: a token is needed
+    ├── PermissionDenied     403: the token is not the one, or there is none to be had
     ├── NotFound             404: no such model, version, label or path
     ├── MethodNotAllowed     405, with Allow
     ├── PayloadTooLarge      413: over a limit, told before the body is read whole
@@ -17,7 +19,8 @@ Exception
     ├── Canceled             499: the caller left
     ├── Internal             500: logged, opaque to the caller
     ├── Unimplemented        501
-    └── Unavailable          503, with Retry-After: draining
+    ├── Unavailable          503, with Retry-After: draining
+    └── DeadlineExceeded     504: the caller's own deadline passed
 """
 
 from collections.abc import Mapping
@@ -108,6 +111,21 @@ class InvalidArgument(RequestError):
     code = "invalid_argument"
 
 
+class Unauthenticated(RequestError):
+    """A bearer token is needed."""
+
+    code = "unauthenticated"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"www-authenticate": "Bearer"})
+
+
+class PermissionDenied(RequestError):
+    """The token is not the one, or what is asked is off."""
+
+    code = "permission_denied"
+
+
 class NotFound(RequestError):
     """There is no such model, version, label or path."""
 
@@ -166,3 +184,9 @@ class Unavailable(RequestError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, headers={"retry-after": str(RETRY_AFTER_S)})
+
+
+class DeadlineExceeded(RequestError):
+    """The caller's own deadline passed before there was an answer."""
+
+    code = "deadline_exceeded"

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Proce
 from prometheus_client.core import GaugeMetricFamily, Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
-from server.batching import Counters
+from server.counters import Counters
 from server.runner import Runner
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4

@@ -4,121 +4,110 @@ A plain POST of a small body to a path known at load is answered without ASGI: n
 write. Everything else, and whatever is unusual about a request, goes uvicorn's own way, which ends in the same code.
 """
 
+import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from server.endpoints.hot import Headers, Prediction
-from server.endpoints.responses import failure
-from server.errors import InvalidArgument
-from server.requests import JSON, UNSTATED
+from server.endpoints.hot import Prediction
+from server.errors import Canceled, InvalidArgument, PayloadTooLarge
+from server.exchange import Exchange, Heads, head, rest
+from server.requests import TIMEOUT_HEADER
 
 _REFUSAL: Final = InvalidArgument("request: expected HTTP/1.1: a request line, headers and a body as they state it")
-_PLAIN_TYPES: Final = frozenset(name.encode() for name in (JSON, *UNSTATED))
-_LENGTH: Final = b"content-type: " + JSON.encode() + b"\r\ncontent-length: %d\r\n\r\n%b"
+_UNUSUAL: Final = frozenset({b"content-encoding", b"expect", TIMEOUT_HEADER})
+"""Headers that ask for more than an answer."""
 
 
-class Heads:
-    """The first bytes of every answer, made again only when uvicorn's own headers change: the date, each second."""
+class _Flow(FlowControl):
+    """uvicorn's flow control, but that a connection isn't read on while requests of it wait for their turn.
 
-    def __init__(self) -> None:
-        """Begin with none made."""
-        self._of: list[tuple[bytes, bytes]] | None = None
-        self._ok = b""
+    uvicorn resumes reading for each request that it begins: a caller that sends and never reads then fills the memory.
+    """
 
-    def ok(self, state: ServerState) -> bytes:
-        """Return the status line of 200 and uvicorn's own headers."""
-        if self._of is not state.default_headers:
-            self._of = state.default_headers
-            self._ok = _head(200, self._of)
-        return self._ok
+    def __init__(self, transport: asyncio.Transport, pipeline: Collection[object]) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
 
-
-class Exchange:
-    """One request that goes the short way, and its answer. To uvicorn's protocol it looks like a cycle of its own."""
-
-    __slots__ = ("body", "disconnected", "headers", "keep_alive", "prediction", "protocol", "response_complete")
-
-    def __init__(self, protocol: "Protocol", prediction: Prediction, headers: Headers, *, keep_alive: bool) -> None:
-        """Answer what `protocol` receives from now on by `prediction`."""
-        self.protocol = protocol
-        self.prediction = prediction
-        self.headers = headers
-        self.keep_alive = keep_alive
-        self.body = b""
-        self.response_complete = False
-        self.disconnected = False
-
-    @property
-    def message_event(self) -> "Exchange":
-        """What uvicorn's protocol sets when the connection is lost: here nobody waits for it."""
-        return self
-
-    def set(self) -> None:
-        """Tell nobody."""
-
-    def submit(self) -> None:
-        """Queue the request, whose body is whole."""
-        try:
-            self.prediction.submit(self.headers, self.body, self)
-        except Exception as error:  # noqa: BLE001 # each is answered, foreseen or not
-            self.deliver(error)
-
-    def left(self) -> bool:
-        """Return whether the connection is closed or closing."""
-        return self.protocol.transport.is_closing()
-
-    def deliver(self, answer: bytes | Exception) -> None:
-        """Write the answer, head and body at once."""
-        protocol = self.protocol
-        self.response_complete = True
-        if protocol.transport.is_closing():
-            return
-        if isinstance(answer, Exception):
-            head, body = self._error(answer)
-        else:
-            head, body = protocol.heads.ok(protocol.server_state), answer
-        if not self.keep_alive:
-            head += b"connection: close\r\n"
-        protocol.transport.write(head + _LENGTH % (len(body), body))
-        if not self.keep_alive:
-            protocol.transport.close()
-        protocol.on_response_complete()
-
-    def _error(self, error: Exception) -> tuple[bytes, bytes]:
-        told = failure(error, self.headers)
-        own = [(name.encode(), value.encode()) for name, value in told.headers.items()]
-        return _head(told.status, [*self.protocol.server_state.default_headers, *own]), told.envelope()
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's own protocol, but for small predictions, and for its one answer that no application sees."""
 
-    def __init__(self, hot: Mapping[bytes, Prediction], heads: Heads, **of_uvicorn: Any) -> None:  # noqa: ANN401
-        """Answer by the short way what is posted to a path in `hot`."""
+    def __init__(self, hot: Mapping[str, Prediction], heads: Heads, max_header_bytes: int, **of_uvicorn: Any) -> None:  # noqa: ANN401
+        """Answer by the short way what is posted to a path in `hot`; a longer head than that is refused."""
         super().__init__(**of_uvicorn)
         self._hot = hot
         self.heads = heads
+        self._max_header_bytes = max_header_bytes
+        self._unread_bytes = 0
+        """Bytes that came since the last head was whole: what the next one may have at most."""
+        self._in_head = False
         self._exchange: Exchange | None = None
+        """The request whose body is being read by the short way, for `_prediction` to answer."""
+        self._prediction: Prediction
+        self._submitted: Exchange | None = None
+        """The request that was last given to be answered."""
         self._idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin to serve a connection."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection, and let go of all that was kept for it."""
+        super().connection_lost(exc)
+        super()._unset_keepalive_if_required()  # uvicorn leaves the timer where there was an error
+        if self._exchange is not None:
+            self._prediction.runner.counters.fail(Canceled("the caller left before its request was whole"))
+            self._exchange = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came; refuse a head that grows too long before it is whole."""
+        self._unread_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._unread_bytes > self._max_header_bytes and not self.transport.is_closing():
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         """Begin a request, with only what the short way needs of it."""
+        self._in_head = True
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
         """Take a request that is plain, as far as its head tells; leave any other to uvicorn."""
-        prediction = self._hot.get(self.url)
+        self._in_head = False
+        unread_bytes, self._unread_bytes = self._unread_bytes, 0
+        if unread_bytes > self._max_header_bytes and self._head_bytes() > self._max_header_bytes:
+            self._refuse_head()
+            return
+        prediction = self._hot.get(self.url.decode("latin-1"))
         if prediction is None or not self._is_plain(prediction):
             self._leave_to_uvicorn()
             return
-        exchange = Exchange(self, prediction, self.headers, keep_alive=self.parser.should_keep_alive())
+        exchange = Exchange(self, self.headers, keep_alive=self.parser.should_keep_alive())
+        self._prediction = prediction
         self.cycle = self._exchange = exchange  # type: ignore[assignment] # it has all of a cycle that is used
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _refuse_head(self) -> None:
+        """Answer 413 and close: what comes behind can't be told from the head."""
+        refused = Exchange(self, self.headers, keep_alive=False)
+        self.cycle = refused  # type: ignore[assignment] # its answer is complete: nothing more is read into it
+        words = f"headers: expected at most {self._max_header_bytes} bytes"
+        refused.deliver(PayloadTooLarge(words, field="headers"))
 
     def _leave_to_uvicorn(self) -> None:
         """Give uvicorn the head of a request as if it alone had read it."""
@@ -135,8 +124,9 @@ class Protocol(HttpToolsProtocol):
         if exchange is None:
             super().on_body(body)
             return
-        exchange.body = exchange.body + body if exchange.body else body
-        if len(exchange.body) > exchange.prediction.max_short_bytes:
+        exchange.chunks.append(body)
+        exchange.length += len(body)
+        if exchange.length > self._prediction.max_short_bytes:
             self._give_up_short_way(exchange)
 
     def on_message_complete(self) -> None:
@@ -145,20 +135,25 @@ class Protocol(HttpToolsProtocol):
         if exchange is None:
             super().on_message_complete()
         else:
-            exchange.submit()
+            self._submitted = exchange
+            exchange.submit(self._prediction)
 
     def shutdown(self) -> None:
         """Begin to drain. A request that isn't whole may outlive that: uvicorn can end one of its own only."""
         if self._exchange is not None:
             self._give_up_short_way(self._exchange)
+        elif self._submitted is not None and not self._submitted.response_complete:
+            task = self.loop.create_task(self._submitted.outlast())
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
         super().shutdown()
 
     def _give_up_short_way(self, exchange: Exchange) -> None:
         """Leave to uvicorn a request of whose body a part was read."""
         self.cycle = None  # type: ignore[assignment] # as for the first request of a connection
         self._leave_to_uvicorn()
-        if exchange.body:
-            super().on_body(exchange.body)
+        if exchange.length:
+            super().on_body(exchange.body())
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or begin to wait for it.
@@ -169,10 +164,11 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            self.flow.resume_reading()
             return
+        self.flow.resume_reading()
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._look_after(self.timeout_keep_alive)
@@ -207,25 +203,21 @@ class Protocol(HttpToolsProtocol):
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or parser.should_upgrade():
             return False
         for name, value in self.headers:
-            if name == b"content-type" and value not in _PLAIN_TYPES:
+            if name == b"content-type" and value not in prediction.plain_types:
                 return False
             if name == b"content-length" and int(value) > prediction.max_short_bytes:
                 return False
-            if name in {b"content-encoding", b"expect"}:
+            if name in _UNUSUAL:
                 return False
         return not self.flow.write_paused  # its caller reads no answers: no more of them are made
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 # uvicorn's text, which the envelope replaces
         """Answer 400 in the error envelope and close."""
         body = _REFUSAL.envelope()
-        self.transport.write(_head(400, [(b"connection", b"close")]) + _LENGTH % (len(body), body))
+        self.transport.write(head(400, [(b"connection", b"close")]) + rest(body))
         self.transport.close()
 
 
-def protocol(hot: Mapping[str, Prediction]) -> Callable[..., Protocol]:
+def protocol(hot: Mapping[str, Prediction], max_header_bytes: int) -> Callable[..., Protocol]:
     """Return what uvicorn calls for each connection: the protocol that answers the paths in `hot` by the short way."""
-    return functools.partial(Protocol, {path.encode(): prediction for path, prediction in hot.items()}, Heads())
-
-
-def _head(status: int, headers: Headers) -> bytes:
-    return STATUS_LINE[status] + b"".join([name + b": " + value + b"\r\n" for name, value in headers])
+    return functools.partial(Protocol, hot, Heads(), max_header_bytes)

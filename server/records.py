@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from server.errors import InvalidArgument, PayloadTooLarge
+from server.json_depth import check_depth
 from server.json_types import json_type
 from server.manifest import Scalar
 from server.signature import Signature
@@ -31,10 +32,14 @@ _astuple = msgspec.structs.astuple
 class RecordDecoder:
     """Decodes the body of a prediction request: one record, or `{"records": [...]}`."""
 
-    def __init__(self, signature: Signature, max_rows: int) -> None:
-        """Make the decoders of this signature; more than `max_rows` records are refused."""
+    def __init__(
+        self, signature: Signature, max_rows: int, max_string_bytes: int = 65_536, max_json_depth: int = 32
+    ) -> None:
+        """Make the decoders of this signature; more records, longer strings and deeper bodies are refused."""
         self.signature = signature
         self.max_rows = max_rows
+        self.max_string_bytes = max_string_bytes
+        self.max_json_depth = max_json_depth
         names = {f"f{i}": column.feature.name for i, column in enumerate(signature.columns)}
         fields = [
             (field, json_type(column), None) if column.feature.nullable else (field, json_type(column))
@@ -52,6 +57,11 @@ class RecordDecoder:
 
         Raises InvalidArgument, naming the field and what was expected; PayloadTooLarge for too many records.
         """
+        columns, several = self._decode(body)
+        self.signature.check_strings(columns, self.max_string_bytes)
+        return columns, several
+
+    def _decode(self, body: bytes) -> tuple[list[tuple[Scalar | None, ...]], bool]:
         try:
             return list(zip(_astuple(self._decode_record(body)))), False
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -68,6 +78,7 @@ class RecordDecoder:
 
     def _diagnose(self, body: bytes, error: Exception) -> InvalidArgument:
         """Say what is wrong with a body that neither decoder took; `error` is the list decoder's."""
+        check_depth(body, self.max_json_depth)
         if len(body) > _SECOND_LOOK_BYTES:
             return self._diagnose_unseen(body, error)
         try:

@@ -1,46 +1,85 @@
 """ASGI request to body bytes, within the limits: nothing past them is ever held."""
 
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from starlette.types import Receive, Scope
 
 from server.errors import Canceled, InvalidArgument, PayloadTooLarge, UnsupportedMediaType
+from server.replies import JSON
 
-JSON: Final = "application/json"
-_JSON_TYPES: Final = frozenset({JSON.encode(), None})
+TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
+_TIMEOUT_DIGITS: Final = 10
+"""As the Connect protocol has it."""
+ENCODINGS: Final = ("identity", "gzip", "deflate")
+_GZIP: Final = 16 + zlib.MAX_WBITS
 UNSTATED: Final = frozenset({"", "application/x-www-form-urlencoded"})
 """Content types that state nothing: none at all, and what `curl -d` sends unasked."""
 
 
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """Return the whole body of a request that brings JSON.
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, media_types: Collection[str] = (JSON,)) -> bytes:
+    """Return the whole body of a request.
 
     Raises UnsupportedMediaType for a stated type or encoding that is not known, PayloadTooLarge as soon as the body is
     known to be over `max_bytes` (from its stated length before a byte is read), Canceled where the caller left.
     """
-    headers = dict(scope["headers"])
-    if headers.get(b"content-type") not in _JSON_TYPES:
-        _check_type(headers)
-    if b"content-encoding" in headers:
-        _check_encoding(headers)
+    headers = dict(reversed(scope["headers"]))  # of a name given twice, the first counts
+    if b"content-type" in headers:
+        _check_type(headers, media_types)
+    encoding = _encoding(headers) if b"content-encoding" in headers else "identity"
     if b"content-length" in headers and _length(headers) > max_bytes:
         raise _too_large(max_bytes)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= max_bytes:
-        return body
-    chunks = [body]
-    length = len(body)
-    while message["type"] == "http.request" and length <= max_bytes and message.get("more_body", False):
+    body = await _read(receive, max_bytes)
+    return body if encoding == "identity" else _decompressed(body, encoding, max_bytes)
+
+
+async def _read(receive: Receive, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    length = 0
+    more = True
+    while more:
         message = await receive()
+        if message["type"] != "http.request":
+            raise Canceled("the caller left before its request was whole")
         chunks.append(message.get("body", b""))
         length += len(chunks[-1])
-    if message["type"] != "http.request":
-        raise Canceled("the caller left before its request was whole")
-    if length > max_bytes:
-        raise _too_large(max_bytes)
+        if length > max_bytes:
+            raise _too_large(max_bytes)
+        more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def _decompressed(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return what `body` holds, never more than `max_bytes` of it."""
+    unpack = zlib.decompressobj(_GZIP if encoding == "gzip" else _window(body))
+    try:
+        document = unpack.decompress(body, max_bytes + 1)
+    except zlib.error:
+        raise InvalidArgument(f"body: expected {encoding}, as content-encoding states") from None
+    if len(document) > max_bytes:
+        raise _too_large(max_bytes)
+    if not unpack.eof or unpack.unused_data:
+        raise InvalidArgument(f"body: expected one whole {encoding} stream")
+    return document
+
+
+def _window(body: bytes) -> int:
+    """Return zlib's number for deflate: in its own frame, as HTTP has it, or bare, as some clients send it."""
+    framed = len(body) > 1 and body[0] & 15 == zlib.DEFLATED and (body[0] << 8 | body[1]) % 31 == 0
+    return zlib.MAX_WBITS if framed else -zlib.MAX_WBITS
+
+
+def timeout(scope: Scope) -> float | None:
+    """Return the seconds that the caller waits by its header X-Request-Timeout-Ms. Raises InvalidArgument."""
+    for name, value in scope["headers"]:
+        if name == TIMEOUT_HEADER:
+            if not value.isdigit() or len(value) > _TIMEOUT_DIGITS:
+                raise InvalidArgument(
+                    f"x-request-timeout-ms: expected a whole number of at most {_TIMEOUT_DIGITS} digits"
+                )
+            return int(value) / 1000
+    return None
 
 
 async def left(receive: Receive, tell: Callable[[Exception], None]) -> None:
@@ -50,20 +89,21 @@ async def left(receive: Receive, tell: Callable[[Exception], None]) -> None:
     tell(Canceled("the caller left before its answer"))
 
 
-def _check_type(headers: Mapping[bytes, bytes]) -> None:
+def _check_type(headers: Mapping[bytes, bytes], media_types: Collection[str]) -> None:
     stated = headers[b"content-type"].decode("latin-1").partition(";")[0].strip().lower()
-    if stated not in UNSTATED and stated != JSON:
-        raise UnsupportedMediaType(f"content-type: expected {JSON}; got {stated[:64]!r}")
+    if stated not in UNSTATED and stated not in media_types:
+        raise UnsupportedMediaType(f"content-type: expected {' or '.join(media_types)}; got {stated[:64]!r}")
 
 
-def _check_encoding(headers: Mapping[bytes, bytes]) -> None:
+def _encoding(headers: Mapping[bytes, bytes]) -> str:
     encoding = headers[b"content-encoding"].decode("latin-1").strip().lower()
-    if encoding != "identity":
-        raise UnsupportedMediaType(f"content-encoding: expected identity; got {encoding[:64]!r}")
+    if encoding not in ENCODINGS:
+        raise UnsupportedMediaType(f"content-encoding: expected {' or '.join(ENCODINGS)}; got {encoding[:64]!r}")
+    return encoding
 
 
 def _length(headers: Mapping[bytes, bytes]) -> int:
-    text = headers[b"content-length"]
+    text = headers[b"content-length"].strip()
     if not text.isdigit():
         raise InvalidArgument("content-length: expected a whole number of bytes")
     return int(text)

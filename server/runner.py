@@ -1,26 +1,32 @@
 """Checked columns to encoded answers: one model version behind its queue, as every interface calls it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from server.batching import Batcher, Counters, Limits, Receiver, Stages
+from server.batching import Batcher, Limits, Receiver
+from server.counters import Counters, Stages
 from server.feed import Feed, Values
 from server.model import Model
+from server.replies import Body
 from server.signature import Outputs
 
-Encode = Callable[[Outputs, int, int], bytes]
+Encode = Callable[[Outputs, int, int], Body]
 """Encodes the answer of the rows from one number up to another."""
 
 
 @dataclass(slots=True)
-class _Work:
+class Work:
     """One request's rows, and how its answer is written."""
 
     columns: Sequence[Values]
+    """A column of `rows` checked values for each feature, in the manifest's order."""
     rows: int
     encode: Encode
+    """Makes the answer of its rows of the outputs."""
+    timeout_s: float | None = None
+    """How long the caller waits, where its body says so."""
 
 
 class Runner:
@@ -31,25 +37,24 @@ class Runner:
         self.model = model
         self._max_batch_rows = limits.max_batch_rows
         self._feed = self._lay_out(limits.max_batch_rows)
-        self._batcher: Batcher[_Work, bytes] = Batcher(self._run, limits, executor)
+        self._batcher: Batcher[Work, Body] = Batcher(self._run, limits, executor)
 
     @property
     def counters(self) -> Counters:
         """What this version has answered since the start."""
         return self._batcher.counters
 
-    def submit(self, columns: Sequence[Values], rows: int, encode: Encode, receiver: Receiver[bytes]) -> None:
-        """Queue one request: a column of `rows` checked values for each feature, in the manifest's order.
+    def submit(self, work: Work, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
+        """Queue one request, whose answer `receiver` takes; DeadlineExceeded where it isn't there after `timeout_s`.
 
-        `receiver` takes what `encode` makes of its rows of the outputs. Raises ResourceExhausted where the queue is
-        full.
+        Raises ResourceExhausted where the queue is full.
         """
-        self._batcher.submit(_Work(columns, rows, encode), rows, receiver)
+        self._batcher.submit(work, work.rows, receiver, timeout_s)
 
     def _lay_out(self, rows: int) -> Feed:
         return Feed(self.model.signature, rows, self.model.manifest.min_batch_rows)
 
-    def _run(self, works: Sequence[_Work]) -> tuple[list[bytes], Stages]:
+    def _run(self, works: Sequence[Work]) -> tuple[list[Body], Stages]:
         """Run one batch: on the event loop with the arrays made at load, in a thread with its own."""
         began_ns = time.perf_counter_ns()
         large = works[0].rows > self._max_batch_rows
@@ -61,10 +66,34 @@ class Runner:
         laid_out_ns = time.perf_counter_ns()
         outputs = self.model.compute(feed.tensors(rows))
         computed_ns = time.perf_counter_ns()
-        answers = []
+        answers: list[Body] = []
         start = 0
         for work in works:
             answers.append(work.encode(outputs, start, start + work.rows))
             start += work.rows
         stages = Stages(laid_out_ns - began_ns, computed_ns - laid_out_ns, time.perf_counter_ns() - computed_ns)
         return answers, stages
+
+
+class Runners:
+    """A runner for each model version that is served, made when it is first asked for."""
+
+    def __init__(self, limits: Limits, executor: Executor) -> None:
+        """Give every runner the same limits; they share `executor` for large requests."""
+        self._limits = limits
+        self._executor = executor
+        self._runners: dict[Model, Runner] = {}
+
+    def __getitem__(self, model: Model) -> Runner:
+        """Return the model's own runner."""
+        if model not in self._runners:
+            self._runners[model] = Runner(model, self._limits, self._executor)
+        return self._runners[model]
+
+    def __iter__(self) -> Iterator[Runner]:
+        """Yield every runner there is."""
+        return iter([*self._runners.values()])
+
+    def keep(self, models: Collection[Model]) -> None:
+        """Forget the runners of all other models: what they have under way is still answered."""
+        self._runners = {model: runner for model, runner in self._runners.items() if model in models}

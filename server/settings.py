@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from server.errors import SettingsError
+from server.version_policy import ALL, VersionPolicy
 
 PREFIX: Final = "LIFEBOAT_"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -23,10 +24,20 @@ class Settings:
     """The model repository: `<name>/<version>/{model.onnx,manifest.json}`."""
     default_model: str = ""
     """The model that /api/predict answers from; needed only where several are served."""
+    version_policy: VersionPolicy = ALL
+    """Which versions of each model are served: all, latest, latest:N or specific:1,2,...; labelled ones always are."""
+    admin_token: str = ""
+    """The bearer token that loading and unloading models takes; without one, neither can be done."""
     max_body_bytes: int = 4 * 1024 * 1024
     """Bytes a request body may have, a few times what max_rows rows take; more is 413, told before it is read."""
     max_rows: int = 10_000
     """Rows one request may carry; more is refused with 413."""
+    max_header_bytes: int = 65_536
+    """Bytes that a request's line and headers may have; more is refused with 413."""
+    max_json_depth: int = 32
+    """How deep arrays and objects of a body may stand in each other."""
+    max_string_bytes: int = 65_536
+    """Bytes that one string may have, in UTF-8; a longer one is refused with 413."""
     max_batch_rows: int = 256
     """Rows that one run of the model takes at most on the event loop; a larger request runs alone, in a thread."""
     max_queue_rows: int = 100_000
@@ -55,6 +66,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("port", 0, 65535),
         ("max_body_bytes", 1, 2**31),
         ("max_rows", 1, 2**31),
+        ("max_header_bytes", 256, 2**31),
+        ("max_json_depth", 4, 500),
+        ("max_string_bytes", 1, 2**31),
         ("max_batch_rows", 1, 10_000),
         ("max_queue_rows", 1, 2**31),
         ("queue_delay_us", 0, 1_000_000),
@@ -64,6 +78,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             values[name] = _integer(variable(name), given[name], low, high)
     if "models" in given:
         values["models"] = Path(given["models"])
+    if "version_policy" in given:
+        values["version_policy"] = _policy(variable("version_policy"), given["version_policy"])
     if given.get("log_level", "info") not in LOG_LEVELS:
         raise SettingsError(
             f"{variable('log_level')}: expected one of {', '.join(LOG_LEVELS)}; got {given['log_level']!r}"
@@ -75,6 +91,13 @@ def unknown(environment: Mapping[str, str]) -> list[str]:
     """Return the variables that carry the prefix and are no setting: a typing error, or a newer version's."""
     known = {variable(f.name) for f in fields(Settings)}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def _policy(name: str, text: str) -> VersionPolicy:
+    try:
+        return VersionPolicy.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def _integer(name: str, text: str, low: int, high: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from server.errors import InvalidArgument
+from server.errors import InvalidArgument, PayloadTooLarge
 from server.manifest import Feature, Scalar
 
 Columns = Mapping[str, NDArray[Any]]
@@ -131,6 +131,12 @@ class Signature:
     def __init__(self, features: Iterable[Feature]) -> None:
         self.columns = tuple(Column.of(feature) for feature in features)
         self.by_name = {column.feature.name: column for column in self.columns}
+        self._free = [
+            (place, column.feature.name)
+            for place, column in enumerate(self.columns)
+            if column.feature.datatype == "BYTES" and column.allowed is None
+        ]
+        """The columns that may hold any string."""
 
     def arrays(self, rows: Sequence[Sequence[Scalar | None]]) -> dict[str, NDArray[Any]]:
         """Turn rows of checked values, each in the features' order, into one array of shape [rows, 1] a feature."""
@@ -147,3 +153,15 @@ class Signature:
         """Check whole columns. Raises InvalidArgument, naming the feature, the row and what was expected."""
         for column in self.columns:
             column.check(columns[column.feature.name])
+
+    def check_strings(self, columns: Sequence[Any], max_bytes: int) -> None:
+        """Raise PayloadTooLarge, naming the feature, for a string of more than `max_bytes` bytes in UTF-8.
+
+        `columns` holds each feature's values, in their order, null as None.
+        """
+        for place, name in self._free:
+            longest = max((len(value.encode()) for value in columns[place] if value is not None), default=0)
+            if longest > max_bytes:
+                raise PayloadTooLarge(
+                    f"{name}: expected strings of at most {max_bytes} bytes; got {longest}", field=name
+                )

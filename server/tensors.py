@@ -1,22 +1,23 @@
-"""Open Inference Protocol JSON to columns, and output tensors to its JSON.
+"""An Open Inference Protocol request, JSON and the binary data behind it, to columns.
 
-The shapes, names and errors are those of the protocol's REST specification ("Inference", request and response JSON
-objects); a model's inputs are its features, one tensor of shape [rows, 1] each.
+The shapes, names and errors are those of the protocol's REST specification ("Inference", request JSON object) and of
+its binary tensor extension; a model's inputs are its features, one tensor of shape [rows, 1] each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Union
+from typing import Annotated, Any, Final, Literal, Union
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from server.errors import InvalidArgument, PayloadTooLarge, Unimplemented
+from server.binary import ColumnReader
+from server.errors import InvalidArgument, PayloadTooLarge
 from server.feed import Values
+from server.json_depth import check_depth
 from server.json_types import json_type
-from server.manifest import Manifest
-from server.signature import Column, Outputs, Signature
+from server.signature import Column, Signature
 
 _ELEMENTS: Final[Mapping[tuple[str, bool], Any]] = {
     ("b", False): list[bool],
@@ -38,7 +39,7 @@ Parameters = dict[str, bool | int | float | str]
 
 
 class InferInput(msgspec.Struct, kw_only=True):
-    """One tensor of a request; `data` may be nested as the shape says, or flat."""
+    """One tensor of a request; `data` may be nested as the shape says, or flat, or follow the JSON as binary data."""
 
     name: str
     shape: list[int]
@@ -68,96 +69,167 @@ class InferRequest(_Request, kw_only=True):
     inputs: list[InferInput]
 
 
+class _InputParameters(msgspec.Struct, kw_only=True):
+    """The parameters of an input that mean something here."""
+
+    binary_data_size: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
+
+
 _decode_request = msgspec.json.Decoder(InferRequest).decode
+_TOO_SHORT: Final = "binary data: the body ends before it"
 
 
 @dataclass(slots=True)
 class Inference:
-    """A request, checked: a column of `rows` values for each feature, and what the answer must hold."""
+    """A request, checked: a column of `rows` values for each feature, and what the caller says of the answer."""
 
-    id: str | None
     columns: Sequence[Values]
     rows: int
-    outputs: Sequence[str]
+    id: str | None = None
+    outputs: Sequence[InferOutput] | None = None
+    parameters: Parameters | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a priority or a timeout that is none."""
+        parameters = self.parameters or {}
+        for name in ("priority", "timeout") if parameters else ():
+            value = parameters.get(name, 0)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise InvalidArgument(f"{name}: expected a whole number; got {str(value)[:40]}", field="parameters")
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long the caller waits: Triton's `timeout`, in microseconds; 0 is none."""
+        timeout_us = (self.parameters or {}).get("timeout", 0)
+        return float(timeout_us) / 1e6 if timeout_us else None
 
 
 class TensorDecoder:
     """Decodes the body of an inference request for one model.
 
-    As any client sends it, flat and with every feature, a request is decoded and checked in one pass by types made from
-    the signature. What those don't take, right or wrong, is looked at piece by piece.
+    As any client sends it, flat or binary and with every feature, a request is decoded and checked in one pass by types
+    made from the signature. What those don't take, right or wrong, is looked at piece by piece.
     """
 
-    def __init__(self, manifest: Manifest, signature: Signature, max_rows: int) -> None:
-        """Make the types of this signature; more than `max_rows` rows are refused."""
-        self._manifest = manifest
+    def __init__(self, signature: Signature, max_rows: int, max_string_bytes: int, max_json_depth: int) -> None:
+        """Make the types of this signature; more rows, longer strings and deeper bodies are refused."""
         self._signature = signature
         self._max_rows = max_rows
-        self._all_outputs = [output.name for output in manifest.outputs]
-        self._inputs = [_input_type(index, column) for index, column in enumerate(signature.columns)]
-        fields = [("inputs", list[Union[tuple(self._inputs)]])]  # type: ignore[misc] # noqa: UP007 # made at run time
+        self._max_string_bytes = max_string_bytes
+        self._max_json_depth = max_json_depth
+        self._readers = [ColumnReader(column, max_string_bytes) for column in signature.columns]
+        inputs = [_input_type(index, column) for index, column in enumerate(signature.columns)]
+        self._index = {kind: index for index, kind in enumerate(inputs)}
+        fields = [("inputs", list[Union[tuple(inputs)]])]  # type: ignore[misc] # noqa: UP007 # made at run time
         request: Any = msgspec.defstruct("Request", fields, bases=(_Request,), kw_only=True)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(request).decode
 
-    def decode(self, body: bytes) -> Inference:
+    def decode(self, body: bytes, json_bytes: int | None = None) -> Inference:
         """Decode and check a request; a nullable input that is left out is null in every row.
 
-        Raises InvalidArgument, naming the tensor, where a name, datatype, shape or value is not the signature's;
-        PayloadTooLarge where there are too many rows.
+        `json_bytes` of the body are JSON, all of it where None is given; where it is 0, the body is the only input's
+        tensor. Raises InvalidArgument, naming the tensor, where a name, datatype, shape or value is not the
+        signature's; PayloadTooLarge where there are too many rows.
         """
+        if json_bytes == 0:
+            return self._decode_raw(body)
+        if json_bytes is not None and json_bytes > len(body):
+            raise InvalidArgument(f"inference-header-content-length: the body has {len(body)} bytes, not {json_bytes}")
+        document, at = (body, len(body)) if json_bytes is None else (body[:json_bytes], json_bytes)
         try:
-            inference = self._decode_plain(body)
+            inference = self._decode_plain(document, body, at)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             inference = None
-        return inference or self._decode_any(body)
+        if inference is None:
+            inference = self._decode_any(document, body, at)
+        self._signature.check_strings(inference.columns, self._max_string_bytes)
+        return inference
 
-    def _decode_plain(self, body: bytes) -> Inference | None:
-        """Decode a request of flat tensors for every feature and of all outputs; None for any other."""
-        request = self._decode(body)
-        given = {type(tensor): tensor for tensor in request.inputs}
-        if request.outputs or request.parameters or not len(given) == len(request.inputs) == len(self._inputs):
+    def _decode_plain(self, document: bytes, body: bytes, at: int) -> Inference | None:
+        """Decode a request of flat or binary tensors, one for every feature; None for any other."""
+        request = self._decode(document)
+        inputs = request.inputs
+        if len(inputs) != len(self._index):
             return None
-        shape = request.inputs[0].shape
+        shape = inputs[0].shape
         if len(shape) != 2 or shape[1] != 1 or not 1 <= shape[0] <= self._max_rows:
             return None
         rows = shape[0]
-        columns = []
-        for kind in self._inputs:
-            tensor = given.get(kind)
-            if tensor is None or tensor.shape != shape or len(tensor.data) != rows:
+        columns: list[Any] = [None] * len(inputs)
+        for tensor in inputs:
+            index = self._index[type(tensor)]
+            values, at = self._plain_values(tensor, index, rows, body, at)
+            if values is None or columns[index] is not None or tensor.shape != shape:
                 return None
-            columns.append(tensor.data)
-        return Inference(request.id, columns, rows, self._all_outputs)
+            columns[index] = values
+        if at != len(body):
+            return None
+        return Inference(columns, rows, request.id, request.outputs, request.parameters)
 
-    def _decode_any(self, body: bytes) -> Inference:
+    def _plain_values(self, tensor: Any, index: int, rows: int, body: bytes, at: int) -> tuple[Values | None, int]:  # noqa: ANN401 # of a type made at run time
+        """Return a tensor's values, None where they aren't as plain as that, and where the next one's bytes begin."""
+        data = tensor.data
+        if tensor.parameters is None:
+            return (None if data is msgspec.UNSET or len(data) != rows else data), at
+        size = tensor.parameters.binary_data_size
+        if size is msgspec.UNSET or data is not msgspec.UNSET or at + size > len(body):
+            return None, at
+        return self._readers[index].read(body, at, size, rows), at + size
+
+    def _decode_any(self, document: bytes, body: bytes, at: int) -> Inference:
         """Decode any request, and say what is wrong with one."""
+        check_depth(document, self._max_json_depth)
         try:
-            request = _decode_request(body)
+            request = _decode_request(document)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             reason = str(error) if isinstance(error, msgspec.DecodeError) else "no UTF-8, or nested too deep"
             raise InvalidArgument(f"body: expected an inference request: {reason}") from None
-        names = _output_names(request, self._manifest)
-        columns = _columns(request, self._signature, self._max_rows)
-        return Inference(request.id, columns, len(columns[0]), names)
+        _check_names(request.inputs, self._signature)
+        rows = _rows(request.inputs, self._max_rows)
+        given: dict[str, Values] = {}
+        for tensor in request.inputs:
+            column = self._signature.by_name[tensor.name]
+            _check_datatype(tensor, column)
+            size = _binary_size(tensor)
+            if size is None:
+                given[tensor.name] = _array(tensor, column)
+                continue
+            if at + size > len(body):
+                raise InvalidArgument(f"{tensor.name}: {_TOO_SHORT}", field=tensor.name)
+            given[tensor.name] = self._reader(column).read(body, at, size, rows)
+            at += size
+        if at != len(body):
+            raise InvalidArgument(f"body: {len(body) - at} bytes are left over behind the last tensor")
+        columns = [self._given(given, column, rows) for column in self._signature.columns]
+        return Inference(columns, rows, request.id, request.outputs, request.parameters)
 
+    def _decode_raw(self, body: bytes) -> Inference:
+        """Decode a body that is the one input's tensor and nothing else; every output is to be binary."""
+        if len(self._readers) != 1:
+            raise InvalidArgument("inference-header-content-length: 0 is for models of one input; expected the JSON's")
+        column, reader = self._signature.columns[0], self._readers[0]
+        parameters: Parameters = {"binary_data_output": True}
+        if column.feature.datatype == "BYTES":  # one string, its length not before it: the body tells that
+            array = column.array([reader.string(body)])
+            column.check(array)
+            return Inference([array.reshape(-1)], 1, parameters=parameters)
+        rows, rest = divmod(len(body), column.dtype.itemsize)
+        if rest or not rows:
+            words = f"{column.feature.name}: expected rows of {column.dtype.itemsize} bytes; got {len(body)} bytes"
+            raise InvalidArgument(words, field=column.feature.name)
+        _check_rows(rows, self._max_rows)
+        return Inference([reader.read(body, 0, len(body), rows)], rows, parameters=parameters)
 
-def response(manifest: Manifest, inference: Inference, outputs: Outputs, start: int, stop: int) -> dict[str, Any]:
-    """Return the response object for the rows from `start` to `stop`: the request's id echoed, flat data, row-major."""
-    body: dict[str, Any] = {"model_name": manifest.name, "model_version": str(manifest.version)}
-    if inference.id is not None:
-        body["id"] = inference.id
-    tensors = {}
-    for output, batch in zip(manifest.outputs, outputs, strict=True):
-        array = batch[start:stop]
-        data = array.reshape(-1).tolist()
-        tensors[output.name] = {
-            "name": output.name,
-            "datatype": output.datatype,
-            "shape": list(array.shape),
-            "data": data,
-        }
-    body["outputs"] = [tensors[name] for name in inference.outputs]
-    return body
+    def _reader(self, column: Column) -> ColumnReader:
+        return self._readers[self._signature.columns.index(column)]
+
+    def _given(self, given: Mapping[str, Values], column: Column, rows: int) -> Values:
+        name = column.feature.name
+        if name in given:
+            return given[name]
+        if not column.feature.nullable:
+            raise InvalidArgument(f"{name}: expected {column.expectation()}; there is no such input", field=name)
+        return column.array([None] * rows).reshape(-1)
 
 
 def _input_type(index: int, column: Column) -> type[msgspec.Struct]:
@@ -165,58 +237,41 @@ def _input_type(index: int, column: Column) -> type[msgspec.Struct]:
     fields: list[tuple[str, Any]] = [
         ("shape", list[int]),
         ("datatype", Literal[column.feature.datatype]),
-        ("data", list[json_type(column)]),  # type: ignore[misc] # made at run time
-        ("parameters", Parameters | None),
+        ("data", list[json_type(column)] | msgspec.UnsetType),  # type: ignore[misc] # made at run time
+        ("parameters", _InputParameters | None),
     ]
     tag = column.feature.name
-    namespace = {"parameters": None}
+    namespace = {"data": msgspec.UNSET, "parameters": None}
     return msgspec.defstruct(f"Input{index}", fields, namespace=namespace, tag_field="name", tag=tag, kw_only=True)
 
 
-def _columns(request: InferRequest, signature: Signature, max_rows: int) -> list[NDArray[Any]]:
-    """Return an array of shape [rows] for each feature."""
-    given = _by_name(request.inputs, signature)
-    rows = _rows(request.inputs, max_rows)
-    columns = []
-    for column in signature.columns:
-        tensor = given.get(column.feature.name)
-        if tensor is None and not column.feature.nullable:
-            name = column.feature.name
-            raise InvalidArgument(f"{name}: expected {column.expectation()}; there is no such input", field=name)
-        array = column.array([None] * rows) if tensor is None else _array(tensor, column)
-        column.check(array)
-        columns.append(array.reshape(-1))
-    return columns
+def _check_datatype(tensor: InferInput, column: Column) -> None:
+    if tensor.datatype != column.feature.datatype:
+        words = f"{tensor.name}: expected datatype {column.feature.datatype}; got {tensor.datatype[:16]}"
+        raise InvalidArgument(words, field=tensor.name)
 
 
-def _output_names(request: InferRequest, manifest: Manifest) -> list[str]:
-    """Return the outputs asked for, all of them where none is named.
-
-    Raises InvalidArgument for a name the model doesn't have, Unimplemented for one wanted as binary data.
-    """
-    known = [output.name for output in manifest.outputs]
-    if request.parameters and request.parameters.get("binary_data_output"):
-        raise Unimplemented("binary tensors are not served yet; ask with binary_data_output false")
-    if not request.outputs:
-        return known
-    for output in request.outputs:
-        if output.name not in known:
-            raise InvalidArgument(f"outputs: {output.name[:64]!r} is not among {', '.join(known)}", field="outputs")
-        if output.parameters and output.parameters.get("binary_data"):
-            raise Unimplemented(f"{output.name}: binary tensors are not served yet; ask with binary_data false")
-    return list(dict.fromkeys(output.name for output in request.outputs))
+def _binary_size(tensor: InferInput) -> int | None:
+    """Return the bytes of a tensor that follow the JSON; None where its data is in it."""
+    size = (tensor.parameters or {}).get("binary_data_size")
+    if size is None:
+        return None
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise InvalidArgument(f"{tensor.name}: binary_data_size: expected a number of bytes", field=tensor.name)
+    if tensor.data is not msgspec.UNSET:
+        raise InvalidArgument(f"{tensor.name}: expected either data or binary_data_size, not both", field=tensor.name)
+    return size
 
 
-def _by_name(inputs: list[InferInput], signature: Signature) -> dict[str, InferInput]:
-    given: dict[str, InferInput] = {}
+def _check_names(inputs: list[InferInput], signature: Signature) -> None:
+    given = set()
     for tensor in inputs:
         name = tensor.name[:64]
         if tensor.name not in signature.by_name:
             raise InvalidArgument(f"{name}: no such input; expected {', '.join(signature.by_name)}", field=name)
         if tensor.name in given:
             raise InvalidArgument(f"{name}: the input is given twice", field=name)
-        given[tensor.name] = tensor
-    return given
+        given.add(tensor.name)
 
 
 def _rows(inputs: list[InferInput], max_rows: int) -> int:
@@ -231,20 +286,18 @@ def _rows(inputs: list[InferInput], max_rows: int) -> int:
                 f"{tensor.name}: expected {inputs[0].shape[0]} rows as in {inputs[0].name}; got {tensor.shape[0]}",
                 field=tensor.name,
             )
-    if inputs[0].shape[0] > max_rows:
-        raise PayloadTooLarge(f"inputs: expected at most {max_rows} rows, got {inputs[0].shape[0]}", field="inputs")
+    _check_rows(inputs[0].shape[0], max_rows)
     return inputs[0].shape[0]
+
+
+def _check_rows(rows: int, max_rows: int) -> None:
+    if rows > max_rows:
+        raise PayloadTooLarge(f"inputs: expected at most {max_rows} rows, got {rows}", field="inputs")
 
 
 def _array(tensor: InferInput, column: Column) -> NDArray[Any]:
     name = tensor.name
-    if tensor.datatype != column.feature.datatype:
-        raise InvalidArgument(
-            f"{name}: expected datatype {column.feature.datatype}; got {tensor.datatype[:16]}", field=name
-        )
     if tensor.data is msgspec.UNSET:
-        if tensor.parameters and "binary_data_size" in tensor.parameters:
-            raise Unimplemented(f"{name}: binary tensors are not served yet; send data as JSON", field=name)
         raise InvalidArgument(f"{name}: expected data", field=name)
     values = _flat(tensor.data)
     if len(values) != tensor.shape[0]:
@@ -254,10 +307,12 @@ def _array(tensor: InferInput, column: Column) -> NDArray[Any]:
     elements = _ELEMENTS[column.dtype.kind, column.feature.nullable]
     try:
         with np.errstate(over="ignore"):  # a number too large for the datatype becomes infinite: in no range
-            return column.array(msgspec.convert(values, elements))
+            array = column.array(msgspec.convert(values, elements)).reshape(-1)
     except (msgspec.ValidationError, OverflowError) as error:
         where = str(error).partition("`$")[2].rstrip("`")
         raise InvalidArgument(f"{name}: data{where}: expected {column.expectation()}", field=name) from None
+    column.check(array)
+    return array
 
 
 def _flat(data: list[Any]) -> list[Any]:

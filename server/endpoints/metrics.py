@@ -1,22 +1,21 @@
 """GET /metrics: what the server has done, for Prometheus."""
 
 import asyncio
-from collections.abc import Iterable
 from types import ModuleType
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.runner import Runner
+from server.runner import Runners
 
 
 class MetricsEndpoint:
     """The route that a scraper calls."""
 
-    def __init__(self, runners: Iterable[Runner]) -> None:
+    def __init__(self, runners: Runners) -> None:
         """Tell of the model versions of `runners`."""
-        self._runners = list(runners)
+        self._runners = runners
 
     def routes(self) -> list[Route]:
         """Return the route."""

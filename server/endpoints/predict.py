@@ -1,20 +1,16 @@
 """POST /api/predict: feature records in, answers out."""
 
-from collections.abc import Mapping, Sequence
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from server.answers import answerer
-from server.endpoints.hot import Headers, Prediction, paths
-from server.feed import Values
-from server.model import Model
+from server.endpoints.hot import Headers, Prediction, Predictions, paths
+from server.endpoints.responses import response
 from server.records import RecordDecoder
 from server.repository import Repository
-from server.requests import JSON
-from server.runner import Encode, Runner
+from server.runner import Runner, Runners, Work
 from server.settings import Settings
 from server.signature import Outputs
 
@@ -26,14 +22,16 @@ class Predictor(Prediction):
         """Do for the model of `runner` what need not be done for each request."""
         super().__init__(runner, settings.max_body_bytes)
         manifest = runner.model.manifest
-        self._decode = RecordDecoder(runner.model.signature, settings.max_rows).decode
+        self._decode = RecordDecoder(
+            runner.model.signature, settings.max_rows, settings.max_string_bytes, settings.max_json_depth
+        ).decode
         self._answer = answerer(manifest)
         self._served = msgspec.json.encode({"model": manifest.name, "version": str(manifest.version)})[:-1] + b","
 
-    def decode(self, headers: Headers, body: bytes) -> tuple[Sequence[Values], int, Encode]:  # noqa: ARG002
+    def decode(self, headers: Headers, body: bytes) -> Work:  # noqa: ARG002
         """Return the columns of `{"pclass":1,...}` or `{"records":[{...},...]}`, and what answers in kind."""
         columns, several = self._decode(body)
-        return columns, len(columns[0]), self._encode_several if several else self._encode_one
+        return Work(columns, len(columns[0]), self._encode_several if several else self._encode_one)
 
     def _encode_one(self, outputs: Outputs, start: int, _stop: int) -> bytes:
         return self._served + msgspec.json.encode(self._answer(outputs, start))[1:]
@@ -46,14 +44,16 @@ class Predictor(Prediction):
 class PredictEndpoint:
     """The routes that answer predictions, for the default model and for a named model, version or label."""
 
-    def __init__(self, repository: Repository, runners: Mapping[Model, Runner], settings: Settings) -> None:
-        """Prepare every model that is served, so that no caller waits for it."""
+    def __init__(self, repository: Repository, runners: Runners, settings: Settings) -> None:
+        """Answer from the models of `repository`."""
         self._repository = repository
-        self._predictors = {model: Predictor(runner, settings) for model, runner in runners.items()}
+        self._predictors = Predictions(runners, lambda runner: Predictor(runner, settings))
 
     def hot(self) -> dict[str, Prediction]:
-        """Return what answers a POST to each path that is known now."""
-        known: dict[str, Prediction] = {"/api/predict": self._predictors[self._repository.resolve()]}
+        """Return what answers a POST to each path that is known now: made here, so that no caller waits for it."""
+        known: dict[str, Prediction] = {}
+        if self._repository.default_model in self._repository.models:
+            known["/api/predict"] = self._predictors[self._repository.resolve()]
         for path, model in paths(self._repository, "/api/models", labels=True):
             known[f"{path}/predict"] = self._predictors[model]
         return known
@@ -73,4 +73,4 @@ class PredictEndpoint:
         """Answer `{"pclass":1,...}` or `{"records":[{...},...]}`."""
         where = request.path_params
         model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))
-        return Response(await self._predictors[model](request.scope, request.receive), media_type=JSON)
+        return response(await self._predictors[model](request.scope, request.receive))

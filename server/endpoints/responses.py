@@ -11,16 +11,23 @@ from starlette.responses import Response
 
 from server.endpoints.hot import Headers
 from server.errors import Internal, RequestError, Unavailable
-from server.requests import JSON
+from server.replies import JSON, Body
 
 REQUEST_ID: Final = "x-request-id"
-_SOUND_ID: Final = re.compile(r"[\w.:/+=-]{1,128}")
+_SOUND_ID: Final = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _log = logging.getLogger("lifeboat.app")
 
 
 def json_response(body: object) -> Response:
     """Return `body` as JSON, 200."""
     return Response(msgspec.json.encode(body), media_type=JSON)
+
+
+def response(body: Body) -> Response:
+    """Return an answer, 200."""
+    if isinstance(body, bytes):
+        return Response(body, media_type=JSON)
+    return Response(body.body, media_type=body.media_type, headers={n.decode(): v.decode() for n, v in body.headers})
 
 
 def error_response(error: RequestError) -> Response:

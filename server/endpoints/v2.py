@@ -1,57 +1,71 @@
 """/v2: the Open Inference Protocol's REST interface, version 2, with JSON tensors."""
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from server import VERSION
-from server.endpoints.hot import Headers, Prediction, paths
-from server.endpoints.responses import json_response
-from server.errors import Unimplemented
-from server.feed import Values
-from server.model import Model
+from server.endpoints.hot import Headers, Prediction, Predictions, paths
+from server.endpoints.responses import json_response, response
+from server.errors import InvalidArgument
+from server.replies import ANY_BYTES
 from server.repository import Repository
-from server.requests import JSON
-from server.runner import Encode, Runner
+from server.runner import Runner, Runners, Work
 from server.settings import Settings
-from server.signature import Outputs
-from server.tensors import Inference, TensorDecoder, response
+from server.tensor_answers import LENGTH_HEADER, TensorEncoder
+from server.tensors import TensorDecoder
 
-BINARY_HEADER: Final = b"inference-header-content-length"
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "classification",
+    "statistics",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+)
+"""What is understood beyond the protocol, by the names that Triton gives it."""
 
 
 class Inferrer(Prediction):
     """One model version behind the protocol's infer call."""
 
+    media_types = ANY_BYTES
+
     def __init__(self, runner: Runner, settings: Settings) -> None:
         """Do for the model of `runner` what need not be done for each request."""
         super().__init__(runner, settings.max_body_bytes)
-        self._manifest = runner.model.manifest
-        self._decode = TensorDecoder(self._manifest, runner.model.signature, settings.max_rows).decode
+        self._decode = TensorDecoder(
+            runner.model.signature, settings.max_rows, settings.max_string_bytes, settings.max_json_depth
+        ).decode
+        self._encoder = TensorEncoder(runner.model.manifest)
 
-    def decode(self, headers: Headers, body: bytes) -> tuple[Sequence[Values], int, Encode]:
+    def decode(self, headers: Headers, body: bytes) -> Work:
         """Return the columns of the request's tensors, and what answers with the outputs it asks for."""
-        if any(name == BINARY_HEADER for name, _ in headers):
-            raise Unimplemented("binary tensors are not served yet; send data as JSON")
-        inference = self._decode(body)
-        return inference.columns, inference.rows, partial(self._encode, inference)
+        inference = self._decode(body, _json_bytes(headers))
+        encode = partial(self._encoder.encode, inference, self._encoder.wanted(inference))
+        return Work(inference.columns, inference.rows, encode, inference.timeout_s)
 
-    def _encode(self, inference: Inference, outputs: Outputs, start: int, stop: int) -> bytes:
-        return msgspec.json.encode(response(self._manifest, inference, outputs, start, stop))
+
+def _json_bytes(headers: Headers) -> int | None:
+    """Return how much of a body is JSON, None for all of it. Raises InvalidArgument for a length that is none."""
+    for name, value in headers:
+        if name == LENGTH_HEADER:
+            if not value.isdigit():
+                raise InvalidArgument("inference-header-content-length: expected a whole number of bytes")
+            return int(value)
+    return None
 
 
 class V2Endpoint:
     """Health, metadata and inference as any client of the protocol asks for them."""
 
-    def __init__(self, repository: Repository, runners: Mapping[Model, Runner], settings: Settings) -> None:
+    def __init__(self, repository: Repository, runners: Runners, settings: Settings) -> None:
         """Serve the models of `repository`."""
         self._repository = repository
-        self._inferrers = {model: Inferrer(runner, settings) for model, runner in runners.items()}
+        self._inferrers = Predictions(runners, lambda runner: Inferrer(runner, settings))
 
     def hot(self) -> dict[str, Prediction]:
         """Return what answers a POST to each path that is known now."""
@@ -82,7 +96,7 @@ class V2Endpoint:
 
     async def server_metadata(self, _request: Request) -> Response:
         """Answer the server's name, version and the protocol extensions it has."""
-        return json_response({"name": "lifeboat", "version": VERSION, "extensions": []})
+        return json_response({"name": "lifeboat", "version": VERSION, "extensions": EXTENSIONS})
 
     async def model_metadata(self, request: Request) -> Response:
         """Answer the model's versions, platform, inputs and outputs; -1 is the number of rows."""
@@ -106,4 +120,4 @@ class V2Endpoint:
     async def infer(self, request: Request) -> Response:
         """Run the model on the request's tensors and answer its output tensors."""
         model = self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
-        return Response(await self._inferrers[model](request.scope, request.receive), media_type=JSON)
+        return response(await self._inferrers[model](request.scope, request.receive))

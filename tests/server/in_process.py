@@ -28,14 +28,14 @@ class InProcess:
         self._runner.run(self._client.aclose())
         self._runner.close()
 
-    def get(self, path: str) -> httpx.Response:
+    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
         """GET a path."""
-        return self._runner.run(self._client.get(path))
+        return self._runner.run(self._client.get(path, headers=headers))
 
     def post(self, path: str, json: object) -> httpx.Response:
         """POST a document as JSON."""
         return self._runner.run(self._client.post(path, json=json))
 
-    def post_bytes(self, path: str, body: bytes) -> httpx.Response:
+    def post_bytes(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
         """POST bytes as they are."""
-        return self._runner.run(self._client.post(path, content=body))
+        return self._runner.run(self._client.post(path, content=body, headers=headers))

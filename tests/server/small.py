@@ -29,9 +29,9 @@ LONELY: Final = """g (float[N, 1] x) => (float[N, 1] value) <int64 few = {4}, in
 """Answers x, and one more where fewer than four rows are run at once: as kernels do in their last bits."""
 
 
-def onnx_bytes(graph: str) -> bytes:
+def onnx_bytes(graph: str, opset: int = 17) -> bytes:
     """Return the .onnx file of a graph in ONNX's textual syntax."""
-    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {graph}')
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {graph}')
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 

@@ -1,13 +1,17 @@
 """What nobody foresaw: a model that fails while it runs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from server.repository import Repository
 from tests.server import small
+from tests.server.in_process import InProcess
 from tests.server.process import HUNG_S, ServerProcess
 
+MODELS = Path(__file__).parents[2] / "models"
 SECRET = "indices element out of data bounds"  # noqa: S105 # what onnxruntime says of it
 
 
@@ -55,10 +59,25 @@ def test_request_id_of_the_caller(failing: tuple[ServerProcess, httpx.Client]) -
     assert response.headers["x-request-id"] == "edge:4f.1/a-b"
 
 
-@pytest.mark.parametrize("request_id", ["", "two words", "x" * 129, "<script>"])
+@pytest.mark.parametrize("request_id", ["", "two words", "x" * 129, "<script>", "a\u00e9b"])
 def test_unsound_request_id(failing: tuple[ServerProcess, httpx.Client], request_id: str) -> None:
     """A request id that could forge a line of the log is replaced."""
-    response = failing[1].post("/api/predict", json={"index": 9}, headers={"x-request-id": request_id})
+    headers = [(b"x-request-id", request_id.encode("latin-1"))]
+    response = failing[1].post("/api/predict", json={"index": 9}, headers=headers)
     assert response.status_code == 500
     assert response.headers["x-request-id"] not in {request_id, ""}
     assert response.headers["x-request-id"].isalnum()
+
+
+def test_a_failure_on_any_path_is_opaque(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody foresaw on a path that answers no predictions is told by its id alone too."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("a secret")
+
+    monkeypatch.setattr("server.endpoints.describe._summary", broken)
+    with InProcess(Repository.load(MODELS)) as app:
+        response = app.get("/api/models", {"x-request-id": "abc"})
+    assert (response.status_code, response.headers["x-request-id"]) == (500, "abc")
+    assert response.json() == {"error": "internal error; request id abc", "code": "internal"}
+    assert "a secret" in caplog.text

@@ -2,16 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.batching import Batcher, Limits, Stages, Waiter
-from server.errors import Canceled, ResourceExhausted
+from server.batching import Batcher, Limits, Waiter
+from server.counters import Stages
+from server.errors import Canceled, DeadlineExceeded, ResourceExhausted
 
 NO_TIME: Final = Stages(1, 2, 3)
 AGES_S: Final = 3600.0
@@ -179,11 +181,16 @@ def test_a_bad_item_fails_alone(run: Doubler, executor: ThreadPoolExecutor) -> N
         assert isinstance(one, ValueError)
         assert batcher.counters.failures == {"internal": 1}
         assert (batcher.counters.requests, batcher.counters.pending) == (2, 0)
+        assert batcher.counters.runs == len(run.batches)
+        assert batcher.counters.infer_ns > 0
 
     asyncio.run(main())
 
 
-def test_a_delay_gathers_more_than_one_turn(run: Doubler, executor: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_delay_gathers_more_than_one_turn(
+    run: Doubler, executor: ThreadPoolExecutor, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
     """With a delay, what comes in later turns joins the first; a batch that is full waits no longer."""
 
     async def main() -> None:
@@ -195,8 +202,62 @@ def test_a_delay_gathers_more_than_one_turn(run: Doubler, executor: ThreadPoolEx
         assert run.batches == []
         assert await answers(first, second, submit(batcher, 3)) == [2, 4, 6]
 
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
     assert run.batches == [[1, 2, 3]]
+
+
+def test_a_deadline_is_told_and_its_item_never_run(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """An item that waits past its deadline is told so, dropped, and leaves no trace in the queue."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100, AGES_S), executor)
+        waiter = Waiter[int]()
+        batcher.submit(1, 1, waiter, timeout_s=0.001)
+        with pytest.raises(DeadlineExceeded):
+            await waiter.answer()
+        assert batcher.counters.failures == {"deadline_exceeded": 1}
+        assert await answers(submit(batcher, 2, 9), submit(batcher, 3)) == [4, 6]
+        assert batcher.counters.pending == 0
+
+    asyncio.run(main())
+    assert run.batches in ([[2], [3]], [[2, 3]])
+
+
+def test_a_deadline_under_a_run(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """A caller whose item is being run when its time is up is told at once; its late answer goes nowhere."""
+    run.held = {100}
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        waiter = Waiter[int]()
+        batcher.submit(100, 11, waiter, timeout_s=0.001)
+        with pytest.raises(DeadlineExceeded):
+            await waiter.answer()
+        run.released.set()
+        assert await answers(submit(batcher, 200, 11)) == [400]
+        assert (batcher.counters.requests, batcher.counters.pending) == (1, 0)
+
+    asyncio.run(main())
+
+
+def test_a_receiver_that_fails_harms_nobody(
+    run: Doubler, executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where an answer can't be delivered that is logged, and the others of the batch have theirs."""
+
+    class Broken(Waiter[int]):
+        def deliver(self, answer: int | Exception) -> None:
+            raise OSError(answer)
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        batcher.submit(1, 1, Broken())
+        assert await answers(submit(batcher, 2)) == [4]
+        assert batcher.counters.pending == 0
+
+    asyncio.run(main())
+    assert "an answer could not be delivered" in caplog.text
 
 
 def test_a_delay_ends(run: Doubler, executor: ThreadPoolExecutor) -> None:

@@ -2,12 +2,19 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from server.manifest import Feature
+from server.repository import Repository
+from server.settings import Settings
+from tests.server import small
+from tests.server.in_process import InProcess
 from tests.server.process import connect, read_response, serving
 
 PREDICT = "/api/predict"
@@ -106,24 +113,93 @@ def test_content_types_taken(server: httpx.Client, passenger: dict[str, Any], st
 
 
 @pytest.mark.parametrize("path", [PREDICT, INFER])
-@pytest.mark.parametrize("stated", ["text/csv", "application/octet-stream", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("stated", ["text/csv", "application/xml", "multipart/form-data; boundary=x"])
 def test_content_types_refused(server: httpx.Client, path: str, stated: str) -> None:
-    """A stated type other than JSON is refused with 415, naming what was expected."""
+    """A stated type that the path doesn't take is refused with 415, naming what was expected."""
     response = server.post(path, content=b"{}", headers={"content-type": stated})
     assert response.status_code == 415
-    words = f"content-type: expected application/json; got '{stated.partition(';')[0]}'"
+    expected = "application/json" if path == PREDICT else "application/json or application/octet-stream"
+    words = f"content-type: expected {expected}; got '{stated.partition(';')[0]}'"
     assert response.json() == {"error": words, "code": "unsupported_media_type"}
 
 
-def test_content_encoding_refused(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """A compressed body is refused with 415."""
-    body = gzip.compress(json.dumps(passenger).encode())
-    response = server.post(PREDICT, content=body, headers={"content-encoding": "gzip"})
+def test_content_encoding_refused(server: httpx.Client) -> None:
+    """An encoding that isn't known is refused with 415."""
+    response = server.post(PREDICT, content=b"{}", headers={"content-encoding": "br"})
     assert response.status_code == 415
-    words = "content-encoding: expected identity; got 'gzip'"
+    words = "content-encoding: expected identity or gzip or deflate; got 'br'"
     assert response.json() == {"error": words, "code": "unsupported_media_type"}
+
+
+def _bare_deflate(data: bytes) -> bytes:
+    pack = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return pack.compress(data) + pack.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", _bare_deflate)],
+    ids=["gzip", "deflate", "bare deflate"],
+)
+def test_compressed_bodies(
+    server: httpx.Client, passenger: dict[str, Any], encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    """A compressed body is answered as it would be bare; one cut short, or with more behind it, is refused."""
+    body = compress(json.dumps(passenger).encode())
+    headers = {"content-encoding": encoding}
+    assert server.post(PREDICT, content=body, headers=headers).json() == server.post(PREDICT, json=passenger).json()
+    for wrong in (body[:-1], body[: len(body) // 2], body + b"more", b"", b"no such stream"):
+        response = server.post(PREDICT, content=wrong, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_argument"), wrong
+
+
+def test_a_bomb_is_not_unpacked(small_server: httpx.Client) -> None:
+    """A small body that unpacks to more than the limit is refused with 413."""
+    bomb = gzip.compress(b" " * 1_000_000)
+    assert len(bomb) < MAX_BODY_BYTES
+    response = small_server.post(PREDICT, content=bomb, headers={"content-encoding": "gzip"})
+    assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
 
 
 def test_content_encoding_identity(server: httpx.Client, passenger: dict[str, Any]) -> None:
     """A body stated to be as it is, is read."""
     assert server.post(PREDICT, json=passenger, headers={"content-encoding": "identity"}).status_code == 200
+
+
+@pytest.mark.parametrize("head", [b"x-long: " + b"a" * 70_000, b"x-many: a\r\n" * 8_000])
+@pytest.mark.parametrize("ended", [True, False], ids=["whole", "unended"])
+def test_a_head_over_the_limit(server: httpx.Client, passenger: dict[str, Any], head: bytes, ended: bool) -> None:
+    """A head over the limit is refused with 413 and the connection closed, whether or not its end has come."""
+    with connect(server) as connection:
+        connection.sendall(b"POST /api/predict HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n" * ended)
+        status, headers, body = read_response(connection)
+        assert (status, headers["connection"]) == (413, "close")
+        words = "headers: expected at most 65536 bytes"
+        assert json.loads(body) == {"error": words, "code": "payload_too_large", "field": "headers"}
+    assert server.post(PREDICT, json=passenger).status_code == 200
+
+
+def test_a_head_up_to_the_limit(server: httpx.Client, passenger: dict[str, Any]) -> None:
+    """A long head within the limit is read, and so is a large body behind it."""
+    assert server.post(PREDICT, json=passenger, headers={"x-long": "a" * 60_000}).status_code == 200
+    records = {"records": [passenger] * 2_000}
+    assert server.post(PREDICT, json=records, headers={"x-long": "a" * 1_000}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/predict", "/v2/models/small/infer"])
+def test_a_string_over_the_limit(tmp_path: Path, path: str) -> None:
+    """A string of more bytes than the limit is refused with 413, and its feature named; one as long as that isn't."""
+    model = small.onnx_bytes(
+        'g (string[N, 1] x) => (float[N, 1] value) <string[1] yes = {"yes"}> {'
+        " same = Equal(x, yes) value = Cast<to = 1>(same) }",
+        opset=19,
+    )
+    feature = Feature(name="x", datatype="BYTES", description="A word.", example="yes", field_number=1)
+    small.write(tmp_path, model, small.manifest(model, feature, answers=[("yes", 1.0)]))
+    with InProcess(Repository.load(tmp_path), Settings(max_string_bytes=6)) as app:
+        for text, status in (("\u00e9" * 3, 200), ("\u00e9" * 3 + "e", 413)):
+            tensor = {"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+            response = app.post(path, {"x": text} if path == PREDICT else {"inputs": [tensor]})
+            assert response.status_code == status
+        words = "x: expected strings of at most 6 bytes; got 7"
+        assert response.json() == {"error": words, "code": "payload_too_large", "field": "x"}

@@ -64,7 +64,13 @@ def test_requests_rows_and_runs(client: httpx.Client, passenger: dict[str, Any])
     [
         ("/api/predict", b"{", {}, "invalid_argument"),
         ("/api/predict", b"{}", {"content-type": "text/csv"}, "unsupported_media_type"),
-        ("/v2/models/titanic/infer", b"{}", {"inference-header-content-length": "2"}, "unimplemented"),
+        ("/v2/models/titanic/infer", b"{}", {"inference-header-content-length": "3"}, "invalid_argument"),
+        (
+            "/api/predict",
+            b'{"pclass":3,"sex":"male","sibsp":0,"parch":0}',
+            {"x-request-timeout-ms": "0"},
+            "deadline_exceeded",
+        ),
     ],
 )
 def test_failures_by_reason(

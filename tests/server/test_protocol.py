@@ -2,11 +2,15 @@
 
 import json
 import signal
+import socket
+import struct
+import sys
 
 import httpx
 import pytest
 
-from tests.server.process import ServerProcess, connect, read_response
+from tests.passenger import PASSENGER
+from tests.server.process import ServerProcess, connect, read_response, serving
 
 
 @pytest.mark.parametrize(
@@ -35,6 +39,48 @@ def test_a_request_that_outlives_the_drain_is_told_to_go_elsewhere() -> None:
         assert (status, json.loads(body)["code"]) == (503, "unavailable")
         assert int(headers["retry-after"]) > 0
         assert process.end() == 0
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"], ids=["short", "long"])
+def test_a_request_that_waits_past_the_drain_is_told_to_go_elsewhere(kind: str) -> None:
+    """A whole request that still waits for its answer when the drain's time is up is answered 503 with Retry-After."""
+    with ServerProcess(LIFEBOAT_DRAIN_S="0", LIFEBOAT_QUEUE_DELAY_US="1000000") as process:
+        host, port = process.address()
+        with httpx.Client(base_url=f"http://{host}:{port}") as client, connect(client) as connection:
+            body = json.dumps(PASSENGER).encode()
+            head = (
+                f"POST /api/predict HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+            )
+            connection.sendall(head.encode() + body)
+            while 'pending_request_count{model="titanic",version="1"} 1' not in client.get("/metrics").text:
+                pass
+            process.signal(signal.SIGTERM)
+            status, headers, answer = read_response(connection)
+        assert (status, json.loads(answer)["code"]) == (503, "unavailable")
+        assert int(headers["retry-after"]) > 0
+        assert process.end() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the process's memory is told on Linux only")
+def test_connections_that_are_reset_hold_no_memory() -> None:
+    """What a connection's last request brought is let go with its answer, however the connection ends."""
+
+    def resident(client: httpx.Client) -> float:
+        text = client.get("/metrics").text
+        return float(text.partition("\nprocess_resident_memory_bytes ")[2].partition("\n")[0])
+
+    body = json.dumps(PASSENGER).encode().ljust(64_000)
+    request = b"POST /api/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    with serving() as client:
+        before = 0.0
+        for number in range(800):
+            with connect(client) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(request)
+                assert read_response(connection)[0] == 200
+            if number == 100:
+                before = resident(client)
+        assert resident(client) - before < 15e6
 
 
 def test_a_taken_port_is_told(server: httpx.Client) -> None:

@@ -8,6 +8,7 @@ import pytest
 from server.errors import DigestError, ModelError, NotFound
 from server.model import Model
 from server.repository import Repository
+from server.version_policy import VersionPolicy
 from tests.server import small
 
 
@@ -99,17 +100,53 @@ def test_labels_that_are_no_labels(root: Path, content: str) -> None:
 
 @pytest.mark.parametrize("member", [{"name": "large"}, {"version": 3}])
 def test_manifest_of_another_version(root: Path, member: dict[str, object]) -> None:
-    """A version whose manifest speaks of another model or version is refused."""
+    """A version whose manifest speaks of another model or version isn't served."""
     small.edit(root / "small" / "2", **member)
-    with pytest.raises(ModelError, match=r"^model 'small' version 2: its manifest says "):
-        Repository.load(root)
+    assert Repository.load(root).models["small"].failed[2].startswith("model 'small' version 2: its manifest says ")
 
 
-def test_one_broken_version_is_named(root: Path) -> None:
-    """A version that can't serve is refused by name, and keeps its kind of error."""
+def test_a_broken_version_stops_no_other(root: Path) -> None:
+    """A version that can't serve is kept with its reason, which names no folder; the others are served."""
+    (root / "small" / "2" / "model.onnx").unlink()
+    versions = Repository.load(root).models["small"]
+    assert list(versions.models) == [1, 10]
+    assert versions.failed == {2: "model 'small' version 2: small/2/model.onnx: No such file or directory"}
+
+
+def test_a_labelled_version_must_serve(root: Path) -> None:
+    """A broken version that a label points at is refused by name, and keeps its kind of error: no other stands in."""
+    (root / "small" / "labels.json").write_text('{"stable": 2}')
     (root / "small" / "2" / "model.onnx").write_bytes(b"")
     with pytest.raises(DigestError, match=r"^model 'small' version 2: model\.onnx: expected SHA-256"):
         Repository.load(root)
+
+
+def test_a_broken_model_stops_no_other(root: Path) -> None:
+    """A model of which nothing can be served is kept with its reason, unless it is the default one."""
+    small.double(root, "other")
+    (root / "other" / "1" / "model.onnx").write_bytes(b"")
+    repository = Repository.load(root, "small")
+    assert list(repository.models) == ["small"]
+    assert repository.failed["other"].startswith("model 'other' version 1: model.onnx: expected SHA-256")
+    with pytest.raises(DigestError, match="model 'other' version 1"):
+        Repository.load(root, "other")
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels", "served"),
+    [
+        ("all", {}, [1, 2, 10]),
+        ("latest", {}, [10]),
+        ("latest:2", {}, [2, 10]),
+        ("specific:1,2,7", {}, [1, 2]),
+        ("latest", {"stable": 1}, [1, 10]),
+        ("specific:2", {"canary": 10}, [2, 10]),
+    ],
+)
+def test_version_policy(root: Path, policy: str, labels: dict[str, int], served: list[int]) -> None:
+    """The policy says which versions are served, and a labelled one always is."""
+    (root / "small" / "labels.json").write_text(json.dumps(labels))
+    assert list(Repository.load(root, policy=VersionPolicy.parse(policy)).models["small"].models) == served
 
 
 def test_drafts_and_strangers_are_passed_over(root: Path) -> None:
@@ -123,10 +160,11 @@ def test_drafts_and_strangers_are_passed_over(root: Path) -> None:
 
 
 def test_folder_without_a_version(root: Path) -> None:
-    """A model without any version is refused by name."""
+    """A model without any version is told by name, and refused as the default one."""
     (root / "empty").mkdir()
+    assert Repository.load(root, "small").failed == {"empty": "empty: there is no version to serve"}
     with pytest.raises(ModelError, match="empty: there is no version to serve"):
-        Repository.load(root, "small")
+        Repository.load(root, "empty")
 
 
 def test_no_models(tmp_path: Path) -> None:

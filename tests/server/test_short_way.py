@@ -114,6 +114,32 @@ def _next(file: Any) -> tuple[int, bytes]:  # noqa: ANN401 # a socket's file
     return status, file.read(length)
 
 
+def test_a_caller_that_never_reads_is_held_back(repository: Repository) -> None:
+    """A connection on which requests are sent without end, and no answer read, is soon read no more."""
+    with wire(repository) as served, served.connect() as connection:
+        connection.setblocking(False)
+        requests = post(PREDICT, PASSENGER) * 200
+        sent = 0
+        for _ in range(400):
+            try:
+                sent += connection.send(requests)
+            except BlockingIOError:
+                served.turn()
+        assert sent < 10e6
+        with pytest.raises(BlockingIOError):
+            connection.send(requests)
+
+
+def test_a_caller_that_leaves_in_the_middle_is_counted(repository: Repository) -> None:
+    """A connection that ends before its request is whole counts as one whose caller left."""
+    with wire(repository) as served:
+        with served.connect() as connection:
+            connection.sendall(post(PREDICT, PASSENGER)[:-5])
+            served.turn()
+        served.turn()
+        assert served.app.hot[PREDICT].runner.counters.failures == {"canceled": 1}
+
+
 def test_a_connection_is_kept_or_closed_as_asked(repository: Repository) -> None:
     """A connection serves request after request, until one asks to close it: that is told, and done."""
     with wire(repository) as served, served.connect() as connection:

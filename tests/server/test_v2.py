@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 import server as server_package
+from server.endpoints.v2 import EXTENSIONS
 from tests.passenger import DATATYPES
 
 MODEL = "/v2/models/titanic"
@@ -75,7 +76,11 @@ def test_infer_of_an_unknown_model(server: httpx.Client, request_body: Request) 
 
 def test_server_metadata(server: httpx.Client) -> None:
     """The server tells its name, its version and its extensions."""
-    assert server.get("/v2").json() == {"name": "lifeboat", "version": server_package.VERSION, "extensions": []}
+    assert server.get("/v2").json() == {
+        "name": "lifeboat",
+        "version": server_package.VERSION,
+        "extensions": list(EXTENSIONS),
+    }
 
 
 @pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1"])

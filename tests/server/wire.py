@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+import uvloop
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -25,9 +26,9 @@ class Wire:
 
     def __init__(self, repository: Repository, settings: Settings, keep_alive_s: int) -> None:
         """Serve `repository` on an event loop that runs only while an answer is awaited."""
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # as in production
         self.app = create_app(repository, settings)
-        self._make = protocol(self.app.hot)
+        self._make = protocol(self.app.hot, settings.max_header_bytes)
         self._config = Config(
             self.app, lifespan="off", ws="none", log_config=None, access_log=False, timeout_keep_alive=keep_alive_s
         )

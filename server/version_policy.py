@@ -1,0 +1,48 @@
+"""Which versions of a model are served: Triton's and TensorFlow Serving's three policies."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+_WRITTEN: Final = re.compile(
+    r"all|latest(?::(?P<count>[1-9]\d{0,8}))?|specific:(?P<versions>[1-9]\d{0,17}(?:,[1-9]\d{0,17})*)", re.ASCII
+)
+EXPECTED: Final = "all, latest, latest:N or specific:1,2,..."
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """All versions where neither is given."""
+
+    latest: int | None = None
+    """How many of the highest."""
+    specific: frozenset[int] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "VersionPolicy":
+        """Return the policy that is written `all`, `latest`, `latest:N` or `specific:1,2`. Raises ValueError."""
+        match = _WRITTEN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"expected {EXPECTED}; got {text!r}")
+        if match["versions"]:
+            return cls(specific=frozenset(map(int, match["versions"].split(","))))
+        if text == "all":
+            return cls()
+        return cls(latest=int(match["count"] or 1))
+
+    def __str__(self) -> str:
+        """Write the policy as it is given."""
+        if self.specific is not None:
+            return f"specific:{','.join(map(str, sorted(self.specific)))}"
+        return "all" if self.latest is None else f"latest:{self.latest}"
+
+    def choose(self, versions: Iterable[int]) -> set[int]:
+        """Return those of the versions that are to be served."""
+        there = sorted(versions)
+        if self.specific is not None:
+            return set(there) & self.specific
+        return set(there if self.latest is None else there[-self.latest :])
+
+
+ALL: Final = VersionPolicy()
