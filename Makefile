@@ -3,6 +3,7 @@ PORT ?= 8080
 EDGE_PORT ?= 8787
 PYTHON_BIN := .venv/bin/python
 NODE := scripts/node
+CLIENTS := kserve triton
 # wrangler asks the network for nothing it doesn't need here.
 export WRANGLER_SEND_METRICS := false
 export CLOUDFLARE_CF_FETCH_ENABLED := false
@@ -19,8 +20,14 @@ run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for an
 
 test: test-python test-worker ## every test but those of the image
 
-test-python: .venv/.dev node_modules/.lifeboat
+test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed)
 	$(PYTHON_BIN) -m pytest --ignore=tests/e2e
+
+# Public clients, each in an environment of its own: they want other versions of the same libraries.
+.build/clients/%/.installed: tests/clients/%/requirements.lock
+	$(PYTHON_BIN) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
 
 test-worker: node_modules/.lifeboat worker/env.d.ts
 	$(NODE) npx vitest run
@@ -87,6 +94,7 @@ lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for 
 	$(UV_COMPILE) pyproject.toml --extra export --constraint requirements.lock --output-file requirements-export.lock
 	$(UV_COMPILE) pyproject.toml --extra export --group dev --constraint requirements-export.lock --output-file requirements-dev.lock
 	$(UV_COMPILE) pyproject.toml --extra export --group dev --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+	$(foreach client,$(CLIENTS),$(UV_COMPILE) tests/clients/$(client)/requirements.in --output-file tests/clients/$(client)/requirements.lock;)
 	$(UV_COMPILE) --group node --output-file requirements-node.lock
 	rm -rf node_modules # npm would write only the optional packages that are installed here
 	$(NODE) npm install --package-lock-only --ignore-scripts
