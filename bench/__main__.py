@@ -2,20 +2,18 @@
 
 import argparse
 import datetime as dt
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 
 import msgspec
 
 from bench import contenders, installs, machine, report, results
-from bench.contenders import FLOORS, MODEL, Contender
+from bench.contenders import Contender
 from bench.load import BenchError, require_h2load
 from bench.machine import Cores
 from bench.results import Results
-from bench.rounds import Measured, measure, measure_start, soak
+from bench.rounds import Measured, many_rows, measure, measure_start, session, soak
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,6 +51,7 @@ def _measure_all(rounds: int, only: str) -> None:
         measure_start(contenders.start_floor(), measured, cores)
         measure(ours, measured, cores)
         _tell(ours, measured)
+        many_rows(contenders.lifeboat(), measured, cores)
         for peer in peers:
             if peer.name not in skipped:
                 _measure(peer, measured, cores, skipped)
@@ -63,9 +62,10 @@ def _measure_all(rounds: int, only: str) -> None:
         made=dt.datetime.now(dt.UTC).date().isoformat(),
         rounds=rounds,
         machine=machine.described(),
-        session=_session(cores),
+        session=session(cores, 1, 16),
         rows=results.rows(measured, kept),
         servers=results.servers(measured, {peer.name: round(installs.installed_mb(peer), 1) for peer in peers}),
+        many_rows=results.many_rows(measured),
         soak_pss_mb={"100,000": round(first, 1), "200,000": round(second, 1)},
         image=results.read().image if results.FILE.exists() else None,
         skipped=skipped,
@@ -106,12 +106,6 @@ def _tell(measured_now: Sequence[Contender], measured: Measured) -> None:
         for row, call in contender.calls.items():
             last = measured.windows[row, 16][-1]
             print(f"  {contender.label} {call.what}: {last.cpu_us:.0f} us, p99 {last.p99_us / 1000:.2f} ms", flush=True)
-
-
-def _session(cores: Cores) -> dict[str, float]:
-    command = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores.server))), sys.executable]
-    done = subprocess.run([*command, str(FLOORS / "session.py"), str(MODEL)], capture_output=True, check=True)
-    return {name: round(value, 1) for name, value in json.loads(done.stdout).items()}
 
 
 def _measure_image(rounds: int) -> None:

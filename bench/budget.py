@@ -34,6 +34,11 @@ def held(results: Results) -> Iterator[Held]:
     yield Held("CPU a prediction, of the echo's, 16 connections", ours["16"].ratio.median, 1.5)
     yield Held("CPU a prediction, of the echo's, 1 connection", ours["1"].ratio.median, 1.9)
     yield Held("CPU an infer call, of the echo's, 16 connections", tensors["16"].ratio.median, 1.7)
+    if "lifeboat-binary" in results.rows:
+        binary = results.rows["lifeboat-binary"].load["16"].ratio.median
+        yield Held("CPU a binary infer call, of the echo's, 16 connections", binary, 1.6)
+    if results.many_rows:
+        yield Held("CPU of 10,000 rows, binary, of session.run's alone", results.many_rows["ratio"], 1.3)
     yield from _against_peers(results)
     yield Held("CPU of a start, of the floor's", results.servers["lifeboat"].start_ratio.median, 1.3)
     first, second = results.soak_pss_mb.values()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bench.tensors import Columns, as_binary, as_json, one, passengers
+
 ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / ".build" / "bench"
 PEERS: Final = ROOT / "bench" / "peers"
@@ -29,25 +31,9 @@ PASSENGER: Final = {
     "fare": 211.3375,
     "embarked": "S",
 }
-_DATATYPES: Final = {
-    "pclass": "INT64",
-    "sex": "BYTES",
-    "age": "FP32",
-    "sibsp": "INT64",
-    "parch": "INT64",
-    "fare": "FP32",
-    "embarked": "BYTES",
-}
 RECORD: Final = json.dumps(PASSENGER, separators=(",", ":")).encode()
-TENSORS: Final = json.dumps(
-    {
-        "inputs": [
-            {"name": name, "shape": [1, 1], "datatype": _DATATYPES[name], "data": [value]}
-            for name, value in PASSENGER.items()
-        ]
-    },
-    separators=(",", ":"),
-).encode()
+INFER: Final = "/v2/models/titanic/infer"
+MANY_ROWS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +46,9 @@ class Call:
     answer: tuple[str | int, ...] | None = None
     """Where in the JSON answer the probability stands; None where the answer is the body itself."""
     grpc: bool = False
+    binary: bool = False
+    """The answer's outputs follow its JSON."""
+    rows: int = 1
     what: str = ""
     """What tells this row from the server's other ones."""
 
@@ -71,6 +60,9 @@ class Call:
             )
         if self.answer is None:
             return answer == self.body
+        if self.binary:
+            answer = answer[-4:]  # the last number of the last tensor: the last row's probability
+            return self.rows > 1 or abs(struct.unpack("<f", answer)[0] - PROBABILITY) < TOLERANCE
         value: Any = json.loads(answer)
         for step in self.answer:
             value = value[step]
@@ -98,7 +90,8 @@ def floor() -> Contender:
     command = (sys.executable, str(FLOORS / "echo.py"), "{port}")
     calls = {
         "echo": Call("/api/predict", RECORD, what="of a record"),
-        "echo-v2": Call("/v2/models/titanic/infer", TENSORS, what="of tensors"),
+        "echo-v2": Call(INFER, as_json(one(PASSENGER)), what="of tensors"),
+        "echo-binary": Call(INFER, as_binary(one(PASSENGER))[0], what="of binary tensors"),
     }
     return Contender("echo", "raw ASGI echo", command, calls)
 
@@ -114,8 +107,9 @@ def lifeboat() -> Contender:
     calls = {
         "lifeboat": Call("/api/predict", RECORD, answer=("probability",), what="`/api/predict`"),
         "lifeboat-v2": Call(
-            "/v2/models/titanic/infer", TENSORS, answer=("outputs", 1, "data", 1), what="Open Inference Protocol, JSON"
+            INFER, as_json(one(PASSENGER)), answer=("outputs", 1, "data", 1), what="Open Inference Protocol, JSON"
         ),
+        "lifeboat-binary": _binary(one(PASSENGER), "Open Inference Protocol, binary"),
     }
     return Contender(
         "lifeboat",
@@ -125,6 +119,17 @@ def lifeboat() -> Contender:
         environment={"PORT": "{port}"},
         batching="what arrived in one turn of the loop",
     )
+
+
+def many_rows() -> Call:
+    """Return a binary request of MANY_ROWS passengers."""
+    return _binary(passengers(MANY_ROWS), f"{MANY_ROWS} rows, binary")
+
+
+def _binary(columns: Columns, what: str) -> Call:
+    body, length = as_binary(columns)
+    headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(length)}
+    return Call(INFER, body, headers, answer=(), binary=True, rows=len(columns["age"]), what=what)
 
 
 def peers() -> list[Contender]:

@@ -68,6 +68,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """The bare loop of `session.run`, and importing and opening alone: CPU microseconds."""
     rows: dict[str, Row]
     servers: dict[str, Server]
+    many_rows: dict[str, float] = {}
+    """A binary request of 10,000 rows: CPU microseconds of the server, of `session.run` alone, and their ratio."""
     soak_pss_mb: dict[str, float] = {}
     image: dict[str, Any] | None = None
     skipped: dict[str, str] = {}
@@ -118,6 +120,14 @@ def servers(measured: Measured, installed_mb: Mapping[str, float]) -> dict[str, 
     }
 
 
+def many_rows(measured: Measured) -> dict[str, float]:
+    """Return the medians of a request of many rows, and of its ratio to `session.run` alone."""
+    served, alone = zip(*measured.many_us, strict=True)
+    ratios = [each / floor for each, floor in measured.many_us]
+    medians = map(statistics.median, (served, alone, ratios))
+    return dict(zip(("server_cpu_us", "session_cpu_us", "ratio"), (round(each, 3) for each in medians), strict=True))
+
+
 def figure(values: Sequence[float], digits: int) -> Figure:
     """Return the median of values, and their range."""
     return Figure(*(round(each, digits) for each in (statistics.median(values), min(values), max(values))))
@@ -125,7 +135,7 @@ def figure(values: Sequence[float], digits: int) -> Figure:
 
 def _under(measured: Measured, row: str, connections: int) -> Under:
     windows = measured.windows[row, connections]
-    echo = "echo-v2" if row.endswith("-v2") else "echo"
+    echo = next((f"echo{kind}" for kind in ("-v2", "-binary") if row.endswith(kind)), "echo")
     floor = [each.cpu_us for each in measured.windows.get((echo, connections), windows)]
     return Under(
         cpu_us=figure([each.cpu_us for each in windows], 1),

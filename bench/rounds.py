@@ -1,9 +1,11 @@
 """Contenders to figures: each started, asked, loaded, weighed and stopped once a round, one after the other."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from bench import machine
+from bench import contenders, machine
 from bench.contenders import BUILD, Call, Contender
 from bench.load import CONNECTIONS, BenchError, Target, Window, send, window
 from bench.machine import Cores
@@ -25,6 +27,7 @@ POLL_S: Final = 0.01
 WARM_S: Final = 1.0
 SOAK_REQUESTS: Final = 100_000
 SOAK_CONNECTIONS: Final = 16
+MANY_REQUESTS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Measured:
     starts: dict[str, list[Start]] = field(default_factory=dict)
     pss_mb: dict[str, list[float]] = field(default_factory=dict)
     """After the round's load."""
+    many_us: list[tuple[float, float]] = field(default_factory=list)
+    """CPU microseconds of a binary request of many rows: of the server, and of `session.run` alone."""
     soak_pss_mb: list[tuple[float, float]] = field(default_factory=list)
     """After the first SOAK_REQUESTS requests, and after as many again."""
 
@@ -65,12 +70,12 @@ def serving(contender: Contender, cores: Cores) -> Iterator[tuple[int, int, Star
         _stop(process)
 
 
-def measure(contenders: Sequence[Contender], measured: Measured, cores: Cores) -> None:
+def measure(group: Sequence[Contender], measured: Measured, cores: Cores) -> None:
     """Put contenders through one round: all started, then taken in turns, so that they are compared close in time."""
     with ExitStack() as running:
         targets: list[tuple[str, Target]] = []
         pids = {}
-        for contender in contenders:
+        for contender in group:
             pid, port, start = running.enter_context(serving(contender, cores))
             pids[contender.name] = pid
             measured.starts.setdefault(contender.name, []).append(start)
@@ -99,6 +104,26 @@ def soak(contender: Contender, measured: Measured, cores: Cores) -> None:
             send(target, SOAK_CONNECTIONS, requests=SOAK_REQUESTS)
             weights.append(machine.pss_mb(pid))
         measured.soak_pss_mb.append((weights[0], weights[1]))
+
+
+def many_rows(contender: Contender, measured: Measured, cores: Cores) -> None:
+    """Compare a binary request of many rows with `session.run` alone on the same rows."""
+    call = contenders.many_rows()
+    with serving(contender, cores) as (pid, port, _):
+        target = Target(pid, port, call, cores, BUILD)
+        send(target, 1, requests=MANY_REQUESTS // 4)
+        before_s = machine.cpu_s(pid)
+        send(target, 1, requests=MANY_REQUESTS)
+        served_us = (machine.cpu_s(pid) - before_s) / MANY_REQUESTS * 1e6
+    measured.many_us.append((served_us, session(cores, call.rows)[f"run_{call.rows}_cpu_us"]))
+
+
+def session(cores: Cores, *rows: int) -> dict[str, float]:
+    """Return what `session.run` alone takes for so many rows at a time, and opening it."""
+    command = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores.server))), sys.executable]
+    command += [str(contenders.FLOORS / "session.py"), str(contenders.MODEL), *map(str, rows)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return {name: round(value, 1) for name, value in json.loads(done.stdout).items()}
 
 
 def _wait_right(process: subprocess.Popen[bytes], port: int, call: Call, log: Path) -> None:
