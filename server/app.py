@@ -48,7 +48,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
             *TritonEndpoint(repository, runners, settings).routes(),
             *v2.routes(),
             *AdminEndpoint(repository, settings, refresh).routes(),
-            *DescribeEndpoint(repository).routes(),
+            *DescribeEndpoint(repository, settings).routes(),
             *MetricsEndpoint(runners).routes(),
         ],
         exception_handlers={RequestError: _answer, HTTPException: _answer_routing},

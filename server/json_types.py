@@ -1,18 +1,31 @@
 """A column's values as JSON: the type that lets a decoder check them while it reads them."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from server.signature import Column
 
-_INT64_MAX: Final = 2**63 - 1
+INT64_MAX: Final = 2**63 - 1
 """The largest bound msgspec can check: a UINT64 feature's JSON values end here, its tensors at the datatype's own."""
 
 
 def json_type(column: Column) -> Any:  # noqa: ANN401 # a type made at run time
     """Return the msgspec type that accepts exactly the values of a column."""
     return _value_type(column) | None if column.feature.nullable else _value_type(column)
+
+
+def lenient_type(column: Column) -> Any:  # noqa: ANN401
+    """Return a type that takes any number where `json_type` takes integers: to JSON, 1.0 is one as well as 1."""
+    if column.dtype.kind not in "iu":
+        return json_type(column)
+    return int | float | None if column.feature.nullable else int | float
+
+
+def whole(values: Iterable[Any]) -> list[Any]:
+    """Return the values with whole numbers as integers."""
+    return [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
 
 
 def _value_type(column: Column) -> Any:  # noqa: ANN401
@@ -24,5 +37,5 @@ def _value_type(column: Column) -> Any:  # noqa: ANN401
         return bool
     if column.feature.is_float:
         return Annotated[float, msgspec.Meta(ge=column.low, le=column.high)]
-    high = None if column.high is None else min(int(column.high), _INT64_MAX)
+    high = None if column.high is None else min(int(column.high), INT64_MAX)
     return Annotated[int, msgspec.Meta(ge=column.low, le=high)]

@@ -7,15 +7,16 @@ Only when a body fails is it looked at again, to say which field was wrong and w
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.json_depth import check_depth
-from server.json_types import json_type
+from server.json_types import json_type, lenient_type, whole
 from server.manifest import Scalar
-from server.signature import Signature
+from server.signature import Column, Signature
 
 RECORDS: Final = "records"
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?:\.records\[(?P<row>\d+)\])?(?:\.(?P<name>.*))?`)?$", re.DOTALL)
@@ -26,7 +27,11 @@ _NO_OBJECT: Final = 'body: expected a JSON object, one record or {"records": [..
 _SECOND_LOOK_BYTES: Final = 256 * 1024
 """Largest body that is looked at again when it fails: a document takes some thirty times its bytes in memory."""
 
+_MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _astuple = msgspec.structs.astuple
+_Decoders = tuple[Callable[[bytes], Any], Callable[[bytes], Any]]
+"""Of one record, and of a list of them."""
+_Decoded = tuple[list[tuple[Scalar | None, ...]], bool]
 
 
 class RecordDecoder:
@@ -40,41 +45,61 @@ class RecordDecoder:
         self.max_rows = max_rows
         self.max_string_bytes = max_string_bytes
         self.max_json_depth = max_json_depth
-        names = {f"f{i}": column.feature.name for i, column in enumerate(signature.columns)}
+        self._decode_record, self._decode_batch = self._strict = self._decoders(json_type)
+        self._lenient = self._decoders(lenient_type)
+        self._kinds = [list[json_type(column)] for column in signature.columns]  # type: ignore[misc] # made at run time
+
+    def _decoders(self, type_of: Callable[[Column], Any]) -> _Decoders:
+        """Return what decodes one record, and what decodes a list of them."""
+        names = {f"f{i}": column.feature.name for i, column in enumerate(self.signature.columns)}
         fields = [
-            (field, json_type(column), None) if column.feature.nullable else (field, json_type(column))
-            for field, column in zip(names, signature.columns, strict=True)
+            (field, type_of(column), None) if column.feature.nullable else (field, type_of(column))
+            for field, column in zip(names, self.signature.columns, strict=True)
         ]
-        self._record = msgspec.defstruct(
+        record: Any = msgspec.defstruct(
             "Record", fields, rename=names, kw_only=True, forbid_unknown_fields=True, frozen=True, gc=False
         )
-        batch = msgspec.defstruct("Records", [(RECORDS, list[self._record])], forbid_unknown_fields=True)  # type: ignore[name-defined]
-        self._decode_record = msgspec.json.Decoder(self._record).decode
-        self._decode_batch = msgspec.json.Decoder(batch).decode
+        batch = msgspec.defstruct("Records", [(RECORDS, list[record])], forbid_unknown_fields=True)
+        return msgspec.json.Decoder(record).decode, msgspec.json.Decoder(batch).decode
 
-    def decode(self, body: bytes) -> tuple[list[tuple[Scalar | None, ...]], bool]:
+    def decode(self, body: bytes) -> _Decoded:
         """Return each feature's values, in the features' order, and whether the body was a list of records.
 
         Raises InvalidArgument, naming the field and what was expected; PayloadTooLarge for too many records.
         """
-        columns, several = self._decode(body)
+        try:
+            columns, several = self._columns(body, self._strict)
+        except _MALFORMED as error:
+            found = self._whole_columns(body)
+            if found is None:
+                raise self._diagnose(body, error) from None
+            columns, several = found
         self.signature.check_strings(columns, self.max_string_bytes)
         return columns, several
 
-    def _decode(self, body: bytes) -> tuple[list[tuple[Scalar | None, ...]], bool]:
+    def _columns(self, body: bytes, decoders: _Decoders) -> _Decoded:
+        decode_record, decode_batch = decoders
         try:
-            return list(zip(_astuple(self._decode_record(body)))), False
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return list(zip(_astuple(decode_record(body)))), False
+        except _MALFORMED:
             pass  # no record: then it is a list of them, or wrong
-        try:
-            (records,) = _astuple(self._decode_batch(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._diagnose(body, error) from None
+        (records,) = _astuple(decode_batch(body))
         if len(records) > self.max_rows:
             raise PayloadTooLarge(f"{RECORDS}: expected at most {self.max_rows}, got {len(records)}", field=RECORDS)
         if not records:
             raise InvalidArgument(f"{RECORDS}: expected at least one", field=RECORDS)
         return list(zip(*map(_astuple, records), strict=True)), True
+
+    def _whole_columns(self, body: bytes) -> _Decoded | None:
+        """Decode a body that is right but for whole numbers written 1.0, as clients do that know no integers."""
+        try:
+            columns, several = self._columns(body, self._lenient)
+            found = [
+                tuple(msgspec.convert(whole(values), kind)) for values, kind in zip(columns, self._kinds, strict=True)
+            ]
+        except _MALFORMED:
+            return None
+        return found, several
 
     def _diagnose(self, body: bytes, error: Exception) -> InvalidArgument:
         """Say what is wrong with a body that neither decoder took; `error` is the list decoder's."""

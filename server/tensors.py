@@ -16,7 +16,7 @@ from server.binary import ColumnReader
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.feed import Values
 from server.json_depth import check_depth
-from server.json_types import json_type
+from server.json_types import json_type, whole
 from server.signature import Column, Signature
 
 _ELEMENTS: Final[Mapping[tuple[str, bool], Any]] = {
@@ -307,7 +307,8 @@ def _array(tensor: InferInput, column: Column) -> NDArray[Any]:
     elements = _ELEMENTS[column.dtype.kind, column.feature.nullable]
     try:
         with np.errstate(over="ignore"):  # a number too large for the datatype becomes infinite: in no range
-            array = column.array(msgspec.convert(values, elements)).reshape(-1)
+            whole_values = whole(values) if column.dtype.kind in "iu" else values
+            array = column.array(msgspec.convert(whole_values, elements)).reshape(-1)
     except (msgspec.ValidationError, OverflowError) as error:
         where = str(error).partition("`$")[2].rstrip("`")
         raise InvalidArgument(f"{name}: data{where}: expected {column.expectation()}", field=name) from None

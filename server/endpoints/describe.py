@@ -9,26 +9,35 @@ from starlette.routing import Route
 from server.endpoints.responses import json_response
 from server.manifest import Feature
 from server.repository import Repository, Versions
+from server.settings import Settings
 
 
 class DescribeEndpoint:
     """The routes that say what is served and what it takes."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, settings: Settings) -> None:
         """Describe the models of `repository`."""
         self._repository = repository
+        self._settings = settings
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
             Route("/api/models", self.list_models, methods=["GET"]),
             Route("/api/models/{model}", self.describe_model, methods=["GET"]),
+            Route("/api/openapi.json", self.openapi, methods=["GET"]),
         ]
 
     async def list_models(self, _request: Request) -> Response:
         """Answer `{"default": name, "models": [{...}]}`, a summary each."""
         models = [_summary(versions) for versions in self._repository.models.values()]
         return json_response({"default": self._repository.default_model, "models": models})
+
+    async def openapi(self, _request: Request) -> Response:
+        """Answer the OpenAPI document of what is served now."""
+        from server.openapi import document  # here: no prediction pays for it
+
+        return json_response(document(self._repository, self._settings))
 
     async def describe_model(self, request: Request) -> Response:
         """Answer a model's whole description: its signature, scores, parity and provenance."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.edge.stack import ROOT, Local
 from tests.passenger import DATATYPES, PASSENGER
+from tests.server import blobs
 
 
 @pytest.fixture
@@ -137,3 +138,12 @@ def test_the_deployed_configuration_is_whole() -> None:
     text = (ROOT / "wrangler.toml").read_text()
     for line in ('instance_type = "basic"', 'crons = ["*/2 * * * *"]', 'new_sqlite_classes = ["InferenceContainer"]'):
         assert line in text
+
+
+def test_binary_tensors_pass(local: Local) -> None:
+    """Binary tensors pass Worker and Durable Object both ways, with the header that says where the JSON ends."""
+    infer = "/v2/models/titanic/infer"
+    body, headers = blobs.request([PASSENGER], parameters={"binary_data_output": True})
+    response = local.edge.http.post(infer, content=body, headers=headers)
+    assert response.headers["content-type"] == "application/octet-stream"
+    assert blobs.read(response) == blobs.read(local.edge.http.post(infer, json=_tensors(PASSENGER)))

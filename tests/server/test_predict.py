@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.passenger import DATATYPES
+
 PATHS = (
     "/api/predict",
     "/api/models/titanic/predict",
@@ -144,3 +146,28 @@ def test_wrong_method(server: httpx.Client, method: str) -> None:
 def test_wrong_method_where_several_are_right(server: httpx.Client) -> None:
     """Several methods stand in Allow in one order, whatever the process."""
     assert server.post("/api/models").headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/api/predict", "/v2/models/titanic/infer"])
+def test_whole_numbers_with_a_point(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
+    """1.0 is an integer to JSON: clients whose numbers are all floats are answered as any other."""
+    floats = {name: float(value) if isinstance(value, int) else value for name, value in passenger.items()}
+    bodies: list[Any] = []
+    for record in (passenger, floats):
+        tensors = [
+            {"name": name, "shape": [1, 1], "datatype": datatype, "data": [record[name]]}
+            for name, datatype in DATATYPES.items()
+        ]
+        bodies.append({"inputs": tensors} if path.startswith("/v2") else {"records": [record, passenger]})
+    right, with_points = [server.post(path, json=body) for body in bodies]
+    assert right.status_code == 200
+    assert with_points.json() == right.json()
+    single = [server.post("/api/predict", json=record).json() for record in (passenger, floats)]
+    assert single[0] == single[1]
+
+
+@pytest.mark.parametrize("value", [1.5, 1e300, -1.0])
+def test_other_numbers_are_no_integers(server: httpx.Client, passenger: dict[str, Any], value: float) -> None:
+    """A number with a fraction, or outside the range, is no integer however it is written."""
+    response = server.post("/api/predict", json=passenger | {"sibsp": value})
+    assert (response.status_code, response.json()["field"]) == (400, "sibsp")
