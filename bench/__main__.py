@@ -17,12 +17,14 @@ from bench.rounds import Measured, many_rows, measure, measure_start, session, s
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the arguments ask for: `image` adds to the results of `all`.
+    """Run what the arguments ask for: `image` and `many` measure their part of `all` again, `pages` nothing.
 
     Returns the exit code: 1 where something that should run can't.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "image", "pages"], default="all", help="default: all")
+    parser.add_argument(
+        "what", nargs="?", choices=["all", "image", "many", "pages"], default="all", help="default: all"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--only", default="", help="peers to measure, with commas; none: no peer. Nothing is written")
     chosen = parser.parse_args(arguments)
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str]) -> int:
             _measure_all(chosen.rounds, chosen.only)
         elif chosen.what == "image":
             _measure_image(chosen.rounds)
+        elif chosen.what == "many":
+            _measure_many(chosen.rounds)
         else:
             report.publish(results.read())
     except BenchError as error:
@@ -70,10 +74,10 @@ def _measure_all(rounds: int, only: str) -> None:
         image=results.read().image if results.FILE.exists() else None,
         skipped=skipped,
     )
-    if not only:
-        results.write(found)
-        report.publish(found)
-    print(report.summary(found))
+    if only:
+        print(report.summary(found))
+    else:
+        _publish(found)
 
 
 def _installed(peers: Sequence[Contender]) -> tuple[list[Contender], dict[str, str]]:
@@ -108,12 +112,23 @@ def _tell(measured_now: Sequence[Contender], measured: Measured) -> None:
             print(f"  {contender.label} {call.what}: {last.cpu_us:.0f} us, p99 {last.p99_us / 1000:.2f} ms", flush=True)
 
 
+def _measure_many(rounds: int) -> None:
+    measured = Measured()
+    for _ in range(rounds):
+        many_rows(contenders.lifeboat(), measured, Cores.of_this_machine())
+    _publish(msgspec.structs.replace(results.read(), many_rows=results.many_rows(measured)))
+
+
 def _measure_image(rounds: int) -> None:
     from bench import image
 
     measured = image.measure(rounds)
     print(f"image: {measured}")
-    found = msgspec.structs.replace(results.read(), image=measured)
+    _publish(msgspec.structs.replace(results.read(), image=measured))
+
+
+def _publish(found: Results) -> None:
+    """Write results and pages, and say what came out."""
     results.write(found)
     report.publish(found)
     print(report.summary(found))

@@ -73,8 +73,8 @@ class ColumnReader:
     def _strings(self, data: bytes, rows: int) -> Sequence[str]:
         if self._known:
             found = self._any_known(data)
-            if len(found) == rows and sum(map(len, found)) == len(data):
-                return [self._known[each] for each in found]
+            if len(found) == rows and b"".join(found) == data:  # nothing stands between those
+                return list(map(self._known.__getitem__, found))
         strings = [*self._split(data, rows)]
         array = np.array(strings, dtype=object)
         self._column.check(array)
@@ -114,7 +114,9 @@ class ColumnReader:
 def tensor_bytes(array: NDArray[Any]) -> bytes:
     """Return an output tensor's bytes."""
     if array.dtype.kind == "O":
-        return b"".join([_packed(each) for each in array.reshape(-1).tolist()])
+        strings = array.reshape(-1).tolist()
+        packed = {each: _packed(each) for each in set(strings)}  # labels: few, and each of them often
+        return b"".join(map(packed.__getitem__, strings))
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 

@@ -99,6 +99,8 @@ class Column:
         null = self.feature.null
         if self.allowed is not None:
             allowed = self.allowed | {null} if null is not None else self.allowed
+            if self.dtype.kind in "iu":
+                return ~np.isin(values, np.array([*allowed], dtype=self.dtype))
             return np.fromiter((value not in allowed for value in values.tolist()), np.bool_, len(values))
         if self.low is None or self.high is None:
             return np.zeros(len(values), np.bool_)
