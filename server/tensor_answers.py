@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from server.binary import tensor_bytes
 from server.errors import InvalidArgument
+from server.inference import Inference, InferOutput, Parameters
 from server.manifest import Manifest, Output
 from server.replies import OCTET_STREAM, Body, Reply
 from server.signature import Outputs
-from server.tensors import Inference, InferOutput, Parameters
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
 

@@ -4,8 +4,7 @@ The shapes, names and errors are those of the protocol's REST specification ("In
 its binary tensor extension; a model's inputs are its features, one tensor of shape [rows, 1] each.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, Union
 
 import msgspec
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from server.binary import ColumnReader
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.feed import Values
+from server.inference import Inference, InferInput, InferRequest, Parameters, Request
 from server.json_depth import check_depth
 from server.json_types import json_type, whole
 from server.signature import Column, Signature
@@ -34,41 +34,6 @@ _ELEMENTS: Final[Mapping[tuple[str, bool], Any]] = {
 """numpy's kind, and whether null is allowed, to the JSON values a column may come from."""
 
 
-Parameters = dict[str, bool | int | float | str]
-"""What the protocol allows as the parameters of a request or a tensor."""
-
-
-class InferInput(msgspec.Struct, kw_only=True):
-    """One tensor of a request; `data` may be nested as the shape says, or flat, or follow the JSON as binary data."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any] | msgspec.UnsetType = msgspec.UNSET
-    parameters: Parameters | None = None
-
-
-class InferOutput(msgspec.Struct, kw_only=True):
-    """One output that the caller asks for."""
-
-    name: str
-    parameters: Parameters | None = None
-
-
-class _Request(msgspec.Struct, kw_only=True):
-    """What the body of an inference request holds beside its tensors."""
-
-    id: str | None = None
-    outputs: list[InferOutput] | None = None
-    parameters: Parameters | None = None
-
-
-class InferRequest(_Request, kw_only=True):
-    """The body of an inference request, of whatever tensors."""
-
-    inputs: list[InferInput]
-
-
 class _InputParameters(msgspec.Struct, kw_only=True):
     """The parameters of an input that mean something here."""
 
@@ -77,31 +42,6 @@ class _InputParameters(msgspec.Struct, kw_only=True):
 
 _decode_request = msgspec.json.Decoder(InferRequest).decode
 _TOO_SHORT: Final = "binary data: the body ends before it"
-
-
-@dataclass(slots=True)
-class Inference:
-    """A request, checked: a column of `rows` values for each feature, and what the caller says of the answer."""
-
-    columns: Sequence[Values]
-    rows: int
-    id: str | None = None
-    outputs: Sequence[InferOutput] | None = None
-    parameters: Parameters | None = None
-
-    def __post_init__(self) -> None:
-        """Raise InvalidArgument for a priority or a timeout that is none."""
-        parameters = self.parameters or {}
-        for name in ("priority", "timeout") if parameters else ():
-            value = parameters.get(name, 0)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise InvalidArgument(f"{name}: expected a whole number; got {str(value)[:40]}", field="parameters")
-
-    @property
-    def timeout_s(self) -> float | None:
-        """How long the caller waits: Triton's `timeout`, in microseconds; 0 is none."""
-        timeout_us = (self.parameters or {}).get("timeout", 0)
-        return float(timeout_us) / 1e6 if timeout_us else None
 
 
 class TensorDecoder:
@@ -121,7 +61,7 @@ class TensorDecoder:
         inputs = [_input_type(index, column) for index, column in enumerate(signature.columns)]
         self._index = {kind: index for index, kind in enumerate(inputs)}
         fields = [("inputs", list[Union[tuple(inputs)]])]  # type: ignore[misc] # noqa: UP007 # made at run time
-        request: Any = msgspec.defstruct("Request", fields, bases=(_Request,), kw_only=True)
+        request: Any = msgspec.defstruct("Request", fields, bases=(Request,), kw_only=True)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(request).decode
 
     def decode(self, body: bytes, json_bytes: int | None = None) -> Inference:
