@@ -5,6 +5,7 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -62,8 +63,9 @@ def test_a_request_that_waits_past_the_drain_is_told_to_go_elsewhere(kind: str) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the process's memory is told on Linux only")
-def test_connections_that_are_reset_hold_no_memory() -> None:
-    """What a connection's last request brought is let go with its answer, however the connection ends."""
+@pytest.mark.parametrize("ending", ["reset", "idle"])
+def test_an_answered_body_is_held_no_longer(ending: str) -> None:
+    """What a connection's last request brought is let go with its answer, whether the connection is reset or stays."""
 
     def resident(client: httpx.Client) -> float:
         text = client.get("/metrics").text
@@ -71,13 +73,17 @@ def test_connections_that_are_reset_hold_no_memory() -> None:
 
     body = json.dumps(PASSENGER).encode().ljust(64_000)
     request = b"POST /api/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    with serving() as client:
+    with serving() as client, ExitStack() as open_ones:
         before = 0.0
-        for number in range(800):
-            with connect(client) as connection:
+        for number in range(600):
+            connection = connect(client)
+            connection.sendall(request)
+            assert read_response(connection)[0] == 200
+            if ending == "reset":
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                connection.sendall(request)
-                assert read_response(connection)[0] == 200
+                connection.close()
+            else:
+                open_ones.enter_context(connection)
             if number == 100:
                 before = resident(client)
         assert resident(client) - before < 15e6
