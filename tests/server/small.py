@@ -19,6 +19,12 @@ DOUBLE: Final = "g (float[N, 1] x) => (float[N, 1] value) { value = Add(x, x) }"
 LOOK_UP: Final = """g (int64[N, 1] index) => (float[N, 1] value)
 <float[3] table = {10, 20, 30}> { value = Gather(table, index) }"""
 """Answers a table's element: an index past its end fails inside onnxruntime, which a signature can't know."""
+WORD: Final = Feature(name="x", datatype="BYTES", description="A word.", example="yes", field_number=1)
+YES: Final = """g (string[N, 1] x) => (float[N, 1] value) <string[1] yes = {"yes"}> {
+  same = Equal(x, yes)
+  value = Cast<to = 1>(same)
+}"""
+"""Answers 1 for "yes", 0 for any other word; of opset 19."""
 LONELY: Final = """g (float[N, 1] x) => (float[N, 1] value) <int64 few = {4}, int64[1] zeroth = {0}> {
   shape = Shape(x)
   rows = Gather(shape, zeroth)

@@ -122,6 +122,7 @@ def test_lengths_that_do_not_fit(infer: Post, change: Callable[[bytes, str], tup
         ("sex", b"\x04\0", "sex: binary data: element 0 is cut off"),
         ("sex", b"", "sex: binary data: expected 1 elements; got 0 and 0 more bytes"),
         ("sex", blobs.blob("BYTES", ["male"] * 2), "sex: binary data: expected 1 elements; got 1 and 8 more bytes"),
+        ("sex", blobs.blob("BYTES", ["male"]) + b"x", "sex: binary data: expected 1 elements; got 1 and 1 more bytes"),
         ("sex", struct.pack("<I", 1) + b"\xff", "sex: binary data: expected UTF-8"),
     ],
 )
@@ -246,13 +247,8 @@ def test_every_datatype(tmp_path: Path, datatype: Any, kind: str, values: list[f
 
 def test_a_raw_string(tmp_path: Path) -> None:
     """A raw body of a model of strings is one string, without its length before it, and held to the limit."""
-    model = small.onnx_bytes(
-        'g (string[N, 1] x) => (float[N, 1] value) <string[1] yes = {"yes"}> {'
-        " same = Equal(x, yes) value = Cast<to = 1>(same) }",
-        opset=19,
-    )
-    feature = Feature(name="x", datatype="BYTES", description="A word.", example="yes", field_number=1)
-    small.write(tmp_path, model, small.manifest(model, feature, answers=[("yes", 1.0), ("no", 0.0)]))
+    model = small.onnx_bytes(small.YES, opset=19)
+    small.write(tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0), ("no", 0.0)]))
     with InProcess(Repository.load(tmp_path)) as app:
         for word, answer in (("yes", 1.0), ("no", 0.0)):
             raw = app.post_bytes("/v2/models/small/infer", word.encode(), {blobs.LENGTH: "0"})

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from server.manifest import Feature
 from server.repository import Repository
 from server.settings import Settings
 from tests.server import small
@@ -189,13 +188,8 @@ def test_a_head_up_to_the_limit(server: httpx.Client, passenger: dict[str, Any])
 @pytest.mark.parametrize("path", ["/api/predict", "/v2/models/small/infer"])
 def test_a_string_over_the_limit(tmp_path: Path, path: str) -> None:
     """A string of more bytes than the limit is refused with 413, and its feature named; one as long as that isn't."""
-    model = small.onnx_bytes(
-        'g (string[N, 1] x) => (float[N, 1] value) <string[1] yes = {"yes"}> {'
-        " same = Equal(x, yes) value = Cast<to = 1>(same) }",
-        opset=19,
-    )
-    feature = Feature(name="x", datatype="BYTES", description="A word.", example="yes", field_number=1)
-    small.write(tmp_path, model, small.manifest(model, feature, answers=[("yes", 1.0)]))
+    model = small.onnx_bytes(small.YES, opset=19)
+    small.write(tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0)]))
     with InProcess(Repository.load(tmp_path), Settings(max_string_bytes=6)) as app:
         for text, status in (("\u00e9" * 3, 200), ("\u00e9" * 3 + "e", 413)):
             tensor = {"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": [text]}

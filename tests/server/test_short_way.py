@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from server.repository import Repository
@@ -250,6 +251,31 @@ def test_a_batch_is_filled_up_to_the_least(tmp_path: Path, together: int) -> Non
         assert [json.loads(body)["value"] for _, _, body in served.read(*connections)] == [*range(together)]
         for connection in connections:
             connection.close()
+
+
+def test_a_lone_string_is_filled_up_too(tmp_path: Path) -> None:
+    """Where a model of strings wants company for its rows, a lone one gets it."""
+    model = small.onnx_bytes(small.YES, opset=19)
+    small.write(
+        tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0), ("no", 0.0)], min_batch_rows=3)
+    )
+    with wire(Repository.load(tmp_path)) as served, served.connect() as connection:
+        connection.sendall(post(PREDICT, {"x": "yes"}))
+        [(status, _, body)] = served.read(connection)
+        assert (status, json.loads(body)["value"]) == (200, 1.0)
+
+
+def test_null_is_what_the_manifest_says(tmp_path: Path) -> None:
+    """A null goes to the model as its manifest's null value, of one record and of several."""
+    model = small.onnx_bytes(small.LOOK_UP)
+    feature = msgspec.structs.replace(small.INDEX, nullable=True, null_value=1)
+    small.write(tmp_path, model, small.manifest(model, feature, answers=[(0, 10.0), (2, 30.0)]))
+    with wire(Repository.load(tmp_path)) as served, served.connect() as connection:
+        connection.sendall(post(PREDICT, {"index": None}))
+        assert json.loads(served.read(connection)[0][2])["value"] == 20.0
+        connection.sendall(post(PREDICT, {"records": [{"index": 0}, {"index": None}, {}]}))
+        predictions = json.loads(served.read(connection)[0][2])["predictions"]
+        assert [each["value"] for each in predictions] == [10.0, 20.0, 20.0]
 
 
 def test_an_idle_connection_is_closed(repository: Repository) -> None:
