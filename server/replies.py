@@ -8,12 +8,19 @@ ANY_BYTES: Final = (JSON, OCTET_STREAM)
 """What the clients of the Open Inference Protocol call a body, JSON alone or with tensors behind it."""
 
 
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Names, in lower case, and values of headers or trailers."""
+
+
 class Reply(NamedTuple):
-    """An answer that is not JSON alone."""
+    """An answer that is not 200 with JSON alone."""
 
     body: bytes
     media_type: str
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Fields = ()
+    status: int = 200
+    trailers: Fields = ()
+    """Sent after the body, where the connection is HTTP/2 and the caller takes them."""
 
 
 Body = bytes | Reply

@@ -1,19 +1,17 @@
 """ASGI request to body bytes, within the limits: nothing past them is ever held."""
 
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from starlette.types import Receive, Scope
 
+from server.compression import ENCODINGS, InvalidCompression, decompressed
 from server.errors import Canceled, InvalidArgument, PayloadTooLarge, UnsupportedMediaType
 from server.replies import JSON
 
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 _TIMEOUT_DIGITS: Final = 10
 """As the Connect protocol has it."""
-ENCODINGS: Final = ("identity", "gzip", "deflate")
-_GZIP: Final = 16 + zlib.MAX_WBITS
 UNSTATED: Final = frozenset({"", "application/x-www-form-urlencoded"})
 """Content types that state nothing: none at all, and what `curl -d` sends unasked."""
 
@@ -52,22 +50,13 @@ async def _read(receive: Receive, max_bytes: int) -> bytes:
 
 def _decompressed(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """Return what `body` holds, never more than `max_bytes` of it."""
-    unpack = zlib.decompressobj(_GZIP if encoding == "gzip" else _window(body))
     try:
-        document = unpack.decompress(body, max_bytes + 1)
-    except zlib.error:
-        raise InvalidArgument(f"body: expected {encoding}, as content-encoding states") from None
-    if len(document) > max_bytes:
+        document = decompressed(body, encoding, max_bytes)
+    except InvalidCompression as error:
+        raise InvalidArgument(f"body: {error}") from None
+    if document is None:
         raise _too_large(max_bytes)
-    if not unpack.eof or unpack.unused_data:
-        raise InvalidArgument(f"body: expected one whole {encoding} stream")
     return document
-
-
-def _window(body: bytes) -> int:
-    """Return zlib's number for deflate: in its own frame, as HTTP has it, or bare, as some clients send it."""
-    framed = len(body) > 1 and body[0] & 15 == zlib.DEFLATED and (body[0] << 8 | body[1]) % 31 == 0
-    return zlib.MAX_WBITS if framed else -zlib.MAX_WBITS
 
 
 def timeout(scope: Scope) -> float | None:

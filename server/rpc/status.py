@@ -1,0 +1,102 @@
+"""Failures as the RPC wires say them: the sixteen codes, and what the error table's own become on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from google.protobuf.message import Message
+
+from server.errors import CODES, RequestError, ResourceExhausted, Unavailable
+
+TYPE_URL: Final = "type.googleapis.com/"
+
+
+class Code(IntEnum):
+    """The sixteen codes a call may end in, beside success, by their gRPC numbers."""
+
+    CANCELED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+    @property
+    def label(self) -> str:
+        """The name in a Connect error."""
+        return self.name.lower()
+
+
+HTTP_STATUS: Final[Mapping[Code, int]] = {
+    Code.CANCELED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+"""The status of a unary Connect answer that carries a code (Connect, "Error Codes")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One detail of an error: a protobuf message by its full name, in binary."""
+
+    type_name: str
+    value: bytes
+
+
+@dataclass(slots=True)
+class RpcError(Exception):
+    """A call that failed, as its caller is told."""
+
+    code: Code
+    message: str = ""
+    details: Sequence[Detail] = ()
+    headers: Sequence[tuple[str, str]] = field(default_factory=list)
+    """What the failure adds to the answer's metadata, as retry-after."""
+
+    def __post_init__(self) -> None:
+        """Say the same as an exception."""
+        Exception.__init__(self, self.message)
+
+
+def detail(message: Message) -> Detail:
+    """Return a protobuf message as a detail."""
+    return Detail(message.DESCRIPTOR.full_name, message.SerializeToString())
+
+
+def told(error: RequestError) -> RpcError:
+    """Return a failure of the error table on the RPC wires: its gRPC number, its field and its wait as details."""
+    from server.rpc.proto import error_details_pb2 as details_pb2
+
+    details = []
+    if error.field is not None:
+        violation = details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(detail(details_pb2.BadRequest(field_violations=[violation])))
+    if isinstance(error, ResourceExhausted | Unavailable):
+        wait = details_pb2.RetryInfo()
+        wait.retry_delay.seconds = int(error.headers["retry-after"])
+        details.append(detail(wait))
+    return RpcError(Code(CODES[error.code].grpc), error.message, details, list(error.headers.items()))
