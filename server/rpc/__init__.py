@@ -1,0 +1,1 @@
+"""The core's answers as remote procedure calls: Connect, gRPC-Web and gRPC on the same port."""
