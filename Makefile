@@ -8,7 +8,7 @@ CLIENTS := kserve schemathesis triton
 export WRANGLER_SEND_METRICS := false
 export CLOUDFLARE_CF_FETCH_ENABLED := false
 
-.PHONY: help run test test-python test-worker export image edge e2e bench check format lock clean
+.PHONY: help run test test-python test-worker export image edge e2e bench check format proto lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the targets share .venv and node_modules, and tests that listen are best alone
 
@@ -60,6 +60,10 @@ format: .venv/.dev node_modules/.lifeboat ## rewrite the sources as the linters 
 	$(PYTHON_BIN) -m ruff check --fix .
 	$(PYTHON_BIN) -m ruff format .
 	$(NODE) npm run --silent format
+
+proto: .venv/.dev ## generate the modules of server/rpc/proto again
+	$(PYTHON_BIN) -m grpc_tools.protoc -I server/rpc/proto --python_out=server/rpc/proto --pyi_out=server/rpc/proto \
+		server/rpc/proto/*.proto
 
 # Each lock file is installed once; the larger ones hold the smaller.
 .venv/.server: requirements.lock scripts/venv

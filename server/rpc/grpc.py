@@ -64,19 +64,32 @@ class GrpcWeb(Grpc):
 class GrpcWebText(GrpcWeb):
     """The same in base64, for browsers whose requests can't read bytes as they come."""
 
+    def __init__(self, media_type: str, codec: str) -> None:
+        """Speak `codec` in base64."""
+        super().__init__(media_type, codec)
+        self._web = GrpcWeb(media_type, codec)
+
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
         """Return the one message. Raises RpcError."""
         return super().unwrap(from_text(body), encoding, max_bytes)
 
     def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> Reply:
-        """Return the answer to a unary call."""
-        reply = super().wrap(message, metadata, gzip=gzip)
+        """Return the answer to a unary call, in one piece."""
+        reply = self._web.wrap(message, metadata, gzip=gzip)
         return reply._replace(body=base64.b64encode(reply.body))
 
     def refuse(self, error: RpcError, metadata: Metadata = NOTHING) -> Reply:
         """Return the failure."""
-        reply = super().refuse(error, metadata)
+        reply = self._web.refuse(error, metadata)
         return reply._replace(body=base64.b64encode(reply.body))
+
+    def message(self, message: bytes, *, gzip: bool) -> bytes:
+        """Return one message of a stream, padded on its own."""
+        return base64.b64encode(super().message(message, gzip=gzip))
+
+    def end(self, error: RpcError | None, metadata: Metadata) -> End:
+        """Return the status as a frame, padded on its own."""
+        return End(base64.b64encode(super().end(error, metadata).body))
 
 
 def from_text(body: bytes) -> bytes:
