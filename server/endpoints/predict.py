@@ -2,8 +2,8 @@
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from server.answers import answerer
 from server.endpoints.hot import Headers, Prediction, Predictions, paths
@@ -69,7 +69,7 @@ class PredictEndpoint:
         )
         return [Route(path, self.predict, methods=["POST"]) for path in known]
 
-    async def predict(self, request: Request) -> Response:
+    async def predict(self, request: Request) -> ASGIApp:
         """Answer `{"pclass":1,...}` or `{"records":[{...},...]}`."""
         where = request.path_params
         model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))

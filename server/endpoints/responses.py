@@ -8,10 +8,11 @@ from typing import Final
 
 import msgspec
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.endpoints.hot import Headers
 from server.errors import Internal, RequestError, Unavailable
-from server.replies import JSON, Body
+from server.replies import JSON, Body, Reply
 
 REQUEST_ID: Final = "x-request-id"
 _SOUND_ID: Final = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
@@ -23,11 +24,27 @@ def json_response(body: object) -> Response:
     return Response(msgspec.json.encode(body), media_type=JSON)
 
 
-def response(body: Body) -> Response:
-    """Return an answer, 200."""
-    if isinstance(body, bytes):
-        return Response(body, media_type=JSON)
-    return Response(body.body, media_type=body.media_type, headers={n.decode(): v.decode() for n, v in body.headers})
+def response(body: Body) -> ASGIApp:
+    """Return an answer to be sent."""
+    return _Response(Reply(body, JSON) if isinstance(body, bytes) else body)
+
+
+class _Response:
+    """An answer, whose fields may stand there more than once, and may follow the body."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        reply = self._reply
+        fields = [(b"content-type", reply.media_type.encode()), *reply.headers]
+        if not reply.trailers:
+            fields.append((b"content-length", b"%d" % len(reply.body)))
+        trails = bool(reply.trailers)
+        await send({"type": "http.response.start", "status": reply.status, "headers": fields, "trailers": trails})
+        await send({"type": "http.response.body", "body": reply.body})
+        if reply.trailers:
+            await send({"type": "http.response.trailers", "headers": reply.trailers})
 
 
 def error_response(error: RequestError) -> Response:

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from server import VERSION
 from server.endpoints.hot import Headers, Prediction, Predictions, paths
@@ -117,7 +118,7 @@ class V2Endpoint:
         model = self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
         return json_response({"name": model.name, "ready": True})
 
-    async def infer(self, request: Request) -> Response:
+    async def infer(self, request: Request) -> ASGIApp:
         """Run the model on the request's tensors and answer its output tensors."""
         model = self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
         return response(await self._inferrers[model](request.scope, request.receive))

@@ -1,0 +1,220 @@
+"""The ASGI side of the RPC wires: a request to its method and wire, through its handler, and the answer back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from server.endpoints.responses import error_response, failure, response
+from server.errors import Canceled, DeadlineExceeded, NotFound, RequestError
+from server.rpc import negotiation
+from server.rpc.envelope import Inbound, messages, too_large
+from server.rpc.methods import Context, Method, Stream, Unary
+from server.rpc.negotiation import Question
+from server.rpc.status import Code, RpcError, told
+from server.rpc.wire import Wire, one_message
+
+_FRAMING: Final = 2
+"""How much larger than its message a body may be at most: base64 and an envelope."""
+
+
+class Router:
+    """Every method that can be called, by its path."""
+
+    def __init__(self, methods: Iterable[Method], max_message_bytes: int) -> None:
+        """Call these methods; a message of more than `max_message_bytes`, unpacked, is refused."""
+        self.methods: Mapping[str, Method] = {method.path: method for method in methods}
+        self._max_message_bytes = max_message_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call. What no wire can be told (404, 405, 415) is HTTP's own, in the error envelope."""
+        try:
+            method = self._method(scope)
+            asked = negotiation.question(scope) if _may_be_asked(method, scope) else None
+            wire = asked.wire if asked is not None else negotiation.wire(method, scope)
+        except RequestError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        except RpcError as error:  # of a query: its wire is Connect's
+            await response(negotiation.CONNECT["application/json"].refuse(error))(scope, receive, send)
+            return
+        call = _Call(wire, scope, receive, send, self._max_message_bytes)
+        if method.unary is not None:
+            await call.unary(method.unary, asked)
+        elif method.stream is not None:
+            await call.stream(method.stream, takes_stream=method.takes_stream)
+
+    def _method(self, scope: Scope) -> Method:
+        path = scope["path"]
+        method = self.methods.get(path)
+        if method is not None:
+            return method
+        unknown = NotFound(f"there is no method {path[:128]}")
+        spoken = negotiation.GRPC.get(negotiation.content_type(scope)) or negotiation.GRPC_WEB.get(
+            negotiation.content_type(scope)
+        )
+        if spoken is None:
+            raise unknown
+        return Method(path, unary=_unimplemented)
+
+
+async def _unimplemented(_codec: str, _message: bytes, _context: Context) -> bytes:
+    raise RpcError(Code.UNIMPLEMENTED, "there is no such method")
+
+
+def _may_be_asked(method: Method, scope: Scope) -> bool:
+    return scope["method"] in {"GET", "HEAD"} and method.unary is not None and not method.has_side_effects
+
+
+class _Call:
+    """One request on its way through a handler."""
+
+    def __init__(self, wire: Wire, scope: Scope, receive: Receive, send: Send, max_message_bytes: int) -> None:
+        self._wire = wire
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._max_bytes = max_message_bytes
+        self._context = Context(scope["headers"])
+        self._gzip = negotiation.takes_gzip(wire, scope)
+        self._started = False
+        self._left = False
+
+    async def unary(self, handler: Unary, asked: Question | None) -> None:
+        """Answer one message with one."""
+        wire, context = self._wire, self._context
+        try:
+            encoding = self._begin()
+            async with asyncio.timeout(context.timeout_s):
+                if asked is not None:
+                    context.query, encoding = asked.parameters, asked.encoding
+                message = wire.unwrap(await self._body() if asked is None else asked.message, encoding, self._max_bytes)
+                watch = asyncio.ensure_future(self._watch(asyncio.current_task()))
+                try:
+                    answer = await handler(wire.codec, message, context)
+                finally:
+                    watch.cancel()
+            reply = wire.wrap(answer, context.metadata, gzip=self._gzip)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing was sent: each can be answered
+            if self._gone(error):
+                return
+            reply = wire.refuse(self._told(error), context.metadata)
+        await response(reply)(self._scope, self._receive, self._send)
+
+    async def stream(self, handler: Stream, *, takes_stream: bool) -> None:
+        """Answer messages with messages, each as soon as it is there."""
+        wire, context = self._wire, self._context
+        chunks: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        pump = asyncio.ensure_future(self._pump(chunks, asyncio.current_task()))
+        failed: RpcError | None = None
+        try:
+            encoding = self._begin()
+            async with asyncio.timeout(context.timeout_s):
+                requests = messages(self._chunks(chunks), Inbound(encoding, self._max_bytes))
+                if not takes_stream:
+                    requests = _given(await _only(requests))
+                async for message in handler(wire.codec, requests, context):
+                    await self._write(wire.message(message, gzip=self._gzip))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # a stream's end says how it failed
+            if self._gone(error):
+                return
+            failed = self._told(error)
+        finally:
+            pump.cancel()
+        end = wire.end(failed, context.metadata)
+        await self._write(end.body, more=False)
+        if end.trailers:
+            await self._send({"type": "http.response.trailers", "headers": list(end.trailers), "more_trailers": False})
+
+    def _begin(self) -> str:
+        """Read the head: set the deadline, and return how the request is compressed. Raises RpcError."""
+        wire, scope = self._wire, self._scope
+        timeout = negotiation.header(scope, wire.timeout_header)
+        if timeout is not None:
+            self._context.timeout_s = wire.timeout_s(timeout)
+        negotiation.check_version(wire, scope)
+        return wire.encoding(negotiation.header(scope, wire.encoding_header) or b"")
+
+    async def _body(self) -> bytes:
+        """Return the body of a unary call. Raises RpcError where it is too large, Canceled where the caller left."""
+        chunks: list[bytes] = []
+        length = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                self._left = True
+                raise Canceled("the caller left before its request was whole")
+            chunks.append(message.get("body", b""))
+            length += len(chunks[-1])
+            if length > _FRAMING * self._max_bytes + 64:
+                raise too_large(self._max_bytes)
+            more = message.get("more_body", False)
+        return b"".join(chunks)
+
+    async def _watch(self, task: "asyncio.Task[None] | None") -> None:
+        """Cancel the call when its caller leaves: what it waits for is then dropped."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave(task)
+
+    async def _pump(self, chunks: "asyncio.Queue[bytes | None]", task: "asyncio.Task[None] | None") -> None:
+        """Hand on what is received, None at its end, no faster than it is taken; and then watch."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._leave(task)
+                return
+            await chunks.put(message.get("body", b""))
+            more = message.get("more_body", False)
+        await chunks.put(None)
+        await self._watch(task)
+
+    async def _chunks(self, chunks: "asyncio.Queue[bytes | None]") -> AsyncIterator[bytes]:
+        while (chunk := await chunks.get()) is not None:
+            yield chunk
+
+    def _leave(self, task: "asyncio.Task[None] | None") -> None:
+        self._left = True
+        if task is not None:
+            task.cancel()
+
+    def _gone(self, error: BaseException) -> bool:
+        """Return whether there is nobody to tell of `error`: what was cancelled was this call alone."""
+        if self._left and isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) is not None:
+            task.uncancel()
+        return self._left
+
+    def _told(self, error: BaseException) -> RpcError:
+        if isinstance(error, RpcError):
+            return error
+        if isinstance(error, TimeoutError):
+            return told(DeadlineExceeded("the deadline passed before the answer"))
+        return told(failure(error, self._scope["headers"]))
+
+    async def _write(self, body: bytes, *, more: bool = True) -> None:
+        """Write a part of a stream, and before the first one the head."""
+        if not self._started:
+            self._started = True
+            wire = self._wire
+            fields = [(b"content-type", wire.media_type.encode()), *wire.head(self._context.metadata, gzip=self._gzip)]
+            has_trailers = wire.media_type in negotiation.GRPC
+            await self._send(
+                {"type": "http.response.start", "status": 200, "headers": fields, "trailers": has_trailers}
+            )
+        if body or not more:
+            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _only(requests: AsyncIterator[bytes]) -> bytes:
+    """Return the one message that a request holds. Raises RpcError."""
+    found = [message async for message in requests]
+    if len(found) != 1:
+        raise one_message(len(found))
+    return found[0]
+
+
+async def _given(message: bytes) -> AsyncIterator[bytes]:
+    yield message
