@@ -1,0 +1,77 @@
+"""The public services' contract: what public clients have of it in their own packages is what we declare."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+
+from server.rpc.proto import error_details_pb2, health_pb2, inference_pb2, reflection_alpha_pb2
+
+ENVIRONMENTS: Final = Path(__file__).parents[2] / ".build" / "clients"
+TRITON: Final = ("triton", "tritonclient.grpc.service_pb2", "tritonclient.grpc.model_config_pb2")
+HEALTH: Final = ("health", "grpc_health.v1.health_pb2")
+REFLECTION: Final = ("health", "grpc_reflection.v1alpha.reflection_pb2")
+DETAILS: Final = ("health", "google.rpc.error_details_pb2")
+CONTRACTS: Final = [
+    pytest.param(inference_pb2.DESCRIPTOR, TRITON, id="inference"),
+    pytest.param(health_pb2.DESCRIPTOR, HEALTH, id="health"),
+    # This package has the first name alone; tests/server/test_proto.py holds the two to be the same.
+    pytest.param(reflection_alpha_pb2.DESCRIPTOR, REFLECTION, id="reflection"),
+    pytest.param(error_details_pb2.DESCRIPTOR, DETAILS, id="error details"),
+]
+
+
+def as_message(descriptor: FileDescriptor) -> FileDescriptorProto:
+    """Return a descriptor as the message that it is sent as."""
+    message = FileDescriptorProto()
+    descriptor.CopyToProto(message)
+    return message
+
+
+def differences(ours: FileDescriptorProto, client: str, *modules: str) -> Any:  # noqa: ANN401 # JSON
+    """Return what a client's modules declare otherwise, or not at all: names to our way and theirs."""
+    python = ENVIRONMENTS / client / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"{client} is not installed; `make test` does it")
+    command = [str(python), str(Path(__file__).with_name("contract.py")), *modules]
+    done = subprocess.run(command, input=ours.SerializeToString(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("descriptor", "client"), CONTRACTS)
+def test_public_clients_declare_the_same(descriptor: FileDescriptor, client: tuple[str, ...]) -> None:
+    """Every message, field, enum value and method of ours is the client's: number, type, label, oneof and streams."""
+    assert differences(as_message(descriptor), *client) == {}
+
+
+def test_a_difference_is_told() -> None:
+    """A field's other number, type, label or oneof, another stream and what the client hasn't are all found."""
+    ours = as_message(inference_pb2.DESCRIPTOR)
+    messages = {message.name: message for message in ours.message_type}
+    messages["StatisticDuration"].field[0].number = 3
+    messages["StatisticDuration"].field[1].type = FieldDescriptorProto.TYPE_INT64
+    messages["ServerMetadataResponse"].field[2].label = FieldDescriptorProto.LABEL_OPTIONAL
+    messages["ModelConfig"].field.add(name="colour", number=99, type=FieldDescriptorProto.TYPE_STRING)
+    messages["InferParameter"].field[0].ClearField("oneof_index")
+    ours.enum_type[0].value[3].number = 33
+    ours.service[0].method[5].server_streaming = True
+    told = differences(ours, *TRITON)
+    assert set(told) == {
+        "inference.StatisticDuration.count",
+        "inference.StatisticDuration.ns",
+        "inference.ServerMetadataResponse.extensions",
+        "inference.ModelConfig.colour",
+        "inference.InferParameter.bool_param",
+        "inference.DataType.TYPE_UINT16",
+        "inference.GRPCInferenceService.ModelInfer",
+    }
+    assert told["inference.StatisticDuration.count"] == [
+        [3, "TYPE_UINT64", "", "LABEL_OPTIONAL", ""],
+        [1, "TYPE_UINT64", "", "LABEL_OPTIONAL", ""],
+    ]
+    assert told["inference.ModelConfig.colour"][1] is None
