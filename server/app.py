@@ -17,7 +17,7 @@ from server.endpoints.describe import DescribeEndpoint
 from server.endpoints.hot import Prediction
 from server.endpoints.metrics import MetricsEndpoint
 from server.endpoints.predict import PredictEndpoint
-from server.endpoints.responses import error_response, failure, response
+from server.endpoints.responses import envelope, failure, response
 from server.endpoints.triton import TritonEndpoint
 from server.endpoints.v2 import V2Endpoint
 from server.errors import MethodNotAllowed, NotFound, RequestError
@@ -67,16 +67,12 @@ class FrontDoor:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or say why not: see `server.endpoints.responses.failure`."""
+        """Answer a request."""
         prediction = self.hot.get(scope["path"])
         if prediction is None or scope["method"] != "POST":
             await self._app(scope, receive, send)
-            return
-        try:
-            answer = response(await prediction(scope, receive))
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing was sent: each can be answered
-            answer = error_response(failure(error, scope["headers"]))
-        await answer(scope, receive, send)
+        else:
+            await prediction(scope, receive, send)
 
 
 class Opaque:
@@ -101,12 +97,12 @@ class Opaque:
             told = failure(error, scope["headers"])
             if started:
                 raise  # the connection must break: half an answer is no answer
-            await error_response(told)(scope, receive, send)
+            await response(envelope(told))(scope, receive, send)
 
 
 async def _answer(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 # what the handler is registered for
-    return error_response(error)
+    return response(envelope(error))
 
 
 async def _answer_routing(request: Request, error: Exception) -> Response:
@@ -115,5 +111,6 @@ async def _answer_routing(request: Request, error: Exception) -> Response:
     path = request.url.path[:128]
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        return error_response(MethodNotAllowed(f"{path} takes {allow}, not {request.method}", headers={"allow": allow}))
-    return error_response(NotFound(f"there is nothing at {path}; GET /api/models tells what is served"))
+        refused = MethodNotAllowed(f"{path} takes {allow}, not {request.method}", headers={"allow": allow})
+        return response(envelope(refused))
+    return response(envelope(NotFound(f"there is nothing at {path}; GET /api/models tells what is served")))

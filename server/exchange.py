@@ -1,14 +1,15 @@
 """A request that goes the short way, and its answer's bytes."""
 
 import asyncio
-from typing import Final, Protocol
+from abc import ABC, abstractmethod
+from typing import Final, Protocol, Self
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from server.endpoints.hot import Headers, Prediction
-from server.endpoints.responses import failure
-from server.replies import JSON, Body
+from server.endpoints.hot import Prediction
+from server.endpoints.responses import envelope, failure
+from server.replies import JSON, Body, Headers
 
 _JSON_REST: Final = b"content-type: " + JSON.encode() + b"\r\ncontent-length: %d\r\n\r\n%b"
 _REST: Final = b"content-type: %b\r\ncontent-length: %d\r\n\r\n%b"
@@ -42,88 +43,114 @@ class Heads:
         return self._ok
 
 
-class Exchange:
+class Exchange(ABC):
     """One request that goes the short way, and its answer. To uvicorn's protocol it looks like a cycle of its own."""
 
-    __slots__ = (
-        "chunks",
-        "connection",
-        "disconnected",
-        "headers",
-        "keep_alive",
-        "length",
-        "outlasts",
-        "response_complete",
-    )
+    __slots__ = ("disconnected", "headers", "outlasts", "prediction", "response_complete")
 
-    def __init__(self, connection: Connection, headers: Headers, *, keep_alive: bool) -> None:
-        """Answer what `connection` receives from now on."""
-        self.connection = connection
+    def __init__(self, prediction: Prediction | None, headers: Headers) -> None:
+        """Have `prediction` answer what comes behind these headers; None: it is refused for them."""
+        self.prediction = prediction
         self.headers = headers
-        self.keep_alive = keep_alive
-        self.chunks: list[bytes] = []
-        self.length = 0
         self.response_complete = False
         self.disconnected = False
         self.outlasts: asyncio.Future[None] | None = None
 
     @property
-    def message_event(self) -> "Exchange":
-        """What uvicorn's protocol sets when the connection is lost: here nobody waits for it."""
+    def message_event(self) -> Self:
+        """What uvicorn's protocol sets when something has happened to the request."""
         return self
 
+    @abstractmethod
     def set(self) -> None:
-        """Tell nobody."""
+        """Look at what has happened."""
 
-    def body(self) -> bytes:
-        """Return what was read of the body, and hold it no longer."""
-        chunks, self.chunks = self.chunks, []
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def submit(self, prediction: Prediction) -> None:
-        """Have the request, whose body is whole, answered by `prediction`."""
+    def submit(self, body: bytes) -> None:
+        """Have the request, whose body is whole, answered."""
         try:
-            prediction.submit(self.headers, self.body(), self)
+            if self.prediction is not None:
+                self.prediction.submit(self.headers, body, self)
         except Exception as error:  # noqa: BLE001 # each is answered, foreseen or not
             self.deliver(error)
 
+    @abstractmethod
     def left(self) -> bool:
-        """Return whether nobody waits: it was answered, or the connection is closed or closing."""
-        return self.response_complete or self.connection.transport.is_closing()
+        """Return whether nobody waits: it was answered, or the caller is gone."""
 
     def deliver(self, answer: Body | Exception) -> None:
         """Write the answer, head and body at once. Only the first one counts."""
         if self.response_complete:
             return
+        left = self.left()
         self.response_complete = True
         if self.outlasts is not None and not self.outlasts.done():
             self.outlasts.set_result(None)
-        connection = self.connection
-        if connection.transport.is_closing():
+        if left:
             return
         if isinstance(answer, Exception):
-            first, last = self._error(answer)
-        else:
-            first, last = connection.heads.ok(connection.server_state), rest(answer)
-        if not self.keep_alive:
-            first += b"connection: close\r\n"
-        connection.transport.write(first + last)
-        if not self.keep_alive:
-            connection.transport.close()
-        connection.on_response_complete()
+            error = failure(answer, self.headers)
+            answer = envelope(error) if self.prediction is None else self.prediction.refuse(error, self.headers)
+        self.write(answer)
+
+    @abstractmethod
+    def write(self, answer: Body) -> None:
+        """Write an answer, and go on with the next request."""
 
     async def outlast(self) -> None:
         """Wait for the answer while the server drains; uvicorn cancels this when the time for that is up."""
+        if self.response_complete:
+            return
         self.outlasts = asyncio.get_running_loop().create_future()
         try:
             await self.outlasts
         except asyncio.CancelledError as error:
             self.deliver(failure(error, self.headers))
 
-    def _error(self, error: Exception) -> tuple[bytes, bytes]:
-        told = failure(error, self.headers)
-        own = [(name.encode(), value.encode()) for name, value in told.headers.items()]
-        return head(told.status, [*self.connection.server_state.default_headers, *own]), rest(told.envelope())
+
+class Http1Exchange(Exchange):
+    """The one request that a connection of HTTP/1.1 is at."""
+
+    __slots__ = ("chunks", "connection", "keep_alive", "length")
+
+    def __init__(
+        self, connection: Connection, prediction: Prediction | None, headers: Headers, *, keep_alive: bool
+    ) -> None:
+        """Answer what `connection` receives from now on."""
+        super().__init__(prediction, headers)
+        self.connection = connection
+        self.keep_alive = keep_alive
+        self.chunks: list[bytes] = []
+        self.length = 0
+
+    def set(self) -> None:
+        """Do nothing: the connection is lost, which `left` sees by itself."""
+
+    def body(self) -> bytes:
+        """Return what was read of the body, and hold it no longer."""
+        chunks, self.chunks = self.chunks, []
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def left(self) -> bool:
+        """Return whether it was answered, or the connection is closed or closing."""
+        return self.response_complete or self.connection.transport.is_closing()
+
+    def write(self, answer: Body) -> None:
+        """Write an answer, and go on with the connection's next request."""
+        connection = self.connection
+        connection.transport.write(self._bytes(answer))
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.on_response_complete()
+
+    def _bytes(self, answer: Body) -> bytes:
+        state = self.connection.server_state
+        if isinstance(answer, bytes) or answer.status == 200:
+            first = self.connection.heads.ok(state)
+        else:
+            first = head(answer.status, state.default_headers)
+        if not self.keep_alive:
+            first += b"connection: close\r\n"
+        return first + rest(answer)
 
 
 def rest(body: Body) -> bytes:

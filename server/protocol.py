@@ -14,12 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.endpoints.hot import Prediction
 from server.errors import Canceled, InvalidArgument, PayloadTooLarge
-from server.exchange import Exchange, Heads, head, rest
-from server.requests import TIMEOUT_HEADER
+from server.exchange import Exchange, Heads, Http1Exchange, head, rest
 
 _REFUSAL: Final = InvalidArgument("request: expected HTTP/1.1: a request line, headers and a body as they state it")
-_UNUSUAL: Final = frozenset({b"content-encoding", b"expect", TIMEOUT_HEADER})
-"""Headers that ask for more than an answer."""
 
 
 class _Flow(FlowControl):
@@ -50,7 +47,7 @@ class Protocol(HttpToolsProtocol):
         self._unread_bytes = 0
         """Bytes that came since the last head was whole: what the next one may have at most."""
         self._in_head = False
-        self._exchange: Exchange | None = None
+        self._exchange: Http1Exchange | None = None
         """The request whose body is being read by the short way, for `_prediction` to answer."""
         self._prediction: Prediction
         self._submitted: Exchange | None = None
@@ -67,7 +64,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         super()._unset_keepalive_if_required()  # uvicorn leaves the timer where there was an error
         if self._exchange is not None:
-            self._prediction.runner.counters.fail(Canceled("the caller left before its request was whole"))
+            self._prediction.fail(Canceled("the caller left before its request was whole"))
             self._exchange = None
 
     def data_received(self, data: bytes) -> None:
@@ -95,7 +92,7 @@ class Protocol(HttpToolsProtocol):
         if prediction is None or not self._is_plain(prediction):
             self._leave_to_uvicorn()
             return
-        exchange = Exchange(self, self.headers, keep_alive=self.parser.should_keep_alive())
+        exchange = Http1Exchange(self, prediction, self.headers, keep_alive=self.parser.should_keep_alive())
         self._prediction = prediction
         self.cycle = self._exchange = exchange  # type: ignore[assignment] # it has all of a cycle that is used
 
@@ -104,7 +101,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse_head(self) -> None:
         """Answer 413 and close: what comes behind can't be told from the head."""
-        refused = Exchange(self, self.headers, keep_alive=False)
+        refused = Http1Exchange(self, None, self.headers, keep_alive=False)
         self.cycle = refused  # type: ignore[assignment] # its answer is complete: nothing more is read into it
         words = f"headers: expected at most {self._max_header_bytes} bytes"
         refused.deliver(PayloadTooLarge(words, field="headers"))
@@ -136,7 +133,7 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
         else:
             self._submitted = exchange
-            exchange.submit(self._prediction)
+            exchange.submit(exchange.body())
 
     def shutdown(self) -> None:
         """Begin to drain. A request that isn't whole may outlive that: uvicorn can end one of its own only."""
@@ -148,7 +145,7 @@ class Protocol(HttpToolsProtocol):
             task.add_done_callback(self.tasks.discard)
         super().shutdown()
 
-    def _give_up_short_way(self, exchange: Exchange) -> None:
+    def _give_up_short_way(self, exchange: Http1Exchange) -> None:
         """Leave to uvicorn a request of whose body a part was read."""
         self.cycle = None  # type: ignore[assignment] # as for the first request of a connection
         self._leave_to_uvicorn()
@@ -207,7 +204,7 @@ class Protocol(HttpToolsProtocol):
                 return False
             if name == b"content-length" and int(value) > prediction.max_short_bytes:
                 return False
-            if name in _UNUSUAL:
+            if name in prediction.unusual:
                 return False
         return not self.flow.write_paused  # its caller reads no answers: no more of them are made
 
@@ -218,6 +215,16 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def protocol(hot: Mapping[str, Prediction], max_header_bytes: int) -> Callable[..., Protocol]:
-    """Return what uvicorn calls for each connection: the protocol that answers the paths in `hot` by the short way."""
-    return functools.partial(Protocol, hot, Heads(), max_header_bytes)
+def protocol(
+    hot: Mapping[str, Prediction], max_header_bytes: int, *, http2: bool = False
+) -> Callable[..., asyncio.Protocol]:
+    """Return what uvicorn calls for each connection: what answers the paths in `hot` by the short way.
+
+    With `http2` a connection that begins with HTTP/2's preface speaks that, any other HTTP/1.1.
+    """
+    http1 = functools.partial(Protocol, hot, Heads(), max_header_bytes)
+    if not http2:
+        return http1
+    from server.http2 import AnyVersion, Http2Protocol  # here: a server of HTTP/1.1 alone doesn't pay for it
+
+    return functools.partial(AnyVersion, http1, functools.partial(Http2Protocol, hot, max_header_bytes))

@@ -1,5 +1,6 @@
 """What an answer is made of: a body in JSON, or one of another type with headers of its own."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 JSON: Final = "application/json"
@@ -7,6 +8,9 @@ OCTET_STREAM: Final = "application/octet-stream"
 ANY_BYTES: Final = (JSON, OCTET_STREAM)
 """What the clients of the Open Inference Protocol call a body, JSON alone or with tensors behind it."""
 
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""A request's: names, in lower case, and values."""
 
 Fields = tuple[tuple[bytes, bytes], ...]
 """Names, in lower case, and values of headers or trailers."""

@@ -18,8 +18,9 @@ Encode = Callable[[Outputs, int, int], Body]
 
 @dataclass(slots=True)
 class Work:
-    """One request's rows, and how its answer is written."""
+    """One request's rows, what runs them, and how its answer is written."""
 
+    runner: "Runner"
     columns: Sequence[Values]
     """A column of `rows` checked values for each feature, in the manifest's order."""
     rows: int

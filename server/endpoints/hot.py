@@ -5,35 +5,61 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, Final, Generic, TypeVar
 
-from starlette.types import Receive, Scope
+from starlette.types import Receive, Scope, Send
 
 from server.batching import Receiver, Waiter
+from server.endpoints.responses import envelope, failure, response
 from server.errors import DeadlineExceeded, RequestError
 from server.model import Model
-from server.replies import JSON, Body
+from server.replies import JSON, Body, Headers, Reply
 from server.repository import Repository
-from server.requests import UNSTATED, left, read_body, timeout
+from server.requests import TIMEOUT_HEADER, UNSTATED, left, read_body, timeout
 from server.runner import Runner, Runners, Work
-
-Headers = Iterable[tuple[bytes, bytes]]
-"""Names, in lower case, and values."""
 
 SHORT_BYTES: Final = 64 * 1024
 """Largest body that may be gathered without holding its sender back: what uvicorn itself reads ahead."""
 
 
 class Prediction(ABC):
-    """One model version behind one interface: decode, run in company, encode."""
+    """One path that answers predictions: decode, run in company, encode."""
+
+    unusual: ClassVar[frozenset[bytes]]
+    """Headers that ask for more than an answer: a request that has one is given to `__call__`."""
+
+    def __init__(self, plain_types: Iterable[str], max_body_bytes: int) -> None:
+        """Take bodies of up to `max_body_bytes`; whole at once those that are small and of a plain type."""
+        self.plain_types = self.plain_types_http2 = frozenset(name.encode() for name in plain_types)
+        self.max_body_bytes = max_body_bytes
+        self.max_short_bytes = min(max_body_bytes, SHORT_BYTES)
+
+    @abstractmethod
+    def submit(self, headers: Headers, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
+        """Queue a whole request; `receiver` takes the answer. Raises RequestError."""
+
+    @abstractmethod
+    def fail(self, error: Exception) -> None:
+        """Count a request that came to nothing before it was queued."""
+
+    @abstractmethod
+    def refuse(self, error: RequestError, headers: Headers) -> Reply:
+        """Return how a caller is told of a failure."""
+
+    @abstractmethod
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of whatever size, type and headers, as an ASGI application."""
+
+
+class RestPrediction(Prediction):
+    """One model version behind one REST interface."""
 
     media_types: ClassVar[tuple[str, ...]] = (JSON,)
     """What a body may be stated to be."""
+    unusual = frozenset({b"content-encoding", b"expect", TIMEOUT_HEADER})
 
     def __init__(self, runner: Runner, max_body_bytes: int) -> None:
         """Answer from the model of `runner`."""
+        super().__init__((*self.media_types, *UNSTATED), max_body_bytes)
         self.runner = runner
-        self.max_body_bytes = max_body_bytes
-        self.max_short_bytes = min(max_body_bytes, SHORT_BYTES)
-        self.plain_types = frozenset(name.encode() for name in (*self.media_types, *UNSTATED))
 
     @abstractmethod
     def decode(self, headers: Headers, body: bytes) -> Work:
@@ -44,13 +70,28 @@ class Prediction(ABC):
         try:
             work = self.decode(headers, body)
         except Exception as error:
-            self.runner.counters.fail(error)
+            self.fail(error)
             raise
-        given = [each for each in (timeout_s, work.timeout_s) if each is not None]
-        self.runner.submit(work, receiver, min(given) if given else None)
+        self.runner.submit(work, receiver, sooner(timeout_s, work.timeout_s))
 
-    async def __call__(self, scope: Scope, receive: Receive) -> Body:
-        """Return the answer to an ASGI request; nothing is sent. Raises RequestError; Canceled if the caller left."""
+    def fail(self, error: Exception) -> None:
+        """Count a request that came to nothing before it was queued."""
+        self.runner.counters.fail(error)
+
+    def refuse(self, error: RequestError, headers: Headers) -> Reply:  # noqa: ARG002 # the same for every caller
+        """Return the error envelope, with the status of its code."""
+        return envelope(error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or say why not: see `failure`."""
+        try:
+            answer = await self._run(scope, receive)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing was sent: each can be answered
+            answer = envelope(failure(error, scope["headers"]))
+        await response(answer)(scope, receive, send)
+
+    async def _run(self, scope: Scope, receive: Receive) -> Body:
+        """Return the answer to a request. Raises RequestError; Canceled if the caller left."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         try:
@@ -59,10 +100,10 @@ class Prediction(ABC):
                 body = await read_body(scope, receive, self.max_body_bytes, self.media_types)
         except TimeoutError:
             late = DeadlineExceeded("the deadline passed before the request was whole")
-            self.runner.counters.fail(late)
+            self.fail(late)
             raise late from None
         except RequestError as error:
-            self.runner.counters.fail(error)
+            self.fail(error)
             raise
         left_s = None if timeout_s is None else max(0.0, timeout_s - (loop.time() - began_s))
         waiter = Waiter[Body]()
@@ -72,6 +113,13 @@ class Prediction(ABC):
             return await waiter.answer()
         finally:
             watch.cancel()
+
+
+def sooner(one_s: float | None, other_s: float | None) -> float | None:
+    """Return the shorter of two waits; None is none."""
+    if one_s is None or other_s is None:
+        return other_s if one_s is None else one_s
+    return min(one_s, other_s)
 
 
 def paths(repository: Repository, root: str, *, labels: bool = False) -> Iterator[tuple[str, Model]]:

@@ -6,16 +6,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server.answers import answerer
-from server.endpoints.hot import Headers, Prediction, Predictions, paths
-from server.endpoints.responses import response
+from server.endpoints.hot import Prediction, Predictions, RestPrediction, paths
 from server.records import RecordDecoder
+from server.replies import Headers
 from server.repository import Repository
 from server.runner import Runner, Runners, Work
 from server.settings import Settings
 from server.signature import Outputs
 
 
-class Predictor(Prediction):
+class Predictor(RestPrediction):
     """One model version behind the REST interface."""
 
     def __init__(self, runner: Runner, settings: Settings) -> None:
@@ -31,7 +31,7 @@ class Predictor(Prediction):
     def decode(self, headers: Headers, body: bytes) -> Work:  # noqa: ARG002
         """Return the columns of `{"pclass":1,...}` or `{"records":[{...},...]}`, and what answers in kind."""
         columns, several = self._decode(body)
-        return Work(columns, len(columns[0]), self._encode_several if several else self._encode_one)
+        return Work(self.runner, columns, len(columns[0]), self._encode_several if several else self._encode_one)
 
     def _encode_one(self, outputs: Outputs, start: int, _stop: int) -> bytes:
         return self._served + msgspec.json.encode(self._answer(outputs, start))[1:]
@@ -73,4 +73,4 @@ class PredictEndpoint:
         """Answer `{"pclass":1,...}` or `{"records":[{...},...]}`."""
         where = request.path_params
         model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))
-        return response(await self._predictors[model](request.scope, request.receive))
+        return self._predictors[model]

@@ -8,11 +8,10 @@ from typing import Final
 
 import msgspec
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from server.endpoints.hot import Headers
 from server.errors import Internal, RequestError, Unavailable
-from server.replies import JSON, Body, Reply
+from server.replies import JSON, Body, Headers, Reply
 
 REQUEST_ID: Final = "x-request-id"
 _SOUND_ID: Final = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
@@ -24,15 +23,16 @@ def json_response(body: object) -> Response:
     return Response(msgspec.json.encode(body), media_type=JSON)
 
 
-def response(body: Body) -> ASGIApp:
+def response(body: Body) -> Response:
     """Return an answer to be sent."""
     return _Response(Reply(body, JSON) if isinstance(body, bytes) else body)
 
 
-class _Response:
+class _Response(Response):
     """An answer, whose fields may stand there more than once, and may follow the body."""
 
     def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.body, reply.status)
         self._reply = reply
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -47,9 +47,10 @@ class _Response:
             await send({"type": "http.response.trailers", "headers": reply.trailers})
 
 
-def error_response(error: RequestError) -> Response:
+def envelope(error: RequestError) -> Reply:
     """Return the error envelope, with the status of its code."""
-    return Response(error.envelope(), error.status, error.headers, JSON)
+    fields = tuple((name.encode(), value.encode()) for name, value in error.headers.items())
+    return Reply(error.envelope(), JSON, fields, error.status)
 
 
 def failure(error: BaseException, headers: Headers) -> RequestError:

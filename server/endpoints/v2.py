@@ -9,10 +9,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server import VERSION
-from server.endpoints.hot import Headers, Prediction, Predictions, paths
-from server.endpoints.responses import json_response, response
+from server.endpoints.hot import Prediction, Predictions, RestPrediction, paths
+from server.endpoints.responses import json_response
 from server.errors import InvalidArgument
-from server.replies import ANY_BYTES
+from server.replies import ANY_BYTES, Headers
 from server.repository import Repository
 from server.runner import Runner, Runners, Work
 from server.settings import Settings
@@ -30,7 +30,7 @@ EXTENSIONS: Final = (
 """What is understood beyond the protocol, by the names that Triton gives it."""
 
 
-class Inferrer(Prediction):
+class Inferrer(RestPrediction):
     """One model version behind the protocol's infer call."""
 
     media_types = ANY_BYTES
@@ -47,7 +47,7 @@ class Inferrer(Prediction):
         """Return the columns of the request's tensors, and what answers with the outputs it asks for."""
         inference = self._decode(body, _json_bytes(headers))
         encode = partial(self._encoder.encode, inference, self._encoder.wanted(inference))
-        return Work(inference.columns, inference.rows, encode, inference.timeout_s)
+        return Work(self.runner, inference.columns, inference.rows, encode, inference.timeout_s)
 
 
 def _json_bytes(headers: Headers) -> int | None:
@@ -121,4 +121,4 @@ class V2Endpoint:
     async def infer(self, request: Request) -> ASGIApp:
         """Run the model on the request's tensors and answer its output tensors."""
         model = self._repository.resolve(request.path_params["model"], request.path_params.get("version"))
-        return response(await self._inferrers[model](request.scope, request.receive))
+        return self._inferrers[model]

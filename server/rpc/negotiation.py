@@ -17,7 +17,9 @@ from server.rpc.methods import Method
 from server.rpc.status import Code, RpcError
 from server.rpc.wire import Wire
 
-CONNECT: Final[Mapping[str, Wire]] = {f"application/{codec}": ConnectUnary(f"application/{codec}", codec) for codec in (PROTO, JSON)}
+CONNECT: Final[Mapping[str, Wire]] = {
+    f"application/{codec}": ConnectUnary(f"application/{codec}", codec) for codec in (PROTO, JSON)
+}
 """The wires that carry unary calls alone, by content type."""
 CONNECT_STREAM: Final[Mapping[str, Wire]] = {
     f"application/connect+{codec}": ConnectStream(f"application/connect+{codec}", codec) for codec in (PROTO, JSON)
@@ -63,8 +65,8 @@ def wire(method: Method, scope: Scope) -> Wire:
 
 def wires(method: Method, scope: Scope) -> dict[str, Wire]:
     """Return what a method may be called by on a connection, by content type."""
-    known = {**(CONNECT_STREAM if method.stream else CONNECT), **GRPC_WEB}
-    return known if scope["http_version"].startswith("1") else known | GRPC
+    native = {} if scope["http_version"].startswith("1") else GRPC
+    return {**(CONNECT_STREAM if method.stream else CONNECT), **GRPC_WEB, **native}
 
 
 def content_type(scope: Scope) -> str:

@@ -1,0 +1,48 @@
+"""The server that the conformance suite tests: the RPC layer behind the server's own protocols, on a free port.
+
+Reads a ServerCompatRequest from its input and writes a ServerCompatResponse, each after its length as four bytes
+(connectrpc.conformance.v1, "server_compat.proto"); serves until a signal ends it.
+"""
+
+import asyncio
+import socket
+import struct
+import sys
+from typing import Final
+
+import uvicorn
+from connectrpc.conformance.v1 import server_compat_pb2
+
+from server.protocol import protocol
+from server.rpc.methods import methods
+from server.rpc.router import Router
+from tests.conformance.service import CONFORMANCE, ConformanceHandlers
+
+LENGTH: Final = struct.Struct(">I")
+NO_LIMIT_BYTES: Final = 64 * 1024 * 1024
+
+
+class _Server(uvicorn.Server):
+    """Tells where it listens."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        told = server_compat_pb2.ServerCompatResponse(host=host, port=port).SerializeToString()
+        sys.stdout.buffer.write(LENGTH.pack(len(told)) + told)
+        sys.stdout.buffer.flush()
+
+
+async def main() -> None:
+    """Serve as the suite asks for."""
+    (length,) = LENGTH.unpack(sys.stdin.buffer.read(LENGTH.size))
+    asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(length))
+    router = Router(methods(CONFORMANCE, ConformanceHandlers()), asked.message_receive_limit or NO_LIMIT_BYTES)
+    http = protocol({}, 65_536, http2=True)
+    config = uvicorn.Config(router, host="127.0.0.1", port=0, http=http,  # type: ignore[arg-type] # uvicorn only calls it
+ ws="none", lifespan="off", log_config=None)
+    await _Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
