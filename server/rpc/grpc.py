@@ -36,12 +36,6 @@ class Grpc(Wire):
             raise RpcError(Code.INVALID_ARGUMENT, words)
         return int(digits) * _UNIT_S[unit]
 
-    def refuse(self, error: RpcError, metadata: Metadata = NOTHING) -> Reply:
-        """Return the failure as headers alone, unless there are others that they would be taken for."""
-        if metadata.headers or metadata.trailers:
-            return super().refuse(error, metadata)
-        return Reply(b"", self.media_type, self.end(error, metadata).trailers)
-
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Return the status as trailers."""
         return End(b"", _status(error, metadata))
@@ -49,10 +43,6 @@ class Grpc(Wire):
 
 class GrpcWeb(Grpc):
     """gRPC for browsers and proxies: the trailers are the body's last frame."""
-
-    def refuse(self, error: RpcError, metadata: Metadata = NOTHING) -> Reply:
-        """Return the failure as a body of trailers alone."""
-        return Wire.refuse(self, error, metadata)
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Return the status as a frame."""

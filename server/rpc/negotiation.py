@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
-from server.errors import MethodNotAllowed, UnsupportedMediaType
+from server.errors import MethodNotAllowed, RequestError, UnsupportedMediaType
+from server.replies import Reply
 from server.rpc.codecs import JSON, PROTO
 from server.rpc.connect import VERSION_HEADER, ConnectStream, ConnectUnary
 from server.rpc.grpc import Grpc, GrpcWeb, GrpcWebText
@@ -61,6 +62,15 @@ def wire(method: Method, scope: Scope) -> Wire:
         words = f"content-type: expected one of {accepted}; got {stated[:64]!r}"
         raise UnsupportedMediaType(words, headers={"accept-post": accepted})
     return known[stated]
+
+
+def unspoken(error: RequestError) -> Reply:
+    """Return what a caller is told of whom it isn't known which wire it reads: HTTP's own status, and plain words.
+
+    Of these statuses every client makes a code by itself (Connect, "HTTP to Error Code").
+    """
+    fields = tuple((name.encode(), value.encode()) for name, value in error.headers.items())
+    return Reply(error.message.encode() + b"\n", "text/plain; charset=utf-8", fields, error.status)
 
 
 def wires(method: Method, scope: Scope) -> dict[str, Wire]:

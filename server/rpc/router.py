@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from server.endpoints.responses import envelope, failure, response
+from server.endpoints.responses import failure, response
 from server.errors import Canceled, DeadlineExceeded, NotFound, RequestError
 from server.rpc import negotiation
 from server.rpc.envelope import Inbound, messages, too_large
@@ -34,7 +34,7 @@ class Router:
             asked = negotiation.question(scope) if _may_be_asked(method, scope) else None
             wire = asked.wire if asked is not None else negotiation.wire(method, scope)
         except RequestError as error:
-            await response(envelope(error))(scope, receive, send)
+            await response(negotiation.unspoken(error))(scope, receive, send)
             return
         except RpcError as error:  # of a query: its wire is Connect's
             await response(negotiation.CONNECT["application/json"].refuse(error))(scope, receive, send)
