@@ -78,6 +78,8 @@ def run(spec: Spec, data: Path, models: Path, seed: int, *, move_stable: bool) -
         promote(models, spec.name, published.version)
     what = "published" if published.new else "unchanged: the newest version is this very model"
     print(f"publish: {published.path} {what}")
+    if published.incompatible:
+        print(f"api: version {published.api_version} of the typed RPC API: {'; '.join(published.incompatible)}")
     print("next: make run, or make image")
 
 

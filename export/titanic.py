@@ -20,7 +20,6 @@ TITANIC: Final = Spec(
             categories=[1, 2, 3],
             description="Ticket class: 1 first, 2 second, 3 third.",
             example=1,
-            field_number=1,
         ),
         Feature(
             name="sex",
@@ -28,7 +27,6 @@ TITANIC: Final = Spec(
             categories=["female", "male"],
             description="Sex as the passenger list has it.",
             example="female",
-            field_number=2,
         ),
         Feature(
             name="age",
@@ -39,7 +37,6 @@ TITANIC: Final = Spec(
             maximum=120.0,
             description="Age in years; a fraction below one year.",
             example=29.0,
-            field_number=3,
         ),
         Feature(
             name="sibsp",
@@ -47,7 +44,6 @@ TITANIC: Final = Spec(
             minimum=0.0,
             description="Number of siblings and spouses aboard.",
             example=0,
-            field_number=4,
         ),
         Feature(
             name="parch",
@@ -55,7 +51,6 @@ TITANIC: Final = Spec(
             minimum=0.0,
             description="Number of parents and children aboard.",
             example=0,
-            field_number=5,
         ),
         Feature(
             name="fare",
@@ -65,7 +60,6 @@ TITANIC: Final = Spec(
             minimum=0.0,
             description="Price of the ticket in pounds of 1912.",
             example=211.3375,
-            field_number=6,
         ),
         Feature(
             name="embarked",
@@ -75,7 +69,6 @@ TITANIC: Final = Spec(
             categories=["C", "Q", "S"],
             description="Port of embarkation: C Cherbourg, Q Queenstown, S Southampton.",
             example="S",
-            field_number=7,
         ),
     ),
 )

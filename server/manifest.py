@@ -16,6 +16,9 @@ from server.errors import ManifestError
 FORMAT: Final = 1
 MODEL_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
+MAX_FIELD_NUMBER: Final = 2**29 - 1
+RESERVED_FIELD_NUMBERS: Final = range(19_000, 20_000)
+"""Protobuf's own; the language guide, "Assigning Field Numbers", has both limits."""
 
 Datatype = Literal[
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64", "BYTES"
@@ -34,8 +37,9 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     datatype: Datatype
     description: str
     example: Scalar
-    field_number: int
-    """The feature's number in the typed RPC messages: kept from version to version."""
+    field_number: int = 0
+    """The feature's number in the typed RPC messages, from 1: kept from version to version of one `api_version`.
+    0 where it has none yet: the exporter numbers the features when it publishes them."""
     nullable: bool = False
     null_value: Scalar | None = None
     """What the model is fed for null: "NaN" for floats (JSON has no NaN), else a value no real row can have."""
@@ -135,6 +139,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     name: str
     version: int
+    api_version: int = 1
+    """Major version, from 1, of the typed RPC service: one more where older callers' messages would be misread."""
     kind: Kind
     target: str
     features: list[Feature]
@@ -192,6 +198,7 @@ def check(manifest: Manifest) -> None:
         raise ManifestError("features: 'records' is the request's own word and can't name a feature")
     for feature in manifest.features:
         _check_feature(feature)
+    _check_numbers(manifest)
     if manifest.kind == "regression":
         manifest.output("value")
         return
@@ -209,3 +216,20 @@ def _check_feature(feature: Feature) -> None:
         raise ManifestError(f"features: {feature.name} has a minimum above its maximum")
     if feature.categories is not None and not feature.categories:
         raise ManifestError(f"features: {feature.name} allows no category")
+
+
+def _check_numbers(manifest: Manifest) -> None:
+    """Hold the typed RPC service's version and its fields' numbers to what protobuf can carry."""
+    if manifest.api_version < 1:
+        raise ManifestError(f"api_version: expected 1 or more, got {manifest.api_version}")
+    owners: dict[int, str] = {}
+    for feature in manifest.features:
+        number = feature.field_number
+        if not 1 <= number <= MAX_FIELD_NUMBER or number in RESERVED_FIELD_NUMBERS:
+            raise ManifestError(
+                f"features: {feature.name} has the field_number {number}; expected 1 to {MAX_FIELD_NUMBER}, "
+                f"and none of protobuf's own {RESERVED_FIELD_NUMBERS[0]} to {RESERVED_FIELD_NUMBERS[-1]}"
+            )
+        if number in owners:
+            raise ManifestError(f"features: {owners[number]} and {feature.name} have the same field_number {number}")
+        owners[number] = feature.name

@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.pipeline import Pipeline
 
@@ -63,8 +64,9 @@ def test_better_than_the_baseline_over_many_splits(manifest: Manifest) -> None:
 
 
 def test_manifest_speaks_of_this_data(manifest: Manifest, dataset: Dataset) -> None:
-    """The manifest's features are the exporter's, and its provenance names the committed data by its digest."""
-    assert tuple(manifest.features) == TITANIC.features
+    """The manifest's features are the exporter's, numbered; its provenance names the committed data by its digest."""
+    assert [feature.field_number for feature in manifest.features] == [1, 2, 3, 4, 5, 6, 7]
+    assert tuple(replace(feature, field_number=0) for feature in manifest.features) == TITANIC.features
     provenance = manifest.provenance
     assert (provenance.dataset, provenance.dataset_sha256) == (dataset.name, dataset.sha256)
     assert provenance.dataset_rows == len(dataset.y)

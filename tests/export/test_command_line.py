@@ -10,6 +10,7 @@ import pytest
 from export.data import Dataset, columns
 from export.describe import LIBRARIES
 from export.titanic import TITANIC
+from server import manifest as manifests
 from server.model import Model
 from server.repository import Repository
 from tests.export.command import Run, export, export_run
@@ -44,6 +45,25 @@ def test_run_reproduces_the_committed_model(done: Run, dataset: Dataset) -> None
     versions = committed.manifest.provenance.versions
     if all(installed(name) == versions[name] for name in LIBRARIES) and np.array_equal(got, expected):
         assert (done.models / "titanic" / "1" / "model.onnx").read_bytes() == (COMMITTED / "model.onnx").read_bytes()
+
+
+def test_first_run_tells_nothing_of_the_api(done: Run) -> None:
+    """A first run begins with version 1 of the typed RPC API, and has nothing to tell of it."""
+    assert "\napi: " not in done.said
+    assert manifests.read(done.models / "titanic" / "1" / "manifest.json").api_version == 1
+
+
+def test_run_tells_what_is_incompatible(models: Path) -> None:
+    """A run over a version that callers of the new one can't follow says so, with the changes, and publishes it."""
+    path = models / "titanic" / "1" / "manifest.json"
+    path.write_text(path.read_text().replace('"name": "sex"', '"name": "gender"'))
+    again = export_run(models)
+    assert again.code == 0, again.complained
+    told = "api: version 2 of the typed RPC API: gender was removed; sex was added and is not nullable\n"
+    assert told in again.said
+    published = manifests.read(models / "titanic" / "2" / "manifest.json")
+    assert published.api_version == 2
+    assert [feature.field_number for feature in published.features] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_refused_run(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from export.publish import promote, publish
+from export.publish import Published, promote, publish
 from server import manifest as manifests
 from server.errors import DigestError, GoldenError
-from server.manifest import Manifest
+from server.manifest import Feature, Manifest
 from server.repository import Repository
 from tests.server import small
 
@@ -76,6 +76,55 @@ def test_broken_version_is_followed_by_a_whole_one(tmp_path: Path) -> None:
     _publish(tmp_path, small.DOUBLE, 2.0)
     (tmp_path / "small" / "1" / "manifest.json").write_text("{")
     assert _publish(tmp_path, small.DOUBLE, 2.0) == 2
+
+
+def _publish_anew(root: Path, feature: Feature, graph: str, golden: tuple[object, float]) -> Published:
+    """Publish a model of one feature, not numbered yet."""
+    model = small.onnx_bytes(graph)
+    unnumbered = msgspec.structs.replace(feature, field_number=0)
+    return publish(
+        root, "small", model, lambda version: small.manifest(model, unnumbered, answers=[golden], version=version)
+    )
+
+
+def test_next_version_keeps_the_field_numbers(tmp_path: Path) -> None:
+    """A feature of the same name keeps its field number, and the version of the API stays, from version to version."""
+    _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0))
+    path = tmp_path / "small" / "1" / "manifest.json"
+    path.write_text(path.read_text().replace('"field_number": 1,', '"field_number": 5,'))
+    published = _publish_anew(tmp_path, small.X, TRIPLE, (1.0, 3.0))
+    assert (published.version, published.api_version, published.incompatible) == (2, 1, ())
+    manifest = manifests.read(published.path / "manifest.json")
+    assert (manifest.api_version, manifest.features[0].field_number) == (1, 5)
+
+
+def test_same_model_with_numbers_of_its_own_makes_no_version(tmp_path: Path) -> None:
+    """Publishing again what the newest version is makes no new one, whatever numbers it has, and changes no byte."""
+    path = _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0)).path / "manifest.json"
+    path.write_text(path.read_text().replace('"field_number": 1,', '"field_number": 5,'))
+    path.write_text(path.read_text().replace('"api_version": 1,', '"api_version": 3,'))
+    before = path.read_bytes()
+    published = _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0))
+    assert (published.version, published.new, published.api_version) == (1, False, 3)
+    assert path.read_bytes() == before
+
+
+def test_incompatible_version_is_a_new_version_of_the_api(tmp_path: Path) -> None:
+    """An incompatible version's API is one above the version's before it, and the publication tells why."""
+    _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0))
+    published = _publish_anew(tmp_path, small.INDEX, small.LOOK_UP, (1, 20.0))
+    assert (published.version, published.api_version) == (2, 2)
+    assert published.incompatible == ("x was removed", "index was added and is not nullable")
+    assert manifests.read(published.path / "manifest.json").api_version == 2
+
+
+def test_api_follows_the_newest_version_that_can_be_read(tmp_path: Path) -> None:
+    """A version whose manifest can't be read, and that no server serves, is passed over."""
+    _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0))
+    _publish_anew(tmp_path, small.INDEX, small.LOOK_UP, (1, 20.0))
+    (tmp_path / "small" / "10").mkdir()
+    published = _publish_anew(tmp_path, small.INDEX, small.LOOK_UP, (1, 20.0))
+    assert (published.version, published.api_version, published.incompatible) == (11, 2, ())
 
 
 def test_older_model_again_is_a_new_version(tmp_path: Path) -> None:

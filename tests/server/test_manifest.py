@@ -67,6 +67,8 @@ def test_missing_member(tmp_path: Path, content: dict[str, Any], member: str) ->
         ("format", "1", r"\$\.format"),
         ("kind", "ranking", r"\$\.kind"),
         ("version", 1.5, r"\$\.version"),
+        ("api_version", 0, "api_version: expected 1 or more, got 0"),
+        ("api_version", "1", r"\$\.api_version"),
         ("features", [], "features: expected at least one, each with a name of its own"),
         ("outputs", [], "outputs: expected one with the role 'label'"),
         ("classes", ["died"], r"the probabilities' shape must be \[-1, number of classes\]"),
@@ -90,6 +92,14 @@ def test_wrong_member(tmp_path: Path, content: dict[str, Any], member: str, valu
         ({"minimum": 2, "maximum": 1}, "features: pclass has a minimum above its maximum"),
         ({"categories": []}, "features: pclass allows no category"),
         ({"datatype": "INT128"}, r"\$\.features\[0\]\.datatype"),
+        ({"field_number": 2}, "features: pclass and sex have the same field_number 2"),
+        *(
+            (
+                {"field_number": number},
+                f"features: pclass has the field_number {number}; expected 1 to 536870911, and none",
+            )
+            for number in (-1, 0, 19_000, 19_999, 536_870_912)
+        ),
     ],
 )
 def test_wrong_feature(tmp_path: Path, content: dict[str, Any], change: dict[str, Any], words: str) -> None:
@@ -103,3 +113,23 @@ def test_multiclass_needs_no_positive_class(tmp_path: Path, content: dict[str, A
     """Only a binary model has a positive class."""
     del content["positive_class"]
     assert _read(tmp_path, content | {"kind": "multiclass"}).positive_class is None
+
+
+@pytest.mark.parametrize("number", [8, 18_999, 20_000, 536_870_911])
+def test_field_number_that_protobuf_carries(tmp_path: Path, content: dict[str, Any], number: int) -> None:
+    """A field number is any that protobuf carries, in whatever order the features stand."""
+    content["features"][0]["field_number"] = number
+    assert _read(tmp_path, content).features[0].field_number == number
+
+
+def test_feature_without_a_number(tmp_path: Path, content: dict[str, Any]) -> None:
+    """A published feature has a field number: one left out is refused with the feature's name."""
+    del content["features"][0]["field_number"]
+    with pytest.raises(ManifestError, match="features: pclass has the field_number 0"):
+        _read(tmp_path, content)
+
+
+def test_manifest_older_than_the_api_version(tmp_path: Path, content: dict[str, Any]) -> None:
+    """A manifest that says no version of the typed RPC service, as older ones do, is of the first."""
+    del content["api_version"]
+    assert _read(tmp_path, content).api_version == 1

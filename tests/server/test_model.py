@@ -92,7 +92,7 @@ def test_wrong_manifest(version: Path) -> None:
         lambda manifest: manifest["features"][0].update(name="class"),
         lambda manifest: manifest["features"][0].update(datatype="FP32"),
         lambda manifest: manifest["features"].pop(),
-        lambda manifest: manifest["features"].append(manifest["features"][0] | {"name": "cabin"}),
+        lambda manifest: manifest["features"].append(manifest["features"][0] | {"name": "cabin", "field_number": 8}),
     ],
     ids=["name", "datatype", "missing", "added"],
 )
