@@ -23,30 +23,9 @@ No list of retired numbers is kept: a feature is removed only with a new `api_ve
 is there a rule for repeated fields: each feature is one value a record.
 """
 
-from collections.abc import Mapping
-from typing import Final
-
 from msgspec.structs import replace
 
-from server.manifest import RESERVED_FIELD_NUMBERS, Datatype, Feature, Manifest
-
-_PROTOBUF_TYPES: Final[Mapping[Datatype, str]] = {
-    "BOOL": "bool",
-    "INT8": "int32",
-    "INT16": "int32",
-    "INT32": "int32",
-    "INT64": "int64",
-    "UINT8": "uint32",
-    "UINT16": "uint32",
-    "UINT32": "uint32",
-    "UINT64": "uint64",
-    "FP16": "float",
-    "FP32": "float",
-    "FP64": "double",
-    "BYTES": "string",
-}
-"""Scalar types of a feature's field in the typed messages: the narrowest of protobuf's that holds the datatype."""
-
+from server.manifest import PROTOBUF_TYPES, RESERVED_FIELD_NUMBERS, Feature, Manifest
 
 def incompatible_changes(previous: Manifest, described: Manifest) -> list[str]:
     """Return what callers of `previous` could not live with in `described`, each as "age was removed"; else nothing."""
@@ -84,7 +63,7 @@ def follow(previous: Manifest | None, described: Manifest) -> Manifest:
 
 def _changes_of(before: Feature, after: Feature) -> list[str]:
     changes = []
-    if _PROTOBUF_TYPES[before.datatype] != _PROTOBUF_TYPES[after.datatype]:
+    if PROTOBUF_TYPES[before.datatype] != PROTOBUF_TYPES[after.datatype]:
         changes.append(f"{after.name} changed from {before.datatype} to {after.datatype}")
     if before.nullable != after.nullable:
         changes.append(f"{after.name} {'became' if after.nullable else 'is no longer'} nullable")

@@ -56,6 +56,8 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
     from server.protocol import protocol
 
     app = create_app(repository, settings)
+    if settings.http2:
+        app.rpc.load()  # who serves gRPC has callers of it: none of them waits for this
     gc.freeze()  # what was loaded stays: no collection looks at it again
     gc.enable()
     try:
@@ -64,7 +66,7 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
             host=settings.host,
             port=settings.port,
             loop="auto",
-            http=protocol(app.hot, settings.max_header_bytes),  # type: ignore[arg-type] # uvicorn only calls it
+            http=protocol(app.hot, app.draining, settings.max_header_bytes, http2=settings.http2),  # type: ignore[arg-type] # uvicorn only calls it
             ws="none",
             lifespan="off",
             access_log=False,

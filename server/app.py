@@ -12,12 +12,16 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.batching import Limits
+from server.control import ModelControl
+from server.descriptions import Descriptions
+from server.draining import Draining
 from server.endpoints.admin import AdminEndpoint
 from server.endpoints.describe import DescribeEndpoint
 from server.endpoints.hot import Prediction
 from server.endpoints.metrics import MetricsEndpoint
 from server.endpoints.predict import PredictEndpoint
 from server.endpoints.responses import envelope, failure, response
+from server.endpoints.rpc import RpcDoor, is_call
 from server.endpoints.triton import TritonEndpoint
 from server.endpoints.v2 import V2Endpoint
 from server.errors import MethodNotAllowed, NotFound, RequestError
@@ -32,22 +36,35 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would halve the first
     runners = Runners(limits, executor)
     predict = PredictEndpoint(repository, runners, settings)
-    v2 = V2Endpoint(repository, runners, settings)
+    descriptions = Descriptions(repository, runners, settings)
+    v2 = V2Endpoint(repository, runners, settings, descriptions)
     hot: dict[str, Prediction] = {}
 
-    def refresh() -> None:
+    def find() -> None:
         """Let the known paths be those of what is served now."""
-        runners.keep({model for versions in repository.models.values() for model in versions.models.values()})
+        known = predict.hot() | v2.hot()
+        if rpc.services is not None:
+            known |= rpc.services.hot()
         hot.clear()
-        hot.update(predict.hot() | v2.hot())
+        hot.update(known)
 
+    def refresh() -> None:
+        """Forget what is served no longer, and know what is."""
+        runners.keep({model for versions in repository.models.values() for model in versions.models.values()})
+        if rpc.services is not None:
+            rpc.services.refresh()
+        find()
+
+    control = ModelControl(repository, settings.admin_token, refresh)
+    draining = Draining()
+    rpc = RpcDoor(lambda make: make(repository, runners, settings, descriptions, control, draining), find)
     refresh()
     app = Starlette(
         routes=[
             *predict.routes(),
-            *TritonEndpoint(repository, runners, settings).routes(),
+            *TritonEndpoint(descriptions, settings.max_body_bytes).routes(),
             *v2.routes(),
-            *AdminEndpoint(repository, settings, refresh).routes(),
+            *AdminEndpoint(control, settings.max_body_bytes).routes(),
             *DescribeEndpoint(repository, settings).routes(),
             *MetricsEndpoint(runners).routes(),
         ],
@@ -55,24 +72,28 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
         middleware=[Middleware(Opaque)],
     )
     app.router.redirect_slashes = False  # a path is what it says: a redirect would lose a body
-    return FrontDoor(hot, app)
+    return FrontDoor(hot, rpc, draining, app)
 
 
 class FrontDoor:
-    """The outermost layer: a prediction by a known path goes straight to what answers it, all else to Starlette."""
+    """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest to Starlette."""
 
-    def __init__(self, hot: Mapping[str, Prediction], app: ASGIApp) -> None:
-        """Answer a POST to a path in `hot`, whatever stands there at the time, and anything else by `app`."""
+    def __init__(self, hot: Mapping[str, Prediction], rpc: RpcDoor, draining: Draining, app: ASGIApp) -> None:
+        """Answer a POST to a path in `hot`, whatever stands there at the time; anything else by `rpc` or `app`."""
         self.hot = hot
+        self.rpc = rpc
+        self.draining = draining
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         prediction = self.hot.get(scope["path"])
-        if prediction is None or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-        else:
+        if prediction is not None and scope["method"] == "POST":
             await prediction(scope, receive, send)
+        elif is_call(scope["path"]):
+            await self.rpc(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class Opaque:

@@ -11,6 +11,7 @@ import zttp
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
+from server.draining import Draining
 from server.endpoints.hot import Prediction
 from server.errors import Canceled, PayloadTooLarge
 from server.exchange import Exchange
@@ -43,9 +44,16 @@ class AnyVersion(AutoZttpProtocol):
 class Http2Protocol(ZttpH2Protocol):
     """uvicorn's own protocol, but for small predictions."""
 
-    def __init__(self, hot: Mapping[str, Prediction], max_header_bytes: int, **of_uvicorn: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        hot: Mapping[str, Prediction],
+        draining: Draining,
+        max_header_bytes: int,
+        **of_uvicorn: Any,  # noqa: ANN401
+    ) -> None:
         """Answer by the short way what is posted to a path in `hot`; a longer head than that is refused."""
         super().__init__(**of_uvicorn)
+        self._draining = draining
         self._hot = hot
         self._max_header_bytes = max_header_bytes
 
@@ -55,7 +63,7 @@ class Http2Protocol(ZttpH2Protocol):
             super().handle_request(event)
             return
         prediction = self._hot.get(event.path.decode("latin-1"))
-        headers = event.headers.to_list(lowercase_names=True) if isinstance(event.headers, zttp.HeaderBlock) else []
+        headers: list[tuple[bytes, bytes]] = [*event.headers]  # in lower case: HTTP/2 has no other (RFC 9113, 8.2.1)
         if sum(len(name) + len(value) for name, value in headers) > self._max_header_bytes:
             self._begin(Http2Exchange(self, None, headers, event)).refuse_head(self._max_header_bytes)
         elif prediction is not None and event.method == b"POST" and _is_plain(prediction, headers):
@@ -78,6 +86,7 @@ class Http2Protocol(ZttpH2Protocol):
 
     def shutdown(self) -> None:
         """Begin to drain: what waits in a queue is answered, or told that the time for it is up."""
+        self._draining.begin()
         for exchange in self.cycles.values():
             if isinstance(exchange, Http2Exchange):
                 task = self.loop.create_task(exchange.outlast())

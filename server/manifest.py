@@ -6,6 +6,7 @@ change that an older server must not read raises FORMAT.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -24,6 +25,23 @@ Datatype = Literal[
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64", "BYTES"
 ]
 """The Open Inference Protocol's names; BYTES is a string of UTF-8."""
+
+PROTOBUF_TYPES: Final[Mapping[Datatype, str]] = {
+    "BOOL": "bool",
+    "INT8": "int32",
+    "INT16": "int32",
+    "INT32": "int32",
+    "INT64": "int64",
+    "UINT8": "uint32",
+    "UINT16": "uint32",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "FP16": "float",
+    "FP32": "float",
+    "FP64": "double",
+    "BYTES": "string",
+}
+"""Scalar types of a feature's field in the typed messages: the narrowest of protobuf's that holds the datatype."""
 
 Kind = Literal["binary", "multiclass", "regression"]
 Role = Literal["label", "probabilities", "value"]

@@ -12,6 +12,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from server.draining import Draining
 from server.endpoints.hot import Prediction
 from server.errors import Canceled, InvalidArgument, PayloadTooLarge
 from server.exchange import Exchange, Heads, Http1Exchange, head, rest
@@ -38,9 +39,17 @@ class _Flow(FlowControl):
 class Protocol(HttpToolsProtocol):
     """uvicorn's own protocol, but for small predictions, and for its one answer that no application sees."""
 
-    def __init__(self, hot: Mapping[str, Prediction], heads: Heads, max_header_bytes: int, **of_uvicorn: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        hot: Mapping[str, Prediction],
+        draining: Draining,
+        heads: Heads,
+        max_header_bytes: int,
+        **of_uvicorn: Any,  # noqa: ANN401
+    ) -> None:
         """Answer by the short way what is posted to a path in `hot`; a longer head than that is refused."""
         super().__init__(**of_uvicorn)
+        self._draining = draining
         self._hot = hot
         self.heads = heads
         self._max_header_bytes = max_header_bytes
@@ -137,6 +146,7 @@ class Protocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Begin to drain. A request that isn't whole may outlive that: uvicorn can end one of its own only."""
+        self._draining.begin()
         if self._exchange is not None:
             self._give_up_short_way(self._exchange)
         elif self._submitted is not None and not self._submitted.response_complete:
@@ -216,15 +226,15 @@ class Protocol(HttpToolsProtocol):
 
 
 def protocol(
-    hot: Mapping[str, Prediction], max_header_bytes: int, *, http2: bool = False
+    hot: Mapping[str, Prediction], draining: Draining, max_header_bytes: int, *, http2: bool = False
 ) -> Callable[..., asyncio.Protocol]:
     """Return what uvicorn calls for each connection: what answers the paths in `hot` by the short way.
 
     With `http2` a connection that begins with HTTP/2's preface speaks that, any other HTTP/1.1.
     """
-    http1 = functools.partial(Protocol, hot, Heads(), max_header_bytes)
+    http1 = functools.partial(Protocol, hot, draining, Heads(), max_header_bytes)
     if not http2:
         return http1
     from server.http2 import AnyVersion, Http2Protocol  # here: a server of HTTP/1.1 alone doesn't pay for it
 
-    return functools.partial(AnyVersion, http1, functools.partial(Http2Protocol, hot, max_header_bytes))
+    return functools.partial(AnyVersion, http1, functools.partial(Http2Protocol, hot, draining, max_header_bytes))

@@ -77,6 +77,21 @@ class RecordDecoder:
         self.signature.check_strings(columns, self.max_string_bytes)
         return columns, several
 
+    def plain(self, body: bytes, *, several: bool) -> list[tuple[Scalar | None, ...]] | None:
+        """Return the values of a body that is right in every way, one record or a list of `several`; else None."""
+        try:
+            if not several:
+                columns: list[tuple[Scalar | None, ...]] = list(zip(_astuple(self._decode_record(body))))
+            else:
+                (records,) = _astuple(self._decode_batch(body))
+                if not 1 <= len(records) <= self.max_rows:
+                    return None
+                columns = list(zip(*map(_astuple, records), strict=True))
+        except _MALFORMED:
+            return None
+        self.signature.check_strings(columns, self.max_string_bytes)
+        return columns
+
     def _columns(self, body: bytes, decoders: _Decoders) -> _Decoded:
         decode_record, decode_batch = decoders
         try:

@@ -44,6 +44,8 @@ class Settings:
     """Rows that may wait or run for each model version; what would be more is refused with 429 at once."""
     queue_delay_us: int = 0
     """Microseconds that the first request of a batch waits for company; 0: what arrived together runs together."""
+    http2: bool = False
+    """Whether the port speaks cleartext HTTP/2 beside HTTP/1.1, which native gRPC needs: 1 or 0."""
     drain_s: int = 30
     """Seconds that requests in flight have to finish after SIGTERM."""
     log_level: str = "info"
@@ -78,6 +80,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             values[name] = _integer(variable(name), given[name], low, high)
     if "models" in given:
         values["models"] = Path(given["models"])
+    if "http2" in given:
+        values["http2"] = _switch(variable("http2"), given["http2"])
     if "version_policy" in given:
         values["version_policy"] = _policy(variable("version_policy"), given["version_policy"])
     if given.get("log_level", "info") not in LOG_LEVELS:
@@ -98,6 +102,12 @@ def _policy(name: str, text: str) -> VersionPolicy:
         return VersionPolicy.parse(text)
     except ValueError as error:
         raise SettingsError(f"{name}: {error}") from None
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in {"0", "1"}:
+        raise SettingsError(f"{name}: expected 1 or 0; got {text!r}")
+    return text == "1"
 
 
 def _integer(name: str, text: str, low: int, high: int) -> int:

@@ -57,13 +57,10 @@ class TensorEncoder:
         if inference.id is not None:
             body["id"] = inference.id
         tensors, blobs = [], []
-        for place, output, is_binary, classes in wanted:
-            array = outputs[place][start:stop]
-            datatype, data = output.datatype, array
-            if classes:
-                datatype, data = "BYTES", self._likeliest(array, classes)
-            tensor: dict[str, Any] = {"name": output.name, "datatype": datatype, "shape": list(data.shape)}
-            if is_binary:
+        for each in wanted:
+            datatype, data = self.chosen(each, outputs, start, stop)
+            tensor: dict[str, Any] = {"name": each.output.name, "datatype": datatype, "shape": list(data.shape)}
+            if each.binary:
                 blobs.append(tensor_bytes(data))
                 tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
             else:
@@ -75,6 +72,13 @@ class TensorEncoder:
             return document
         headers = ((LENGTH_HEADER, b"%d" % len(document)),)
         return Reply(b"".join((document, *blobs)), OCTET_STREAM, headers)
+
+    def chosen(self, wanted: Wanted, outputs: Outputs, start: int, stop: int) -> tuple[str, NDArray[Any]]:
+        """Return the datatype and the values of one output, for the rows from `start` to `stop`."""
+        array = outputs[wanted.place][start:stop]
+        if wanted.classes:
+            return "BYTES", self._likeliest(array, wanted.classes)
+        return wanted.output.datatype, array
 
     def _every(self, *, is_binary: bool) -> list[Wanted]:
         return [Wanted(index, output, is_binary, 0) for index, output in self._by_name.values()]

@@ -4,8 +4,8 @@ The shapes, names and errors are those of the protocol's REST specification ("In
 its binary tensor extension; a model's inputs are its features, one tensor of shape [rows, 1] each.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, Protocol, Union
 
 import msgspec
 import numpy as np
@@ -124,12 +124,12 @@ class TensorDecoder:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             reason = str(error) if isinstance(error, msgspec.DecodeError) else "no UTF-8, or nested too deep"
             raise InvalidArgument(f"body: expected an inference request: {reason}") from None
-        _check_names(request.inputs, self._signature)
-        rows = _rows(request.inputs, self._max_rows)
+        check_names(request.inputs, self._signature)
+        rows = rows_of(request.inputs, self._max_rows)
         given: dict[str, Values] = {}
         for tensor in request.inputs:
             column = self._signature.by_name[tensor.name]
-            _check_datatype(tensor, column)
+            check_datatype(tensor, column)
             size = _binary_size(tensor)
             if size is None:
                 given[tensor.name] = _array(tensor, column)
@@ -140,7 +140,7 @@ class TensorDecoder:
             at += size
         if at != len(body):
             raise InvalidArgument(f"body: {len(body) - at} bytes are left over behind the last tensor")
-        columns = [self._given(given, column, rows) for column in self._signature.columns]
+        columns = [given_or_null(given, column, rows) for column in self._signature.columns]
         return Inference(columns, rows, request.id, request.outputs, request.parameters)
 
     def _decode_raw(self, body: bytes) -> Inference:
@@ -157,19 +157,37 @@ class TensorDecoder:
         if rest or not rows:
             words = f"{column.feature.name}: expected rows of {column.dtype.itemsize} bytes; got {len(body)} bytes"
             raise InvalidArgument(words, field=column.feature.name)
-        _check_rows(rows, self._max_rows)
+        check_rows(rows, self._max_rows)
         return Inference([reader.read(body, 0, len(body), rows)], rows, parameters=parameters)
 
     def _reader(self, column: Column) -> ColumnReader:
         return self._readers[self._signature.columns.index(column)]
 
-    def _given(self, given: Mapping[str, Values], column: Column, rows: int) -> Values:
-        name = column.feature.name
-        if name in given:
-            return given[name]
-        if not column.feature.nullable:
-            raise InvalidArgument(f"{name}: expected {column.expectation()}; there is no such input", field=name)
-        return column.array([None] * rows).reshape(-1)
+
+def given_or_null(given: Mapping[str, Values], column: Column, rows: int) -> Values:
+    """Return a feature's values, nulls where it was not given. Raises InvalidArgument where it may not be null."""
+    name = column.feature.name
+    if name in given:
+        return given[name]
+    if not column.feature.nullable:
+        raise InvalidArgument(f"{name}: expected {column.expectation()}; there is no such input", field=name)
+    return column.array([None] * rows).reshape(-1)
+
+
+class Tensor(Protocol):
+    """What the wires' own types of an input have in common."""
+
+    @property
+    def name(self) -> str:
+        """Of the feature."""
+
+    @property
+    def datatype(self) -> str:
+        """By the protocol's name."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Expected: [rows, 1]."""
 
 
 def _input_type(index: int, column: Column) -> type[msgspec.Struct]:
@@ -185,7 +203,8 @@ def _input_type(index: int, column: Column) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"Input{index}", fields, namespace=namespace, tag_field="name", tag=tag, kw_only=True)
 
 
-def _check_datatype(tensor: InferInput, column: Column) -> None:
+def check_datatype(tensor: Tensor, column: Column) -> None:
+    """Raise InvalidArgument unless a tensor's datatype is its feature's."""
     if tensor.datatype != column.feature.datatype:
         words = f"{tensor.name}: expected datatype {column.feature.datatype}; got {tensor.datatype[:16]}"
         raise InvalidArgument(words, field=tensor.name)
@@ -203,7 +222,8 @@ def _binary_size(tensor: InferInput) -> int | None:
     return size
 
 
-def _check_names(inputs: list[InferInput], signature: Signature) -> None:
+def check_names(inputs: Sequence[Tensor], signature: Signature) -> None:
+    """Raise InvalidArgument for a tensor that is no feature, or given twice."""
     given = set()
     for tensor in inputs:
         name = tensor.name[:64]
@@ -214,23 +234,25 @@ def _check_names(inputs: list[InferInput], signature: Signature) -> None:
         given.add(tensor.name)
 
 
-def _rows(inputs: list[InferInput], max_rows: int) -> int:
+def rows_of(inputs: Sequence[Tensor], max_rows: int) -> int:
+    """Return how many rows all tensors have. Raises InvalidArgument for other shapes, PayloadTooLarge for too many."""
     if not inputs:
         raise InvalidArgument("inputs: expected at least one", field="inputs")
     for tensor in inputs:
         if len(tensor.shape) != 2 or tensor.shape[1] != 1 or tensor.shape[0] < 1:
-            got = f"{tensor.shape[:4]}{' and more' * (len(tensor.shape) > 4)}"
+            got = f"{[*tensor.shape[:4]]}{' and more' * (len(tensor.shape) > 4)}"
             raise InvalidArgument(f"{tensor.name}: expected the shape [rows, 1]; got {got}", field=tensor.name)
         if tensor.shape[0] != inputs[0].shape[0]:
             raise InvalidArgument(
                 f"{tensor.name}: expected {inputs[0].shape[0]} rows as in {inputs[0].name}; got {tensor.shape[0]}",
                 field=tensor.name,
             )
-    _check_rows(inputs[0].shape[0], max_rows)
+    check_rows(inputs[0].shape[0], max_rows)
     return inputs[0].shape[0]
 
 
-def _check_rows(rows: int, max_rows: int) -> None:
+def check_rows(rows: int, max_rows: int) -> None:
+    """Raise PayloadTooLarge for too many rows."""
     if rows > max_rows:
         raise PayloadTooLarge(f"inputs: expected at most {max_rows} rows, got {rows}", field="inputs")
 

@@ -25,6 +25,7 @@ class DescribeEndpoint:
         return [
             Route("/api/models", self.list_models, methods=["GET"]),
             Route("/api/models/{model}", self.describe_model, methods=["GET"]),
+            Route("/api/models/{model}/service.proto", self.service, methods=["GET"]),
             Route("/api/openapi.json", self.openapi, methods=["GET"]),
         ]
 
@@ -38,6 +39,13 @@ class DescribeEndpoint:
         from server.openapi import document  # here: no prediction pays for it
 
         return json_response(document(self._repository, self._settings))
+
+    async def service(self, request: Request) -> Response:
+        """Answer the .proto file of the model's typed service, for code generation."""
+        from server.rpc.typed_text import text  # here: no prediction pays for it
+
+        manifest = self._repository.versions(request.path_params["model"]).default.manifest
+        return Response(text(manifest), media_type="text/plain")
 
     async def describe_model(self, request: Request) -> Response:
         """Answer a model's whole description: its signature, scores, parity and provenance."""

@@ -1,14 +1,13 @@
 """/v2: the Open Inference Protocol's REST interface, version 2, with JSON tensors."""
 
 from functools import partial
-from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from server import VERSION
+from server.descriptions import Descriptions
 from server.endpoints.hot import Prediction, Predictions, RestPrediction, paths
 from server.endpoints.responses import json_response
 from server.errors import InvalidArgument
@@ -18,16 +17,6 @@ from server.runner import Runner, Runners, Work
 from server.settings import Settings
 from server.tensor_answers import LENGTH_HEADER, TensorEncoder
 from server.tensors import TensorDecoder
-
-EXTENSIONS: Final = (
-    "binary_tensor_data",
-    "classification",
-    "statistics",
-    "model_configuration",
-    "model_repository",
-    "model_repository(unload_dependents)",
-)
-"""What is understood beyond the protocol, by the names that Triton gives it."""
 
 
 class Inferrer(RestPrediction):
@@ -63,9 +52,12 @@ def _json_bytes(headers: Headers) -> int | None:
 class V2Endpoint:
     """Health, metadata and inference as any client of the protocol asks for them."""
 
-    def __init__(self, repository: Repository, runners: Runners, settings: Settings) -> None:
+    def __init__(
+        self, repository: Repository, runners: Runners, settings: Settings, descriptions: Descriptions
+    ) -> None:
         """Serve the models of `repository`."""
         self._repository = repository
+        self._descriptions = descriptions
         self._inferrers = Predictions(runners, lambda runner: Inferrer(runner, settings))
 
     def hot(self) -> dict[str, Prediction]:
@@ -97,21 +89,11 @@ class V2Endpoint:
 
     async def server_metadata(self, _request: Request) -> Response:
         """Answer the server's name, version and the protocol extensions it has."""
-        return json_response({"name": "lifeboat", "version": VERSION, "extensions": EXTENSIONS})
+        return json_response(self._descriptions.server())
 
     async def model_metadata(self, request: Request) -> Response:
         """Answer the model's versions, platform, inputs and outputs; -1 is the number of rows."""
-        name = request.path_params["model"]
-        manifest = self._repository.resolve(name, request.path_params.get("version")).manifest
-        return json_response(
-            {
-                "name": name,
-                "versions": [model.version for model in self._repository.versions(name).models.values()],
-                "platform": "onnx_onnxv1",
-                "inputs": [{"name": f.name, "datatype": f.datatype, "shape": [-1, 1]} for f in manifest.features],
-                "outputs": [{"name": o.name, "datatype": o.datatype, "shape": o.shape} for o in manifest.outputs],
-            }
-        )
+        return json_response(self._descriptions.model(request.path_params["model"], request.path_params.get("version")))
 
     async def model_ready(self, request: Request) -> Response:
         """Answer 200 `{"name":...,"ready":true}` for a version that serves, 404 for one that isn't there."""

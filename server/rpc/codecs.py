@@ -4,9 +4,9 @@ from typing import Final, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message import DecodeError, Message
 
-from server.rpc.status import Code, RpcError
+from server.errors import InvalidArgument
 
 PROTO: Final = "proto"
 JSON: Final = "json"
@@ -16,25 +16,23 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 def decode(codec: str, kind: type[AnyMessage], data: bytes, *, strict: bool = False) -> AnyMessage:
     """Return the message of `kind` that `data` holds.
 
-    A field that isn't known is passed over, as protobuf has it, unless the decoding is to be `strict`. Raises RpcError.
+    A field that isn't known is passed over, as protobuf has it, unless the decoding is to be `strict`.
+    Raises InvalidArgument.
     """
     try:
         if codec == PROTO:
             return kind.FromString(data)
         return json_format.Parse(data, kind(), ignore_unknown_fields=not strict)
     except DecodeError:
-        raise RpcError(Code.INVALID_ARGUMENT, f"message: expected {kind.DESCRIPTOR.full_name} in binary") from None
+        raise InvalidArgument(f"message: expected {kind.DESCRIPTOR.full_name} in binary") from None
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         what = str(error) if isinstance(error, json_format.ParseError) else "it is no UTF-8, or nested too deep"
         words = f"message: expected {kind.DESCRIPTOR.full_name} in JSON: {what[:400]}"
-        raise RpcError(Code.INVALID_ARGUMENT, words) from None
+        raise InvalidArgument(words) from None
 
 
 def encode(codec: str, message: Message, pool: DescriptorPool | None = None) -> bytes:
     """Return a message's bytes; `pool` knows the types of what is packed in it."""
-    try:
-        if codec == PROTO:
-            return message.SerializeToString()
-        return json_format.MessageToJson(message, indent=None, ensure_ascii=False, descriptor_pool=pool).encode()
-    except (EncodeError, json_format.SerializeToJsonError, TypeError) as error:
-        raise RpcError(Code.INTERNAL, "the answer can't be encoded") from error
+    if codec == PROTO:
+        return message.SerializeToString()
+    return json_format.MessageToJson(message, indent=None, ensure_ascii=False, descriptor_pool=pool).encode()

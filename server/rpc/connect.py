@@ -9,9 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from server.compression import compressed
+from server.errors import InvalidArgument
 from server.replies import JSON, Fields, Reply
 from server.rpc import envelope
-from server.rpc.status import HTTP_STATUS, Code, RpcError
+from server.rpc.status import HTTP_STATUS, RpcError
 from server.rpc.wire import COMPRESS_BYTES, NOTHING, End, Metadata, Wire
 
 VERSION_HEADER: Final = b"connect-protocol-version"
@@ -26,10 +27,10 @@ class Connect(Wire):
     timeout_header = b"connect-timeout-ms"
 
     def timeout_s(self, value: bytes) -> float:
-        """Return the seconds of at most ten digits of milliseconds. Raises RpcError."""
+        """Return the seconds of at most ten digits of milliseconds. Raises InvalidArgument."""
         if not value.isdigit() or len(value) > _TIMEOUT_DIGITS:
             words = f"connect-timeout-ms: expected a whole number of at most {_TIMEOUT_DIGITS} digits"
-            raise RpcError(Code.INVALID_ARGUMENT, words)
+            raise InvalidArgument(words)
         return int(value) / 1000
 
 
@@ -41,7 +42,7 @@ class ConnectUnary(Connect):
     has_envelopes = False
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
-        """Return the body, unpacked. Raises RpcError."""
+        """Return the body, unpacked. Raises RequestError."""
         message = envelope.unpacked(body, encoding, max_bytes)
         if len(message) > max_bytes:
             raise envelope.too_large(max_bytes)

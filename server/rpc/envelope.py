@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from server.compression import InvalidCompression, decompressed
-from server.rpc.status import Code, RpcError
+from server.errors import Internal, InvalidArgument, PayloadTooLarge
 
 HEAD: Final = struct.Struct(">BI")
 COMPRESSED: Final = 1
@@ -31,43 +31,45 @@ class Inbound:
         self.max_bytes = max_bytes
 
     def check(self, flags: int, length: int) -> None:
-        """Raise RpcError for flags that mean nothing on a request, and for a message that is too large."""
+        """Raise InvalidArgument for flags that mean nothing on a request, PayloadTooLarge for too large a message."""
         if flags & ~COMPRESSED:
-            raise RpcError(Code.INVALID_ARGUMENT, f"envelope: expected the flags 0 or 1; got {flags}")
+            raise InvalidArgument(f"envelope: expected the flags 0 or 1; got {flags}")
         if length > self.max_bytes:
             raise too_large(self.max_bytes)
 
     def open(self, flags: int, message: bytes) -> bytes:
-        """Return a message as it was before it was compressed. Raises RpcError."""
+        """Return a message as it was before it was compressed. Raises RequestError."""
         if not flags & COMPRESSED:
             return message
         if self.encoding == "identity":
-            raise RpcError(Code.INTERNAL, "envelope: the message is said to be compressed; no encoding is stated")
+            raise Internal(
+                "envelope: the message is said to be compressed, and no encoding is stated"
+            )  # as gRPC has it
         return unpacked(message, self.encoding, self.max_bytes)
 
 
 def unpacked(message: bytes, encoding: str, max_bytes: int) -> bytes:
-    """Return what a compressed message holds; an empty one is never compressed. Raises RpcError."""
+    """Return what a compressed message holds; an empty one is never compressed. Raises RequestError."""
     if not message or encoding == "identity":
         return message
     try:
         found = decompressed(message, encoding, max_bytes)
     except InvalidCompression as error:
-        raise RpcError(Code.INVALID_ARGUMENT, f"message: {error}") from None
+        raise InvalidArgument(f"message: {error}") from None
     if found is None:
         raise too_large(max_bytes)
     return found
 
 
-def too_large(max_bytes: int) -> RpcError:
+def too_large(max_bytes: int) -> PayloadTooLarge:
     """Return the failure of a message over the limit."""
-    return RpcError(Code.RESOURCE_EXHAUSTED, f"message: expected at most {max_bytes} bytes")
+    return PayloadTooLarge(f"message: expected at most {max_bytes} bytes")
 
 
 async def messages(chunks: AsyncIterator[bytes], inbound: Inbound) -> AsyncIterator[bytes]:
     """Yield the messages in a stream of bytes as they become whole; never more than one message is held.
 
-    Raises RpcError where the stream ends within an envelope, and for a message that `inbound` doesn't take.
+    Raises RequestError where the stream ends within an envelope, and for a message that `inbound` doesn't take.
     """
     held = bytearray()
     async for chunk in chunks:
@@ -82,4 +84,4 @@ async def messages(chunks: AsyncIterator[bytes], inbound: Inbound) -> AsyncItera
             del held[:end]
             yield inbound.open(flags, message)
     if held:
-        raise RpcError(Code.INVALID_ARGUMENT, "envelope: the request ends within a message")
+        raise InvalidArgument("envelope: the request ends within a message")

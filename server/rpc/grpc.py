@@ -7,9 +7,10 @@ import base64
 from typing import Final
 from urllib.parse import quote
 
+from server.errors import InvalidArgument
 from server.replies import Fields, Reply
 from server.rpc import envelope
-from server.rpc.status import TYPE_URL, Code, RpcError
+from server.rpc.status import TYPE_URL, RpcError
 from server.rpc.wire import NOTHING, End, Metadata, Wire
 
 _TIMEOUT_DIGITS: Final = 8
@@ -29,11 +30,11 @@ class Grpc(Wire):
     accept_header = b"grpc-accept-encoding"
 
     def timeout_s(self, value: bytes) -> float:
-        """Return the seconds of at most eight digits and a unit. Raises RpcError."""
+        """Return the seconds of at most eight digits and a unit. Raises InvalidArgument."""
         digits, unit = value[:-1], value[-1:]
         if not digits.isdigit() or len(digits) > _TIMEOUT_DIGITS or unit not in _UNIT_S:
             words = f"grpc-timeout: expected at most {_TIMEOUT_DIGITS} digits and one of H, M, S, m, u, n"
-            raise RpcError(Code.INVALID_ARGUMENT, words)
+            raise InvalidArgument(words)
         return int(digits) * _UNIT_S[unit]
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
@@ -60,7 +61,7 @@ class GrpcWebText(GrpcWeb):
         self._web = GrpcWeb(media_type, codec)
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
-        """Return the one message. Raises RpcError."""
+        """Return the one message. Raises RequestError."""
         return super().unwrap(from_text(body), encoding, max_bytes)
 
     def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> Reply:
@@ -83,9 +84,9 @@ class GrpcWebText(GrpcWeb):
 
 
 def from_text(body: bytes) -> bytes:
-    """Return what several pieces of base64, each padded on its own, hold. Raises RpcError."""
+    """Return what several pieces of base64, each padded on its own, hold. Raises InvalidArgument."""
     if len(body) % 4:
-        raise RpcError(Code.INVALID_ARGUMENT, "body: expected base64 in groups of four")
+        raise InvalidArgument("body: expected base64 in groups of four")
     pieces = []
     start = 0
     while start < len(body):
@@ -94,7 +95,7 @@ def from_text(body: bytes) -> bytes:
         try:
             pieces.append(base64.b64decode(body[start:end], validate=True))
         except ValueError:
-            raise RpcError(Code.INVALID_ARGUMENT, "body: expected base64") from None
+            raise InvalidArgument("body: expected base64") from None
         start = end
     return b"".join(pieces)
 

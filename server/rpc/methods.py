@@ -31,6 +31,10 @@ class Context:
     query: Sequence[tuple[str, str]] = ()
     """The parameters of a call by GET."""
 
+    def header(self, name: bytes) -> str:
+        """Return the first header of this name, empty where there is none."""
+        return next((value.decode("latin-1") for each, value in self.headers if each == name), "")
+
 
 Unary = Callable[[str, bytes, Context], Awaitable[bytes]]
 """Answers one message, given its codec."""

@@ -9,13 +9,12 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
-from server.errors import MethodNotAllowed, RequestError, UnsupportedMediaType
+from server.errors import InvalidArgument, MethodNotAllowed, RequestError, UnsupportedMediaType
 from server.replies import Reply
 from server.rpc.codecs import JSON, PROTO
 from server.rpc.connect import VERSION_HEADER, ConnectStream, ConnectUnary
 from server.rpc.grpc import Grpc, GrpcWeb, GrpcWebText
 from server.rpc.methods import Method
-from server.rpc.status import Code, RpcError
 from server.rpc.wire import Wire
 
 CONNECT: Final[Mapping[str, Wire]] = {
@@ -100,14 +99,14 @@ def takes_gzip(spoken: Wire, scope: Scope) -> bool:
 
 
 def check_version(spoken: Wire, scope: Scope) -> None:
-    """Raise RpcError for a version of Connect that isn't 1."""
+    """Raise InvalidArgument for a version of Connect that isn't 1."""
     version = header(scope, VERSION_HEADER) if isinstance(spoken, ConnectUnary | ConnectStream) else None
     if version not in {None, b"1"}:
-        raise RpcError(Code.INVALID_ARGUMENT, f"connect-protocol-version: expected 1; got {str(version)[2:42]}")
+        raise InvalidArgument(f"connect-protocol-version: expected 1; got {str(version)[2:42]}")
 
 
 def question(scope: Scope) -> Question:
-    """Return a call by GET (Connect, "Unary-Get-Request"). Raises UnsupportedMediaType, RpcError."""
+    """Return a call by GET (Connect, "Unary-Get-Request"). Raises UnsupportedMediaType, InvalidArgument."""
     parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     given = dict(reversed(parameters))
     codec = given.get("encoding", "")
@@ -115,9 +114,9 @@ def question(scope: Scope) -> Question:
     if spoken is None:
         raise UnsupportedMediaType(f"encoding: expected {PROTO} or {JSON}; got {codec[:40]!r}")
     if given.get("connect", "v1") != "v1":
-        raise RpcError(Code.INVALID_ARGUMENT, f"connect: expected v1; got {given['connect'][:40]!r}")
+        raise InvalidArgument(f"connect: expected v1; got {given['connect'][:40]!r}")
     if "message" not in given:
-        raise RpcError(Code.INVALID_ARGUMENT, "message: it is missing")
+        raise InvalidArgument("message: it is missing")
     message = given["message"].encode()
     if given.get("base64") == "1":
         message = _from_base64(given["message"])
@@ -126,8 +125,8 @@ def question(scope: Scope) -> Question:
 
 
 def _from_base64(text: str) -> bytes:
-    """Return what URL-safe base64 holds, padded or not. Raises RpcError."""
+    """Return what URL-safe base64 holds, padded or not. Raises InvalidArgument."""
     try:
         return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars="-_", validate=True)
     except (binascii.Error, ValueError):
-        raise RpcError(Code.INVALID_ARGUMENT, "message: expected URL-safe base64") from None
+        raise InvalidArgument("message: expected URL-safe base64") from None

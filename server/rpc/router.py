@@ -7,12 +7,12 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from server.endpoints.responses import failure, response
-from server.errors import Canceled, DeadlineExceeded, NotFound, RequestError
+from server.errors import Canceled, DeadlineExceeded, InvalidArgument, NotFound, RequestError, Unimplemented
 from server.rpc import negotiation
 from server.rpc.envelope import Inbound, messages, too_large
 from server.rpc.methods import Context, Method, Stream, Unary
 from server.rpc.negotiation import Question
-from server.rpc.status import Code, RpcError, told
+from server.rpc.status import RpcError, told
 from server.rpc.wire import Wire, one_message
 
 _FRAMING: Final = 2
@@ -33,11 +33,11 @@ class Router:
             method = self._method(scope)
             asked = negotiation.question(scope) if _may_be_asked(method, scope) else None
             wire = asked.wire if asked is not None else negotiation.wire(method, scope)
+        except InvalidArgument as error:  # of a query: its wire is Connect's
+            await response(negotiation.CONNECT["application/json"].refuse(told(error)))(scope, receive, send)
+            return
         except RequestError as error:
             await response(negotiation.unspoken(error))(scope, receive, send)
-            return
-        except RpcError as error:  # of a query: its wire is Connect's
-            await response(negotiation.CONNECT["application/json"].refuse(error))(scope, receive, send)
             return
         call = _Call(wire, scope, receive, send, self._max_message_bytes)
         if method.unary is not None:
@@ -60,7 +60,7 @@ class Router:
 
 
 async def _unimplemented(_codec: str, _message: bytes, _context: Context) -> bytes:
-    raise RpcError(Code.UNIMPLEMENTED, "there is no such method")
+    raise Unimplemented("there is no such method")
 
 
 def _may_be_asked(method: Method, scope: Scope) -> bool:
@@ -128,7 +128,7 @@ class _Call:
             await self._send({"type": "http.response.trailers", "headers": list(end.trailers), "more_trailers": False})
 
     def _begin(self) -> str:
-        """Read the head: set the deadline, and return how the request is compressed. Raises RpcError."""
+        """Read the head: set the deadline, and return how the request is compressed. Raises RequestError."""
         wire, scope = self._wire, self._scope
         timeout = negotiation.header(scope, wire.timeout_header)
         if timeout is not None:
@@ -137,7 +137,7 @@ class _Call:
         return wire.encoding(negotiation.header(scope, wire.encoding_header) or b"")
 
     async def _body(self) -> bytes:
-        """Return the body of a unary call. Raises RpcError where it is too large, Canceled where the caller left."""
+        """Return the body of a unary call. Raises PayloadTooLarge, Canceled where the caller left."""
         chunks: list[bytes] = []
         length = 0
         more = True
@@ -209,7 +209,7 @@ class _Call:
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:
-    """Return the one message that a request holds. Raises RpcError."""
+    """Return the one message that a request holds. Raises Unimplemented."""
     found = [message async for message in requests]
     if len(found) != 1:
         raise one_message(len(found))

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
 
 from server.compression import compressed
+from server.errors import InvalidArgument, Unimplemented
 from server.replies import Fields, Reply
 from server.rpc import envelope
-from server.rpc.status import Code, RpcError
+from server.rpc.status import RpcError
 
 ENCODINGS: Final = ("identity", "gzip")
 """What a message may be compressed as."""
@@ -58,26 +59,26 @@ class Wire(ABC):
 
     @abstractmethod
     def timeout_s(self, value: bytes) -> float:
-        """Return the seconds that a request's deadline header gives. Raises RpcError."""
+        """Return the seconds that a request's deadline header gives. Raises InvalidArgument."""
 
     def encoding(self, value: bytes) -> str:
-        """Return how messages are compressed by a request's header. Raises RpcError for what isn't known."""
+        """Return how messages are compressed by a request's header. Raises Unimplemented for what isn't known."""
         name = value.decode("latin-1").strip().lower() or "identity"
         if name not in ENCODINGS:
             words = f"{self.encoding_header.decode()}: expected {' or '.join(ENCODINGS)}; got {name[:40]!r}"
-            raise RpcError(Code.UNIMPLEMENTED, words, headers=[(self.accept_header.decode(), "gzip")])
+            raise Unimplemented(words, headers={self.accept_header.decode(): "gzip"})
         return name
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
-        """Return the one message in the whole body of a request. Raises RpcError."""
+        """Return the one message in the whole body of a request. Raises RequestError."""
         inbound = envelope.Inbound(encoding, max_bytes)
         if len(body) < envelope.HEAD.size:
-            raise one_message(0) if not body else RpcError(Code.INVALID_ARGUMENT, "envelope: it is cut off")
+            raise one_message(0) if not body else InvalidArgument("envelope: it is cut off")
         flags, length = envelope.HEAD.unpack_from(body)
         inbound.check(flags, length)
         end = envelope.HEAD.size + length
         if end > len(body):
-            raise RpcError(Code.INVALID_ARGUMENT, f"envelope: expected {length} bytes; got {len(body) - end + length}")
+            raise InvalidArgument(f"envelope: expected {length} bytes; got {len(body) - end + length}")
         if end < len(body):
             raise one_message(2)
         return inbound.open(flags, body[envelope.HEAD.size :])
@@ -112,6 +113,6 @@ class Wire(ABC):
         """Return what follows the last message: how the call ended, and the trailing metadata."""
 
 
-def one_message(got: int) -> RpcError:
+def one_message(got: int) -> Unimplemented:
     """Return the failure of a call that takes one message and was given none, or several."""
-    return RpcError(Code.UNIMPLEMENTED, f"request: expected one message; got {'none' if not got else 'more'}")
+    return Unimplemented(f"request: expected one message; got {'none' if not got else 'more'}")

@@ -13,6 +13,7 @@ from typing import Final
 import uvicorn
 from connectrpc.conformance.v1 import server_compat_pb2
 
+from server.draining import Draining
 from server.protocol import protocol
 from server.rpc.methods import methods
 from server.rpc.router import Router
@@ -38,9 +39,16 @@ async def main() -> None:
     (length,) = LENGTH.unpack(sys.stdin.buffer.read(LENGTH.size))
     asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(length))
     router = Router(methods(CONFORMANCE, ConformanceHandlers()), asked.message_receive_limit or NO_LIMIT_BYTES)
-    http = protocol({}, 65_536, http2=True)
-    config = uvicorn.Config(router, host="127.0.0.1", port=0, http=http,  # type: ignore[arg-type] # uvicorn only calls it
- ws="none", lifespan="off", log_config=None)
+    http = protocol({}, Draining(), 65_536, http2=True)
+    config = uvicorn.Config(
+        router,
+        host="127.0.0.1",
+        port=0,
+        http=http,  # type: ignore[arg-type] # uvicorn only calls it
+        ws="none",
+        lifespan="off",
+        log_config=None,
+    )
     await _Server(config).serve()
 
 

@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from server.counters import Counters
+from server.endpoints.hot import RestPrediction
 from server.repository import Repository
 from tests.passenger import PASSENGER
 from tests.server import small
@@ -36,9 +38,16 @@ def repository() -> Repository:
     return Repository.load(MODELS)
 
 
+def counted(served: Wire) -> Counters:
+    """Return what the Titanic model has done."""
+    prediction = served.app.hot[PREDICT]
+    assert isinstance(prediction, RestPrediction)
+    return prediction.runner.counters
+
+
 def runs(served: Wire) -> int:
-    """Return how often the Titanic model has run."""
-    return served.app.hot[PREDICT].runner.counters.runs
+    """Return how often it has run."""
+    return counted(served).runs
 
 
 @pytest.mark.parametrize(
@@ -138,7 +147,7 @@ def test_a_caller_that_leaves_in_the_middle_is_counted(repository: Repository) -
             connection.sendall(post(PREDICT, PASSENGER)[:-5])
             served.turn()
         served.turn()
-        assert served.app.hot[PREDICT].runner.counters.failures == {"canceled": 1}
+        assert counted(served).failures == {"canceled": 1}
 
 
 def test_a_connection_is_kept_or_closed_as_asked(repository: Repository) -> None:
@@ -216,7 +225,7 @@ def test_who_left_is_not_run_for(repository: Repository, header: str) -> None:
         served.turn()
         stayer.sendall(post(PREDICT, {"records": [PASSENGER] * 3}))
         assert served.read(stayer)[0][0] == 200
-        counters = served.app.hot[PREDICT].runner.counters
+        counters = counted(served)
         assert (counters.requests, counters.rows, counters.pending) == (1, 3, 0)
         assert counters.failures == {"canceled": 1}
         stayer.close()

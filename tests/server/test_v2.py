@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 import server as server_package
-from server.endpoints.v2 import EXTENSIONS
+from server.descriptions import EXTENSIONS
 from tests.passenger import DATATYPES
 
 MODEL = "/v2/models/titanic"

@@ -1,0 +1,133 @@
+"""What is served, in the words of the Open Inference Protocol and of Triton's extensions, for every wire that has them.
+
+Each is the JSON of REST's answer, whose names are those of the RPC messages too.
+"""
+
+from typing import Any, Final
+
+from server import VERSION
+from server.repository import Repository, Versions
+from server.runner import Runner, Runners
+from server.settings import Settings
+
+READY: Final = "READY"
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "classification",
+    "statistics",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+)
+"""What is understood beyond the protocol, by the names that Triton gives it."""
+_DATA_TYPES: Final = {"BYTES": "TYPE_STRING"}
+"""Datatypes whose name in a configuration is not TYPE_ and the protocol's own."""
+
+Description = dict[str, Any]
+"""JSON."""
+
+
+class Descriptions:
+    """Describes the server and its models as they are when it is asked."""
+
+    def __init__(self, repository: Repository, runners: Runners, settings: Settings) -> None:
+        """Describe the models of `repository`, and what `runners` have done."""
+        self._repository = repository
+        self._runners = runners
+        self._settings = settings
+
+    def server(self) -> Description:
+        """Return the server's name, version and the protocol extensions it has."""
+        return {"name": "lifeboat", "version": VERSION, "extensions": EXTENSIONS}
+
+    def model(self, name: str, version: str | None) -> Description:
+        """Return a model's versions, platform, inputs and outputs; -1 is the number of rows. Raises NotFound."""
+        manifest = self._repository.resolve(name, version).manifest
+        return {
+            "name": name,
+            "versions": [model.version for model in self._repository.versions(name).models.values()],
+            "platform": "onnx_onnxv1",
+            "inputs": [{"name": f.name, "datatype": f.datatype, "shape": [-1, 1]} for f in manifest.features],
+            "outputs": [{"name": o.name, "datatype": o.datatype, "shape": o.shape} for o in manifest.outputs],
+        }
+
+    def configuration(self, name: str, version: str | None) -> Description:
+        """Return a version's configuration as Triton would have it. Raises NotFound."""
+        manifest = self._repository.resolve(name, version).manifest
+        return {
+            "name": name,
+            "platform": "onnxruntime_onnx",
+            "backend": "onnxruntime",
+            "version_policy": {"specific": {"versions": [*self._repository.versions(name).models]}},
+            "max_batch_size": self._settings.max_rows,
+            "input": [
+                {"name": f.name, "data_type": _data_type(f.datatype), "dims": [1], "optional": f.nullable}
+                for f in manifest.features
+            ],
+            "output": [
+                {"name": o.name, "data_type": _data_type(o.datatype), "dims": o.shape[1:]} for o in manifest.outputs
+            ],
+            "instance_group": [{"kind": "KIND_CPU", "count": 1}],
+            "dynamic_batching": {"max_queue_delay_microseconds": self._settings.queue_delay_us},
+        }
+
+    def statistics(self, name: str | None = None, version: str | None = None) -> Description:
+        """Return the statistics of every version of every model, of one model, or of the one version that is named.
+
+        Raises NotFound.
+        """
+        if name is None:
+            served = self._repository.models.values()
+            models = [model for versions in served for model in versions.models.values()]
+        elif version is None:
+            models = [*self._repository.versions(name).models.values()]
+        else:
+            models = [self._repository.resolve(name, version)]
+        return {"model_stats": [_statistics(self._runners[model]) for model in models]}
+
+    def index(self, *, ready: bool) -> list[Description]:
+        """Return every version there is, its state, and why it isn't ready; where `ready`, those that are alone."""
+        entries = [entry for versions in self._repository.models.values() for entry in _entries(versions)]
+        entries += [_entry(name, "", reason) for name, reason in self._repository.failed.items()]
+        return [entry for entry in entries if not ready or entry["state"] == READY]
+
+
+def _entries(versions: Versions) -> list[Description]:
+    ready = [_entry(versions.name, model.version) for model in versions.models.values()]
+    return ready + [_entry(versions.name, str(version), reason) for version, reason in versions.failed.items()]
+
+
+def _entry(name: str, version: str, reason: str = "") -> Description:
+    return {"name": name, "version": version, "state": "UNAVAILABLE" if reason else READY, "reason": reason}
+
+
+def _statistics(runner: Runner) -> Description:
+    """Return one version's statistics; what is summed over requests counts requests, over runs of the model runs."""
+    seen = runner.counters
+    return {
+        "name": runner.model.name,
+        "version": runner.model.version,
+        "last_inference": seen.last_run_unix_ms,
+        "inference_count": seen.rows,
+        "execution_count": seen.runs,
+        "inference_stats": {
+            "success": _duration(seen.requests, seen.request_ns),
+            "fail": _duration(sum(seen.failures.values()), seen.failed_ns),
+            "queue": _duration(seen.requests, seen.queue_ns),
+            "compute_input": _duration(seen.runs, seen.input_ns),
+            "compute_infer": _duration(seen.runs, seen.infer_ns),
+            "compute_output": _duration(seen.runs, seen.output_ns),
+            "cache_hit": _duration(0, 0),
+            "cache_miss": _duration(0, 0),
+        },
+        "batch_stats": [],
+        "memory_usage": [],
+    }
+
+
+def _duration(count: int, ns: int) -> dict[str, int]:
+    return {"count": count, "ns": ns}
+
+
+def _data_type(datatype: str) -> str:
+    return _DATA_TYPES.get(datatype, f"TYPE_{datatype}")

@@ -1,0 +1,150 @@
+"""A manifest to the file that declares its typed service: the descriptor that the server answers by.
+
+    lifeboat.<model>.v<api version>.<Model>Service: Predict, PredictBatch, PredictStream
+
+A request's fields are the features, by their own numbers, with presence where null is allowed; an answer's are those of
+the REST interface, under the same names.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    MethodOptions,
+    ServiceDescriptorProto,
+)
+
+from server.manifest import PROTOBUF_TYPES, Feature, Manifest
+
+REQUEST: Final = "PredictRequest"
+RESPONSE: Final = "PredictResponse"
+BATCH_REQUEST: Final = "PredictBatchRequest"
+BATCH_RESPONSE: Final = "PredictBatchResponse"
+PREDICTION: Final = "Prediction"
+
+LABEL, PROBABILITY, PROBABILITIES, VALUE, MODEL, VERSION, PREDICTIONS = range(1, 8)
+"""The numbers of an answer's fields: never another's, whatever else a later version answers."""
+
+_TYPES: Final[Mapping[str, "FieldDescriptorProto.Type.ValueType"]] = {
+    "bool": FieldDescriptorProto.TYPE_BOOL,
+    "int32": FieldDescriptorProto.TYPE_INT32,
+    "int64": FieldDescriptorProto.TYPE_INT64,
+    "uint32": FieldDescriptorProto.TYPE_UINT32,
+    "uint64": FieldDescriptorProto.TYPE_UINT64,
+    "float": FieldDescriptorProto.TYPE_FLOAT,
+    "double": FieldDescriptorProto.TYPE_DOUBLE,
+    "string": FieldDescriptorProto.TYPE_STRING,
+}
+_NO_IDENTIFIER: Final = re.compile(r"[^A-Za-z0-9]+")
+_NO_FIELD: Final = re.compile(r"[^A-Za-z0-9_]")
+
+
+def package(manifest: Manifest) -> str:
+    """Return the package that a model's service is in: lifeboat.titanic.v1."""
+    name = _NO_IDENTIFIER.sub("_", manifest.name).strip("_").lower() or "model"
+    return f"lifeboat.{name if name[0].isalpha() else f'm{name}'}.v{manifest.api_version}"
+
+
+def service(manifest: Manifest) -> str:
+    """Return the name of a model's service in its package: TitanicService."""
+    words = _NO_IDENTIFIER.sub(" ", manifest.name).split() or ["model"]
+    name = "".join(word[0].upper() + word[1:] for word in words)
+    return f"{name if name[0].isalpha() else f'M{name}'}Service"
+
+
+def field_names(features: Iterable[Feature]) -> dict[str, str]:
+    """Return each feature's name as a field: the same but where that is no identifier, or taken."""
+    names: dict[str, str] = {}
+    for feature in sorted(features, key=lambda each: each.field_number):
+        name = _NO_FIELD.sub("_", feature.name)
+        name = name if name[:1].isalpha() else f"f{name}"
+        names[feature.name] = name if name not in names.values() else f"{name}_{feature.field_number}"
+    return names
+
+
+def file(manifest: Manifest) -> FileDescriptorProto:
+    """Return the file that declares the service and its messages."""
+    where = package(manifest)
+    declared = FileDescriptorProto(name=f"{where.replace('.', '/')}/service.proto", package=where, syntax="proto3")
+    declared.message_type.append(_request(manifest.features))
+    prediction = DescriptorProto(name=PREDICTION)
+    _add_answer(prediction, manifest, where)
+    response = DescriptorProto(name=RESPONSE)
+    _add_answer(response, manifest, where)
+    _add_served(response)
+    declared.message_type.append(response)
+    batch_request = declared.message_type.add(name=BATCH_REQUEST)
+    _add_messages(batch_request, "records", 1, f".{where}.{REQUEST}")
+    batch_response = declared.message_type.add(name=BATCH_RESPONSE)
+    _add_served(batch_response)
+    _add_messages(batch_response, "predictions", PREDICTIONS, f".{where}.{PREDICTION}")
+    declared.message_type.append(prediction)
+    declared.service.append(_service(service(manifest), where))
+    return declared
+
+
+def _request(features: Iterable[Feature]) -> DescriptorProto:
+    message = DescriptorProto(name=REQUEST)
+    names = field_names(features)
+    for feature in features:
+        kind = _TYPES[PROTOBUF_TYPES[feature.datatype]]
+        field = _add_field(message, names[feature.name], feature.field_number, kind)
+        field.json_name = feature.name  # in JSON a feature is called what REST calls it
+        if feature.nullable:  # presence is a oneof of one (language guide, "Field Presence")
+            field.proto3_optional = True
+            field.oneof_index = len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{field.name}")
+    return message
+
+
+def _add_answer(message: DescriptorProto, manifest: Manifest, where: str) -> None:
+    """Add what one prediction says, for the kind of model (as `server.answers` has it)."""
+    if manifest.kind == "regression":
+        _add_field(message, "value", VALUE, FieldDescriptorProto.TYPE_DOUBLE)
+        return
+    label = PROTOBUF_TYPES[manifest.output("label").datatype]
+    _add_field(message, "label", LABEL, _TYPES[label])
+    if manifest.kind == "binary":
+        _add_field(message, "probability", PROBABILITY, FieldDescriptorProto.TYPE_DOUBLE)
+    entry = message.nested_type.add(name="ProbabilitiesEntry")
+    entry.options.map_entry = True
+    _add_field(entry, "key", 1, FieldDescriptorProto.TYPE_STRING)
+    _add_field(entry, "value", 2, FieldDescriptorProto.TYPE_DOUBLE)
+    _add_messages(message, "probabilities", PROBABILITIES, f".{where}.{message.name}.{entry.name}")
+
+
+def _add_served(message: DescriptorProto) -> None:
+    _add_field(message, "model", MODEL, FieldDescriptorProto.TYPE_STRING)
+    _add_field(message, "version", VERSION, FieldDescriptorProto.TYPE_STRING)
+
+
+def _add_field(
+    message: DescriptorProto, name: str, number: int, kind: "FieldDescriptorProto.Type.ValueType"
+) -> FieldDescriptorProto:
+    return message.field.add(
+        name=name, number=number, type=kind, label=FieldDescriptorProto.LABEL_OPTIONAL, json_name=name
+    )
+
+
+def _add_messages(message: DescriptorProto, name: str, number: int, type_name: str) -> None:
+    field = _add_field(message, name, number, FieldDescriptorProto.TYPE_MESSAGE)
+    field.label = FieldDescriptorProto.LABEL_REPEATED
+    field.type_name = type_name
+
+
+def _service(name: str, where: str) -> ServiceDescriptorProto:
+    declared = ServiceDescriptorProto(name=name)
+    for method, request, response in (
+        ("Predict", REQUEST, RESPONSE),
+        ("PredictBatch", BATCH_REQUEST, BATCH_RESPONSE),
+        ("PredictStream", BATCH_REQUEST, RESPONSE),
+    ):
+        added = declared.method.add(name=method, input_type=f".{where}.{request}", output_type=f".{where}.{response}")
+        added.server_streaming = method == "PredictStream"
+        if not added.server_streaming:
+            added.options.idempotency_level = MethodOptions.NO_SIDE_EFFECTS
+    return declared

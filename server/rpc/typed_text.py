@@ -1,0 +1,107 @@
+"""The file of a typed service as people and code generators read it: its descriptor, with the manifest's words."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, MethodOptions
+
+from server.manifest import Feature, Manifest
+from server.rpc import typed_file
+from server.signature import Column
+
+_SCALARS: Final[Mapping[int, str]] = {
+    value: name.removeprefix("TYPE_").lower() for name, value in FieldDescriptorProto.Type.items()
+}
+_WORDS: Final[Mapping[str, str]] = {
+    "label": "The likelier class.",
+    "probability": "Of the positive class, whatever the label.",
+    "probabilities": "Of each class, by its name.",
+    "value": "What the model predicts.",
+    "model": "The model that answered.",
+    "version": "Its version.",
+    "records": "At least one.",
+    "predictions": "One for each record, in their order.",
+}
+"""What the fields that no feature gives mean."""
+_METHODS: Final[Mapping[str, str]] = {
+    "Predict": "Answers one record.",
+    "PredictBatch": "Answers all records together: none is answered where one is wrong.",
+    "PredictStream": "Answers the records one by one, in their order, as they are computed.",
+}
+
+
+def text(manifest: Manifest) -> str:
+    """Return the .proto file of a model's typed service."""
+    declared = typed_file.file(manifest)
+    return "\n".join(_lines(declared, manifest)) + "\n"
+
+
+def _lines(declared: FileDescriptorProto, manifest: Manifest) -> Iterator[str]:
+    yield f"// Made from the manifest of model {manifest.name}, version {manifest.version}."
+    yield 'syntax = "proto3";'
+    yield ""
+    yield f"package {declared.package};"
+    for service in declared.service:
+        yield ""
+        yield from _comment(manifest.description, "")
+        yield f"service {service.name} {{"
+        for method in service.method:
+            yield from _comment(_METHODS[method.name], "  ")
+            stream = "stream " if method.server_streaming else ""
+            head = f"  rpc {method.name}({_last(method.input_type)}) returns ({stream}{_last(method.output_type)})"
+            if method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
+                yield f"{head} {{"
+                yield "    option idempotency_level = NO_SIDE_EFFECTS;"
+                yield "  }"
+            else:
+                yield f"{head};"
+        yield "}"
+    features = {feature.name: feature for feature in manifest.features}
+    for message in declared.message_type:
+        yield ""
+        yield f"message {message.name} {{"
+        for field in message.field:
+            described = features[field.json_name] if message.name == typed_file.REQUEST else None
+            yield from _comment(_WORDS[field.name] if described is None else _described(described), "  ")
+            yield f"  {_declaration(field, message)}"
+        yield "}"
+
+
+def _declaration(field: FieldDescriptorProto, message: DescriptorProto) -> str:
+    name = "" if field.json_name == _default_json_name(field.name) else f' [json_name = "{_escaped(field.json_name)}"]'
+    return f"{_kind(field, message)} {field.name} = {field.number}{name};"
+
+
+def _kind(field: FieldDescriptorProto, message: DescriptorProto) -> str:
+    if field.type != FieldDescriptorProto.TYPE_MESSAGE:
+        return f"{'optional ' if field.proto3_optional else ''}{_SCALARS[field.type]}"
+    for entry in message.nested_type:
+        if _last(field.type_name) == entry.name:
+            key, value = entry.field
+            return f"map<{_SCALARS[key.type]}, {_SCALARS[value.type]}>"
+    return f"repeated {_last(field.type_name)}"
+
+
+def _described(feature: Feature) -> str:
+    """Return what a caller must know of a feature: its meaning, what it may be, and an example."""
+    expected = Column.of(feature).expectation()
+    return f"{feature.description} Expected: {expected}{' (left out)' * feature.nullable}. Example: {feature.example}."
+
+
+def _comment(words: str, indent: str) -> Iterator[str]:
+    for line in words.splitlines():
+        yield f"{indent}// {line}".rstrip()
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _default_json_name(name: str) -> str:
+    """Return the JSON name that a field has by itself: its own in lower camel case."""
+    first, *rest = name.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in rest)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace('"', '\\"')
