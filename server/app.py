@@ -76,7 +76,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
 
 
 class FrontDoor:
-    """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest to Starlette."""
+    """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest on."""
 
     def __init__(self, hot: Mapping[str, Prediction], rpc: RpcDoor, draining: Draining, app: ASGIApp) -> None:
         """Answer a POST to a path in `hot`, whatever stands there at the time; anything else by `rpc` or `app`."""

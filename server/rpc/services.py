@@ -16,6 +16,7 @@ from server.rpc.calls import HotCall
 from server.rpc.health import HealthHandlers
 from server.rpc.inference import InferenceHandlers, ModelInfer
 from server.rpc.methods import methods
+from server.rpc.proto import error_details_pb2, status_pb2
 from server.rpc.reflection import ReflectionHandlers
 from server.rpc.router import Router
 from server.rpc.typed import TypedService
@@ -47,7 +48,13 @@ class Services:
         ]
         for service, messages in reflection.SERVICES:
             self._static += methods(service, ReflectionHandlers(messages, self._files))
-        described = [inference.SERVICE.file, health.SERVICE.file, *(service.file for service, _ in reflection.SERVICES)]
+        details = (error_details_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
+        described = [
+            *details,
+            inference.SERVICE.file,
+            health.SERVICE.file,
+            *(service.file for service, _ in reflection.SERVICES),
+        ]
         self._public = reflection.proto_of(described)
         self.refresh()
 
