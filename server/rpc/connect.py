@@ -39,7 +39,6 @@ class ConnectUnary(Connect):
 
     encoding_header = b"content-encoding"
     accept_header = b"accept-encoding"
-    has_envelopes = False
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
         """Return the body, unpacked. Raises RequestError."""
@@ -50,9 +49,9 @@ class ConnectUnary(Connect):
 
     def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> Reply:
         """Return the message as the body."""
+        gzip = gzip and len(message) >= COMPRESS_BYTES
         if metadata is NOTHING and not gzip:
             return Reply(message, self.media_type)
-        gzip = gzip and len(message) >= COMPRESS_BYTES
         body = compressed(message) if gzip else message
         return Reply(body, self.media_type, self._fields(metadata, gzip=gzip))
 

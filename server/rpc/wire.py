@@ -50,7 +50,7 @@ class Wire(ABC):
     """How the messages of a request are compressed."""
     accept_header: ClassVar[bytes]
     """How those of the answer may be."""
-    has_envelopes: ClassVar[bool] = True
+    needs_http2: ClassVar[bool] = False
 
     def __init__(self, media_type: str, codec: str) -> None:
         """Speak `codec` (proto or json), stated as `media_type` in both directions."""
