@@ -164,7 +164,8 @@ def rest(body: Body) -> bytes:
     """Return what follows the status line and the headers that every answer has."""
     if isinstance(body, bytes):
         return _JSON_REST % (len(body), body)
-    return _fields(body.headers) + _REST % (body.media_type.encode(), len(body.body), body.body)
+    fields = _fields(body.headers) if body.headers else b""
+    return fields + _REST % (body.media_type.encode(), len(body.body), body.body)
 
 
 def head(status: int, headers: Headers) -> bytes:

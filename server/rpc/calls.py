@@ -105,7 +105,8 @@ class HotCall(Prediction):
             self._call.fail(error)
             raise
         encode, wrap = work.encode, wire.wrap
-        work.encode = lambda outputs, start, stop: wrap(encode(outputs, start, stop), gzip=gzip)  # type: ignore[arg-type] # a call's answer is bytes
+        if gzip or not wire.is_bare:
+            work.encode = lambda outputs, start, stop: wrap(encode(outputs, start, stop), gzip=gzip)  # type: ignore[arg-type] # of a call: bytes
         if stated_s is not None:
             timeout_s = sooner(timeout_s, stated_s)
         work.runner.submit(work, receiver, sooner(timeout_s, work.timeout_s))

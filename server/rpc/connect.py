@@ -40,6 +40,11 @@ class ConnectUnary(Connect):
     encoding_header = b"content-encoding"
     accept_header = b"accept-encoding"
 
+    def __init__(self, media_type: str, codec: str) -> None:
+        """Speak `codec`, without anything around it."""
+        super().__init__(media_type, codec)
+        self.is_bare = media_type == JSON
+
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
         """Return the body, unpacked. Raises RequestError."""
         message = envelope.unpacked(body, encoding, max_bytes)

@@ -64,6 +64,7 @@ class Services:
 
     def refresh(self) -> None:
         """Let the typed services be those of what is served now."""
+        self._infer.forget()
         self._typed = {
             service.file.package: service
             for model in self._typed_models()

@@ -51,6 +51,8 @@ class Wire(ABC):
     accept_header: ClassVar[bytes]
     """How those of the answer may be."""
     needs_http2: ClassVar[bool] = False
+    is_bare: bool = False
+    """Whether a message in JSON is the whole answer, as REST's is."""
 
     def __init__(self, media_type: str, codec: str) -> None:
         """Speak `codec` (proto or json), stated as `media_type` in both directions."""
