@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol, Self
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from server.endpoints.hot import Prediction
-from server.endpoints.responses import envelope, failure
+from server.hot import Prediction
 from server.replies import JSON, Body, Headers
+from server.responses import envelope, failure
 
 _JSON_REST: Final = b"content-type: " + JSON.encode() + b"\r\ncontent-length: %d\r\n\r\n%b"
 _REST: Final = b"content-type: %b\r\ncontent-length: %d\r\n\r\n%b"

@@ -12,9 +12,9 @@ from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
 from server.draining import Draining
-from server.endpoints.hot import Prediction
 from server.errors import Canceled, PayloadTooLarge
 from server.exchange import Exchange
+from server.hot import Prediction
 from server.replies import JSON, Body, Headers, Reply
 
 _MAX_STREAMS: Final = 3_840

@@ -13,9 +13,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.draining import Draining
-from server.endpoints.hot import Prediction
 from server.errors import Canceled, InvalidArgument, PayloadTooLarge
 from server.exchange import Exchange, Heads, Http1Exchange, head, rest
+from server.hot import Prediction
 
 _REFUSAL: Final = InvalidArgument("request: expected HTTP/1.1: a request line, headers and a body as they state it")
 

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.batching import Receiver, Waiter
-from server.endpoints.hot import Prediction, sooner
 from server.errors import InvalidArgument, RequestError
+from server.hot import Prediction, sooner
 from server.replies import Body, Headers, Reply
 from server.requests import TIMEOUT_HEADER
 from server.rpc import negotiation

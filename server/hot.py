@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from server.batching import Receiver, Waiter
-from server.endpoints.responses import envelope, failure, response
 from server.errors import DeadlineExceeded, RequestError
 from server.model import Model
 from server.replies import JSON, Body, Headers, Reply
 from server.repository import Repository
 from server.requests import TIMEOUT_HEADER, UNSTATED, left, read_body, timeout
+from server.responses import envelope, failure, response
 from server.runner import Runner, Runners, Work
 
 SHORT_BYTES: Final = 64 * 1024
