@@ -93,6 +93,13 @@ class Http2Protocol(ZttpH2Protocol):
         self.flush()
         super().shutdown()  # ends the connection once the last one is answered
 
+    def _close_connection(self) -> None:
+        """Close the connection; by a GOAWAY first, unless there was one, which a second would take back."""
+        if not self._went_away:
+            super()._close_connection()
+        else:
+            self.transport.close()
+
     def _begin(self, event: zttp.Request) -> None:
         """Begin a request: by the short way where it is plain, as far as its head tells."""
         headers: list[tuple[bytes, bytes]] = [*event.headers]  # in lower case: HTTP/2 has no other (RFC 9113, 8.2.1)

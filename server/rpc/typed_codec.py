@@ -90,9 +90,10 @@ class RequestDecoder:
             try:
                 self._records.decode(message)
             except RequestError as named:
-                return named
+                if several == str(named.field).startswith(RECORDS) or named.field is None:
+                    return named
             if several:
-                return InvalidArgument(f"{RECORDS}: expected a list of records", field=RECORDS)
+                return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
         return error
 
     def _columns(self, messages: Sequence[Message], *, several: bool) -> Sequence[Any]:
