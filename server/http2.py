@@ -64,6 +64,7 @@ class Http2Protocol(ZttpH2Protocol):
         self._streams = 0
         self._resets = 0
         self._last_stream_id = 0
+        self._idle_since = 0.0
         self._went_away = False
         """Whether the caller was told that the last request so far is the last one that is answered."""
 
@@ -115,6 +116,51 @@ class Http2Protocol(ZttpH2Protocol):
         else:
             exchange = Http2Exchange(self, event, prediction, headers, head)
             self.cycles[event.stream_id] = exchange  # type: ignore[assignment] # the same
+
+    def on_stream_closed(self) -> None:
+        """Go on with the connection's other streams, or begin to wait for one.
+
+        A connection has one timer, which looks now and then whether it was idle for too long; uvicorn's own is set and
+        cancelled for every request.
+        """
+        if self.transport.is_closing():
+            return
+        self.resume_reading_if_idle()
+        if self.cycles:
+            return
+        if self.shutdown_requested:
+            self._close_connection()
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def _look_after(self, delay_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(delay_s, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection where no request is under way and nothing came for the time to keep it."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing():
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if self.cycles:
+            self._look_after(self.timeout_keep_alive)
+        elif left_s > 0:
+            self._look_after(left_s)
+        else:
+            self._close_connection()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Note that something came, where uvicorn would cancel the timer; cancel it only where the connection ends."""
+        self._idle_since = self.loop.time()
+        if self.transport.is_closing():
+            super()._unset_keepalive_if_required()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection, and let go of its timer."""
+        super().connection_lost(exc)
+        super()._unset_keepalive_if_required()
 
     def leave_to_uvicorn(self, exchange: "Http2Exchange") -> None:
         """Give uvicorn a request of whose body a part was read, as if it alone had read it."""

@@ -107,9 +107,9 @@ class HotCall(Prediction):
         encode, wrap = work.encode, wire.wrap
         if gzip or not wire.is_bare:
             work.encode = lambda outputs, start, stop: wrap(encode(outputs, start, stop), gzip=gzip)  # type: ignore[arg-type] # of a call: bytes
-        if stated_s is not None:
-            timeout_s = sooner(timeout_s, stated_s)
-        work.runner.submit(work, receiver, sooner(timeout_s, work.timeout_s))
+        if stated_s is not None or work.timeout_s is not None:
+            timeout_s = sooner(timeout_s, sooner(stated_s, work.timeout_s))
+        work.runner.submit(work, receiver, timeout_s)
 
     def fail(self, error: Exception) -> None:
         """Count a request that came to nothing before it was queued."""

@@ -47,7 +47,7 @@ class ConnectUnary(Connect):
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
         """Return the body, unpacked. Raises RequestError."""
-        message = envelope.unpacked(body, encoding, max_bytes)
+        message = body if encoding == "identity" else envelope.unpacked(body, encoding, max_bytes)
         if len(message) > max_bytes:
             raise envelope.too_large(max_bytes)
         return message

@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 import pytest
 
-from bench.report import cost, replaced, speed
+from bench.report import replaced, tables
 from bench.results import read as read_results
 from server.errors import CODES
 from server.manifest import read
@@ -91,6 +91,5 @@ def test_every_make_target_is_in_the_readme() -> None:
 def test_the_speed_shown_is_the_speed_measured() -> None:
     """README's table and the page on cost are what the results file of the last `make bench` says."""
     results = read_results()
-    shown = ((ROOT / "README.md", "speed", speed(results)), (ROOT / "docs" / "cost.md", "cost", cost(results)))
-    for path, name, text in shown:
+    for path, name, text in tables(results):
         assert replaced(path.read_text(), name, text) == path.read_text()
