@@ -8,7 +8,7 @@ CLIENTS := health kserve schemathesis triton
 export WRANGLER_SEND_METRICS := false
 export CLOUDFLARE_CF_FETCH_ENABLED := false
 
-.PHONY: help run test test-python test-worker export image edge e2e bench check format proto lock clean
+.PHONY: help run test test-python test-worker export image edge e2e bench conformance check format proto lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the targets share .venv and node_modules, and tests that listen are best alone
 
@@ -34,6 +34,9 @@ test-worker: node_modules/.lifeboat worker/env.d.ts
 
 export: .venv/.export ## train, convert, verify and publish the Titanic model into models/
 	$(PYTHON_BIN) -m export run
+
+conformance: .venv/.dev ## the public Connect suite against the RPC wires (needs Go)
+	scripts/conformance
 
 image: ## build the container image with the machine's own engine
 	scripts/docker build --load --platform linux/amd64 --tag lifeboat .

@@ -25,7 +25,7 @@ SHOWN: Final = [
 
 def test_pages_show_calls() -> None:
     """README and the page on the interfaces show calls with their answers: the test below has something to run."""
-    assert {"README.md", "api.md"} <= {page for page, _, _ in SHOWN}
+    assert {"README.md", "api.md", "rpc.md"} <= {page for page, _, _ in SHOWN}
 
 
 @pytest.mark.parametrize(("page", "call", "answer"), SHOWN)
@@ -33,10 +33,10 @@ def test_a_shown_call_has_the_shown_answer(server: httpx.Client, page: str, call
     """A curl call that a page shows is answered to the letter as the page says."""
     _, _, address, *options = shlex.split(call)
     path = address.removeprefix("127.0.0.1:8080")
-    body = options[options.index("-d") + 1] if "-d" in options else None
-    response = server.request(
-        "POST" if body else "GET", path, content=body, headers={"content-type": "application/x-www-form-urlencoded"}
-    )
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    name, _, value = given.get("-H", "content-type: application/x-www-form-urlencoded").partition(": ")
+    body = given.get("-d")
+    response = server.request("POST" if body else "GET", path, content=body, headers={name: value})
     assert response.text == answer, page
 
 
@@ -46,7 +46,7 @@ def test_every_setting_is_documented() -> None:
     defaults = Settings()
     for field in fields(Settings):
         default = getattr(defaults, field.name)
-        shown = f"`{default}`" if str(default) else ""
+        shown = f"`{int(default) if isinstance(default, bool) else default}`" if str(default) else ""
         assert f"| `{variable(field.name)}` | {shown} |".replace("  ", " ") in page
 
 
