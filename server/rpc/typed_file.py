@@ -17,6 +17,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodOptions,
     ServiceDescriptorProto,
 )
+from google.protobuf.message import Message
 
 from server.manifest import PROTOBUF_TYPES, Feature, Manifest
 
@@ -44,6 +45,8 @@ _NO_FIELD: Final = re.compile(r"[^A-Za-z0-9_]")
 _NO_JSON_NAME: Final = re.compile(r"\0|\A\[.*\]\Z", re.DOTALL)
 """What protoc takes for no JSON name: in brackets stand extensions."""
 
+_PYTHON: Final = frozenset(dir(Message))
+
 
 def package(manifest: Manifest) -> str:
     """Return the package that a model's service is in: lifeboat.titanic.v1."""
@@ -62,7 +65,8 @@ def field_names(features: Iterable[Feature]) -> dict[str, str]:
     """Return each feature's name as a field: the same but where that is no identifier, or taken.
 
     Two names that differ in case and underscores alone count as one: older compilers refuse them, and newer ones where
-    the camel case is the same. In JSON a field goes by its own name too, so that none may be another feature's.
+    the camel case is the same. In JSON a field goes by its own name too, so that none may be another feature's. What
+    a message's own methods are called is taken: Python's messages would lose them.
     """
     ordered = sorted(features, key=lambda each: each.field_number)
     given = {feature.name for feature in ordered}
@@ -72,7 +76,7 @@ def field_names(features: Iterable[Feature]) -> dict[str, str]:
         others = given - {feature.name}
         name = _NO_FIELD.sub("_", feature.name)
         name = name if name[:1].isalpha() else f"f{name}"
-        while _alike(name) in taken or name in others or json_name(feature, name) in others:
+        while _alike(name) in taken or name in _PYTHON or name in others or json_name(feature, name) in others:
             name = f"{name}_{feature.field_number}"
         taken.add(_alike(name))
         names[feature.name] = name
@@ -134,8 +138,10 @@ def _add_answer(message: DescriptorProto, manifest: Manifest, where: str) -> Non
     if manifest.kind == "regression":
         _add_field(message, "value", VALUE, FieldDescriptorProto.TYPE_DOUBLE)
         return
-    label = PROTOBUF_TYPES[manifest.output("label").datatype]
-    _add_field(message, "label", LABEL, _TYPES[label])
+    label = _TYPES[PROTOBUF_TYPES[manifest.output("label").datatype]]
+    if label == FieldDescriptorProto.TYPE_FLOAT:  # every number of an answer that has a fraction is a double
+        label = FieldDescriptorProto.TYPE_DOUBLE
+    _add_field(message, "label", LABEL, label)
     if manifest.kind == "binary":
         _add_field(message, "probability", PROBABILITY, FieldDescriptorProto.TYPE_DOUBLE)
     entry = message.nested_type.add(name="ProbabilitiesEntry")

@@ -1,13 +1,16 @@
-"""The typed service's two faces: the .proto text that callers compile, and the descriptor that the server answers by."""
+"""The typed service's two faces: the .proto text that callers compile, and the descriptor that it answers by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import numpy as np
 import pytest
+from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
 from hypothesis import HealthCheck, given, settings
@@ -15,8 +18,11 @@ from hypothesis import strategies as st
 
 from server import manifest as manifests
 from server.manifest import Datatype, Feature, Kind, Manifest, Output
+from server.records import RecordDecoder
 from server.rpc import typed_file
+from server.rpc.typed_codec import RequestDecoder, ResponseEncoder
 from server.rpc.typed_text import text
+from server.signature import DTYPES, Signature
 from tests.server import small
 
 TITANIC: Final = Path(__file__).parents[2] / "models" / "titanic" / "1" / "manifest.json"
@@ -63,13 +69,19 @@ def manifest(features: Sequence[Feature], kind: Kind = "regression", **members: 
     return made
 
 
+def message_type(made: Manifest, name: str) -> type[Message]:
+    """Return the class of one of the messages that a manifest's file declares."""
+    declared = typed_file.file(made)
+    pool = DescriptorPool()
+    pool.Add(declared)
+    return GetMessageClass(pool.FindMessageTypeByName(f"{declared.package}.{name}"))
+
+
 def assert_the_same(made: Manifest) -> None:
     """Hold the text to be the descriptor's, and the descriptor to be one that the library takes."""
     declared = typed_file.file(made)
     assert compiled(made) == declared
-    pool = DescriptorPool()
-    pool.Add(declared)
-    fields = GetMessageClass(pool.FindMessageTypeByName(f"{declared.package}.{typed_file.REQUEST}")).DESCRIPTOR.fields
+    fields = message_type(made, typed_file.REQUEST).DESCRIPTOR.fields
     assert [field.number for field in fields] == [each.field_number for each in made.features]
 
 
@@ -88,6 +100,39 @@ def test_every_datatype_and_kind(datatype: Datatype, kind: Kind) -> None:
         feature("nullable", 7, datatype=datatype, nullable=True, null_value=null),
     ]
     assert_the_same(manifest(features, kind, **({} if kind == "regression" else {"label": datatype})))
+
+
+LABELS: Final[Mapping[Datatype, Any]] = {"BYTES": "yes", "BOOL": True, "FP16": 1.5, "FP32": 1.5, "FP64": 1e300}
+
+
+@pytest.mark.parametrize("datatype", DATATYPES)
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_answers_are_what_the_file_declares(datatype: Datatype, kind: Kind) -> None:
+    """A label of any datatype is read again from the bytes and from the JSON that the server writes."""
+    made = manifest([feature("x")], kind, label=datatype)
+    label = LABELS.get(datatype, 7)
+    outputs = [np.array([label], DTYPES[datatype]), np.array([[0.25, 0.75]], np.float32)]
+    said: Any = {"label": label, "probabilities": {"no": 0.25, "yes": 0.75}, "model": "small", "version": "1"}
+    said |= {"probability": 0.75} if kind == "binary" else {}
+    kept = message_type(made, typed_file.RESPONSE)
+    encoder = ResponseEncoder(made)
+    assert kept.FromString(encoder.one("proto", outputs, 0)) == kept(**said)
+    assert json_format.Parse(encoder.one("json", outputs, 0), kept()) == kept(**said)
+
+
+def test_a_feature_named_as_a_method_of_messages() -> None:
+    """What a feature is called keeps nothing from reading it: null and a number, in binary and in JSON."""
+    for name in ("HasField", "DESCRIPTOR", "FromString", "WhichOneof"):
+        made = manifest([feature(name, nullable=True, null_value="NaN")])
+        signature = Signature(made.features)
+        kinds = {each: message_type(made, each) for each in (typed_file.REQUEST, typed_file.BATCH_REQUEST)}
+        decoder = RequestDecoder(signature, RecordDecoder(signature, 1), kinds)
+        field = typed_file.field_names(made.features)[name]
+        for members, value in (({}, None), ({field: 2.5}, 2.5)):
+            message = kinds[typed_file.REQUEST](**members)
+            document = json_format.MessageToJson(message).encode()
+            assert [*decoder.decode("proto", message.SerializeToString(), several=False)] == [(value,)]
+            assert [*decoder.decode("json", document, several=False)] == [(value,)]
 
 
 STRANGE: Final = [
@@ -112,7 +157,7 @@ STRANGE: Final = [
 
 @pytest.mark.parametrize("names", STRANGE, ids=repr)
 @pytest.mark.parametrize("nullable", [False, True])
-def test_strange_names(names: list[str], nullable: bool) -> None:  # noqa: FBT001 # a parameter
+def test_strange_names(names: list[str], nullable: bool) -> None:
     """A feature may be called anything: what is no identifier, or taken, or a word of the language, gets another."""
     features = [
         feature(name, number, nullable=nullable, null_value="NaN" if nullable else None)
