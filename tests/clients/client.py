@@ -21,9 +21,7 @@ def command(client: str, script: str, *arguments: str) -> list[str]:
     return [str(python), str(Path(__file__).parent / client / script), *arguments]
 
 
-def said(
-    client: str, records: list[dict[str, Any]], *arguments: str, script: str = "calls.py", **settings: str
-) -> Any:  # noqa: ANN401 # JSON
+def said(client: str, records: list[dict[str, Any]], *arguments: str, script: str = "calls.py", **settings: str) -> Any:  # noqa: ANN401 # JSON
     """Return what a client's script printed of a server of its own with these settings."""
     called = command(client, script)
     with serving(LIFEBOAT_ADMIN_TOKEN=TOKEN, **settings) as server:
