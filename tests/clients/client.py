@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from tests.server.process import serving
@@ -21,13 +22,15 @@ def command(client: str, script: str, *arguments: str) -> list[str]:
     return [str(python), str(Path(__file__).parent / client / script), *arguments]
 
 
+def told(client: str, script: str, server: httpx.Client, *arguments: str, given: object = None) -> Any:  # noqa: ANN401
+    """Return what a client's script printed, which calls `server` and reads `given`: JSON, both of them."""
+    called = command(client, script, f"{server.base_url.host}:{server.base_url.port}", *arguments)
+    done = subprocess.run(called, input=json.dumps(given), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout)
+
+
 def said(client: str, records: list[dict[str, Any]], *arguments: str, script: str = "calls.py", **settings: str) -> Any:  # noqa: ANN401 # JSON
     """Return what a client's script printed of a server of its own with these settings."""
-    called = command(client, script)
     with serving(LIFEBOAT_ADMIN_TOKEN=TOKEN, **settings) as server:
-        address = f"{server.base_url.host}:{server.base_url.port}"
-        done = subprocess.run(
-            [*called, address, *arguments], input=json.dumps(records), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout)
+        return told(client, script, server, *arguments, given=records)

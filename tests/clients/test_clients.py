@@ -1,4 +1,4 @@
-"""Public clients of HTTP that nobody here wrote, in environments of their own: every call, with onnxruntime's numbers."""
+"""Public HTTP clients that nobody here wrote, in environments of their own: every call, and onnxruntime's numbers."""
 
 from typing import Any
 

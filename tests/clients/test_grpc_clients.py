@@ -33,7 +33,7 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
     "load with a configuration": ("UNIMPLEMENTED", "neither config nor files"),
     "unload of an unknown model": ("NOT_FOUND", "model 'other'"),
 }
-"""Wrong calls to the code that they end in, and how the message of that begins."""
+"""Wrong calls to the code that they end in, and words of its message."""
 
 TRITONS_OWN: Final = [
     *(f"{verb}_{what}_settings" for verb in ("get", "update") for what in ("trace", "log")),
@@ -49,7 +49,7 @@ def both(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return told
 
 
-@pytest.fixture(params=["sync", "aio"])
+@pytest.fixture(scope="module", params=["sync", "aio"])
 def triton(both: dict[str, dict[str, Any]], request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return what one of the clients gave."""
     return both[request.param]
@@ -132,7 +132,9 @@ def test_triton_model_control(triton: dict[str, Any]) -> None:
 
 def test_what_is_tritons_alone(triton: dict[str, Any]) -> None:
     """Its shared memory, traces and log settings are said to be not there."""
-    assert triton["unimplemented"] == dict.fromkeys(TRITONS_OWN, ["UNIMPLEMENTED", "there is no such method"])
+    assert set(triton["unimplemented"]) == set(TRITONS_OWN)
+    for name, told in triton["unimplemented"].items():
+        assert told == ["UNIMPLEMENTED", "there is no such method"], name
 
 
 @pytest.mark.parametrize("what", ["one input", "every input", "output"])
@@ -147,10 +149,9 @@ def test_tensors_in_shared_memory(triton: dict[str, Any], what: str) -> None:
 @pytest.mark.parametrize("what", REFUSED)
 def test_triton_is_refused(triton: dict[str, Any], what: str) -> None:
     """A wrong call ends in the right code, and its message names what is wrong."""
-    expected_code, beginning = REFUSED[what]
     code, message = triton["refused"][what]
-    assert code == expected_code
-    assert message.startswith(beginning)
+    assert code == REFUSED[what][0]
+    assert REFUSED[what][1] in message
 
 
 def test_every_refusal_is_tried(triton: dict[str, Any]) -> None:
@@ -169,4 +170,4 @@ def test_kserve(records: list[dict[str, Any]], expected: dict[str, Any]) -> None
         assert told[kind]["is raw"] is (kind == "raw")
     for what, (code, message) in told["refused"].items():
         assert code == REFUSED[what][0]
-        assert message.startswith(REFUSED[what][1])
+        assert REFUSED[what][1] in message

@@ -24,10 +24,8 @@ def request(records, is_raw, outputs=None, model="titanic"):
     given = []
     for name, (datatype, dtype) in DATATYPES.items():
         values = [NULLS[name] if record[name] is None else record[name] for record in records]
-        if is_raw:
-            data = np.array(values, dtype=dtype).reshape(-1, 1)
-        else:
-            data = np.array(values, dtype=dtype).tolist()
+        array = np.array(values, dtype=dtype).reshape(-1, 1)
+        data = array if is_raw else array.reshape(-1).tolist()
         given.append(InferInput(name, [len(records), 1], datatype, data))
     asked = None if outputs is None else [RequestedOutput(name) for name in outputs]
     return InferRequest(model, given, "abc", request_outputs=asked)

@@ -24,9 +24,9 @@ OVER_S = -1.0
 def inputs(records, **replaced):
     """Return the records as the client's own inputs, some replaced by (datatype, array)."""
     given = []
-    for name, (datatype, dtype) in DATATYPES.items():
+    for name, (right, dtype) in DATATYPES.items():
         values = [NULLS[name] if record[name] is None else record[name] for record in records]
-        datatype, array = replaced.get(name, (datatype, np.array(values, dtype=dtype).reshape(-1, 1)))
+        datatype, array = replaced.get(name, (right, np.array(values, dtype=dtype).reshape(-1, 1)))
         tensor = sync.InferInput(name, list(array.shape), datatype)
         tensor.set_data_from_numpy(array)
         given.append(tensor)
@@ -175,7 +175,7 @@ def cancelled(client):
     told = queue.Queue()
     client.start_stream(lambda result, error: told.put((result, error)))
     client.async_stream_infer(MODEL, inputs([RECORD]))
-    first, error = told.get(timeout=60)
+    _, error = told.get(timeout=60)
     assert error is None, error
     client.stop_stream(cancel_requests=True)
     _, error = told.get(timeout=60)
