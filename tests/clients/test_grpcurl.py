@@ -82,7 +82,7 @@ def test_predict(native: httpx.Client) -> None:
     """A record in JSON is answered as REST does; so are a stream's, one by one."""
     answer = native.post("/api/predict", json=PASSENGER).json()
     assert documents(printed(native, f"{SERVICE}/Predict", data=PASSENGER)) == [answer]
-    unknown = {name: value for name, value in PASSENGER.items() if name != "age"}  # grpcurl knows no null
+    unknown = {name: value for name, value in PASSENGER.items() if name != "age"} | {"sex": "male"}  # it takes no null
     other = native.post("/api/predict", json=unknown).json()
     assert answer != other
     streamed = printed(native, f"{SERVICE}/PredictStream", data={"records": [PASSENGER, unknown]})
