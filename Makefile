@@ -3,7 +3,7 @@ PORT ?= 8080
 EDGE_PORT ?= 8787
 PYTHON_BIN := .venv/bin/python
 NODE := scripts/node
-CLIENTS := health kserve schemathesis triton
+CLIENTS := grpcio kserve schemathesis triton
 # wrangler asks the network for nothing it doesn't need here.
 export WRANGLER_SEND_METRICS := false
 export CLOUDFLARE_CF_FETCH_ENABLED := false
@@ -20,7 +20,7 @@ run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for an
 
 test: test-python test-worker ## every test but those of the image
 
-test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed)
+test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/go/grpcurl
 	$(PYTHON_BIN) -m pytest --ignore=tests/e2e
 
 # Public clients, each in an environment of its own: they want other versions of the same libraries.
@@ -28,6 +28,14 @@ test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.ins
 	$(PYTHON_BIN) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
+
+# One that is a Go program: where there is no Go, its tests are skipped and say so.
+.build/go/grpcurl:
+	@if command -v go >/dev/null; then \
+		GOBIN="$(CURDIR)/$(@D)" go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4; \
+	else \
+		echo "there is no go here, to build grpcurl with"; \
+	fi
 
 test-worker: node_modules/.lifeboat worker/env.d.ts
 	$(NODE) npx vitest run
