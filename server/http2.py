@@ -19,6 +19,8 @@ from server.replies import JSON, Body, Headers, Reply
 
 _MAX_STREAMS: Final = 3_840
 """Requests a connection is for: zttp breaks one at 4,096, of which some hundreds may be on their way."""
+_LINGER_S: Final = 2.0
+"""How long a caller has to close a connection of which it was told that it has ended."""
 _MAX_RESETS: Final = 192
 """Requests whose callers may leave: zttp breaks the connection at 256."""
 
@@ -65,6 +67,7 @@ class Http2Protocol(ZttpH2Protocol):
         self._resets = 0
         self._last_stream_id = 0
         self._idle_since = 0.0
+        self._lingers = False
         self._went_away = False
         """Whether the caller was told that the last request so far is the last one that is answered."""
 
@@ -95,11 +98,16 @@ class Http2Protocol(ZttpH2Protocol):
         super().shutdown()  # ends the connection once the last one is answered
 
     def _close_connection(self) -> None:
-        """Close the connection; by a GOAWAY first, unless there was one, which a second would take back."""
+        """Close the connection: by a GOAWAY first, and after a while in which its caller may close it.
+
+        What the caller has sent meanwhile would break it otherwise, before the last answers are read.
+        """
         if not self._went_away:
-            super()._close_connection()
-        else:
-            self.transport.close()
+            self._go_away()
+        elif not self._lingers:
+            self._lingers = True
+            super()._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(_LINGER_S, self.transport.close)
 
     def _begin(self, event: zttp.Request) -> None:
         """Begin a request: by the short way where it is plain, as far as its head tells."""

@@ -1,14 +1,15 @@
 """An Open Inference Protocol request, as its JSON says it and as it is checked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from server.errors import InvalidArgument
+from server.errors import InvalidArgument, Unimplemented
 from server.feed import Values
 
+SHARED_MEMORY: Final = "shared_memory_region"
 Parameters = dict[str, bool | int | float | str]
 """What the protocol allows as the parameters of a request or a tensor."""
 
@@ -42,6 +43,12 @@ class InferRequest(Request, kw_only=True):
     """The body of an inference request, of whatever tensors."""
 
     inputs: list[InferInput]
+
+
+def check_place(name: str, parameters: Mapping[str, object] | None) -> None:
+    """Raise Unimplemented for a tensor that its caller has put, or wants, in memory that is shared with the server."""
+    if parameters and SHARED_MEMORY in parameters:
+        raise Unimplemented(f"{name}: there is no shared memory here; expected the tensor in the message")
 
 
 @dataclass(slots=True)

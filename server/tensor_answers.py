@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from server.binary import tensor_bytes
 from server.errors import InvalidArgument
-from server.inference import Inference, InferOutput, Parameters
+from server.inference import Inference, InferOutput, Parameters, check_place
 from server.manifest import Manifest, Output
 from server.replies import OCTET_STREAM, Body, Reply
 from server.signature import Outputs
@@ -87,6 +87,7 @@ class TensorEncoder:
         name = asked.name[:64]
         if asked.name not in self._by_name:
             raise InvalidArgument(f"outputs: {name!r} is not among {', '.join(self._by_name)}", field="outputs")
+        check_place(name, asked.parameters)
         index, output = self._by_name[asked.name]
         classes = (asked.parameters or {}).get("classification", 0)
         if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from server.binary import ColumnReader
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.feed import Values
-from server.inference import Inference, InferInput, InferRequest, Parameters, Request
+from server.inference import Inference, InferInput, InferRequest, Parameters, Request, check_place
 from server.json_depth import check_depth
 from server.json_types import json_type, whole
 from server.signature import Column, Signature
@@ -130,6 +130,7 @@ class TensorDecoder:
         for tensor in request.inputs:
             column = self._signature.by_name[tensor.name]
             check_datatype(tensor, column)
+            check_place(tensor.name, tensor.parameters)
             size = _binary_size(tensor)
             if size is None:
                 given[tensor.name] = _array(tensor, column)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from server.binary import ColumnReader, tensor_bytes
 from server.errors import InvalidArgument
 from server.feed import Values
-from server.inference import Inference, InferOutput, Parameters
+from server.inference import Inference, InferOutput, Parameters, check_place
 from server.manifest import Manifest
 from server.rpc import codecs
 from server.rpc.proto.inference_pb2 import (
@@ -78,6 +78,8 @@ class InferDecoder:
         """Return what a request with so many `raw` contents, maybe none, is but for its values. Raises RequestError."""
         inputs = request.inputs
         check_names(inputs, self._signature)
+        for tensor in inputs:
+            check_place(tensor.name, tensor.parameters)
         rows = rows_of(inputs, self._max_rows)
         if raw and raw != len(inputs):
             words = f"raw_input_contents: expected {len(inputs)}, one for each input; got {raw}"

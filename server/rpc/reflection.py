@@ -13,6 +13,7 @@ from server.errors import NotFound, RequestError, Unimplemented
 from server.rpc.methods import Context
 from server.rpc.proto import reflection_alpha_pb2, reflection_pb2
 from server.rpc.status import told
+from server.rpc.typed_file import default_json_name
 
 SERVICES: Final = tuple(
     (module.DESCRIPTOR.services_by_name["ServerReflection"], module)
@@ -55,7 +56,10 @@ class ReflectionHandlers:
             symbol = request.file_containing_symbol
             self._add(response, [file for file in files if symbol in _symbols(file)], symbol, files)
         elif asked == "all_extension_numbers_of_type":
-            response.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
+            name = request.all_extension_numbers_of_type
+            if not any(name in _symbols(file) for file in files):
+                raise NotFound(f"there is no {name[:128]!r}")
+            response.all_extension_numbers_response.base_type_name = name
         elif asked == "file_containing_extension":
             raise NotFound("there are no extensions")
         else:
@@ -106,5 +110,15 @@ def proto_of(described: Iterable[Any]) -> list[FileDescriptorProto]:
         for file in (*each.dependencies, each):
             copied = FileDescriptorProto()
             file.CopyToProto(copied)
+            for message in copied.message_type:
+                _name_in_json(message)
             found[copied.name] = copied
     return [*found.values()]
+
+
+def _name_in_json(message: DescriptorProto) -> None:
+    """Give the fields their names in JSON, which generated modules leave out."""
+    for field in message.field:
+        field.json_name = default_json_name(field.name)
+    for nested in message.nested_type:
+        _name_in_json(nested)

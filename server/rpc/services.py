@@ -1,5 +1,6 @@
 """Every service that is served, and the calls among theirs that go the short way: the only wiring of the RPC layer."""
 
+import logging
 from collections.abc import Iterator
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -22,6 +23,8 @@ from server.rpc.router import Router
 from server.rpc.typed import TypedService
 from server.runner import Runners
 from server.settings import Settings
+
+_log = logging.getLogger("lifeboat.rpc")
 
 
 class Services:
@@ -65,11 +68,12 @@ class Services:
     def refresh(self) -> None:
         """Let the typed services be those of what is served now."""
         self._infer.forget()
-        self._typed = {
-            service.file.package: service
-            for model in self._typed_models()
-            for service in [TypedService(self._runners[model], self._settings)]
-        }
+        self._typed = dict[str, TypedService]()
+        for model in self._typed_models():
+            service = TypedService(self._runners[model], self._settings)
+            taken = self._typed.setdefault(service.file.package, service)
+            if taken is not service:
+                _log.error("model %s has no typed service: %s is another model's", model.name, service.file.package)
         calls = [call for service in self._typed.values() for call in service.calls()]
         typed = [*(call.method() for call in calls), *(each.stream() for each in self._typed.values())]
         self._calls = [*calls, self._infer]

@@ -6,14 +6,12 @@ from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 
-from server.compression import compressed
+from server.compression import ENCODINGS, compressed
 from server.errors import InvalidArgument, Unimplemented
 from server.replies import Fields, Reply
 from server.rpc import envelope
 from server.rpc.status import RpcError
 
-ENCODINGS: Final = ("identity", "gzip")
-"""What a message may be compressed as."""
 COMPRESS_BYTES: Final = 1024
 """Smallest message worth compressing: below it a packet is a packet."""
 
@@ -68,7 +66,7 @@ class Wire(ABC):
         name = value.decode("latin-1").strip().lower() or "identity"
         if name not in ENCODINGS:
             words = f"{self.encoding_header.decode()}: expected {' or '.join(ENCODINGS)}; got {name[:40]!r}"
-            raise Unimplemented(words, headers={self.accept_header.decode(): "gzip"})
+            raise Unimplemented(words, headers={self.accept_header.decode(): ", ".join(ENCODINGS[1:])})
         return name
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:

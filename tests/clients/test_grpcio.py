@@ -132,7 +132,6 @@ def test_reflection(reflected: dict[str, Any], native: httpx.Client, passenger: 
     assert reflected["predicted"] == native.post("/api/predict", json=passenger).json()
 
 
-@pytest.mark.xfail(reason="the extensions of any name are said to be none, also of what is no message")
 def test_extensions_of_what_there_is_not(reflected: dict[str, Any]) -> None:
     """Asked for the extensions of a message that there isn't, the server says that it isn't there."""
     assert reflected["extensions of what there isn't"] == NOT_FOUND

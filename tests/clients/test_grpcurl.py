@@ -109,7 +109,6 @@ def test_an_error(native: httpx.Client) -> None:
     assert [*detail.values()] == [[{"field": "sex", "description": message}]]
 
 
-@pytest.mark.xfail(reason="the files of the public services are given without their fields' JSON names")
 def test_json_names(native: httpx.Client) -> None:
     """The public services' messages are shown by their JSON names, as the protobuf mapping has them."""
     (answer,) = documents(printed(native, "inference.GRPCInferenceService/ModelConfig", data={"name": "titanic"}))

@@ -116,8 +116,8 @@ def test_answers_are_what_the_file_declares(datatype: Datatype, kind: Kind) -> N
     said |= {"probability": 0.75} if kind == "binary" else {}
     kept = message_type(made, typed_file.RESPONSE)
     encoder = ResponseEncoder(made)
-    assert kept.FromString(encoder.one("proto", outputs, 0)) == kept(**said)
-    assert json_format.Parse(encoder.one("json", outputs, 0), kept()) == kept(**said)
+    assert kept.FromString(encoder.one("proto")(outputs, 0, 1)) == kept(**said)
+    assert json_format.Parse(encoder.one("json")(outputs, 0, 1), kept()) == kept(**said)
 
 
 def test_a_feature_named_as_a_method_of_messages() -> None:

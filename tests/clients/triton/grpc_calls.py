@@ -114,7 +114,6 @@ def wrong(token):
         "rows": lambda client: client.infer(MODEL, inputs([RECORD], age=("FP32", np.ones((2, 1), np.float32)))),
         "shape": lambda client: client.infer(MODEL, inputs([RECORD], age=("FP32", np.ones((1, 2), np.float32)))),
         "unknown output": lambda client: client.infer(MODEL, inputs([RECORD]), outputs=asked(["colour"])),
-        "deflate": lambda client: client.infer(MODEL, inputs([RECORD]), compression_algorithm="deflate"),
         "deadline": lambda client: client.infer(MODEL, inputs([RECORD]), client_timeout=OVER_S),
         "metadata of an unknown model": lambda client: client.get_model_metadata("other"),
         "configuration of an unknown version": lambda client: client.get_model_config(MODEL, "7"),
