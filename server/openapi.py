@@ -73,6 +73,9 @@ def _model_paths(name: str, default: Model) -> Document:
     body = _body({"type": "object", "properties": {"parameters": _OBJECT}}, required=False)
     paths = _version_paths("", name, default)
     paths[f"/api/models/{name}"] = {"get": _operation(f"The model {name}: signature, scores, provenance", {}, _MODEL)}
+    text = {"description": "protobuf's language", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    proto = _operation(f"The .proto file of the typed service of {name}", {"responses": {"200": text}}, _MODEL)
+    paths[f"/api/models/{name}/service.proto"] = {"get": proto}
     for action, words in (("load", "Read the model's folder again"), ("unload", "Serve the model no longer")):
         operation = _operation(words, {"requestBody": body, "security": [{"token": []}]}, control)
         paths[f"/v2/repository/models/{name}/{action}"] = {"post": operation}

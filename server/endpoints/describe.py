@@ -57,6 +57,7 @@ class DescribeEndpoint:
                 "target": manifest.target,
                 "classes": manifest.classes,
                 "positive_class": manifest.positive_class,
+                "api_version": manifest.api_version,
                 "features": [_feature(feature) for feature in manifest.features],
                 "example": {feature.name: feature.example for feature in manifest.features},
                 "metrics": manifest.metrics,

@@ -79,7 +79,7 @@ class HotCall(Prediction):
         """Return what the headers say where they are such as the public clients send with a small call."""
         wire: Wire | None = None
         timeout: tuple[bytes, bytes] | None = None
-        gzip = False
+        accepts: list[bytes] = []
         for name, value in headers:
             if name == b"content-type":
                 wire = _PLAIN.get(value)
@@ -87,13 +87,15 @@ class HotCall(Prediction):
                 if not value.isdigit() or int(value) > self.max_short_bytes:
                     return None
             elif name in _ACCEPTS:
-                gzip = gzip or b"gzip" in value
+                if b"gzip" in value:
+                    accepts.append(name)
             elif name in _TIMEOUTS:
                 timeout = (name, value)
             elif name in _UNUSUAL or (name == VERSION_HEADER and value != b"1"):
                 return None
         if wire is None or (wire.needs_http2 and not http2):
             return None
+        gzip = wire.accept_header in accepts  # a browser's own Accept-Encoding says nothing of gRPC-Web's messages
         return Head(wire, gzip, None) if timeout is None else _late(wire, gzip, *timeout)
 
     def submit(self, head: Head, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:

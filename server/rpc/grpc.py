@@ -4,6 +4,7 @@ By "gRPC over HTTP2" and, for the web, PROTOCOL-WEB.
 """
 
 import base64
+from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import quote
 
@@ -66,6 +67,17 @@ class GrpcWebText(GrpcWeb):
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
         """Return the one message. Raises RequestError."""
         return super().unwrap(from_text(body), encoding, max_bytes)
+
+    async def raw(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield what a request's base64 holds, wherever it is cut. Raises InvalidArgument."""
+        rest = b""
+        async for chunk in chunks:
+            text = rest + chunk
+            whole = len(text) - len(text) % 4
+            rest = text[whole:]
+            yield from_text(text[:whole])
+        if rest:
+            raise InvalidArgument("body: expected base64 in groups of four")
 
     def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> Reply:
         """Return the answer to a unary call, in one piece."""

@@ -111,7 +111,7 @@ class _Call:
         try:
             encoding = self._begin()
             async with asyncio.timeout(context.timeout_s):
-                requests = messages(self._chunks(chunks), Inbound(encoding, self._max_bytes))
+                requests = messages(wire.raw(self._chunks(chunks)), Inbound(encoding, self._max_bytes))
                 if not takes_stream:
                     requests = _given(await _only(requests))
                 async for message in handler(wire.codec, requests, context):

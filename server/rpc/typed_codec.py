@@ -5,6 +5,7 @@ Responses, whose fields are few and known, are laid out once at load: an answer 
 In JSON both directions are REST's own, whose names and values are the same; what that doesn't take protobuf decodes.
 """
 
+import json
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -130,7 +131,7 @@ class RequestDecoder:
                 except msgspec.ValidationError:
                     name = column.feature.name
                     field = f"{RECORDS}[{number}].{name}" if several else name
-                    got = str(value) if value != "" else '""'
+                    got = json.dumps(value, ensure_ascii=False)
                     words = f"{field}: expected {column.expectation()}; got {got[:_SHOWN_CHARACTERS]}"
                     raise InvalidArgument(words, field=field) from None
 

@@ -1,7 +1,7 @@
 """What every wire does: a request's message out of its bytes, and the answer's bytes out of a message or a failure."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 import msgspec
@@ -82,6 +82,10 @@ class Wire(ABC):
         if end < len(body):
             raise one_message(2)
         return inbound.open(flags, body[envelope.HEAD.size :])
+
+    def raw(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the bytes that a request's envelopes are in. Raises InvalidArgument."""
+        return chunks
 
     def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> Reply:
         """Return the answer to a unary call; compressed where that is `gzip` and worth it."""

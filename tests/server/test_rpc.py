@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from server.counters import Counters
 from server.hot import RestPrediction
@@ -20,6 +23,7 @@ from server.model import Model
 from server.repository import Repository
 from server.rpc.proto import error_details_pb2, health_pb2, inference_pb2, status_pb2
 from tests.passenger import DATATYPES, PASSENGER
+from tests.server import small
 from tests.server.rpc import (
     BATCH,
     INFER,
@@ -34,6 +38,7 @@ from tests.server.rpc import (
     envelopes,
     get,
     http1,
+    raw,
     request,
     wire_name,
 )
@@ -229,10 +234,10 @@ def test_compression(served: Wire) -> None:
     packed = http1(served, BATCH, batch, "content-type: application/proto", "accept-encoding: br, gzip")
     assert packed.headers["content-encoding"] == "gzip"
     assert gzip.decompress(packed.body) == plain.body
-    small = http1(
+    little = http1(
         served, PREDICT, record.SerializeToString(), "content-type: application/proto", "accept-encoding: gzip"
     )
-    assert "content-encoding" not in small.headers
+    assert "content-encoding" not in little.headers
     web = http1(served, BATCH, enveloped(batch), "content-type: application/grpc-web", "grpc-accept-encoding: gzip")
     assert web.headers["grpc-encoding"] == "gzip"
     flags, message = envelopes(web.body)[0]
@@ -526,3 +531,105 @@ def test_a_reload_is_followed(models: Path) -> None:
         assert inference_pb2.ModelInferResponse.FromString(message).model_version == "2"
         _, message, _ = PROTO.call(served, PREDICT, request(**PASSENGER).SerializeToString())
         assert decoded(PROTO, "PredictResponse", message)["version"] == "2"
+
+
+def test_an_incompatible_version_has_a_service_of_its_own(models: Path) -> None:
+    """While versions of two API versions are served, so are both services; each model's default answers for its own."""
+    shutil.copytree(models / "titanic" / "1", models / "titanic" / "2")
+    path = models / "titanic" / "2" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"version": 2, "api_version": 2}))
+    with wire(Repository.load(models)) as served:
+        body = request(**PASSENGER).SerializeToString()
+        for number in ("1", "2"):
+            service = f"/lifeboat.titanic.v{number}.TitanicService/Predict"
+            status, message, _ = PROTO.call(served, service, body)
+            assert (status, decoded(PROTO, "PredictResponse", message)["version"]) == (0, number)
+        missing = http1(served, "/lifeboat.titanic.v3.TitanicService/Predict", body, "content-type: application/proto")
+        assert missing.status == 404
+        assert b"package lifeboat.titanic.v1;" in get(served, "/api/models/titanic/service.proto").body
+
+
+def test_models_of_one_package(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of two models whose names make one package the first has the typed service; the other is logged, and has REST."""
+    for name in ("a-b", "a_b"):
+        small.double(models, name)
+    with wire(Repository.load(models, "titanic")) as served:
+        answer = JSON.call(served, "/lifeboat.a_b.v1.ABService/Predict", b'{"x": 2}')
+        assert (answer[0], msgspec.json.decode(answer[1])) == (0, {"model": "a-b", "version": "1", "value": 4.0})
+        assert rest(served, {"x": 2}, "/api/models/a_b/predict")["value"] == 4.0
+    assert "model a_b has no typed service: lifeboat.a_b.v1 is another model's" in caplog.text
+
+
+def test_without_http2(models: Path) -> None:
+    """Unless it is asked for, HTTP/2 is refused as what isn't HTTP/1.1; calls by HTTP/1.1 are answered."""
+    with wire(Repository.load(models)) as served:
+        refused = raw(served, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert (refused.status, msgspec.json.decode(refused.body)["code"]) == (400, "invalid_argument")
+        assert PROTO.call(served, PREDICT, request(**PASSENGER).SerializeToString())[0] == 0
+
+
+def test_a_head_that_is_too_long() -> None:
+    """HTTP/2 has the limit on headers that HTTP/1.1 has."""
+    with wire(Repository.load(MODELS), http2=True, max_header_bytes=1000) as served, Http2(served) as connection:
+        answer = connection.post(PREDICT, b"", ("content-type", "application/proto"), ("x-long", "x" * 1000))
+        assert (answer.status, msgspec.json.decode(answer.body)["field"]) == (413, "headers")
+        body = request(**PASSENGER).SerializeToString()
+        assert connection.post(PREDICT, body, ("content-type", "application/proto")).status == 200
+
+
+def test_a_long_message_by_http2(served: Wire) -> None:
+    """A message past what the short way takes is answered, on the same connection as a small one."""
+    batch = KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 5000).SerializeToString()
+    assert len(batch) > 64 * 1024
+    with Http2(served) as connection:
+        fields = (("content-type", "application/proto"),)
+        answer = connection.post(BATCH, batch, *fields)
+        assert len(KINDS["PredictBatchResponse"].FromString(answer.body).predictions) == 5000  # type: ignore[attr-defined]
+        assert connection.post(PREDICT, request(**PASSENGER).SerializeToString(), *fields).status == 200
+
+
+bodies = st.binary(max_size=80)
+mutated = st.tuples(st.integers(0, 400), st.binary(max_size=4)).map(
+    lambda change: lambda data: data[: change[0] % (len(data) + 1)] + change[1] + data[change[0] % (len(data) + 1) :]
+)
+
+
+@given(path=st.sampled_from([PREDICT, BATCH, STREAM, INFER]), spoken=st.sampled_from(WIRES), change=mutated, cut=bodies)
+@settings(max_examples=150, deadline=None)
+def test_whatever_comes_is_answered(served: Wire, path: str, spoken: Spoken, change: Any, cut: bytes) -> None:  # noqa: ANN401
+    """Bytes of any kind, and calls with a few bytes changed, are never the server's fault, and the next is answered."""
+    asked = {PREDICT: request(**PASSENGER), INFER: tensors(raw=True)}.get(
+        path, KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 2)
+    )
+    for body in (change(spoken.wrapped(encoded(spoken, asked))), cut):
+        if spoken.http2:
+            with Http2(served) as connection:
+                answer = connection.post(path, body, ("content-type", spoken.media_type), ("te", "trailers"))
+        else:
+            answer = http1(served, path, body, f"content-type: {spoken.media_type}")
+        assert answer.status in {200, 400, 404, 413, 415, 429, 501}
+        assert answer.trailers.get("grpc-status") not in {"2", "13"}
+    assert PROTO.call(served, PREDICT, request(**PASSENGER).SerializeToString())[0] == 0
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "pclass": st.sampled_from([1, 2, 3]),
+            "sex": st.sampled_from(["female", "male"]),
+            "age": st.none() | st.floats(0, 120, width=32),
+            "sibsp": st.integers(0, 2**63 - 1),
+            "parch": st.integers(0, 2**31),
+            "fare": st.none() | st.floats(0, 2.0**100, width=32),
+            "embarked": st.none() | st.sampled_from(["C", "Q", "S"]),
+        }
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_every_wire_gives_one_answer(served: Wire, record: dict[str, Any]) -> None:
+    """Whatever a passenger is, the typed call gives REST's numbers in binary and in JSON, and so do tensors."""
+    expected = rest(served, record)
+    for spoken in (PROTO, JSON):
+        status, message, words = spoken.call(served, PREDICT, encoded(spoken, request(**record)))
+        assert (status, words) == (0, "")
+        assert decoded(spoken, "PredictResponse", message) == expected
