@@ -6,14 +6,14 @@ RUN python3 -m venv /build/venv \
  && /build/venv/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes \
       --target /opt/site --only-binary :all: -r /build/requirements.lock
 # What onnxruntime carries for other work than inference: converters, quantization, example models, and a second copy of
-# the library for programs in C (the Python extension holds its own). Protobuf and flatbuffers serve those alone.
+# the library for programs in C (the Python extension holds its own). Flatbuffers serve those alone.
 RUN cd /opt/site && rm -rf bin onnxruntime/tools onnxruntime/transformers onnxruntime/quantization onnxruntime/datasets \
-      onnxruntime/backend onnxruntime/capi/libonnxruntime.so* google protobuf* flatbuffers*
+      onnxruntime/backend onnxruntime/capi/libonnxruntime.so* flatbuffers*
 # What is there to compile against or to check types with, and the debugging symbols that two wheels carry (14 of uvloop's 16
 # MB). numpy's libraries were rewritten by their packager and don't survive being stripped again.
 RUN cd /opt/site && rm -rf numpy/f2py numpy/_core/include numpy/_core/lib numpy/random/lib \
  && find . -name '*.pyi' -delete -o -name '*.pxd' -delete -o -name '*.pyx' -delete -o -name '*.a' -delete -o -name '*.h' -delete \
- && strip --strip-unneeded uvloop/*.so httptools/parser/*.so
+ && strip --strip-unneeded uvloop/*.so httptools/parser/*.so zttp/*.so google/_upb/*.so
 COPY scripts/image-root /build/
 COPY server /build/app/server
 COPY models /build/app/models

@@ -3,12 +3,12 @@ PORT ?= 8080
 EDGE_PORT ?= 8787
 PYTHON_BIN := .venv/bin/python
 NODE := scripts/node
-CLIENTS := health kserve schemathesis triton
+CLIENTS := grpcio kserve schemathesis triton
 # wrangler asks the network for nothing it doesn't need here.
 export WRANGLER_SEND_METRICS := false
 export CLOUDFLARE_CF_FETCH_ENABLED := false
 
-.PHONY: help run test test-python test-worker export image edge e2e bench check format proto lock clean
+.PHONY: help run test test-python test-worker export image edge e2e bench conformance check format proto lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the targets share .venv and node_modules, and tests that listen are best alone
 
@@ -20,7 +20,7 @@ run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for an
 
 test: test-python test-worker ## every test but those of the image
 
-test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/clients/web/.installed
+test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/clients/web/.installed .build/go/grpcurl
 	$(PYTHON_BIN) -m pytest --ignore=tests/e2e
 
 # Public clients, each in an environment of its own: they want other versions of the same libraries.
@@ -35,11 +35,22 @@ test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.ins
 	$(NODE) npm --prefix $(@D) install --no-save --ignore-scripts --no-progress --loglevel=error
 	@touch $@
 
+# One that is a Go program: where there is no Go, its tests are skipped and say so.
+.build/go/grpcurl:
+	@if command -v go >/dev/null; then \
+		GOBIN="$(CURDIR)/$(@D)" go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4; \
+	else \
+		echo "there is no go here, to build grpcurl with"; \
+	fi
+
 test-worker: node_modules/.lifeboat worker/env.d.ts
 	$(NODE) npx vitest run
 
 export: .venv/.export ## train, convert, verify and publish the Titanic model into models/
 	$(PYTHON_BIN) -m export run
+
+conformance: .venv/.dev ## the public Connect suite against the RPC wires (needs Go)
+	scripts/conformance
 
 image: ## build the container image with the machine's own engine
 	scripts/docker build --load --platform linux/amd64 --tag lifeboat .
@@ -53,6 +64,7 @@ e2e: .venv/.dev node_modules/.lifeboat ## the real image under a real engine, al
 bench: .venv/.bench node_modules/.lifeboat ## floors, this server and the peers side by side; README's table and docs/cost.md
 	@command -v h2load >/dev/null || { echo "h2load is missing; on Debian: apt-get install nghttp2-client"; exit 1; }
 	$(PYTHON_BIN) -m bench
+	$(PYTHON_BIN) -m bench rpc
 	scripts/e2e sh -c 'scripts/docker build --load --quiet --platform linux/amd64 --tag lifeboat . && $(PYTHON_BIN) -m bench image'
 
 check: .venv/.dev node_modules/.lifeboat worker/env.d.ts ## linters, types and import rules

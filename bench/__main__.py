@@ -17,13 +17,13 @@ from bench.rounds import Measured, many_rows, measure, measure_start, session, s
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the arguments ask for: `image` and `many` measure their part of `all` again, `pages` nothing.
+    """Run what the arguments ask for: `image`, `many` and `rpc` measure their part of `all` again, `pages` nothing.
 
     Returns the exit code: 1 where something that should run can't.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=["all", "image", "many", "pages"], default="all", help="default: all"
+        "what", nargs="?", choices=["all", "image", "many", "pages", "rpc"], default="all", help="default: all"
     )
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--only", default="", help="peers to measure, with commas; none: no peer. Nothing is written")
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
             _measure_image(chosen.rounds)
         elif chosen.what == "many":
             _measure_many(chosen.rounds)
+        elif chosen.what == "rpc":
+            _measure_rpc(chosen.rounds)
         else:
             report.publish(results.read())
     except BenchError as error:
@@ -72,6 +74,8 @@ def _measure_all(rounds: int, only: str) -> None:
         many_rows=results.many_rows(measured),
         soak_pss_mb={"100,000": round(first, 1), "200,000": round(second, 1)},
         image=results.read().image if results.FILE.exists() else None,
+        wires=results.read().wires if results.FILE.exists() else [],
+        loads_ms=results.read().loads_ms if results.FILE.exists() else {},
         skipped=skipped,
     )
     if only:
@@ -117,6 +121,13 @@ def _measure_many(rounds: int) -> None:
     for _ in range(rounds):
         many_rows(contenders.lifeboat(), measured, Cores.of_this_machine())
     _publish(msgspec.structs.replace(results.read(), many_rows=results.many_rows(measured)))
+
+
+def _measure_rpc(rounds: int) -> None:
+    from bench import rpc
+
+    wires, loads_ms = rpc.measured(rounds)
+    _publish(msgspec.structs.replace(results.read(), wires=wires, loads_ms=loads_ms))
 
 
 def _measure_image(rounds: int) -> None:

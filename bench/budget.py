@@ -39,6 +39,7 @@ def held(results: Results) -> Iterator[Held]:
         yield Held("CPU a binary infer call, of the echo's, 16 connections", binary, 1.6)
     if results.many_rows:
         yield Held("CPU of 10,000 rows, binary, of session.run's alone", results.many_rows["ratio"], 1.3)
+    yield from _wires(results)
     yield from _against_peers(results)
     yield Held("CPU of a start, of the floor's", results.servers["lifeboat"].start_ratio.median, 1.3)
     first, second = results.soak_pss_mb.values()
@@ -48,6 +49,14 @@ def held(results: Results) -> Iterator[Held]:
         yield Held("image MB, unpacked", results.image["size_mb"], 200)
         yield Held("seconds to the first right answer at a quarter of a CPU", max(results.image["start_wall_s"]), 3)
         yield Held("what 4 instances answer, of one's", results.image["scaling_median"], 3.6, at_least=True)
+
+
+def _wires(results: Results) -> Iterator[Held]:
+    for wire in results.wires:
+        if wire.label.startswith("Predict"):
+            yield Held(f"CPU of {wire.label}, of REST's, 16 connections", wire.ratio["16"].median, 1.0)
+    if results.loads_ms:
+        yield Held("CPU ms that the RPC layer adds to a start", results.loads_ms["rpc_ms"].median, 30)
 
 
 def _against_peers(results: Results) -> Iterator[Held]:

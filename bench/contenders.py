@@ -46,6 +46,9 @@ class Call:
     answer: tuple[str | int, ...] | None = None
     """Where in the JSON answer the probability stands; None where the answer is the body itself."""
     grpc: bool = False
+    """By HTTP/2; the answer is protobuf's, in which the probability is a float or a double somewhere."""
+    most: int = 0
+    """Requests that are sent on one connection at most; 0: as many as there is time for."""
     binary: bool = False
     """The answer's outputs follow its JSON."""
     rows: int = 1
@@ -55,9 +58,7 @@ class Call:
     def is_right(self, answer: bytes) -> bool:
         """Return whether `answer` holds the passenger's probability, or is the echo that was asked for."""
         if self.grpc:
-            return any(
-                abs(struct.unpack_from("<f", answer, at)[0] - PROBABILITY) < TOLERANCE for at in range(len(answer) - 3)
-            )
+            return _holds(answer, struct.Struct("<f")) or _holds(answer, struct.Struct("<d"))
         if self.answer is None:
             return answer == self.body
         if self.binary:
@@ -67,6 +68,12 @@ class Call:
         for step in self.answer:
             value = value[step]
         return abs(float(value) - PROBABILITY) < TOLERANCE
+
+
+def _holds(answer: bytes, number: struct.Struct) -> bool:
+    """Return whether the probability stands anywhere in bytes."""
+    places = range(len(answer) - number.size + 1)
+    return any(abs(number.unpack_from(answer, at)[0] - PROBABILITY) < TOLERANCE for at in places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ SETTLE_S: Final = 0.5
 QUIET_SHARE: Final = 0.08
 """Most of a window's time that other processes and the hypervisor may have taken from either core."""
 TRIES: Final = 3
+_MOST_FULL: Final = 8
+"""Connections that are filled to the most requests they take: more of them share as many."""
 
 
 class BenchError(Exception):
@@ -71,7 +73,7 @@ def require_h2load() -> None:
 
 def window(target: Target, connections: int) -> Window:
     """Measure one window, again while others disturb it; return the quietest of TRIES."""
-    send(target, connections, SETTLE_S)
+    send(target, connections, SETTLE_S, connections * target.call.most // 6)
     best = _window(target, connections)
     for _ in range(TRIES - 1):
         if best.disturbed <= QUIET_SHARE:
@@ -82,7 +84,7 @@ def window(target: Target, connections: int) -> Window:
 
 def _window(target: Target, connections: int) -> Window:
     began_s, (busy_s, steal_s), cpu_s = time.monotonic(), machine.busy_s(), machine.cpu_s(target.pid)
-    sent = send(target, connections, WINDOW_S)
+    sent = send(target, connections, WINDOW_S, min(connections, _MOST_FULL) * target.call.most)
     server_cpu_s = machine.cpu_s(target.pid) - cpu_s
     busy, stolen = machine.busy_s()
     others_s = max(0.0, busy - busy_s - server_cpu_s - sent.load_cpu_s) + (stolen - steal_s)
@@ -107,7 +109,7 @@ def send(target: Target, connections: int, seconds: float = 0, requests: int = 0
     log = target.folder / "times.log"
     log.unlink(missing_ok=True)
     amount = ["-n", str(requests)] if requests else ["-D", f"{int(seconds * 1000)}ms"]
-    command = ["taskset", "--cpu-list", ",".join(map(str, sorted(target.cores.load))), *_command(target, log)]
+    command = machine.pinned(_command(target, log), target.cores.load)
     before_s, began_s = _children_cpu_s(), time.monotonic()
     done = subprocess.run([*command, "-c", str(connections), *amount], capture_output=True, text=True, check=False)
     taken_s = time.monotonic() - began_s

@@ -10,6 +10,7 @@ from typing import Final
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 PROC: Final = Path("/proc")
+BYTECODE: Final = Path(__file__).parents[1] / ".build" / "bench" / "bytecode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,26 @@ class Cores:
         return cls(frozenset({first}), frozenset(rest or {first}))
 
 
+def pinned(command: Sequence[str], cores: frozenset[int]) -> list[str]:
+    """Return a command that runs on `cores` alone."""
+    return ["taskset", "--cpu-list", ",".join(map(str, sorted(cores))), *command]
+
+
+def bytecode_kept() -> dict[str, str]:
+    """Return this process's environment but that Python keeps the bytecode it compiles, as an image has it."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": str(BYTECODE)}
+
+
 def spawn(
     command: Sequence[str], cores: frozenset[int], folder: Path, environment: dict[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
     """Start a command on `cores`, as the first of a session of its own, its output in `log`."""
-    pinned = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores))), *command]
     with log.open("ab") as output:
         return subprocess.Popen(
-            pinned,
+            pinned(command, cores),
             cwd=folder,
-            env=os.environ | environment,
+            env=bytecode_kept() | environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,6 +1,7 @@
 """Results to what people read: the README's table, the page on cost and its picture."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from bench.budget import held
@@ -10,6 +11,7 @@ from bench.results import Results, Row
 
 README: Final = ROOT / "README.md"
 COST: Final = ROOT / "docs" / "cost.md"
+BENCH: Final = ROOT / "docs" / "bench.md"
 PICTURE: Final = ROOT / "docs" / "cost.svg"
 _MARK: Final = "<!-- {name}: made by make bench -->"
 _END: Final = "<!-- end -->"
@@ -19,11 +21,18 @@ MONTHLY: Final = 100_000_000
 
 def publish(results: Results) -> None:
     """Write the README's table, the cost page's tables and the picture."""
-    for path, name, text in ((README, "speed", speed(results)), (COST, "cost", cost(results))):
+    for path, name, text in tables(results):
         path.write_text(replaced(path.read_text(), name, text))
     from bench.chart import draw
 
     draw(results, PICTURE)
+
+
+def tables(results: Results) -> Iterator[tuple[Path, str, str]]:
+    """Yield each table: its page, its mark there, its text."""
+    yield README, "speed", speed(results)
+    yield COST, "cost", cost(results)
+    yield BENCH, "wires", wires(results)
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -80,6 +89,19 @@ def _told(results: Results) -> str:
     )
 
 
+def wires(results: Results) -> str:
+    """Return the table of calls on every wire, and what having them adds to a start."""
+    lines = ["| call | CPU µs | of REST's, at 16 connections | at 1 | at 64 |", "| --- | --: | --: | --: | --: |"]
+    for wire in results.wires:
+        ratios = " | ".join(f"{wire.ratio[number].median:.2f}" for number in ("16", "1", "64"))
+        lines.append(f"| {wire.label} | {wire.cpu_us.median:.0f} | {ratios} |")
+    if results.loads_ms:
+        rpc, http2 = (results.loads_ms[name].median for name in ("rpc_ms", "http2_ms"))
+        lines += ["", f"Loading the RPC layer takes {rpc:.0f} ms of CPU, HTTP/2 {http2:.0f} ms: at the start with"]
+        lines += ["`LIFEBOAT_HTTP2=1`, else when the first call comes, so that who never calls doesn't pay."]
+    return "\n".join([*lines, ""])
+
+
 def cost(results: Results) -> str:
     """Return the tables of the bill: CPU for a million predictions, and a month of instances kept warm."""
     heads = " | ".join(f"{each.name}, kept warm" for each in TYPES)
@@ -113,5 +135,12 @@ def load_of(results: Results, name: str) -> Load:
 def summary(results: Results) -> str:
     """Return the lines that `make bench` ends with: the tables, and what is held and what isn't."""
     return "\n".join(
-        [speed(results), cost(results), f"session.run alone: {results.session}", "", *map(str, held(results))]
+        [
+            speed(results),
+            cost(results),
+            wires(results),
+            f"session.run alone: {results.session}",
+            "",
+            *map(str, held(results)),
+        ]
     )

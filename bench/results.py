@@ -58,6 +58,16 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     installed_mb: float | None = None
 
 
+class Wire(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls on one wire, beside REST's record in JSON by the same version of HTTP, on the same server."""
+
+    label: str
+    cpu_us: Figure
+    """At 16 connections."""
+    ratio: dict[str, Figure]
+    """Number of connections to the CPU of a call, of REST's in the same round."""
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one `make bench` showed."""
 
@@ -71,6 +81,9 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     many_rows: dict[str, float] = {}
     """A binary request of 10,000 rows: CPU microseconds of the server, of `session.run` alone, and their ratio."""
     soak_pss_mb: dict[str, float] = {}
+    wires: list[Wire] = []
+    loads_ms: dict[str, Figure] = {}
+    """CPU that the RPC layer, and HTTP/2, add to a start that loads them."""
     image: dict[str, Any] | None = None
     skipped: dict[str, str] = {}
     """Contender to the reason why it wasn't measured."""

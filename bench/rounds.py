@@ -81,7 +81,7 @@ def measure(group: Sequence[Contender], measured: Measured, cores: Cores) -> Non
             measured.starts.setdefault(contender.name, []).append(start)
             targets += [(row, Target(pid, port, call, cores, BUILD)) for row, call in contender.calls.items()]
         for _, target in targets:
-            send(target, 1, WARM_S)
+            send(target, 1, WARM_S, target.call.most)
         for connections in CONNECTIONS:
             for row, target in targets:
                 measured.windows.setdefault((row, connections), []).append(window(target, connections))
@@ -120,9 +120,8 @@ def many_rows(contender: Contender, measured: Measured, cores: Cores) -> None:
 
 def session(cores: Cores, *rows: int) -> dict[str, float]:
     """Return what `session.run` alone takes for so many rows at a time, and opening it."""
-    command = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores.server))), sys.executable]
-    command += [str(contenders.FLOORS / "session.py"), str(contenders.MODEL), *map(str, rows)]
-    done = subprocess.run(command, capture_output=True, check=True)
+    command = [sys.executable, str(contenders.FLOORS / "session.py"), str(contenders.MODEL), *map(str, rows)]
+    done = subprocess.run(machine.pinned(command, cores.server), capture_output=True, check=True)
     return {name: round(value, 1) for name, value in json.loads(done.stdout).items()}
 
 

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 
 from server.manifest import PROTOBUF_TYPES, RESERVED_FIELD_NUMBERS, Feature, Manifest
 
+
 def incompatible_changes(previous: Manifest, described: Manifest) -> list[str]:
     """Return what callers of `previous` could not live with in `described`, each as "age was removed"; else nothing."""
     changes = []

@@ -17,15 +17,15 @@ from server.descriptions import Descriptions
 from server.draining import Draining
 from server.endpoints.admin import AdminEndpoint
 from server.endpoints.describe import DescribeEndpoint
-from server.endpoints.hot import Prediction
 from server.endpoints.metrics import MetricsEndpoint
 from server.endpoints.predict import PredictEndpoint
-from server.endpoints.responses import envelope, failure, response
 from server.endpoints.rpc import RpcDoor, is_call
 from server.endpoints.triton import TritonEndpoint
 from server.endpoints.v2 import V2Endpoint
 from server.errors import MethodNotAllowed, NotFound, RequestError
+from server.hot import Prediction
 from server.repository import Repository
+from server.responses import envelope, failure, response
 from server.runner import Runners
 from server.settings import Settings
 

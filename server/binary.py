@@ -54,7 +54,7 @@ class ColumnReader:
             raise self._wrong(f"expected {rows * self._dtype.itemsize} bytes for {rows} rows; got {size}")
         if rows == 1 and self._unpack is not None:
             (value,) = self._unpack(body, at)
-            if self._holds(value):
+            if self.holds(value):
                 return (value,)
         array = np.frombuffer(body, np.uint8 if self._unpack is None else self._dtype, rows, at)
         if self._unpack is None:
@@ -64,8 +64,8 @@ class ColumnReader:
         self._column.check(array)
         return array
 
-    def _holds(self, value: float) -> bool:
-        """Return whether a number is surely one that the column may hold; the others are looked at as an array."""
+    def holds(self, value: float) -> bool:
+        """Return whether a value is surely one that the column may hold; the others are looked at as an array."""
         if self._column.allowed is not None:
             return value in self._column.allowed
         return self._column.low is None or self._column.high is None or self._column.low <= value <= self._column.high

@@ -2,14 +2,14 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from server.endpoints.hot import Prediction
-from server.endpoints.responses import envelope, failure
+from server.hot import Prediction
 from server.replies import JSON, Body, Headers
+from server.responses import envelope, failure
 
 _JSON_REST: Final = b"content-type: " + JSON.encode() + b"\r\ncontent-length: %d\r\n\r\n%b"
 _REST: Final = b"content-type: %b\r\ncontent-length: %d\r\n\r\n%b"
@@ -46,11 +46,12 @@ class Heads:
 class Exchange(ABC):
     """One request that goes the short way, and its answer. To uvicorn's protocol it looks like a cycle of its own."""
 
-    __slots__ = ("disconnected", "headers", "outlasts", "prediction", "response_complete")
+    __slots__ = ("disconnected", "head", "headers", "outlasts", "prediction", "response_complete")
 
-    def __init__(self, prediction: Prediction | None, headers: Headers) -> None:
-        """Have `prediction` answer what comes behind these headers; None: it is refused for them."""
+    def __init__(self, prediction: Prediction | None, headers: Headers, head: Any = None) -> None:  # noqa: ANN401
+        """Have `prediction` answer what comes behind these headers, which are `head` to it; None: they are refused."""
         self.prediction = prediction
+        self.head = head
         self.headers = headers
         self.response_complete = False
         self.disconnected = False
@@ -69,7 +70,7 @@ class Exchange(ABC):
         """Have the request, whose body is whole, answered."""
         try:
             if self.prediction is not None:
-                self.prediction.submit(self.headers, body, self)
+                self.prediction.submit(self.head, body, self)
         except Exception as error:  # noqa: BLE001 # each is answered, foreseen or not
             self.deliver(error)
 
@@ -113,10 +114,16 @@ class Http1Exchange(Exchange):
     __slots__ = ("chunks", "connection", "keep_alive", "length")
 
     def __init__(
-        self, connection: Connection, prediction: Prediction | None, headers: Headers, *, keep_alive: bool
+        self,
+        connection: Connection,
+        prediction: Prediction | None,
+        headers: Headers,
+        head: Any = None,  # noqa: ANN401
+        *,
+        keep_alive: bool,
     ) -> None:
         """Answer what `connection` receives from now on."""
-        super().__init__(prediction, headers)
+        super().__init__(prediction, headers, head)
         self.connection = connection
         self.keep_alive = keep_alive
         self.chunks: list[bytes] = []
@@ -157,7 +164,8 @@ def rest(body: Body) -> bytes:
     """Return what follows the status line and the headers that every answer has."""
     if isinstance(body, bytes):
         return _JSON_REST % (len(body), body)
-    return _fields(body.headers) + _REST % (body.media_type.encode(), len(body.body), body.body)
+    fields = _fields(body.headers) if body.headers else b""
+    return fields + _REST % (body.media_type.encode(), len(body.body), body.body)
 
 
 def head(status: int, headers: Headers) -> bytes:

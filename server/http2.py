@@ -5,17 +5,22 @@ The short way is that of `server.protocol`: a plain POST of a small body to a pa
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import zttp
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
 from server.draining import Draining
-from server.endpoints.hot import Prediction
 from server.errors import Canceled, PayloadTooLarge
 from server.exchange import Exchange
+from server.hot import Prediction
 from server.replies import JSON, Body, Headers, Reply
+
+_MAX_STREAMS: Final = 3_840
+"""Requests a connection is for: zttp breaks one at 4,096, of which some hundreds may be on their way."""
+_MAX_RESETS: Final = 192
+"""Requests whose callers may leave: zttp breaks the connection at 256."""
 
 
 class AnyVersion(AutoZttpProtocol):
@@ -56,25 +61,106 @@ class Http2Protocol(ZttpH2Protocol):
         self._draining = draining
         self._hot = hot
         self._max_header_bytes = max_header_bytes
+        self._streams = 0
+        self._resets = 0
+        self._last_stream_id = 0
+        self._idle_since = 0.0
+        self._went_away = False
+        """Whether the caller was told that the last request so far is the last one that is answered."""
 
     def handle_request(self, event: zttp.Request) -> None:
-        """Begin a request: by the short way where it is plain, as far as its head tells."""
-        if self.shutdown_requested:
-            super().handle_request(event)
+        """Begin a request, unless its caller was told to send it elsewhere."""
+        if self._went_away:
             return
-        prediction = self._hot.get(event.path.decode("latin-1"))
+        self._last_stream_id = event.stream_id
+        self._begin(event)
+        self._streams += 1
+        if self._streams >= _MAX_STREAMS:
+            self._go_away()
+
+    def handle_rst_stream(self, event: zttp.RstStream) -> None:
+        """Forget a request whose caller left."""
+        super().handle_rst_stream(event)
+        self._resets += 1
+        if self._resets >= _MAX_RESETS:
+            self._go_away()
+
+    def _go_away(self) -> None:
+        """Tell the caller that what it sent so far is answered, and to send the rest on another connection."""
+        if self._went_away or self.transport.is_closing():
+            return
+        self._went_away = True
+        self.conn.close(0, self._last_stream_id)  # NO_ERROR (RFC 9113, 6.8)
+        self.flush()
+        super().shutdown()  # ends the connection once the last one is answered
+
+    def _close_connection(self) -> None:
+        """Close the connection; by a GOAWAY first, unless there was one, which a second would take back."""
+        if not self._went_away:
+            super()._close_connection()
+        else:
+            self.transport.close()
+
+    def _begin(self, event: zttp.Request) -> None:
+        """Begin a request: by the short way where it is plain, as far as its head tells."""
         headers: list[tuple[bytes, bytes]] = [*event.headers]  # in lower case: HTTP/2 has no other (RFC 9113, 8.2.1)
         if sum(len(name) + len(value) for name, value in headers) > self._max_header_bytes:
-            self._begin(Http2Exchange(self, None, headers, event)).refuse_head(self._max_header_bytes)
-        elif prediction is not None and event.method == b"POST" and _is_plain(prediction, headers):
-            self._begin(Http2Exchange(self, prediction, headers, event))
-        else:
+            refused = Http2Exchange(self, event, None, headers)
+            self.cycles[event.stream_id] = refused  # type: ignore[assignment] # it has all of a cycle that is used
+            refused.refuse_head(self._max_header_bytes)
+            return
+        prediction = self._hot.get(event.path.decode("latin-1")) if event.method == b"POST" else None
+        head = None if prediction is None else prediction.plain(headers, http2=True)
+        if head is None:
             super().handle_request(event)
+        else:
+            exchange = Http2Exchange(self, event, prediction, headers, head)
+            self.cycles[event.stream_id] = exchange  # type: ignore[assignment] # the same
 
-    def _begin(self, exchange: "Http2Exchange") -> "Http2Exchange":
-        self._unset_keepalive_if_required()
-        self.cycles[exchange.stream.stream_id] = exchange  # type: ignore[assignment] # it has all of a cycle that is used
-        return exchange
+    def on_stream_closed(self) -> None:
+        """Go on with the connection's other streams, or begin to wait for one.
+
+        A connection has one timer, which looks now and then whether it was idle for too long; uvicorn's own is set and
+        cancelled for every request.
+        """
+        if self.transport.is_closing():
+            return
+        self.resume_reading_if_idle()
+        if self.cycles:
+            return
+        if self.shutdown_requested:
+            self._close_connection()
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def _look_after(self, delay_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(delay_s, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection where no request is under way and nothing came for the time to keep it."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing():
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if self.cycles:
+            self._look_after(self.timeout_keep_alive)
+        elif left_s > 0:
+            self._look_after(left_s)
+        else:
+            self._close_connection()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Note that something came, where uvicorn would cancel the timer; cancel it only where the connection ends."""
+        self._idle_since = self.loop.time()
+        if self.transport.is_closing():
+            super()._unset_keepalive_if_required()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection, and let go of its timer."""
+        super().connection_lost(exc)
+        super()._unset_keepalive_if_required()
 
     def leave_to_uvicorn(self, exchange: "Http2Exchange") -> None:
         """Give uvicorn a request of whose body a part was read, as if it alone had read it."""
@@ -92,18 +178,7 @@ class Http2Protocol(ZttpH2Protocol):
                 task = self.loop.create_task(exchange.outlast())
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
-        super().shutdown()
-
-
-def _is_plain(prediction: Prediction, headers: Headers) -> bool:
-    for name, value in headers:
-        if name == b"content-type" and value not in prediction.plain_types_http2:
-            return False
-        if name == b"content-length" and (not value.isdigit() or int(value) > prediction.max_short_bytes):
-            return False
-        if name in prediction.unusual:
-            return False
-    return True
+        self._go_away()
 
 
 class Http2Exchange(Exchange):
@@ -112,10 +187,15 @@ class Http2Exchange(Exchange):
     __slots__ = ("body", "connection", "event", "more_body", "stream")
 
     def __init__(
-        self, connection: Http2Protocol, prediction: Prediction | None, headers: Headers, event: zttp.Request
+        self,
+        connection: Http2Protocol,
+        event: zttp.Request,
+        prediction: Prediction | None,
+        headers: Headers,
+        head: Any = None,  # noqa: ANN401
     ) -> None:
         """Answer the request that `event` began."""
-        super().__init__(prediction, headers)
+        super().__init__(prediction, headers, head)
         self.connection = connection
         self.event = event
         self.stream = connection.conn.stream(event.stream_id)

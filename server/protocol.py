@@ -13,9 +13,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.draining import Draining
-from server.endpoints.hot import Prediction
 from server.errors import Canceled, InvalidArgument, PayloadTooLarge
 from server.exchange import Exchange, Heads, Http1Exchange, head, rest
+from server.hot import Prediction
 
 _REFUSAL: Final = InvalidArgument("request: expected HTTP/1.1: a request line, headers and a body as they state it")
 
@@ -98,10 +98,11 @@ class Protocol(HttpToolsProtocol):
             self._refuse_head()
             return
         prediction = self._hot.get(self.url.decode("latin-1"))
-        if prediction is None or not self._is_plain(prediction):
+        head = None if prediction is None else self._plain(prediction)
+        if prediction is None or head is None:
             self._leave_to_uvicorn()
             return
-        exchange = Http1Exchange(self, prediction, self.headers, keep_alive=self.parser.should_keep_alive())
+        exchange = Http1Exchange(self, prediction, self.headers, head, keep_alive=self.parser.should_keep_alive())
         self._prediction = prediction
         self.cycle = self._exchange = exchange  # type: ignore[assignment] # it has all of a cycle that is used
 
@@ -202,21 +203,16 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             super()._unset_keepalive_if_required()
 
-    def _is_plain(self, prediction: Prediction) -> bool:
-        """Return whether nothing about this request needs more than its body: see the module's own words."""
+    def _plain(self, prediction: Prediction) -> Any | None:  # noqa: ANN401 # `prediction` reads it
+        """Return what `prediction` is to know of the head, None where more is asked than an answer to its body."""
         if self.cycle is not None and not self.cycle.response_complete:
-            return False  # pipelined: its turn comes when the one before is answered
+            return None  # pipelined: its turn comes when the one before is answered
         parser = self.parser
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or parser.should_upgrade():
-            return False
-        for name, value in self.headers:
-            if name == b"content-type" and value not in prediction.plain_types:
-                return False
-            if name == b"content-length" and int(value) > prediction.max_short_bytes:
-                return False
-            if name in prediction.unusual:
-                return False
-        return not self.flow.write_paused  # its caller reads no answers: no more of them are made
+            return None
+        if self.flow.write_paused:
+            return None  # its caller reads no answers: no more of them are made
+        return prediction.plain(self.headers, http2=False)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 # uvicorn's text, which the envelope replaces
         """Answer 400 in the error envelope and close."""

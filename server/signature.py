@@ -156,6 +156,11 @@ class Signature:
         for column in self.columns:
             column.check(columns[column.feature.name])
 
+    @property
+    def has_free_strings(self) -> bool:
+        """Whether a column may hold any string."""
+        return bool(self._free)
+
     def check_strings(self, columns: Sequence[Any], max_bytes: int) -> None:
         """Raise PayloadTooLarge, naming the feature, for a string of more than `max_bytes` bytes in UTF-8.
 

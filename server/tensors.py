@@ -226,29 +226,30 @@ def check_names(inputs: Sequence[Tensor], signature: Signature) -> None:
     """Raise InvalidArgument for a tensor that is no feature, or given twice."""
     given = set()
     for tensor in inputs:
-        name = tensor.name[:64]
-        if tensor.name not in signature.by_name:
+        name = tensor.name
+        if name not in signature.by_name:
+            name = name[:64]
             raise InvalidArgument(f"{name}: no such input; expected {', '.join(signature.by_name)}", field=name)
-        if tensor.name in given:
+        if name in given:
             raise InvalidArgument(f"{name}: the input is given twice", field=name)
-        given.add(tensor.name)
+        given.add(name)
 
 
 def rows_of(inputs: Sequence[Tensor], max_rows: int) -> int:
     """Return how many rows all tensors have. Raises InvalidArgument for other shapes, PayloadTooLarge for too many."""
     if not inputs:
         raise InvalidArgument("inputs: expected at least one", field="inputs")
+    rows = inputs[0].shape[0] if inputs[0].shape else 0
     for tensor in inputs:
-        if len(tensor.shape) != 2 or tensor.shape[1] != 1 or tensor.shape[0] < 1:
-            got = f"{[*tensor.shape[:4]]}{' and more' * (len(tensor.shape) > 4)}"
+        shape = tensor.shape
+        if len(shape) != 2 or shape[1] != 1 or shape[0] < 1:
+            got = f"{[*shape[:4]]}{' and more' * (len(shape) > 4)}"
             raise InvalidArgument(f"{tensor.name}: expected the shape [rows, 1]; got {got}", field=tensor.name)
-        if tensor.shape[0] != inputs[0].shape[0]:
-            raise InvalidArgument(
-                f"{tensor.name}: expected {inputs[0].shape[0]} rows as in {inputs[0].name}; got {tensor.shape[0]}",
-                field=tensor.name,
-            )
-    check_rows(inputs[0].shape[0], max_rows)
-    return inputs[0].shape[0]
+        if shape[0] != rows:
+            words = f"{tensor.name}: expected {rows} rows as in {inputs[0].name}; got {shape[0]}"
+            raise InvalidArgument(words, field=tensor.name)
+    check_rows(rows, max_rows)
+    return rows
 
 
 def check_rows(rows: int, max_rows: int) -> None:

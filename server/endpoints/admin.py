@@ -8,10 +8,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from server.control import ModelControl
-from server.endpoints.responses import json_response
 from server.errors import InvalidArgument
 from server.replies import ANY_BYTES
 from server.requests import read_body
+from server.responses import json_response
 
 
 class AdminEndpoint:

@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.endpoints.responses import json_response
 from server.manifest import Feature
 from server.repository import Repository, Versions
+from server.responses import json_response
 from server.settings import Settings
 
 

@@ -6,7 +6,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server.answers import answerer
-from server.endpoints.hot import Prediction, Predictions, RestPrediction, paths
+from server.hot import Prediction, Predictions, RestPrediction, paths
 from server.records import RecordDecoder
 from server.replies import Headers
 from server.repository import Repository

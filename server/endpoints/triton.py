@@ -6,10 +6,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from server.descriptions import Descriptions
-from server.endpoints.responses import json_response
 from server.errors import InvalidArgument
 from server.replies import ANY_BYTES
 from server.requests import read_body
+from server.responses import json_response
 
 
 class TritonEndpoint:

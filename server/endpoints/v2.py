@@ -8,11 +8,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server.descriptions import Descriptions
-from server.endpoints.hot import Prediction, Predictions, RestPrediction, paths
-from server.endpoints.responses import json_response
 from server.errors import InvalidArgument
+from server.hot import Prediction, Predictions, RestPrediction, paths
 from server.replies import ANY_BYTES, Headers
 from server.repository import Repository
+from server.responses import json_response
 from server.runner import Runner, Runners, Work
 from server.settings import Settings
 from server.tensor_answers import LENGTH_HEADER, TensorEncoder

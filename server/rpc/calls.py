@@ -1,13 +1,13 @@
 """Unary calls that a run of a model answers: the same few lines behind the short way and behind the router."""
 
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.batching import Receiver, Waiter
-from server.endpoints.hot import Prediction, sooner
-from server.errors import InvalidArgument, RequestError, UnsupportedMediaType
+from server.errors import InvalidArgument, RequestError
+from server.hot import Prediction, sooner
 from server.replies import Body, Headers, Reply
 from server.requests import TIMEOUT_HEADER
 from server.rpc import negotiation
@@ -15,15 +15,15 @@ from server.rpc.connect import VERSION_HEADER, Connect
 from server.rpc.grpc import Grpc
 from server.rpc.methods import Context, Method
 from server.rpc.status import told
-from server.rpc.wire import COMPRESS_BYTES, Wire
+from server.rpc.wire import Wire
 from server.runner import Work
-from server.signature import Outputs
 
-_HTTP1: Final = {**negotiation.CONNECT, **negotiation.GRPC_WEB}
-_HTTP2: Final = {**_HTTP1, **negotiation.GRPC}
-_PLAIN: Final = {media_type.encode(): wire for media_type, wire in _HTTP2.items()}
+_WIRES: Final = {**negotiation.CONNECT, **negotiation.GRPC_WEB, **negotiation.GRPC}
+_PLAIN: Final = {media_type.encode(): wire for media_type, wire in _WIRES.items()}
 _TIMEOUTS: Final = frozenset({Connect.timeout_header, Grpc.timeout_header})
-_ACCEPTS: Final = frozenset(wire.accept_header for wire in _HTTP2.values())
+_ACCEPTS: Final = frozenset(wire.accept_header for wire in _WIRES.values())
+_UNUSUAL: Final = frozenset({b"content-encoding", b"grpc-encoding", b"expect", TIMEOUT_HEADER})
+"""Headers that ask for more than an answer."""
 
 
 class PredictionCall(ABC):
@@ -56,35 +56,60 @@ class PredictionCall(ABC):
         return answer if isinstance(answer, bytes) else answer.body
 
 
+class Head(NamedTuple):
+    """What a call's headers say of it."""
+
+    wire: Wire
+    gzip: bool
+    """Whether the answer may be compressed."""
+    timeout_s: float | None
+    """How long its caller waits."""
+
+
 class HotCall(Prediction):
     """A call by the short way: whole, not compressed, on any of the wires."""
 
-    unusual = frozenset({b"content-encoding", b"grpc-encoding", b"expect", TIMEOUT_HEADER})
-
     def __init__(self, call: PredictionCall, router: ASGIApp, max_message_bytes: int) -> None:
-        """Answer by `call`; what is unusual by `router`."""
-        super().__init__(_HTTP1, max_message_bytes)
-        self.plain_types_http2 = frozenset(_PLAIN)
+        """Answer by `call`; what is not plain by `router`."""
+        super().__init__(max_message_bytes)
         self._call = call
         self._router = router
 
-    def submit(self, headers: Headers, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
+    def plain(self, headers: Headers, *, http2: bool) -> Head | None:
+        """Return what the headers say where they are such as the public clients send with a small call."""
+        wire: Wire | None = None
+        timeout: tuple[bytes, bytes] | None = None
+        gzip = False
+        for name, value in headers:
+            if name == b"content-type":
+                wire = _PLAIN.get(value)
+            elif name == b"content-length":
+                if not value.isdigit() or int(value) > self.max_short_bytes:
+                    return None
+            elif name in _ACCEPTS:
+                gzip = gzip or b"gzip" in value
+            elif name in _TIMEOUTS:
+                timeout = (name, value)
+            elif name in _UNUSUAL or (name == VERSION_HEADER and value != b"1"):
+                return None
+        if wire is None or (wire.needs_http2 and not http2):
+            return None
+        return Head(wire, gzip, None) if timeout is None else _late(wire, gzip, *timeout)
+
+    def submit(self, head: Head, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue a whole request; `receiver` takes the answer. Raises RequestError."""
+        wire, gzip, stated_s = head
         try:
-            wire, stated_s, gzip = _read(headers)
             work = self._call.decode(wire.codec, wire.unwrap(body, "identity", self.max_body_bytes))
         except Exception as error:
             self._call.fail(error)
             raise
-        encode = work.encode
-
-        def wrapped(outputs: Outputs, start: int, stop: int) -> Body:
-            message = encode(outputs, start, stop)
-            assert isinstance(message, bytes)  # noqa: S101 # a call's answer is a message
-            return wire.wrap(message, gzip=gzip and len(message) >= COMPRESS_BYTES)
-
-        work.encode = wrapped
-        work.runner.submit(work, receiver, sooner(sooner(timeout_s, stated_s), work.timeout_s))
+        encode, wrap = work.encode, wire.wrap
+        if gzip or not wire.is_bare:
+            work.encode = lambda outputs, start, stop: wrap(encode(outputs, start, stop), gzip=gzip)  # type: ignore[arg-type] # of a call: bytes
+        if stated_s is not None or work.timeout_s is not None:
+            timeout_s = sooner(timeout_s, sooner(stated_s, work.timeout_s))
+        work.runner.submit(work, receiver, timeout_s)
 
     def fail(self, error: Exception) -> None:
         """Count a request that came to nothing before it was queued."""
@@ -102,20 +127,9 @@ class HotCall(Prediction):
         await self._router(scope, receive, send)
 
 
-def _read(headers: Headers) -> tuple[Wire, float | None, bool]:
-    """Return what a request speaks, how long its caller waits, and whether the answer may be compressed."""
-    wire: Wire | None = None
-    timeout = accepted = None
-    for name, value in headers:
-        if name == b"content-type":
-            wire = _PLAIN.get(value)
-        elif name in _TIMEOUTS:
-            timeout = (name, value)
-        elif name in _ACCEPTS:
-            accepted = value
-        elif name == VERSION_HEADER and value != b"1":
-            raise InvalidArgument(f"connect-protocol-version: expected 1; got {str(value)[2:42]}")
-    if wire is None:
-        raise UnsupportedMediaType(f"content-type: expected one of {', '.join(_HTTP1)}")
-    timeout_s = wire.timeout_s(timeout[1]) if timeout is not None and timeout[0] == wire.timeout_header else None
-    return wire, timeout_s, accepted is not None and b"gzip" in accepted
+def _late(wire: Wire, gzip: bool, name: bytes, value: bytes) -> Head | None:
+    """Return the head of a call with a deadline, None where that isn't one of its wire's."""
+    try:
+        return Head(wire, gzip, wire.timeout_s(value)) if name == wire.timeout_header else None
+    except InvalidArgument:
+        return None

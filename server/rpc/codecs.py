@@ -10,6 +10,7 @@ from server.errors import InvalidArgument
 
 PROTO: Final = "proto"
 JSON: Final = "json"
+_SPACE: Final = b" \t\r\n"
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
@@ -22,6 +23,8 @@ def decode(codec: str, kind: type[AnyMessage], data: bytes, *, strict: bool = Fa
     try:
         if codec == PROTO:
             return kind.FromString(data)
+        if not data.lstrip(_SPACE).startswith(b"{"):  # an empty array would be taken for a message without fields
+            raise json_format.ParseError("it is no object")
         return json_format.Parse(data, kind(), ignore_unknown_fields=not strict)
     except DecodeError:
         raise InvalidArgument(f"message: expected {kind.DESCRIPTOR.full_name} in binary") from None

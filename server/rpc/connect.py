@@ -39,20 +39,24 @@ class ConnectUnary(Connect):
 
     encoding_header = b"content-encoding"
     accept_header = b"accept-encoding"
-    has_envelopes = False
+
+    def __init__(self, media_type: str, codec: str) -> None:
+        """Speak `codec`, without anything around it."""
+        super().__init__(media_type, codec)
+        self.is_bare = media_type == JSON
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
         """Return the body, unpacked. Raises RequestError."""
-        message = envelope.unpacked(body, encoding, max_bytes)
+        message = body if encoding == "identity" else envelope.unpacked(body, encoding, max_bytes)
         if len(message) > max_bytes:
             raise envelope.too_large(max_bytes)
         return message
 
     def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> Reply:
         """Return the message as the body."""
+        gzip = gzip and len(message) >= COMPRESS_BYTES
         if metadata is NOTHING and not gzip:
             return Reply(message, self.media_type)
-        gzip = gzip and len(message) >= COMPRESS_BYTES
         body = compressed(message) if gzip else message
         return Reply(body, self.media_type, self._fields(metadata, gzip=gzip))
 

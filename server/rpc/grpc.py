@@ -28,6 +28,7 @@ class Grpc(Wire):
     timeout_header = b"grpc-timeout"
     encoding_header = b"grpc-encoding"
     accept_header = b"grpc-accept-encoding"
+    needs_http2 = True
 
     def timeout_s(self, value: bytes) -> float:
         """Return the seconds of at most eight digits and a unit. Raises InvalidArgument."""
@@ -44,6 +45,8 @@ class Grpc(Wire):
 
 class GrpcWeb(Grpc):
     """gRPC for browsers and proxies: the trailers are the body's last frame."""
+
+    needs_http2 = False
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Return the status as a frame."""

@@ -21,15 +21,15 @@ from server.rpc.proto.inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
 )
-from server.rpc.wire_format import length_head, split
+from server.rpc.wire_format import length_head
 from server.signature import Column, Outputs, Signature
 from server.tensor_answers import TensorEncoder
 from server.tensors import check_datatype, check_names, given_or_null, rows_of
 
 RAW_INPUTS: Final = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 RAW_OUTPUTS: Final = ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
-_COPIED_BYTES: Final = 16 * 1024
-"""Largest request that is left to protobuf whole: looking for its raw contents costs more than copying them."""
+_FEW_ROWS: Final = 8
+"""Up to this many values are faster looked at one by one than as an array."""
 CONTENTS: Final[Mapping[str, str]] = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -46,19 +46,22 @@ CONTENTS: Final[Mapping[str, str]] = {
 }
 """Where a tensor's typed values stand, by its datatype; FP16 is raw only."""
 
-Blob = tuple[bytes, int, int]
-"""Raw contents: the bytes that hold them, where they begin, and how many there are."""
+Place = tuple[int, int]
+"""Where raw contents begin in the bytes that hold them, and how many there are."""
 
 
-def read(codec: str, message: bytes) -> tuple[ModelInferRequest, list[Blob]]:
-    """Return a request without its raw contents, and those. Raises InvalidArgument."""
-    if codec == codecs.PROTO and len(message) > _COPIED_BYTES:
-        apart = split(message, RAW_INPUTS)
-        if apart is not None:
-            rest, places = apart
-            return codecs.decode(codec, ModelInferRequest, rest), [(message, at, size) for at, size in places]
-    request = codecs.decode(codec, ModelInferRequest, message)
-    return request, [(raw, 0, len(raw)) for raw in request.raw_input_contents]
+class Layout(NamedTuple):
+    """A request but for its values: the feature of each tensor in their order, and what is said of the answer."""
+
+    features: Sequence[str]
+    rows: int
+    id: str | None
+    outputs: Sequence[InferOutput] | None
+    parameters: Parameters | None
+
+    def inference(self, columns: Sequence[Values]) -> Inference:
+        """Return the request with its values. Raises InvalidArgument for a priority or a timeout that is none."""
+        return Inference(columns, self.rows, self.id, self.outputs, self.parameters)
 
 
 class InferDecoder:
@@ -71,33 +74,43 @@ class InferDecoder:
         self._max_string_bytes = max_string_bytes
         self._readers = {column.feature.name: ColumnReader(column, max_string_bytes) for column in signature.columns}
 
-    def decode(self, request: ModelInferRequest, raw: Sequence[Blob]) -> Inference:
-        """Return a request's columns, and what its caller says of the answer. Raises RequestError."""
+    def layout(self, request: ModelInferRequest, raw: int) -> Layout:
+        """Return what a request with so many `raw` contents, maybe none, is but for its values. Raises RequestError."""
         inputs = request.inputs
         check_names(inputs, self._signature)
         rows = rows_of(inputs, self._max_rows)
-        if raw and len(raw) != len(inputs):
-            words = f"raw_input_contents: expected {len(inputs)}, one for each input; got {len(raw)}"
+        if raw and raw != len(inputs):
+            words = f"raw_input_contents: expected {len(inputs)}, one for each input; got {raw}"
             raise InvalidArgument(words, field="raw_input_contents")
-        given: dict[str, Values] = {}
-        for place, tensor in enumerate(inputs):
-            name = tensor.name
-            column = self._signature.by_name[name]
-            check_datatype(tensor, column)
-            if not raw:
-                given[name] = self._typed(tensor, column, rows)
-                continue
-            if tensor.HasField("contents"):
-                raise InvalidArgument(f"{name}: expected no contents where there are raw ones", field=name)
-            given[name] = self._readers[name].read(*raw[place], rows)
-        columns = [given_or_null(given, column, rows) for column in self._signature.columns]
-        if not raw:
-            self._signature.check_strings(columns, self._max_string_bytes)
+        for tensor in inputs:
+            check_datatype(tensor, self._signature.by_name[tensor.name])
+            if raw and tensor.HasField("contents"):
+                words = f"{tensor.name}: expected no contents where there are raw ones"
+                raise InvalidArgument(words, field=tensor.name)
         outputs = [InferOutput(name=each.name, parameters=_parameters(each.parameters)) for each in request.outputs]
-        return Inference(columns, rows, request.id or None, outputs or None, _parameters(request.parameters))
+        names = [tensor.name for tensor in inputs]
+        return Layout(names, rows, request.id or None, outputs or None, _parameters(request.parameters))
 
-    def _typed(self, tensor: ModelInferRequest.InferInputTensor, column: Column, rows: int) -> Values:
+    def raw(self, layout: Layout, data: bytes, places: Sequence[Place]) -> Sequence[Values]:
+        """Return the columns whose raw contents stand at `places` of `data`. Raises RequestError."""
+        rows = layout.rows
+        given = {
+            name: self._readers[name].read(data, at, size, rows)
+            for name, (at, size) in zip(layout.features, places, strict=True)
+        }
+        return [given_or_null(given, column, rows) for column in self._signature.columns]
+
+    def typed(self, layout: Layout, request: ModelInferRequest) -> Sequence[Values]:
+        """Return the columns of typed contents. Raises RequestError."""
+        rows = layout.rows
+        given = {tensor.name: self._typed(tensor, rows) for tensor in request.inputs}
+        columns = [given_or_null(given, column, rows) for column in self._signature.columns]
+        self._signature.check_strings(columns, self._max_string_bytes)
+        return columns
+
+    def _typed(self, tensor: ModelInferRequest.InferInputTensor, rows: int) -> Values:
         name, datatype = tensor.name, tensor.datatype
+        column = self._signature.by_name[name]
         contents = tensor.contents
         field = CONTENTS.get(datatype)
         if field is None:
@@ -113,6 +126,8 @@ class InferDecoder:
                 return strings
             column.check(np.array(strings, dtype=object))
             return strings
+        if rows <= _FEW_ROWS and all(map(self._readers[name].holds, values)):
+            return [*values]
         if datatype.endswith(("INT8", "INT16")):
             _check_width(name, column, values)
         array = np.array(values, dtype=column.dtype)

@@ -1,7 +1,7 @@
 """inference.GRPCInferenceService: the Open Inference Protocol and Triton's extensions of it, as calls."""
 
-from collections.abc import AsyncIterator
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -13,13 +13,17 @@ from server.model import Model
 from server.repository import Repository
 from server.rpc import codecs
 from server.rpc.calls import PredictionCall
-from server.rpc.infer_codec import InferDecoder, InferEncoder, read
+from server.rpc.infer_codec import RAW_INPUTS, InferDecoder, InferEncoder, Layout, Place
 from server.rpc.methods import Context
 from server.rpc.proto import inference_pb2 as pb
-from server.runner import Runner, Runners, Work
+from server.rpc.wire_format import split
+from server.runner import Encode, Runner, Runners, Work
 from server.settings import Settings
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+_MAX_PLANS: Final = 64
+_PLAN_BYTES: Final = 4096
+"""Largest request, without its contents, that is kept; the bound on what the kept ones take is the product."""
 _Response = TypeVar("_Response", bound=Message)
 
 
@@ -32,8 +36,21 @@ class _Inferrer:
         self.encoder = InferEncoder(runner.model.manifest)
 
 
+class _Plan(NamedTuple):
+    """What was found out about one request with raw contents, for all that differ in those contents alone."""
+
+    inferrer: _Inferrer
+    layout: Layout
+    encode: Encode
+    timeout_s: float | None
+
+
 class ModelInfer(PredictionCall):
-    """Tensors in, tensors out, for the model that the message names."""
+    """Tensors in, tensors out, for the model that the message names.
+
+    Callers repeat themselves: all but the raw contents of a request is mostly what it was the last time. So that part
+    is kept, with what came of reading it, and where it is the same bytes again only the contents are read.
+    """
 
     path = f"/{SERVICE.full_name}/ModelInfer"
 
@@ -42,30 +59,72 @@ class ModelInfer(PredictionCall):
         self._repository = repository
         self._runners = runners
         self._settings = settings
-        self._inferrers: dict[Model, _Inferrer] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Keep nothing of what was found out so far: other models are served now."""
+        self._inferrers = dict[Model, _Inferrer]()
+        self._plans = dict[bytes, _Plan]()
 
     def decode(self, codec: str, message: bytes) -> Work:
         """Return the columns of the request's tensors, and what answers with the outputs it asks for."""
-        request, raw = read(codec, message)
-        inferrer = self._inferrer(self._repository.resolve(request.model_name, request.model_version or None))
+        apart = split(message, RAW_INPUTS) if codec == codecs.PROTO else None
+        if apart is not None and apart[1]:
+            return self._raw(message, *apart)
+        request = codecs.decode(codec, pb.ModelInferRequest, message)
+        raw = request.raw_input_contents
+        inferrer = self._inferrer(request)
         try:
-            inference = inferrer.decoder.decode(request, raw)
+            layout = inferrer.decoder.layout(request, len(raw))
+            if raw:
+                places = [(sum(map(len, raw[:place])), len(each)) for place, each in enumerate(raw)]
+                columns = inferrer.decoder.raw(layout, b"".join(raw), places)
+            else:
+                columns = inferrer.decoder.typed(layout, request)
+            inference = layout.inference(columns)
             encode = inferrer.encoder.encoder(codec, inference, is_raw=bool(raw))
         except RequestError as error:
             inferrer.runner.counters.fail(error)
             raise
-        return Work(inferrer.runner, inference.columns, inference.rows, encode, inference.timeout_s)
+        return Work(inferrer.runner, columns, layout.rows, encode, inference.timeout_s)
 
     def fail(self, error: Exception) -> None:
         """Do nothing: `decode` counts, as it alone knows for which model."""
 
-    def _inferrer(self, model: Model) -> _Inferrer:
-        inferrer = self._inferrers.get(model)
-        if inferrer is None:
-            served = {each.model for each in self._runners}  # what is served no longer is forgotten
-            self._inferrers = {each: made for each, made in self._inferrers.items() if each in served}
-            inferrer = self._inferrers[model] = _Inferrer(self._runners[model], self._settings)
-        return inferrer
+    def _raw(self, message: bytes, rest: bytes, places: Sequence[Place]) -> Work:
+        """Return the work of a request whose raw contents stand at `places` of `message`."""
+        plan = self._plans.get(rest)
+        if plan is None or len(plan.layout.features) != len(places):
+            plan = self._plan(rest, len(places))
+        try:
+            columns = plan.inferrer.decoder.raw(plan.layout, message, places)
+        except RequestError as error:
+            plan.inferrer.runner.counters.fail(error)
+            raise
+        return Work(plan.inferrer.runner, columns, plan.layout.rows, plan.encode, plan.timeout_s)
+
+    def _plan(self, rest: bytes, raw: int) -> _Plan:
+        request = codecs.decode(codecs.PROTO, pb.ModelInferRequest, rest)
+        inferrer = self._inferrer(request)
+        try:
+            layout = inferrer.decoder.layout(request, raw)
+            inference = layout.inference(())
+            encode = inferrer.encoder.encoder(codecs.PROTO, inference, is_raw=True)
+        except RequestError as error:
+            inferrer.runner.counters.fail(error)
+            raise
+        plan = _Plan(inferrer, layout, encode, inference.timeout_s)
+        if len(rest) <= _PLAN_BYTES:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            self._plans[rest] = plan
+        return plan
+
+    def _inferrer(self, request: pb.ModelInferRequest) -> _Inferrer:
+        model = self._repository.resolve(request.model_name, request.model_version or None)
+        if model not in self._inferrers:
+            self._inferrers[model] = _Inferrer(self._runners[model], self._settings)
+        return self._inferrers[model]
 
 
 class InferenceHandlers:

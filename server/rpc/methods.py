@@ -5,9 +5,9 @@ A handler takes messages and gives messages. What it needs of the call beside th
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
@@ -18,15 +18,14 @@ from server.rpc.wire import Metadata
 _WORD: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-@dataclass(slots=True)
-class Context:
+class Context(msgspec.Struct):
     """What a handler sees of its call beside the messages."""
 
     headers: Sequence[tuple[bytes, bytes]]
     """The request's, names in lower case."""
     timeout_s: float | None = None
     """What the caller had left to wait when the call came; the call ends by then by itself."""
-    metadata: Metadata = field(default_factory=Metadata)
+    metadata: Metadata = msgspec.field(default_factory=Metadata)
     """What goes with the answer."""
     query: Sequence[tuple[str, str]] = ()
     """The parameters of a call by GET."""
@@ -42,8 +41,7 @@ Stream = Callable[[str, AsyncIterator[bytes], Context], AsyncIterator[bytes]]
 """Answers messages with messages, given their codec."""
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(msgspec.Struct, frozen=True):
     """One method of a service: exactly one of `unary` and `stream` is there."""
 
     path: str

@@ -3,10 +3,10 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
+import msgspec
 from starlette.types import Scope
 
 from server.errors import InvalidArgument, MethodNotAllowed, RequestError, UnsupportedMediaType
@@ -38,8 +38,7 @@ GRPC: Final[Mapping[str, Wire]] = {
 """The wires that carry both, and need HTTP/2."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A call by GET, as its query has it."""
 
     wire: Wire

@@ -6,8 +6,8 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from server.endpoints.responses import failure, response
 from server.errors import Canceled, DeadlineExceeded, InvalidArgument, NotFound, RequestError, Unimplemented
+from server.responses import failure, response
 from server.rpc import negotiation
 from server.rpc.envelope import Inbound, messages, too_large
 from server.rpc.methods import Context, Method, Stream, Unary

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 from server.control import ModelControl
 from server.descriptions import Descriptions
 from server.draining import Draining
-from server.endpoints.hot import Prediction
+from server.hot import Prediction
 from server.model import Model
 from server.repository import Repository, Versions
 from server.rpc import health, inference, reflection
@@ -64,6 +64,7 @@ class Services:
 
     def refresh(self) -> None:
         """Let the typed services be those of what is served now."""
+        self._infer.forget()
         self._typed = {
             service.file.package: service
             for model in self._typed_models()

@@ -1,10 +1,10 @@
 """Failures as the RPC wires say them: the sixteen codes, and what the error table's own become on them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+import msgspec
 from google.protobuf.message import Message
 
 from server.errors import CODES, RequestError, ResourceExhausted, Unavailable
@@ -59,27 +59,24 @@ HTTP_STATUS: Final[Mapping[Code, int]] = {
 """The status of a unary Connect answer that carries a code (Connect, "Error Codes")."""
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(msgspec.Struct, frozen=True):
     """One detail of an error: a protobuf message by its full name, in binary."""
 
     type_name: str
     value: bytes
 
 
-@dataclass(slots=True)
 class RpcError(Exception):
-    """A call that failed, as its caller is told."""
+    """A call that failed, as its caller is told; `headers` are added to the answer's metadata, as retry-after."""
 
-    code: Code
-    message: str = ""
-    details: Sequence[Detail] = ()
-    headers: Sequence[tuple[str, str]] = field(default_factory=list)
-    """What the failure adds to the answer's metadata, as retry-after."""
-
-    def __post_init__(self) -> None:
-        """Say the same as an exception."""
-        Exception.__init__(self, self.message)
+    def __init__(
+        self, code: Code, message: str = "", details: Sequence[Detail] = (), headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+        self.headers = headers
 
 
 def detail(message: Message) -> Detail:

@@ -72,7 +72,8 @@ class TypedService:
                 yield answer
 
     def _each(self, codec: str, answers: list[bytes], outputs: Outputs, start: int, stop: int) -> Body:
-        answers.extend(self._encoder.one(codec, outputs, row) for row in range(start, stop))
+        encode = self._encoder.one(codec)
+        answers.extend(encode(outputs, row, row + 1) for row in range(start, stop))
         return b""
 
 
@@ -96,10 +97,7 @@ class _Predict(_TypedCall):
     def decode(self, codec: str, message: bytes) -> Work:
         """Return the record's columns, and what answers them."""
         columns = self._decoder.decode(codec, message, several=False)
-        return Work(self._runner, columns, 1, partial(self._encode, codec))
-
-    def _encode(self, codec: str, outputs: Outputs, start: int, _stop: int) -> bytes:
-        return self._encoder.one(codec, outputs, start)
+        return Work(self._runner, columns, 1, self._encoder.one(codec))
 
 
 class _PredictBatch(_TypedCall):

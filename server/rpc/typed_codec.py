@@ -8,12 +8,11 @@ In JSON both directions are REST's own, whose names and values are the same; wha
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from server.answers import answerer
 from server.errors import InvalidArgument, PayloadTooLarge, RequestError
@@ -36,6 +35,7 @@ class RequestDecoder:
         self._signature = signature
         self._records = records
         self._kinds = kinds
+        self._one = kinds[typed_file.REQUEST]
         self._names = [column.feature.name for column in signature.columns]
         fields = typed_file.field_names([column.feature for column in signature.columns])
         self._fields = [fields[name] for name in self._names]
@@ -54,6 +54,16 @@ class RequestDecoder:
             plain = self._records.plain(message, several=several)
             if plain is not None:
                 return plain
+        elif not several:
+            try:
+                values = self._record(self._one.FromString(message))
+                msgspec.convert(values, self._row)
+            except (DecodeError, msgspec.ValidationError):
+                pass  # what is wrong is told below
+            else:
+                if self._signature.has_free_strings:
+                    self._signature.check_strings([*zip(values)], self._records.max_string_bytes)
+                return [*zip(values)]
         columns = self._columns(self._messages(codec, message, several=several), several=several)
         self._signature.check_strings(columns, self._records.max_string_bytes)
         return columns
@@ -80,9 +90,10 @@ class RequestDecoder:
             try:
                 self._records.decode(message)
             except RequestError as named:
-                return named
+                if several == str(named.field).startswith(RECORDS) or named.field is None:
+                    return named
             if several:
-                return InvalidArgument(f"{RECORDS}: expected a list of records", field=RECORDS)
+                return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
         return error
 
     def _columns(self, messages: Sequence[Message], *, several: bool) -> Sequence[Any]:
@@ -97,16 +108,16 @@ class RequestDecoder:
         return [*zip(*rows, strict=True)]
 
     def _record(self, message: Message) -> tuple[Scalar | None, ...]:
-        """Return a record's values, null as None; what has no presence and wasn't sent is its type's zero."""
+        """Return a record's values, null as None; what has no presence and wasn't sent is its type's zero.
+
+        NaN is null where null is allowed: so do tensors say it, and JSON's own "NaN".
+        """
         values = self._values(message)
-        absent = [place for place, field in self._nullable if not values[place] and not message.HasField(field)]
-        for place, _ in self._nullable:
+        for place, field in self._nullable:
             value = values[place]
-            if isinstance(value, float) and math.isnan(value):  # how a tensor says null, and JSON's own "NaN"
-                absent.append(place)
-        if not absent:
-            return values
-        return tuple(None if place in absent else value for place, value in enumerate(values))
+            if value != value or (not value and not message.HasField(field)):  # noqa: PLR0124 # only a NaN differs from itself
+                values = (*values[:place], None, *values[place + 1 :])
+        return values
 
     def _check(self, rows: Rows, *, several: bool) -> None:
         """Raise InvalidArgument for the first value that its column may not hold."""
@@ -147,10 +158,14 @@ class ResponseEncoder:
         self._prediction = _prediction(manifest)
         self._is_long = manifest.kind != "regression" and manifest.output("label").datatype in {"INT64", "UINT64"}
 
-    def one(self, codec: str, outputs: Outputs, row: int) -> bytes:
-        """Return the PredictResponse of one row."""
-        if codec == codecs.JSON:
-            return self._served_json + self._json(outputs, row)[1:]
+    def one(self, codec: str) -> Callable[[Outputs, int, int], bytes]:
+        """Return what encodes the PredictResponse of a row: the first of those from one number up to another."""
+        return self._one_json if codec == codecs.JSON else self._one_binary
+
+    def _one_json(self, outputs: Outputs, row: int, _stop: int) -> bytes:
+        return self._served_json + self._json(outputs, row)[1:]
+
+    def _one_binary(self, outputs: Outputs, row: int, _stop: int) -> bytes:
         return self._prediction(outputs, row) + self._served
 
     def several(self, codec: str, outputs: Outputs, start: int, stop: int) -> bytes:
@@ -215,9 +230,11 @@ def _packer(label: bytes, entries: Sequence[bytes], positive: int | None) -> Cal
         before.insert(0, double_field(typed_file.PROBABILITY, 0.0)[:-8])
     before[0] = label + before[0]
     pack = struct.Struct("<" + "".join(f"{len(each)}sd" for each in before)).pack
+    pieces: list[bytes | float] = [piece for each in before for piece in (each, 0.0)]
 
     def packed(numbers: list[float]) -> bytes:
-        given = numbers if positive is None else [numbers[positive], *numbers]
-        return pack(*chain.from_iterable(zip(before, given, strict=True)))
+        given = pieces.copy()
+        given[1::2] = numbers if positive is None else [numbers[positive], *numbers]
+        return pack(*given)
 
     return packed

@@ -17,6 +17,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodOptions,
     ServiceDescriptorProto,
 )
+from google.protobuf.message import Message
 
 from server.manifest import PROTOBUF_TYPES, Feature, Manifest
 
@@ -41,6 +42,10 @@ _TYPES: Final[Mapping[str, "FieldDescriptorProto.Type.ValueType"]] = {
 }
 _NO_IDENTIFIER: Final = re.compile(r"[^A-Za-z0-9]+")
 _NO_FIELD: Final = re.compile(r"[^A-Za-z0-9_]")
+_NO_JSON_NAME: Final = re.compile(r"\0|\A\[.*\]\Z", re.DOTALL)
+"""What protoc takes for no JSON name: in brackets stand extensions."""
+
+_PYTHON: Final = frozenset(dir(Message))
 
 
 def package(manifest: Manifest) -> str:
@@ -57,13 +62,40 @@ def service(manifest: Manifest) -> str:
 
 
 def field_names(features: Iterable[Feature]) -> dict[str, str]:
-    """Return each feature's name as a field: the same but where that is no identifier, or taken."""
+    """Return each feature's name as a field: the same but where that is no identifier, or taken.
+
+    Two names that differ in case and underscores alone count as one: older compilers refuse them, and newer ones where
+    the camel case is the same. In JSON a field goes by its own name too, so that none may be another feature's. What
+    a message's own methods are called is taken: Python's messages would lose them.
+    """
+    ordered = sorted(features, key=lambda each: each.field_number)
+    given = {feature.name for feature in ordered}
     names: dict[str, str] = {}
-    for feature in sorted(features, key=lambda each: each.field_number):
+    taken: set[str] = set()
+    for feature in ordered:
+        others = given - {feature.name}
         name = _NO_FIELD.sub("_", feature.name)
         name = name if name[:1].isalpha() else f"f{name}"
-        names[feature.name] = name if name not in names.values() else f"{name}_{feature.field_number}"
+        while _alike(name) in taken or name in _PYTHON or name in others or json_name(feature, name) in others:
+            name = f"{name}_{feature.field_number}"
+        taken.add(_alike(name))
+        names[feature.name] = name
     return names
+
+
+def json_name(feature: Feature, field: str) -> str:
+    """Return what a feature is called in JSON: as REST calls it, but where protobuf takes no such name."""
+    return default_json_name(field) if _NO_JSON_NAME.search(feature.name) else feature.name
+
+
+def default_json_name(field: str) -> str:
+    """Return the JSON name that a field has by itself: its own in lower camel case."""
+    first, *rest = field.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in rest)
+
+
+def _alike(field: str) -> str:
+    return field.replace("_", "").lower()
 
 
 def file(manifest: Manifest) -> FileDescriptorProto:
@@ -93,7 +125,7 @@ def _request(features: Iterable[Feature]) -> DescriptorProto:
     for feature in features:
         kind = _TYPES[PROTOBUF_TYPES[feature.datatype]]
         field = _add_field(message, names[feature.name], feature.field_number, kind)
-        field.json_name = feature.name  # in JSON a feature is called what REST calls it
+        field.json_name = json_name(feature, field.name)
         if feature.nullable:  # presence is a oneof of one (language guide, "Field Presence")
             field.proto3_optional = True
             field.oneof_index = len(message.oneof_decl)
@@ -106,8 +138,10 @@ def _add_answer(message: DescriptorProto, manifest: Manifest, where: str) -> Non
     if manifest.kind == "regression":
         _add_field(message, "value", VALUE, FieldDescriptorProto.TYPE_DOUBLE)
         return
-    label = PROTOBUF_TYPES[manifest.output("label").datatype]
-    _add_field(message, "label", LABEL, _TYPES[label])
+    label = _TYPES[PROTOBUF_TYPES[manifest.output("label").datatype]]
+    if label == FieldDescriptorProto.TYPE_FLOAT:  # every number of an answer that has a fraction is a double
+        label = FieldDescriptorProto.TYPE_DOUBLE
+    _add_field(message, "label", LABEL, label)
     if manifest.kind == "binary":
         _add_field(message, "probability", PROBABILITY, FieldDescriptorProto.TYPE_DOUBLE)
     entry = message.nested_type.add(name="ProbabilitiesEntry")
@@ -144,7 +178,8 @@ def _service(name: str, where: str) -> ServiceDescriptorProto:
         ("PredictStream", BATCH_REQUEST, RESPONSE),
     ):
         added = declared.method.add(name=method, input_type=f".{where}.{request}", output_type=f".{where}.{response}")
-        added.server_streaming = method == "PredictStream"
-        if not added.server_streaming:
+        if method == "PredictStream":
+            added.server_streaming = True
+        else:
             added.options.idempotency_level = MethodOptions.NO_SIDE_EFFECTS
     return declared

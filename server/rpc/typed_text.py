@@ -37,7 +37,7 @@ def text(manifest: Manifest) -> str:
 
 
 def _lines(declared: FileDescriptorProto, manifest: Manifest) -> Iterator[str]:
-    yield f"// Made from the manifest of model {manifest.name}, version {manifest.version}."
+    yield from _comment(f"Made from the manifest of model {manifest.name}, version {manifest.version}.", "")
     yield 'syntax = "proto3";'
     yield ""
     yield f"package {declared.package};"
@@ -56,19 +56,23 @@ def _lines(declared: FileDescriptorProto, manifest: Manifest) -> Iterator[str]:
             else:
                 yield f"{head};"
         yield "}"
-    features = {feature.name: feature for feature in manifest.features}
+    features = {feature.field_number: feature for feature in manifest.features}
     for message in declared.message_type:
         yield ""
         yield f"message {message.name} {{"
         for field in message.field:
-            described = features[field.json_name] if message.name == typed_file.REQUEST else None
+            described = features[field.number] if message.name == typed_file.REQUEST else None
             yield from _comment(_WORDS[field.name] if described is None else _described(described), "  ")
             yield f"  {_declaration(field, message)}"
         yield "}"
 
 
 def _declaration(field: FieldDescriptorProto, message: DescriptorProto) -> str:
-    name = "" if field.json_name == _default_json_name(field.name) else f' [json_name = "{_escaped(field.json_name)}"]'
+    name = (
+        ""
+        if field.json_name == typed_file.default_json_name(field.name)
+        else f' [json_name = "{_escaped(field.json_name)}"]'
+    )
     return f"{_kind(field, message)} {field.name} = {field.number}{name};"
 
 
@@ -89,7 +93,7 @@ def _described(feature: Feature) -> str:
 
 
 def _comment(words: str, indent: str) -> Iterator[str]:
-    for line in words.splitlines():
+    for line in words.replace("\0", "\N{REPLACEMENT CHARACTER}").splitlines():  # a NUL would end the comment
         yield f"{indent}// {line}".rstrip()
 
 
@@ -97,11 +101,6 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _default_json_name(name: str) -> str:
-    """Return the JSON name that a field has by itself: its own in lower camel case."""
-    first, *rest = name.split("_")
-    return first + "".join(word[:1].upper() + word[1:] for word in rest)
-
-
 def _escaped(name: str) -> str:
-    return name.replace("\\", "\\\\").replace('"', '\\"')
+    """Return a name as it stands in a string literal."""
+    return "".join(f"\\{ord(each):03o}" if each in '\\"\x7f' or each < " " else each for each in name)

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
+
+import msgspec
 
 from server.compression import compressed
 from server.errors import InvalidArgument, Unimplemented
@@ -20,13 +21,12 @@ Pairs = Sequence[tuple[str, str]]
 """Names, in lower case, and values, as they stand on the wire: those of names that end in -bin in base64."""
 
 
-@dataclass(slots=True)
-class Metadata:
+class Metadata(msgspec.Struct):
     """What a handler adds to its answer."""
 
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[tuple[str, str]] = []
     """Sent before the first message."""
-    trailers: list[tuple[str, str]] = field(default_factory=list)
+    trailers: list[tuple[str, str]] = []
     """Sent after the last message."""
 
 
@@ -50,7 +50,9 @@ class Wire(ABC):
     """How the messages of a request are compressed."""
     accept_header: ClassVar[bytes]
     """How those of the answer may be."""
-    has_envelopes: ClassVar[bool] = True
+    needs_http2: ClassVar[bool] = False
+    is_bare: bool = False
+    """Whether a message in JSON is the whole answer, as REST's is."""
 
     def __init__(self, media_type: str, codec: str) -> None:
         """Speak `codec` (proto or json), stated as `media_type` in both directions."""

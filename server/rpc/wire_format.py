@@ -60,25 +60,33 @@ def split(message: bytes, number: int) -> tuple[bytes, list[tuple[int, int]]] | 
     """
     kept: list[bytes] = []
     found: list[tuple[int, int]] = []
+    wanted = number << 3 | _LEN
     at = since = 0
     try:
         while at < len(message):
             start = at
-            tag, at = _read_varint(message, at)
-            length, at = _length(message, at, tag & 7)
-            at += length
-            if at > len(message):
+            tag = message[at]
+            if tag < _MORE and tag & 7 == _LEN and message[at + 1] < _MORE:
+                length = message[at + 1]
+                at += 2
+            else:
+                tag, at = _read_varint(message, at)
+                length, at = _length(message, at, tag & 7)
+            if tag == wanted:
+                if since < start:
+                    kept.append(message[since:start])
+                found.append((at, length))
+                since = at + length
+            elif tag >> 3 == number:
                 return None
-            if tag >> 3 == number:
-                if tag & 7 != _LEN:
-                    return None
-                kept.append(message[since:start])
-                found.append((at - length, length))
-                since = at
+            at += length
     except (IndexError, ValueError):
         return None
-    kept.append(message[since:])
-    return b"".join(kept), found
+    if at != len(message):
+        return None
+    if since < at:
+        kept.append(message[since:])
+    return kept[0] if len(kept) == 1 else b"".join(kept), found
 
 
 def _length(message: bytes, at: int, kind: int) -> tuple[int, int]:

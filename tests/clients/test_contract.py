@@ -13,9 +13,9 @@ from server.rpc.proto import error_details_pb2, health_pb2, inference_pb2, refle
 
 ENVIRONMENTS: Final = Path(__file__).parents[2] / ".build" / "clients"
 TRITON: Final = ("triton", "tritonclient.grpc.service_pb2", "tritonclient.grpc.model_config_pb2")
-HEALTH: Final = ("health", "grpc_health.v1.health_pb2")
-REFLECTION: Final = ("health", "grpc_reflection.v1alpha.reflection_pb2")
-DETAILS: Final = ("health", "google.rpc.error_details_pb2")
+HEALTH: Final = ("grpcio", "grpc_health.v1.health_pb2")
+REFLECTION: Final = ("grpcio", "grpc_reflection.v1alpha.reflection_pb2")
+DETAILS: Final = ("grpcio", "google.rpc.error_details_pb2")
 CONTRACTS: Final = [
     pytest.param(inference_pb2.DESCRIPTOR, TRITON, id="inference"),
     pytest.param(health_pb2.DESCRIPTOR, HEALTH, id="health"),

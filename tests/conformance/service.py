@@ -106,17 +106,17 @@ def _add_metadata(definition: Message, context: Context) -> None:
 def _info(requests: Sequence[Message], context: Context) -> Message:
     """Return what was seen of a call."""
     info = service_pb2.ConformancePayload.RequestInfo()
-    by_name: dict[str, list[str]] = {}
-    for name, value in context.headers:
-        by_name.setdefault(name.decode(), []).append(value.decode("latin-1"))
-    for name, values in by_name.items():
-        info.request_headers.add(name=name, value=values)
+    by_name: dict[bytes, list[str]] = {}
+    for header, value in context.headers:
+        by_name.setdefault(header, []).append(value.decode("latin-1"))
+    for header, values in by_name.items():
+        info.request_headers.add(name=header.decode(), value=values)
     if context.timeout_s is not None:
         info.timeout_ms = round(context.timeout_s * 1000)
     for request in requests:
         info.requests.add().Pack(request)
-    for name, value in context.query:
-        info.connect_get_info.query_params.add(name=name, value=[value])
+    for name, parameter in context.query:
+        info.connect_get_info.query_params.add(name=name, value=[parameter])
     return info
 
 

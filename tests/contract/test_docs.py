@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 import pytest
 
-from bench.report import cost, replaced, speed
+from bench.report import replaced, tables
 from bench.results import read as read_results
 from server.errors import CODES
 from server.manifest import read
@@ -25,7 +25,7 @@ SHOWN: Final = [
 
 def test_pages_show_calls() -> None:
     """README and the page on the interfaces show calls with their answers: the test below has something to run."""
-    assert {"README.md", "api.md"} <= {page for page, _, _ in SHOWN}
+    assert {"README.md", "api.md", "rpc.md"} <= {page for page, _, _ in SHOWN}
 
 
 @pytest.mark.parametrize(("page", "call", "answer"), SHOWN)
@@ -33,10 +33,10 @@ def test_a_shown_call_has_the_shown_answer(server: httpx.Client, page: str, call
     """A curl call that a page shows is answered to the letter as the page says."""
     _, _, address, *options = shlex.split(call)
     path = address.removeprefix("127.0.0.1:8080")
-    body = options[options.index("-d") + 1] if "-d" in options else None
-    response = server.request(
-        "POST" if body else "GET", path, content=body, headers={"content-type": "application/x-www-form-urlencoded"}
-    )
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    name, _, value = given.get("-H", "content-type: application/x-www-form-urlencoded").partition(": ")
+    body = given.get("-d")
+    response = server.request("POST" if body else "GET", path, content=body, headers={name: value})
     assert response.text == answer, page
 
 
@@ -46,7 +46,7 @@ def test_every_setting_is_documented() -> None:
     defaults = Settings()
     for field in fields(Settings):
         default = getattr(defaults, field.name)
-        shown = f"`{default}`" if str(default) else ""
+        shown = f"`{int(default) if isinstance(default, bool) else default}`" if str(default) else ""
         assert f"| `{variable(field.name)}` | {shown} |".replace("  ", " ") in page
 
 
@@ -91,6 +91,5 @@ def test_every_make_target_is_in_the_readme() -> None:
 def test_the_speed_shown_is_the_speed_measured() -> None:
     """README's table and the page on cost are what the results file of the last `make bench` says."""
     results = read_results()
-    shown = ((ROOT / "README.md", "speed", speed(results)), (ROOT / "docs" / "cost.md", "cost", cost(results)))
-    for path, name, text in shown:
+    for path, name, text in tables(results):
         assert replaced(path.read_text(), name, text) == path.read_text()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from server.counters import Counters
-from server.endpoints.hot import RestPrediction
+from server.hot import RestPrediction
 from server.repository import Repository
 from tests.passenger import PASSENGER
 from tests.server import small

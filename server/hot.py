@@ -2,39 +2,46 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, Final, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from server.batching import Receiver, Waiter
-from server.endpoints.responses import envelope, failure, response
 from server.errors import DeadlineExceeded, RequestError
 from server.model import Model
 from server.replies import JSON, Body, Headers, Reply
 from server.repository import Repository
 from server.requests import TIMEOUT_HEADER, UNSTATED, left, read_body, timeout
+from server.responses import envelope, failure, response
 from server.runner import Runner, Runners, Work
 
 SHORT_BYTES: Final = 64 * 1024
 """Largest body that may be gathered without holding its sender back: what uvicorn itself reads ahead."""
 
 
+_UNUSUAL: Final = frozenset({b"content-encoding", b"expect", TIMEOUT_HEADER})
+"""Headers that ask for more than an answer."""
+
+
 class Prediction(ABC):
     """One path that answers predictions: decode, run in company, encode."""
 
-    unusual: ClassVar[frozenset[bytes]]
-    """Headers that ask for more than an answer: a request that has one is given to `__call__`."""
-
-    def __init__(self, plain_types: Iterable[str], max_body_bytes: int) -> None:
-        """Take bodies of up to `max_body_bytes`; whole at once those that are small and of a plain type."""
-        self.plain_types = self.plain_types_http2 = frozenset(name.encode() for name in plain_types)
+    def __init__(self, max_body_bytes: int) -> None:
+        """Take bodies of up to `max_body_bytes`; whole at once those that are small."""
         self.max_body_bytes = max_body_bytes
         self.max_short_bytes = min(max_body_bytes, SHORT_BYTES)
 
     @abstractmethod
-    def submit(self, headers: Headers, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
-        """Queue a whole request; `receiver` takes the answer. Raises RequestError."""
+    def plain(self, headers: Headers, *, http2: bool) -> Any | None:  # noqa: ANN401 # each its own
+        """Return what `submit` is to know of a request's headers, None where they ask for more than an answer.
+
+        What is not plain is given to `__call__`, and so is a longer body than `max_short_bytes`.
+        """
+
+    @abstractmethod
+    def submit(self, head: Any, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:  # noqa: ANN401
+        """Queue a whole request, whose head is plain; `receiver` takes the answer. Raises RequestError."""
 
     @abstractmethod
     def fail(self, error: Exception) -> None:
@@ -54,21 +61,32 @@ class RestPrediction(Prediction):
 
     media_types: ClassVar[tuple[str, ...]] = (JSON,)
     """What a body may be stated to be."""
-    unusual = frozenset({b"content-encoding", b"expect", TIMEOUT_HEADER})
 
     def __init__(self, runner: Runner, max_body_bytes: int) -> None:
         """Answer from the model of `runner`."""
-        super().__init__((*self.media_types, *UNSTATED), max_body_bytes)
+        super().__init__(max_body_bytes)
         self.runner = runner
+        self._plain_types = frozenset(name.encode() for name in (*self.media_types, *UNSTATED))
+
+    def plain(self, headers: Headers, *, http2: bool) -> Headers | None:  # noqa: ARG002 # one for both
+        """Return the headers where they state no more than a type and a length."""
+        for name, value in headers:
+            if name == b"content-type" and value not in self._plain_types:
+                return None
+            if name == b"content-length" and (not value.isdigit() or int(value) > self.max_short_bytes):
+                return None
+            if name in _UNUSUAL:
+                return None
+        return headers
 
     @abstractmethod
     def decode(self, headers: Headers, body: bytes) -> Work:
         """Return what a request asks for. Raises RequestError."""
 
-    def submit(self, headers: Headers, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
+    def submit(self, head: Headers, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue a whole request; `receiver` takes the answer. Raises RequestError."""
         try:
-            work = self.decode(headers, body)
+            work = self.decode(head, body)
         except Exception as error:
             self.fail(error)
             raise
