@@ -20,13 +20,19 @@ run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for an
 
 test: test-python test-worker ## every test but those of the image
 
-test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/go/grpcurl
+test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/clients/web/.installed .build/go/grpcurl
 	$(PYTHON_BIN) -m pytest --ignore=tests/e2e
 
 # Public clients, each in an environment of its own: they want other versions of the same libraries.
 .build/clients/%/.installed: tests/clients/%/requirements.lock
 	$(PYTHON_BIN) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+.build/clients/web/.installed: tests/clients/web/package-lock.json scripts/node
+	mkdir -p $(@D)
+	cp .npmrc tests/clients/web/package.json $< $(@D)
+	$(NODE) npm --prefix $(@D) install --no-save --ignore-scripts --no-progress --loglevel=error
 	@touch $@
 
 # One that is a Go program: where there is no Go, its tests are skipped and say so.
@@ -114,6 +120,7 @@ lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for 
 	$(UV_COMPILE) --group node --output-file requirements-node.lock
 	rm -rf node_modules # npm would write only the optional packages that are installed here
 	$(NODE) npm install --package-lock-only --ignore-scripts
+	$(NODE) npm --prefix tests/clients/web install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 
 clean: ## remove what the other targets made
 	rm -rf .venv .node node_modules .wrangler .build worker/env.d.ts

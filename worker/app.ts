@@ -6,6 +6,7 @@ import { type Context, Hono } from "hono";
 import { envelope } from "./errors";
 import { pick } from "./pool";
 import { answered, forwarded, REQUEST_ID, requestId } from "./proxy";
+import { decoded, isCall, refusal, refuser } from "./rpc";
 
 type Edge = { Bindings: Env; Variables: { requestId: string } };
 
@@ -23,37 +24,35 @@ app.get("/healthz", (c) => c.json({ status: "ok" })); // starts no container: it
 app.on(METHODS, FORWARDED, forward);
 app.all("/healthz", (c) => notAllowed(c, "GET, HEAD"));
 for (const path of FORWARDED) app.all(path, (c) => notAllowed(c, METHODS.join(", ")));
-app.notFound((c) => envelope("not_found", `there is nothing at ${c.req.path.slice(0, 128)}`));
-app.onError((error) => {
+app.use((c, next) => (isCall(c.req.raw) ? call(c) : next()));
+app.notFound((c) => refuser(c.req.raw)("not_found", `there is nothing at ${c.req.path.slice(0, 128)}`));
+app.onError((error, c) => {
   console.error(error);
-  return envelope("internal", "internal error"); // its text is the log's, not the caller's
+  return refuser(c.req.raw)("internal", "internal error"); // its text is the log's, not the caller's
 });
 
 async function forward(c: Context<Edge>): Promise<Response> {
-  const path = decoded(c.req.path);
+  const path = decoded(c.req.raw);
   if (path === undefined) return envelope("invalid_argument", "path: expected percent-encoded UTF-8");
   if (/^\/+v2\/+repository\/+models(\/|$)/.test(path)) {
     return envelope("permission_denied", "model control is not reachable through the edge");
   }
-  return reached(pick(c.env), forwarded(c.req.raw, c.get("requestId")));
+  return reached(c);
+}
+
+async function call(c: Context<Edge>): Promise<Response> {
+  return refusal(c.req.raw) ?? reached(c);
 }
 
 /** The instance's answer, or what a caller is told where the platform has none: the class's own failures, or no reply. */
-async function reached(instance: DurableObjectStub, request: Request): Promise<Response> {
+async function reached(c: Context<Edge>): Promise<Response> {
+  const request = forwarded(c.req.raw, c.get("requestId"));
+  const instance = pick(c.env);
   try {
-    return await answered(await instance.fetch(request));
+    return await answered(request, await instance.fetch(request));
   } catch (error) {
     console.error(`no instance reached: ${error}`);
-    return envelope("unavailable", "no container instance can be reached now; try again");
-  }
-}
-
-/** The path as the server will read it: an encoded slash must not carry a caller past the rule for the plain one. */
-function decoded(path: string): string | undefined {
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    return undefined;
+    return refuser(request)("unavailable", "no container instance can be reached now; try again");
   }
 }
 

@@ -3,7 +3,7 @@
  * @module
  */
 import { Container } from "@cloudflare/containers";
-import { envelope } from "./errors";
+import { refuser } from "./rpc";
 
 /** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
 const INSTANCE_TIMEOUT_MS = 30_000;
@@ -34,7 +34,7 @@ export class InferenceContainer extends Container<Env> {
       await this.#started();
     } catch (error) {
       console.error(`start of ${this.ctx.id} failed: ${error}`);
-      return envelope("unavailable", "no container instance could be started; try again");
+      return refuser(request)("unavailable", "no container instance could be started; try again");
     }
     return this.containerFetch(request, this.defaultPort); // the platform's own failures are the Worker's to translate
   }

@@ -2,7 +2,7 @@
  * The caller's request to the container's, and the container's answer to the caller's: nothing of the platform shows.
  * @module
  */
-import { envelope } from "./errors";
+import { isCall, refuser } from "./rpc";
 
 export const REQUEST_ID = "x-request-id";
 
@@ -40,13 +40,17 @@ export function forwarded(request: Request, id: string): Request {
 }
 
 /**
- * Returns the container's answer, unless it is the platform's: those failures are plain text (no instance, too many
- * starts, failed to start, disconnected), the server's own are always JSON. They become 503 with Retry-After.
+ * Returns the container's answer, unless it is the platform's: those failures are plain text with one of three statuses
+ * (no instance, too many starts, failed to start, disconnected). They become `unavailable`, with Retry-After.
+ *
+ * The server's own failures are JSON, but that it tells a call of which it doesn't know the protocol (404, 405, 415) in
+ * plain text: such a one is told by its status. Anywhere else plain text is not the server's, whatever its status.
  */
-export async function answered(response: Response): Promise<Response> {
-  const ours = response.status < 400 || (response.headers.get("content-type") ?? "").startsWith("application/json");
-  if (ours) return response;
+export async function answered(request: Request, response: Response): Promise<Response> {
+  const isJson = (response.headers.get("content-type") ?? "").startsWith("application/json");
+  const isCallRefused = response.status < 500 && response.status !== 429 && isCall(request);
+  if (response.status < 400 || isJson || isCallRefused) return response;
   const reason = (await response.text()).split("\n", 1)[0] ?? "";
   console.error(`platform failure ${response.status}: ${reason}`);
-  return envelope("unavailable", "no container instance can answer now; try again");
+  return refuser(request)("unavailable", "no container instance can answer now; try again");
 }
