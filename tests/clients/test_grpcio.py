@@ -39,7 +39,7 @@ SERVICES: Final[Mapping[str, list[str]]] = {
     ],
     "lifeboat.titanic.v1.TitanicService": ["Predict", "PredictBatch", "PredictStream"],
 }
-SEX: Final = 'expected one of "female", "male"; got she'
+SEX: Final = 'expected one of "female", "male"; got "she"'
 REFUSED: Final[Mapping[str, tuple[str, str, str | None]]] = {
     "category": ("INVALID_ARGUMENT", f"sex: {SEX}", "sex"),
     "batch": ("INVALID_ARGUMENT", f"records[1].sex: {SEX}", "records[1].sex"),

@@ -100,7 +100,7 @@ def test_the_public_services(native: httpx.Client) -> None:
 def test_an_error(native: httpx.Client) -> None:
     """A wrong record fails, and the details that are shown name the field."""
     done = grpcurl(native, f"{SERVICE}/Predict", data=PASSENGER | {"sex": "she"})
-    message = 'sex: expected one of "female", "male"; got she'
+    message = 'sex: expected one of "female", "male"; got "she"'
     assert (done.returncode, done.stdout) == (INVALID_ARGUMENT, "")
     told = json.loads(done.stderr)
     assert (told["code"], told["message"]) == (3, message)
