@@ -24,7 +24,7 @@ from server.rpc.proto.inference_pb2 import (
 from server.rpc.wire_format import length_head
 from server.signature import Column, Outputs, Signature
 from server.tensor_answers import TensorEncoder
-from server.tensors import check_datatype, check_names, given_or_null, rows_of
+from server.tensor_checks import check_datatype, check_names, given_or_null, rows_of
 
 RAW_INPUTS: Final = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 RAW_OUTPUTS: Final = ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER

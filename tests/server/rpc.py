@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
+import pytest
 import zttp
+from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server import manifest as manifests
+from server.counters import Counters
+from server.hot import RestPrediction
 from server.manifest import Manifest
 from server.rpc import typed_file
+from server.rpc.proto import inference_pb2
+from tests.passenger import DATATYPES, PASSENGER
 from tests.server.process import HUNG_S
-from tests.server.wire import Wire
+from tests.server.wire import Wire, post
 
 MODELS: Final = Path(__file__).parents[2] / "models"
 TITANIC: Final = manifests.read(MODELS / "titanic" / "1" / "manifest.json")
@@ -259,3 +265,53 @@ WIRES: Final = [
 def wire_name(spoken: Spoken) -> str:
     """Return what a test calls a wire."""
     return f"{spoken.media_type.removeprefix('application/')} on HTTP/{2 if spoken.http2 else 1}"
+
+
+JSON: Final = Spoken("application/json")
+PROTO: Final = Spoken("application/proto")
+every_wire: Final = pytest.mark.parametrize("spoken", WIRES, ids=wire_name)
+
+
+def counted(served: Wire) -> Counters:
+    """Return what the Titanic model has done."""
+    prediction = served.app.hot["/api/predict"]
+    assert isinstance(prediction, RestPrediction)
+    return prediction.runner.counters
+
+
+def rest(served: Wire, document: object, path: str = "/api/predict") -> Any:  # noqa: ANN401 # JSON
+    """Return what REST answers."""
+    with served.connect() as connection:
+        connection.sendall(post(path, document))
+        [(_, _, body)] = served.read(connection)
+    return msgspec.json.decode(body)
+
+
+def encoded(spoken: Spoken, message: Any) -> bytes:  # noqa: ANN401 # a protobuf message
+    """Return a message in the codec of a wire."""
+    return json_format.MessageToJson(message).encode() if spoken.is_json else message.SerializeToString()
+
+
+def decoded(spoken: Spoken, kind: str, data: bytes) -> Any:  # noqa: ANN401 # JSON
+    """Return an answer as REST's JSON has it."""
+    if spoken.is_json:
+        return msgspec.json.decode(data)
+    return json_format.MessageToDict(KINDS[kind].FromString(data), always_print_fields_with_no_presence=True)
+
+
+def tensors(rows: int = 1, *, raw: bool) -> inference_pb2.ModelInferRequest:
+    """Return a request for so many copies of the passenger."""
+    asked = inference_pb2.ModelInferRequest(model_name="titanic")
+    for name, datatype in DATATYPES.items():
+        tensor = asked.inputs.add(name=name, datatype=datatype, shape=[rows, 1])
+        value = PASSENGER[name]
+        if datatype == "BYTES":
+            blob, kept = struct.pack("<I", len(value)) + value.encode(), value.encode()
+        else:
+            blob, kept = struct.pack("<q" if datatype == "INT64" else "<f", value), value
+        if raw:
+            asked.raw_input_contents.append(blob * rows)
+        else:
+            field = {"INT64": "int64_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}[datatype]
+            getattr(tensor.contents, field).extend([kept] * rows)
+    return asked

@@ -3,84 +3,38 @@
 import base64
 import gzip
 import json
-import shutil
-import struct
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
-import numpy as np
 import pytest
-from google.protobuf import json_format
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from server.counters import Counters
-from server.hot import RestPrediction
 from server.model import Model
 from server.repository import Repository
-from server.rpc.proto import error_details_pb2, health_pb2, inference_pb2, status_pb2
-from tests.passenger import DATATYPES, PASSENGER
-from tests.server import small
+from server.rpc.proto import error_details_pb2, status_pb2
+from tests.passenger import PASSENGER
 from tests.server.rpc import (
     BATCH,
-    INFER,
+    JSON,
     KINDS,
     MODELS,
     PREDICT,
+    PROTO,
     STREAM,
-    WIRES,
     Http2,
     Spoken,
+    counted,
+    decoded,
+    encoded,
     enveloped,
     envelopes,
+    every_wire,
     get,
     http1,
-    raw,
     request,
-    wire_name,
+    rest,
 )
-from tests.server.wire import Wire, post, wire
-
-JSON: Final = Spoken("application/json")
-PROTO: Final = Spoken("application/proto")
-every_wire = pytest.mark.parametrize("spoken", WIRES, ids=wire_name)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Wire]:
-    """Serve the committed models on HTTP/1.1 and HTTP/2."""
-    with wire(Repository.load(MODELS), http2=True) as opened:
-        yield opened
-
-
-def counted(served: Wire) -> Counters:
-    """Return what the Titanic model has done."""
-    prediction = served.app.hot["/api/predict"]
-    assert isinstance(prediction, RestPrediction)
-    return prediction.runner.counters
-
-
-def rest(served: Wire, document: object, path: str = "/api/predict") -> Any:  # noqa: ANN401 # JSON
-    """Return what REST answers."""
-    with served.connect() as connection:
-        connection.sendall(post(path, document))
-        [(_, _, body)] = served.read(connection)
-    return msgspec.json.decode(body)
-
-
-def encoded(spoken: Spoken, message: Any) -> bytes:  # noqa: ANN401 # a protobuf message
-    """Return a message in the codec of a wire."""
-    return json_format.MessageToJson(message).encode() if spoken.is_json else message.SerializeToString()
-
-
-def decoded(spoken: Spoken, kind: str, data: bytes) -> Any:  # noqa: ANN401 # JSON
-    """Return an answer as REST's JSON has it."""
-    if spoken.is_json:
-        return msgspec.json.decode(data)
-    return json_format.MessageToDict(KINDS[kind].FromString(data), always_print_fields_with_no_presence=True)
+from tests.server.wire import Wire, wire
 
 
 @every_wire
@@ -347,289 +301,3 @@ def test_queue_full() -> None:
             details = msgspec.json.decode(refused.body)["details"]
             assert [detail["type"] for detail in details] == ["google.rpc.RetryInfo"]
             assert connection.answer(first).status == 200
-
-
-def tensors(rows: int = 1, *, raw: bool) -> inference_pb2.ModelInferRequest:
-    """Return a request for so many copies of the passenger."""
-    asked = inference_pb2.ModelInferRequest(model_name="titanic")
-    for name, datatype in DATATYPES.items():
-        tensor = asked.inputs.add(name=name, datatype=datatype, shape=[rows, 1])
-        value = PASSENGER[name]
-        if datatype == "BYTES":
-            blob, kept = struct.pack("<I", len(value)) + value.encode(), value.encode()
-        else:
-            blob, kept = struct.pack("<q" if datatype == "INT64" else "<f", value), value
-        if raw:
-            asked.raw_input_contents.append(blob * rows)
-        else:
-            field = {"INT64": "int64_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}[datatype]
-            getattr(tensor.contents, field).extend([kept] * rows)
-    return asked
-
-
-@every_wire
-@pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
-@pytest.mark.parametrize("rows", [1, 300])
-def test_model_infer(served: Wire, spoken: Spoken, rows: int, raw: bool) -> None:
-    """Tensors get REST's numbers, raw where they are sent raw and typed where they are typed; again and again."""
-    expected = rest(served, PASSENGER)
-    asked = encoded(spoken, tensors(rows, raw=raw))
-    for _ in range(2):
-        status, message, words = spoken.call(served, INFER, asked)
-        assert (status, words) == (0, "")
-        response = inference_pb2.ModelInferResponse()
-        if spoken.is_json:
-            json_format.Parse(message, response)
-        else:
-            response.ParseFromString(message)
-        label, probabilities = response.outputs
-        assert (response.model_name, response.model_version) == ("titanic", "1")
-        assert (list(label.shape), list(probabilities.shape)) == ([rows], [rows, 2])
-        if raw:
-            assert response.raw_output_contents[0] == (b"\x08\0\0\0survived") * rows
-            numbers = np.frombuffer(response.raw_output_contents[1], "<f4").tolist()
-        else:
-            assert list(label.contents.bytes_contents) == [b"survived"] * rows
-            numbers = list(probabilities.contents.fp32_contents)
-        assert numbers == [expected["probabilities"]["died"], expected["probabilities"]["survived"]] * rows
-
-
-def test_model_infer_follows_the_values(served: Wire) -> None:
-    """What is kept of a request's form never stands in for its values: another passenger, another answer."""
-    answers = []
-    for pclass in (1, 3, 1):
-        asked = tensors(raw=True)
-        asked.raw_input_contents[0] = struct.pack("<q", pclass)
-        status, message, _ = PROTO.call(served, INFER, asked.SerializeToString())
-        response = inference_pb2.ModelInferResponse.FromString(message)
-        answers.append((status, response.raw_output_contents[1]))
-    assert answers[0] == answers[2] != answers[1]
-
-
-def _without(asked: inference_pb2.ModelInferRequest, name: str) -> inference_pb2.ModelInferRequest:
-    for place, tensor in enumerate(asked.inputs):
-        if tensor.name == name:
-            del asked.inputs[place]
-            if asked.raw_input_contents:
-                del asked.raw_input_contents[place]
-            return asked
-    raise AssertionError(name)
-
-
-def test_model_infer_selects_and_echoes(served: Wire) -> None:
-    """The id comes back, the outputs that are asked for alone, classes where they are asked for; a null is left out."""
-    asked = _without(tensors(raw=True), "age")
-    asked.id = "seven"
-    asked.outputs.add(name="probabilities").parameters["classification"].int64_param = 1
-    _, message, words = PROTO.call(served, INFER, asked.SerializeToString())
-    response = inference_pb2.ModelInferResponse.FromString(message)
-    assert (words, response.id, [each.name for each in response.outputs]) == ("", "seven", ["probabilities"])
-    assert response.raw_output_contents[0].endswith(b":1:survived")
-    expected = rest(served, PASSENGER | {"age": None})["probability"]
-    assert float(response.raw_output_contents[0][4:].split(b":")[0]) == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
-@pytest.mark.parametrize(
-    ("change", "code", "words"),
-    [
-        (lambda asked: setattr(asked, "model_name", "nobody"), 5, "model 'nobody' is not served"),
-        (lambda asked: setattr(asked, "model_version", "9"), 5, "has no version '9'"),
-        (lambda asked: setattr(asked.inputs[0], "name", "class"), 3, "class: no such input"),
-        (lambda asked: setattr(asked.inputs[0], "name", "sex"), 3, "sex: the input is given twice"),
-        (lambda asked: setattr(asked.inputs[0], "datatype", "FP32"), 3, "pclass: expected datatype INT64; got FP32"),
-        (lambda asked: asked.inputs[0].shape.append(1), 3, "pclass: expected the shape [rows, 1]; got [1, 1, 1]"),
-        (lambda asked: asked.inputs[0].ClearField("shape"), 3, "pclass: expected the shape [rows, 1]; got []"),
-        (lambda asked: asked.inputs[1].shape.__setitem__(0, 2), 3, "sex: expected 1 rows as in pclass; got 2"),
-        (lambda asked: _without(asked, "sex"), 3, "sex: expected one of"),
-        (lambda asked: asked.outputs.add(name="nothing"), 3, "outputs: 'nothing' is not among label, probabilities"),
-        (
-            lambda asked: asked.parameters["timeout"].CopyFrom(inference_pb2.InferParameter(string_param="soon")),
-            3,
-            "timeout: expected a whole number",
-        ),
-    ],
-)
-def test_model_infer_refused(served: Wire, raw: bool, change: Any, code: int, words: str) -> None:  # noqa: ANN401
-    """What isn't the model's signature is refused in words that name the tensor, and the next request is answered."""
-    asked = tensors(raw=raw)
-    change(asked)
-    status, _, message = PROTO.call(served, INFER, asked.SerializeToString())
-    assert (status, words in message) == (code, True), message
-    assert PROTO.call(served, INFER, tensors(raw=raw).SerializeToString())[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("place", "blob", "words"),
-    [
-        (0, b"\x09" + bytes(7), "pclass: row 0: expected one of 1, 2, 3; got 9"),
-        (0, bytes(4), "pclass: binary data: expected 8 bytes for 1 rows; got 4"),
-        (1, b"\x05\0\0\0other", "sex: row 0: expected one of"),
-        (1, b"\xff\xff\xff\xff", "sex: binary data: element 0 is cut off"),
-        (2, struct.pack("<f", 121), "age: row 0: expected a number from 0 to 120"),
-    ],
-)
-def test_model_infer_refuses_raw_values(served: Wire, place: int, blob: bytes, words: str) -> None:
-    """Raw contents are held to their feature's rules, the first time and when the request's form is known."""
-    for _ in range(2):
-        asked = tensors(raw=True)
-        asked.raw_input_contents[place] = blob
-        status, _, message = PROTO.call(served, INFER, asked.SerializeToString())
-        assert (status, words in message) == (3, True), message
-
-
-@pytest.mark.parametrize("raw", [1, 6, 8])
-def test_model_infer_counts_raw_contents(served: Wire, raw: int) -> None:
-    """There is one raw content for each input: fewer and more are refused, and typed contents beside them too."""
-    asked = tensors(raw=True)
-    contents = [*asked.raw_input_contents, b"more"]
-    del asked.raw_input_contents[:]
-    asked.raw_input_contents.extend(contents[:raw])
-    status, _, words = PROTO.call(served, INFER, asked.SerializeToString())
-    assert (status, words) == (3, f"raw_input_contents: expected 7, one for each input; got {raw}")
-    both = tensors(raw=True)
-    both.inputs[0].contents.int64_contents.append(1)
-    assert PROTO.call(served, INFER, both.SerializeToString())[0] == 3
-
-
-def test_health_and_readiness(served: Wire) -> None:
-    """Health answers for the server and for each service, and says what it doesn't know."""
-    check = "/grpc.health.v1.Health/Check"
-    for name in ("", "inference.GRPCInferenceService", "lifeboat.titanic.v1.TitanicService"):
-        body = health_pb2.HealthCheckRequest(service=name).SerializeToString()
-        status, message, _ = PROTO.call(served, check, body)
-        assert (status, health_pb2.HealthCheckResponse.FromString(message).status) == (0, 1)
-    assert PROTO.call(served, check, health_pb2.HealthCheckRequest(service="nobody").SerializeToString())[0] == 5
-
-
-def test_a_connection_is_replaced_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before HTTP/2's library would break a connection, its caller is told which request is the last one answered."""
-    monkeypatch.setattr("server.http2._MAX_STREAMS", 3)
-    with wire(Repository.load(MODELS), http2=True) as served, Http2(served) as connection:
-        body, fields = request(**PASSENGER).SerializeToString(), (("content-type", "application/proto"),)
-        streams = [connection.send(PREDICT, body, *fields) for _ in range(5)]
-        assert [connection.answer(stream).status for stream in streams[:3]] == [200] * 3
-        assert connection.goaway == streams[2]
-        assert not set(streams[3:]) & set(connection.answers)
-
-
-def test_a_reload_is_followed(models: Path) -> None:
-    """A version that is loaded while calls go on is the one that answers, typed and by tensors."""
-    repository = Repository.load(models)
-    with wire(repository, http2=True, admin_token="let me in") as served:  # noqa: S106 # the test's own
-        assert PROTO.call(served, INFER, tensors(raw=True).SerializeToString())[0] == 0
-        second = models / "titanic" / "2"
-        (models / "titanic" / "1").rename(second)
-        described = json.loads((second / "manifest.json").read_bytes())
-        (second / "manifest.json").write_text(json.dumps(described | {"version": 2}))
-        (models / "titanic" / "labels.json").write_text('{"stable": 2}')
-        load = inference_pb2.RepositoryModelLoadRequest(model_name="titanic").SerializeToString()
-        path = "/inference.GRPCInferenceService/RepositoryModelLoad"
-        assert PROTO.call(served, path, load)[0] == 16
-        assert PROTO.call(served, path, load, authorization="Bearer let me in")[0] == 0
-        _, message, _ = PROTO.call(served, INFER, tensors(raw=True).SerializeToString())
-        assert inference_pb2.ModelInferResponse.FromString(message).model_version == "2"
-        _, message, _ = PROTO.call(served, PREDICT, request(**PASSENGER).SerializeToString())
-        assert decoded(PROTO, "PredictResponse", message)["version"] == "2"
-
-
-def test_an_incompatible_version_has_a_service_of_its_own(models: Path) -> None:
-    """While versions of two API versions are served, so are both services; each model's default answers for its own."""
-    shutil.copytree(models / "titanic" / "1", models / "titanic" / "2")
-    path = models / "titanic" / "2" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"version": 2, "api_version": 2}))
-    with wire(Repository.load(models)) as served:
-        body = request(**PASSENGER).SerializeToString()
-        for number in ("1", "2"):
-            service = f"/lifeboat.titanic.v{number}.TitanicService/Predict"
-            status, message, _ = PROTO.call(served, service, body)
-            assert (status, decoded(PROTO, "PredictResponse", message)["version"]) == (0, number)
-        missing = http1(served, "/lifeboat.titanic.v3.TitanicService/Predict", body, "content-type: application/proto")
-        assert missing.status == 404
-        assert b"package lifeboat.titanic.v1;" in get(served, "/api/models/titanic/service.proto").body
-
-
-def test_models_of_one_package(models: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of two models whose names make one package the first has the typed service; the other is logged, and has REST."""
-    for name in ("a-b", "a_b"):
-        small.double(models, name)
-    with wire(Repository.load(models, "titanic")) as served:
-        answer = JSON.call(served, "/lifeboat.a_b.v1.ABService/Predict", b'{"x": 2}')
-        assert (answer[0], msgspec.json.decode(answer[1])) == (0, {"model": "a-b", "version": "1", "value": 4.0})
-        assert rest(served, {"x": 2}, "/api/models/a_b/predict")["value"] == 4.0
-    assert "model a_b has no typed service: lifeboat.a_b.v1 is another model's" in caplog.text
-
-
-def test_without_http2(models: Path) -> None:
-    """Unless it is asked for, HTTP/2 is refused as what isn't HTTP/1.1; calls by HTTP/1.1 are answered."""
-    with wire(Repository.load(models)) as served:
-        refused = raw(served, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        assert (refused.status, msgspec.json.decode(refused.body)["code"]) == (400, "invalid_argument")
-        assert PROTO.call(served, PREDICT, request(**PASSENGER).SerializeToString())[0] == 0
-
-
-def test_a_head_that_is_too_long() -> None:
-    """HTTP/2 has the limit on headers that HTTP/1.1 has."""
-    with wire(Repository.load(MODELS), http2=True, max_header_bytes=1000) as served, Http2(served) as connection:
-        answer = connection.post(PREDICT, b"", ("content-type", "application/proto"), ("x-long", "x" * 1000))
-        assert (answer.status, msgspec.json.decode(answer.body)["field"]) == (413, "headers")
-        body = request(**PASSENGER).SerializeToString()
-        assert connection.post(PREDICT, body, ("content-type", "application/proto")).status == 200
-
-
-def test_a_long_message_by_http2(served: Wire) -> None:
-    """A message past what the short way takes is answered, on the same connection as a small one."""
-    batch = KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 5000).SerializeToString()
-    assert len(batch) > 64 * 1024
-    with Http2(served) as connection:
-        fields = (("content-type", "application/proto"),)
-        answer = connection.post(BATCH, batch, *fields)
-        assert len(KINDS["PredictBatchResponse"].FromString(answer.body).predictions) == 5000  # type: ignore[attr-defined]
-        assert connection.post(PREDICT, request(**PASSENGER).SerializeToString(), *fields).status == 200
-
-
-bodies = st.binary(max_size=80)
-mutated = st.tuples(st.integers(0, 400), st.binary(max_size=4)).map(
-    lambda change: lambda data: data[: change[0] % (len(data) + 1)] + change[1] + data[change[0] % (len(data) + 1) :]
-)
-
-
-@given(path=st.sampled_from([PREDICT, BATCH, STREAM, INFER]), spoken=st.sampled_from(WIRES), change=mutated, cut=bodies)
-@settings(max_examples=150, deadline=None)
-def test_whatever_comes_is_answered(served: Wire, path: str, spoken: Spoken, change: Any, cut: bytes) -> None:  # noqa: ANN401
-    """Bytes of any kind, and calls with a few bytes changed, are never the server's fault, and the next is answered."""
-    asked = {PREDICT: request(**PASSENGER), INFER: tensors(raw=True)}.get(
-        path, KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 2)
-    )
-    for body in (change(spoken.wrapped(encoded(spoken, asked))), cut):
-        if spoken.http2:
-            with Http2(served) as connection:
-                answer = connection.post(path, body, ("content-type", spoken.media_type), ("te", "trailers"))
-        else:
-            answer = http1(served, path, body, f"content-type: {spoken.media_type}")
-        assert answer.status in {200, 400, 404, 413, 415, 429, 501}
-        assert answer.trailers.get("grpc-status") not in {"2", "13"}
-    assert PROTO.call(served, PREDICT, request(**PASSENGER).SerializeToString())[0] == 0
-
-
-@given(
-    st.fixed_dictionaries(
-        {
-            "pclass": st.sampled_from([1, 2, 3]),
-            "sex": st.sampled_from(["female", "male"]),
-            "age": st.none() | st.floats(0, 120, width=32),
-            "sibsp": st.integers(0, 2**63 - 1),
-            "parch": st.integers(0, 2**31),
-            "fare": st.none() | st.floats(0, 2.0**100, width=32),
-            "embarked": st.none() | st.sampled_from(["C", "Q", "S"]),
-        }
-    )
-)
-@settings(max_examples=100, deadline=None)
-def test_every_wire_gives_one_answer(served: Wire, record: dict[str, Any]) -> None:
-    """Whatever a passenger is, the typed call gives REST's numbers in binary and in JSON, and so do tensors."""
-    expected = rest(served, record)
-    for spoken in (PROTO, JSON):
-        status, message, words = spoken.call(served, PREDICT, encoded(spoken, request(**record)))
-        assert (status, words) == (0, "")
-        assert decoded(spoken, "PredictResponse", message) == expected
