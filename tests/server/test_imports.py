@@ -24,3 +24,19 @@ def test_server_holds_no_training_code() -> None:
     held = set(modules.stdout.split())
     assert {"server", "onnxruntime", "starlette"} <= held
     assert not held & {"export", "sklearn", "skl2onnx", "onnx", "pandas", "scipy"}
+
+
+def test_a_start_loads_no_calls() -> None:
+    """What calls and HTTP/2 need is imported by the first call, or where HTTP/2 is asked for: no other start pays."""
+    code = (
+        "import sys; from pathlib import Path; from server.app import create_app; from server.protocol import protocol;"
+        "from server.repository import Repository; from server.settings import Settings;"
+        "app = create_app(Repository.load(Path('models')), Settings());"
+        "protocol(app.hot, app.draining, 65_536); print(*sys.modules, end=' | ');"
+        "app.rpc.load(); protocol(app.hot, app.draining, 65_536, http2=True); print(*sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    before, after = (set(names.split()) for names in printed.split(" | "))
+    late = {"google.protobuf.descriptor", "zttp", "server.rpc.services", "server.http2"}
+    assert not late & before
+    assert late <= after
