@@ -4,9 +4,10 @@ import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.e2e.docker import BASIC, docker, running, wait_healthy
 from tests.edge.stack import ROOT
 from tests.passenger import PASSENGER
+from tests.server.rpc import PREDICT, Http2, Spoken, decoded, request
 
 FORBIDDEN = ("sklearn", "skl2onnx", "pandas", "scipy", "pip", "gcc", "cc1", "bash", "sh", "apt", "dpkg", "export")
 
@@ -66,6 +68,35 @@ def test_the_size_is_told(image: str, capsys: pytest.CaptureFixture[str]) -> Non
     with capsys.disabled():
         print(f"\nimage: {size / 1e6:.0f} MB unpacked")
     assert size < 200e6
+
+
+class _Port:
+    """The published port of a container, for a caller that speaks HTTP/2."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._address = (client.base_url.host, client.base_url.port or 80)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self._address)
+
+    def during(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 # whatever the work returns
+        return work()
+
+
+def test_calls(image: str) -> None:
+    """The image answers calls: Connect as it is, and native gRPC where HTTP/2 is asked for."""
+    with server(image, "--env", "LIFEBOAT_HTTP2=1") as (_, client):
+        expected = client.post("/api/predict", json=PASSENGER).json()
+        assert client.post(PREDICT, json=PASSENGER).json() == expected
+        assert "service TitanicService" in client.get("/api/models/titanic/service.proto").text
+        grpc = Spoken("application/grpc", http2=True)
+        with Http2(_Port(client)) as connection:
+            body = grpc.wrapped(request(**PASSENGER).SerializeToString())
+            answer = connection.post(PREDICT, body, ("content-type", grpc.media_type), ("te", "trailers"))
+    status, message, _ = grpc.read(answer)
+    assert (status, decoded(grpc, "PredictResponse", message)) == (0, expected)
+    with server(image) as (_, client):
+        assert client.post(PREDICT, json=PASSENGER).json() == expected
 
 
 def test_sigterm_answers_what_is_in_flight(image: str) -> None:

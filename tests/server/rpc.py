@@ -3,9 +3,10 @@
 import base64
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 import pytest
@@ -112,10 +113,20 @@ def _read(connection: socket.socket) -> Answer:
         return Answer(status, headers, body, {})
 
 
-class Http2:
-    """One connection of HTTP/2 to the app, spoken by zttp's own client."""
+class Served(Protocol):
+    """What a connection can be opened to."""
 
-    def __init__(self, served: Wire) -> None:
+    def connect(self) -> socket.socket:
+        """Return a new connection."""
+
+    def during(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Let the server run while a caller does its work."""
+
+
+class Http2:
+    """One connection of HTTP/2, spoken by zttp's own client."""
+
+    def __init__(self, served: Served) -> None:
         """Connect."""
         self._served = served
         self._socket = served.connect()

@@ -301,3 +301,22 @@ def test_queue_full() -> None:
             details = msgspec.json.decode(refused.body)["details"]
             assert [detail["type"] for detail in details] == ["google.rpc.RetryInfo"]
             assert connection.answer(first).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"", 12, "request: expected one message; got none"),
+        (enveloped(b"") * 2, 12, "request: expected one message; got more"),
+        (enveloped(b"")[:4], 3, "envelope: "),
+        (enveloped(b"four")[:-1], 3, "envelope: "),
+        (enveloped(b"", flags=2), 3, "envelope: expected the flags 0 or 1; got 2"),
+        (enveloped(b"x", flags=1), 13, "envelope: a message is said to be compressed, and no encoding is"),
+    ],
+)
+@pytest.mark.parametrize("path", [PREDICT, STREAM])
+def test_envelopes(served: Wire, path: str, body: bytes, status: int, words: str) -> None:
+    """An envelope that is cut off or has unknown flags, and more or less than one of them, are told apart."""
+    spoken = Spoken("application/grpc-web")
+    got = spoken.read(http1(served, path, body, f"content-type: {spoken.media_type}"))
+    assert (got[0], got[2].startswith(words)) == (status, True), got
