@@ -101,7 +101,7 @@ def check_version(spoken: Wire, scope: Scope) -> None:
     """Raise InvalidArgument for a version of Connect that isn't 1."""
     version = header(scope, VERSION_HEADER) if isinstance(spoken, ConnectUnary | ConnectStream) else None
     if version not in {None, b"1"}:
-        raise InvalidArgument(f"connect-protocol-version: expected 1; got {str(version)[2:42]}")
+        raise InvalidArgument(f"connect-protocol-version: expected 1; got {(version or b'').decode('latin-1')[:40]!r}")
 
 
 def question(scope: Scope) -> Question:

@@ -311,7 +311,7 @@ def test_queue_full() -> None:
         (enveloped(b"")[:4], 3, "envelope: "),
         (enveloped(b"four")[:-1], 3, "envelope: "),
         (enveloped(b"", flags=2), 3, "envelope: expected the flags 0 or 1; got 2"),
-        (enveloped(b"x", flags=1), 13, "envelope: a message is said to be compressed, and no encoding is"),
+        (enveloped(b"x", flags=1), 13, "envelope: the message is said to be compressed"),
     ],
 )
 @pytest.mark.parametrize("path", [PREDICT, STREAM])
@@ -320,3 +320,36 @@ def test_envelopes(served: Wire, path: str, body: bytes, status: int, words: str
     spoken = Spoken("application/grpc-web")
     got = spoken.read(http1(served, path, body, f"content-type: {spoken.media_type}"))
     assert (got[0], got[2].startswith(words)) == (status, True), got
+
+
+def test_small_messages_are_not_compressed(served: Wire) -> None:
+    """A message below a kibibyte is sent as it is by the router too, whatever its caller takes."""
+    body = request(**PASSENGER).SerializeToString()
+    for accepts in ("accept-encoding: gzip", "accept-encoding: identity"):
+        answer = http1(served, PREDICT, body, "content-type: application/proto", accepts, "expect: nothing")
+        assert "content-encoding" not in answer.headers
+    fields = ("content-type: application/grpc-web", "grpc-accept-encoding: gzip")
+    for more in ((), ("expect: nothing",)):
+        web = http1(served, PREDICT, enveloped(body), *fields, *more)
+        assert [flags for flags, _ in envelopes(web.body)] == [0, 0x80]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_base64_that_is_cut_off(served: Wire, cut: int) -> None:
+    """A request in base64 whose last group isn't whole is refused, unary or not."""
+    spoken = Spoken("application/grpc-web-text")
+    batch = KINDS["PredictBatchRequest"](records=[request(**PASSENGER)])
+    for path, message in ((PREDICT, request(**PASSENGER)), (STREAM, batch)):
+        body = spoken.wrapped(message.SerializeToString())
+        assert spoken.read(http1(served, path, body, f"content-type: {spoken.media_type}"))[0] == 0
+        got = spoken.read(http1(served, path, body[:-cut], f"content-type: {spoken.media_type}"))
+        assert (got[0], got[2].startswith(("body: expected base64", "envelope: "))) == (3, True)
+
+
+def test_another_version_of_connect(served: Wire) -> None:
+    """A version of Connect that there isn't is refused, by either way; the one there is may be stated."""
+    body = request(**PASSENGER).SerializeToString()
+    assert PROTO.call(served, PREDICT, body, connect_protocol_version="1")[0] == 0
+    for headers in ({}, {"expect": "nothing"}):
+        status, _, words = PROTO.call(served, PREDICT, body, connect_protocol_version="2", **headers)
+        assert (status, words) == (3, "connect-protocol-version: expected 1; got '2'")

@@ -28,6 +28,8 @@ class Wire:
         """Serve `repository` on an event loop that runs only while an answer is awaited."""
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # as in production
         self.app = create_app(repository, settings)
+        if settings.http2:  # as `python -m server` does
+            self.app.rpc.load()
         self._make = protocol(self.app.hot, self.app.draining, settings.max_header_bytes, http2=settings.http2)
         self._config = Config(
             self.app, lifespan="off", ws="none", log_config=None, access_log=False, timeout_keep_alive=keep_alive_s
