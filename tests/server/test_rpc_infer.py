@@ -144,3 +144,16 @@ def test_model_infer_counts_raw_contents(served: Wire, raw: int) -> None:
     both = tensors(raw=True)
     both.inputs[0].contents.int64_contents.append(1)
     assert PROTO.call(served, INFER, both.SerializeToString())[0] == 3
+
+
+def test_each_request_has_its_own_form(served: Wire) -> None:
+    """What was kept of one request is never another's: its id, and the outputs that it asks for."""
+    named, chosen = tensors(raw=True), tensors(raw=True)
+    named.id = "seven"
+    chosen.outputs.add(name="probabilities")
+    for _ in range(2):
+        for asked, id_, outputs in ((tensors(raw=True), "", 2), (named, "seven", 2), (chosen, "", 1)):
+            _, message, _ = PROTO.call(served, INFER, asked.SerializeToString())
+            response = inference_pb2.ModelInferResponse.FromString(message)
+            told = (response.id, len(response.outputs), len(response.raw_output_contents))
+            assert told == (id_, outputs, outputs)

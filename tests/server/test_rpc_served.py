@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server import manifest as manifests
 from server.repository import Repository
 from server.rpc.proto import health_pb2, inference_pb2
 from tests.passenger import PASSENGER
@@ -30,6 +31,7 @@ from tests.server.rpc import (
     encoded,
     get,
     http1,
+    kinds,
     raw,
     request,
     rest,
@@ -179,3 +181,39 @@ def test_every_wire_gives_one_answer(served: Wire, record: dict[str, Any]) -> No
         status, message, words = spoken.call(served, PREDICT, encoded(spoken, request(**record)))
         assert (status, words) == (0, "")
         assert decoded(spoken, "PredictResponse", message) == expected
+
+
+def test_long_strings(tmp_path: Path) -> None:
+    """A string over the limit is refused with resource_exhausted, in a record and in tensors, typed and raw."""
+    model = small.onnx_bytes(small.YES, opset=19)
+    small.write(tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0), ("no", 0.0)]))
+    kind = kinds(manifests.read(tmp_path / "small" / "1" / "manifest.json"))
+    predict = "/lifeboat.small.v1.SmallService/Predict"
+    with wire(Repository.load(tmp_path), max_string_bytes=8) as served:
+        for word, expected in (("yes", 0), ("é" * 5, 8)):
+            record = kind["PredictRequest"](x=word)
+            assert PROTO.call(served, predict, record.SerializeToString())[0] == expected
+            assert JSON.call(served, predict, encoded(JSON, record))[0] == expected
+            for raw_contents in (True, False):
+                asked = inference_pb2.ModelInferRequest(model_name="small")
+                tensor = asked.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
+                text = word.encode()
+                if raw_contents:
+                    asked.raw_input_contents.append(len(text).to_bytes(4, "little") + text)
+                else:
+                    tensor.contents.bytes_contents.append(text)
+                assert PROTO.call(served, INFER, asked.SerializeToString())[0] == expected
+
+
+def test_numbers_that_json_has_none_for(tmp_path: Path) -> None:
+    """An infinite answer is Infinity in a call's JSON, as the protobuf mapping has it, and the number in binary."""
+    small.double(tmp_path)
+    kind = kinds(manifests.read(tmp_path / "small" / "1" / "manifest.json"))
+    predict = "/lifeboat.small.v1.SmallService/Predict"
+    with wire(Repository.load(tmp_path)) as served:
+        for value, shown in ((3e38, "Infinity"), (-3e38, "-Infinity"), (1.5, 3.0)):
+            record = kind["PredictRequest"](x=value)
+            _, message, _ = JSON.call(served, predict, encoded(JSON, record))
+            assert msgspec.json.decode(message)["value"] == shown
+            _, message, _ = PROTO.call(served, predict, record.SerializeToString())
+            assert kind["PredictResponse"].FromString(message).value == float(shown)  # type: ignore[attr-defined]

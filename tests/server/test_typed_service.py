@@ -117,7 +117,10 @@ def test_answers_are_what_the_file_declares(datatype: Datatype, kind: Kind) -> N
     kept = message_type(made, typed_file.RESPONSE)
     encoder = ResponseEncoder(made)
     assert kept.FromString(encoder.one("proto")(outputs, 0, 1)) == kept(**said)
-    assert json_format.Parse(encoder.one("json")(outputs, 0, 1), kept()) == kept(**said)
+    text = encoder.one("json")(outputs, 0, 1)
+    assert json_format.Parse(text, kept()) == kept(**said)
+    if datatype in {"INT64", "UINT64"}:  # which JSON has no number for
+        assert b'"label":"7"' in text
 
 
 def test_a_feature_named_as_a_method_of_messages() -> None:
