@@ -183,6 +183,14 @@ def test_every_wire_gives_one_answer(served: Wire, record: dict[str, Any]) -> No
         assert decoded(spoken, "PredictResponse", message) == expected
 
 
+def test_a_body_without_end() -> None:
+    """A body that grows past what a message may have is refused then, not when it has ended."""
+    with wire(Repository.load(MODELS), max_body_bytes=1000) as served:
+        lines = [f"POST {PREDICT} HTTP/1.1", "host: x", "content-type: application/proto", "content-length: 10000000"]
+        refused = raw(served, "\r\n".join(lines).encode() + b"\r\n\r\n" + bytes(3000))
+        assert msgspec.json.decode(refused.body)["code"] == "resource_exhausted"
+
+
 def test_long_strings(tmp_path: Path) -> None:
     """A string over the limit is refused with resource_exhausted, in a record and in tensors, typed and raw."""
     model = small.onnx_bytes(small.YES, opset=19)
