@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import manifest as manifests
 from server.repository import Repository
-from server.rpc.proto import health_pb2, inference_pb2
+from server.rpc.proto import health_pb2, inference_pb2, reflection_pb2
 from tests.passenger import PASSENGER
 from tests.server import small
 from tests.server.rpc import (
@@ -29,6 +30,8 @@ from tests.server.rpc import (
     Spoken,
     decoded,
     encoded,
+    enveloped,
+    envelopes,
     get,
     http1,
     kinds,
@@ -225,3 +228,40 @@ def test_numbers_that_json_has_none_for(tmp_path: Path) -> None:
             assert msgspec.json.decode(message)["value"] == shown
             _, message, _ = PROTO.call(served, predict, record.SerializeToString())
             assert kind["PredictResponse"].FromString(message).value == float(shown)  # type: ignore[attr-defined]
+
+
+def test_the_default_version_answers(models: Path) -> None:
+    """Among versions of one API the default one answers the typed service, be it the highest or not."""
+    shutil.copytree(models / "titanic" / "1", models / "titanic" / "2")
+    path = models / "titanic" / "2" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"version": 2}))
+    for stable in (1, 2):
+        (models / "titanic" / "labels.json").write_text(json.dumps({"stable": stable}))
+        with wire(Repository.load(models)) as served:
+            _, message, _ = PROTO.call(served, PREDICT, request(**PASSENGER).SerializeToString())
+            assert decoded(PROTO, "PredictResponse", message)["version"] == str(stable)
+
+
+def test_reflection_gives_what_a_file_imports(served: Wire) -> None:
+    """Asked for a symbol, reflection answers with its file and the files that this one needs."""
+    asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol="google.rpc.Status")
+    path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    body = enveloped(asked.SerializeToString())
+    answer = http1(served, path, body, "content-type: application/connect+proto")
+    (_, message), _ = envelopes(answer.body)
+    response = reflection_pb2.ServerReflectionResponse.FromString(message)
+    files = [FileDescriptorProto.FromString(each) for each in response.file_descriptor_response.file_descriptor_proto]
+    assert [file.name for file in files] == ["status.proto", "google/protobuf/any.proto"]
+
+
+def test_a_connection_of_many_resets_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that often leaves is sent to another connection before HTTP/2's library would break this one."""
+    monkeypatch.setattr("server.http2._MAX_RESETS", 2)
+    with wire(Repository.load(MODELS), http2=True, queue_delay_us=50_000) as served, Http2(served) as connection:
+        body, fields = request(**PASSENGER).SerializeToString(), (("content-type", "application/proto"),)
+        first, second, third = (connection.send(PREDICT, body, *fields) for _ in range(3))
+        served.turn()
+        connection.reset(first)
+        connection.reset(second)
+        assert connection.answer(third).status == 200
+        assert connection.goaway == third
