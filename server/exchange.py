@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, Self
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
+from server.errors import DeadlineExceeded
 from server.hot import Prediction
 from server.replies import JSON, Body, Headers
 from server.responses import envelope, failure
@@ -19,6 +20,7 @@ _REST: Final = b"content-type: %b\r\ncontent-length: %d\r\n\r\n%b"
 class Connection(Protocol):
     """What an exchange needs of the connection that it came by."""
 
+    loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     server_state: ServerState
     heads: "Heads"
@@ -46,16 +48,38 @@ class Heads:
 class Exchange(ABC):
     """One request that goes the short way, and its answer. To uvicorn's protocol it looks like a cycle of its own."""
 
-    __slots__ = ("disconnected", "head", "headers", "outlasts", "prediction", "response_complete")
+    __slots__ = (
+        "deadline_s",
+        "disconnected",
+        "head",
+        "headers",
+        "late",
+        "loop",
+        "outlasts",
+        "prediction",
+        "response_complete",
+    )
 
-    def __init__(self, prediction: Prediction | None, headers: Headers, head: Any = None) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        prediction: Prediction | None,
+        headers: Headers,
+        head: Any = None,  # noqa: ANN401
+    ) -> None:
         """Have `prediction` answer what comes behind these headers, which are `head` to it; None: they are refused."""
+        self.loop = loop
         self.prediction = prediction
         self.head = head
         self.headers = headers
         self.response_complete = False
         self.disconnected = False
         self.outlasts: asyncio.Future[None] | None = None
+        self.late: asyncio.TimerHandle | None = None
+        timeout_s = None if prediction is None else prediction.timeout_s(head)
+        if timeout_s is not None:
+            self.deadline_s = loop.time() + timeout_s
+            self.late = loop.call_later(timeout_s, self._expire)
 
     @property
     def message_event(self) -> Self:
@@ -68,9 +92,13 @@ class Exchange(ABC):
 
     def submit(self, body: bytes) -> None:
         """Have the request, whose body is whole, answered."""
+        timeout_s = None
+        if self.late is not None:  # from now on the queue looks after it
+            self.late.cancel()
+            timeout_s = max(0.0, self.deadline_s - self.loop.time())
         try:
             if self.prediction is not None:
-                self.prediction.submit(self.head, body, self)
+                self.prediction.submit(self.head, body, self, timeout_s)
         except Exception as error:  # noqa: BLE001 # each is answered, foreseen or not
             self.deliver(error)
 
@@ -83,15 +111,33 @@ class Exchange(ABC):
         if self.response_complete:
             return
         left = self.left()
-        self.response_complete = True
-        if self.outlasts is not None and not self.outlasts.done():
-            self.outlasts.set_result(None)
+        self.end()
         if left:
             return
         if isinstance(answer, Exception):
             error = failure(answer, self.headers)
             answer = envelope(error) if self.prediction is None else self.prediction.refuse(error, self.headers)
         self.write(answer)
+
+    def end(self) -> None:
+        """Have nothing more written: it was answered, or is not to be."""
+        self.response_complete = True
+        if self.late is not None:
+            self.late.cancel()
+        if self.outlasts is not None and not self.outlasts.done():
+            self.outlasts.set_result(None)
+
+    def _expire(self) -> None:
+        """Tell a caller whose time is over before its request is whole."""
+        late = DeadlineExceeded("the deadline passed before the request was whole")
+        if self.prediction is not None:
+            self.prediction.fail(late)
+        self.keep_no_more()
+        self.deliver(late)
+
+    @abstractmethod
+    def keep_no_more(self) -> None:
+        """Let the answer be the connection's last, where what is left of the request would follow it."""
 
     @abstractmethod
     def write(self, answer: Body) -> None:
@@ -123,7 +169,7 @@ class Http1Exchange(Exchange):
         keep_alive: bool,
     ) -> None:
         """Answer what `connection` receives from now on."""
-        super().__init__(prediction, headers, head)
+        super().__init__(connection.loop, prediction, headers, head)
         self.connection = connection
         self.keep_alive = keep_alive
         self.chunks: list[bytes] = []
@@ -131,6 +177,10 @@ class Http1Exchange(Exchange):
 
     def set(self) -> None:
         """Do nothing: the connection is lost, which `left` sees by itself."""
+
+    def keep_no_more(self) -> None:
+        """Close the connection behind the answer: what is left of the request is never read."""
+        self.keep_alive = False
 
     def body(self) -> bytes:
         """Return what was read of the body, and hold it no longer."""

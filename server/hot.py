@@ -39,6 +39,10 @@ class Prediction(ABC):
         What is not plain is given to `__call__`, and so is a longer body than `max_short_bytes`.
         """
 
+    def timeout_s(self, head: Any) -> float | None:  # noqa: ANN401, ARG002
+        """Return how long the caller of a plain request waits, from when its head was there; None: no end of it."""
+        return None
+
     @abstractmethod
     def submit(self, head: Any, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:  # noqa: ANN401
         """Queue a whole request, whose head is plain; `receiver` takes the answer. Raises RequestError."""

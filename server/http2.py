@@ -12,7 +12,7 @@ from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
 from server.draining import Draining
-from server.errors import Canceled, PayloadTooLarge
+from server.errors import Canceled, InvalidArgument, PayloadTooLarge, RequestError
 from server.exchange import Exchange
 from server.hot import Prediction
 from server.replies import JSON, Body, Headers, Reply
@@ -21,6 +21,8 @@ _MAX_STREAMS: Final = 3_840
 """Requests a connection is for: zttp breaks one at 4,096, of which some hundreds may be on their way."""
 _LINGER_S: Final = 2.0
 """How long a caller has to close a connection of which it was told that it has ended."""
+_LINGERS: Final = 15
+"""So many times as long, where it still has to take the last answers."""
 _MAX_RESETS: Final = 192
 """Requests whose callers may leave: zttp breaks the connection at 256."""
 
@@ -107,23 +109,48 @@ class Http2Protocol(ZttpH2Protocol):
         elif not self._lingers:
             self._lingers = True
             super()._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(_LINGER_S, self.transport.close)
+            self._linger(_LINGERS)
+
+    def _linger(self, left: int) -> None:
+        """Close the connection when its caller has had time to, and has taken what waits for its window."""
+        if not left or (left < _LINGERS and not self.conn.has_pending_send()):
+            self.transport.close()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(_LINGER_S, self._linger, left - 1)
 
     def _begin(self, event: zttp.Request) -> None:
         """Begin a request: by the short way where it is plain, as far as its head tells."""
         headers: list[tuple[bytes, bytes]] = [*event.headers]  # in lower case: HTTP/2 has no other (RFC 9113, 8.2.1)
         if sum(len(name) + len(value) for name, value in headers) > self._max_header_bytes:
-            refused = Http2Exchange(self, event, None, headers)
-            self.cycles[event.stream_id] = refused  # type: ignore[assignment] # it has all of a cycle that is used
-            refused.refuse_head(self._max_header_bytes)
+            words = f"headers: expected at most {self._max_header_bytes} bytes"
+            self._refuse(event, headers, PayloadTooLarge(words, field="headers"))
+            return
+        if not (event.path.isascii() and event.method.isascii()):
+            self._refuse(event, headers, InvalidArgument("path: expected a method and a path in ASCII"))
             return
         prediction = self._hot.get(event.path.decode("latin-1")) if event.method == b"POST" else None
         head = None if prediction is None else prediction.plain(headers, http2=True)
         if head is None:
-            super().handle_request(event)
+            self._give_to_uvicorn(event)
         else:
             exchange = Http2Exchange(self, event, prediction, headers, head)
             self.cycles[event.stream_id] = exchange  # type: ignore[assignment] # the same
+        cycle = self.cycles.get(event.stream_id)
+        if event.end_stream and cycle is not None:  # there is no body, and no event that says so
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def _give_to_uvicorn(self, event: zttp.Request) -> None:
+        """Begin a request uvicorn's way. It was accepted: that the connection is to end is for later ones."""
+        requested, self.shutdown_requested = self.shutdown_requested, False
+        super().handle_request(event)
+        self.shutdown_requested = requested
+
+    def _refuse(self, event: zttp.Request, headers: Headers, error: RequestError) -> None:
+        """Answer a request for its head: nothing of its body is looked at."""
+        refused = Http2Exchange(self, event, None, headers)
+        self.cycles[event.stream_id] = refused  # type: ignore[assignment] # it has all of a cycle that is used
+        refused.deliver(error)
 
     def on_stream_closed(self) -> None:
         """Go on with the connection's other streams, or begin to wait for one.
@@ -172,7 +199,8 @@ class Http2Protocol(ZttpH2Protocol):
 
     def leave_to_uvicorn(self, exchange: "Http2Exchange") -> None:
         """Give uvicorn a request of whose body a part was read, as if it alone had read it."""
-        super().handle_request(exchange.event)
+        exchange.end()
+        self._give_to_uvicorn(exchange.event)
         cycle = self.cycles[exchange.stream.stream_id]
         cycle.body += exchange.body
         cycle.more_body = exchange.more_body
@@ -203,7 +231,7 @@ class Http2Exchange(Exchange):
         head: Any = None,  # noqa: ANN401
     ) -> None:
         """Answer the request that `event` began."""
-        super().__init__(prediction, headers, head)
+        super().__init__(connection.loop, prediction, headers, head)
         self.connection = connection
         self.event = event
         self.stream = connection.conn.stream(event.stream_id)
@@ -217,6 +245,7 @@ class Http2Exchange(Exchange):
         if self.disconnected:
             if self.more_body:
                 self.prediction.fail(Canceled("the caller left before its request was whole"))
+            self.end()
         elif len(self.body) > self.prediction.max_short_bytes:
             self.connection.leave_to_uvicorn(self)
         elif not self.more_body:
@@ -226,9 +255,8 @@ class Http2Exchange(Exchange):
         """Return whether it was answered, or the stream or the connection is closed."""
         return self.response_complete or self.disconnected or self.connection.transport.is_closing()
 
-    def refuse_head(self, max_bytes: int) -> None:
-        """Answer 413: nothing of the body is looked at."""
-        self.deliver(PayloadTooLarge(f"headers: expected at most {max_bytes} bytes", field="headers"))
+    def keep_no_more(self) -> None:
+        """Do nothing: what is left of a stream is passed over."""
 
     def write(self, answer: Body) -> None:
         """Write an answer, and go on with the connection's other streams."""

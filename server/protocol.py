@@ -72,7 +72,8 @@ class Protocol(HttpToolsProtocol):
         """End a connection, and let go of all that was kept for it."""
         super().connection_lost(exc)
         super()._unset_keepalive_if_required()  # uvicorn leaves the timer where there was an error
-        if self._exchange is not None:
+        if self._exchange is not None and not self._exchange.response_complete:
+            self._exchange.end()
             self._prediction.fail(Canceled("the caller left before its request was whole"))
             self._exchange = None
 
@@ -158,6 +159,7 @@ class Protocol(HttpToolsProtocol):
 
     def _give_up_short_way(self, exchange: Http1Exchange) -> None:
         """Leave to uvicorn a request of whose body a part was read."""
+        exchange.end()
         self.cycle = None  # type: ignore[assignment] # as for the first request of a connection
         self._leave_to_uvicorn()
         if exchange.length:

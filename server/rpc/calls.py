@@ -1,5 +1,6 @@
 """Unary calls that a run of a model answers: the same few lines behind the short way and behind the router."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from typing import Final, NamedTuple
 
@@ -7,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.batching import Receiver, Waiter
 from server.errors import InvalidArgument, RequestError
-from server.hot import Prediction, sooner
+from server.hot import SHORT_BYTES, Prediction, sooner
 from server.replies import Body, Headers, Reply
 from server.requests import TIMEOUT_HEADER
 from server.rpc import negotiation
@@ -22,8 +23,10 @@ _WIRES: Final = {**negotiation.CONNECT, **negotiation.GRPC_WEB, **negotiation.GR
 _PLAIN: Final = {media_type.encode(): wire for media_type, wire in _WIRES.items()}
 _TIMEOUTS: Final = frozenset({Connect.timeout_header, Grpc.timeout_header})
 _ACCEPTS: Final = frozenset(wire.accept_header for wire in _WIRES.values())
-_UNUSUAL: Final = frozenset({b"content-encoding", b"grpc-encoding", b"expect", TIMEOUT_HEADER})
-"""Headers that ask for more than an answer."""
+_LOOKED_AT: Final = frozenset(
+    {b"content-length", VERSION_HEADER, b"content-encoding", b"grpc-encoding", b"expect", TIMEOUT_HEADER}
+)
+"""Headers that may ask for more than an answer."""
 
 
 class PredictionCall(ABC):
@@ -46,7 +49,10 @@ class PredictionCall(ABC):
     async def __call__(self, codec: str, message: bytes, context: Context) -> bytes:
         """Answer one message. Raises RequestError. Cancelling this drops what isn't run yet."""
         try:
-            work = self.decode(codec, message)
+            if len(message) <= SHORT_BYTES:
+                work = self.decode(codec, message)
+            else:  # reading it takes long, above all JSON: others are answered meanwhile
+                work = await asyncio.to_thread(self.decode, codec, message)
         except Exception as error:
             self.fail(error)
             raise
@@ -82,25 +88,34 @@ class HotCall(Prediction):
         accepts: list[bytes] = []
         for name, value in headers:
             if name == b"content-type":
-                wire = _PLAIN.get(value)
-            elif name == b"content-length":
-                if not value.isdigit() or int(value) > self.max_short_bytes:
+                if wire is not None:
                     return None
+                wire = _PLAIN.get(value)
             elif name in _ACCEPTS:
                 if b"gzip" in value:
                     accepts.append(name)
             elif name in _TIMEOUTS:
                 timeout = (name, value)
-            elif name in _UNUSUAL or (name == VERSION_HEADER and value != b"1"):
+            elif name in _LOOKED_AT and self._is_unusual(name, value):
                 return None
         if wire is None or (wire.needs_http2 and not http2):
             return None
         gzip = wire.accept_header in accepts  # a browser's own Accept-Encoding says nothing of gRPC-Web's messages
         return Head(wire, gzip, None) if timeout is None else _late(wire, gzip, *timeout)
 
+    def _is_unusual(self, name: bytes, value: bytes) -> bool:
+        """Return whether a header asks for more than an answer to a small body."""
+        if name == b"content-length":
+            return not value.isdigit() or int(value) > self.max_short_bytes
+        return name != VERSION_HEADER or value != b"1"
+
+    def timeout_s(self, head: Head) -> float | None:
+        """Return how long the caller of a plain request waits."""
+        return head.timeout_s
+
     def submit(self, head: Head, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue a whole request; `receiver` takes the answer. Raises RequestError."""
-        wire, gzip, stated_s = head
+        wire, gzip, _ = head
         try:
             work = self._call.decode(wire.codec, wire.unwrap(body, "identity", self.max_body_bytes))
         except Exception as error:
@@ -109,8 +124,8 @@ class HotCall(Prediction):
         encode, wrap = work.encode, wire.wrap
         if gzip or not wire.is_bare:
             work.encode = lambda outputs, start, stop: wrap(encode(outputs, start, stop), gzip=gzip)  # type: ignore[arg-type] # of a call: bytes
-        if stated_s is not None or work.timeout_s is not None:
-            timeout_s = sooner(timeout_s, sooner(stated_s, work.timeout_s))
+        if work.timeout_s is not None:
+            timeout_s = sooner(timeout_s, work.timeout_s)
         work.runner.submit(work, receiver, timeout_s)
 
     def fail(self, error: Exception) -> None:

@@ -1,5 +1,6 @@
 """Protobuf messages to bytes and back, in the two codecs of every wire: binary and JSON by the protobuf mapping."""
 
+import re
 from typing import Final, TypeVar
 
 from google.protobuf import json_format
@@ -10,6 +11,8 @@ from server.errors import InvalidArgument
 
 PROTO: Final = "proto"
 JSON: Final = "json"
+_SAID: Final = re.compile(r'(?P<what>Message type "[\w.]+" has no field named "[^"]*"|Failed to parse [\w.]+ field)')
+"""What may be passed on of the library's words: the rest can be any exception's."""
 _SPACE: Final = b" \t\r\n"
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -29,9 +32,9 @@ def decode(codec: str, kind: type[AnyMessage], data: bytes, *, strict: bool = Fa
     except DecodeError:
         raise InvalidArgument(f"message: expected {kind.DESCRIPTOR.full_name} in binary") from None
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        what = str(error) if isinstance(error, json_format.ParseError) else "it is no UTF-8, or nested too deep"
-        words = f"message: expected {kind.DESCRIPTOR.full_name} in JSON: {what[:400]}"
-        raise InvalidArgument(words) from None
+        found = _SAID.match(str(error))
+        at = f": {found['what']}" if found else ""
+        raise InvalidArgument(f"message: expected {kind.DESCRIPTOR.full_name} in JSON{at[:400]}") from None
 
 
 def encode(codec: str, message: Message, pool: DescriptorPool | None = None) -> bytes:

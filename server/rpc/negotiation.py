@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Scope
 
-from server.errors import InvalidArgument, MethodNotAllowed, RequestError, UnsupportedMediaType
+from server.compression import ENCODINGS
+from server.errors import InvalidArgument, MethodNotAllowed, RequestError, Unimplemented, UnsupportedMediaType
 from server.replies import Reply
 from server.rpc.codecs import JSON, PROTO
 from server.rpc.connect import VERSION_HEADER, ConnectStream, ConnectUnary
@@ -105,8 +106,8 @@ def check_version(spoken: Wire, scope: Scope) -> None:
 
 
 def question(scope: Scope) -> Question:
-    """Return a call by GET (Connect, "Unary-Get-Request"). Raises UnsupportedMediaType, InvalidArgument."""
-    parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    """Return a call by GET (Connect, "Unary-Get-Request"). Raises UnsupportedMediaType, InvalidArgument, Unimplemented."""
+    parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, encoding="latin-1")
     given = dict(reversed(parameters))
     codec = given.get("encoding", "")
     spoken = CONNECT.get(f"application/{codec}")
@@ -116,10 +117,12 @@ def question(scope: Scope) -> Question:
         raise InvalidArgument(f"connect: expected v1; got {given['connect'][:40]!r}")
     if "message" not in given:
         raise InvalidArgument("message: it is missing")
-    message = given["message"].encode()
+    message = given["message"].encode("latin-1")  # its bytes, as they were percent-encoded
     if given.get("base64") == "1":
         message = _from_base64(given["message"])
-    encoding = spoken.encoding(given.get("compression", "").encode())
+    encoding = given.get("compression") or "identity"
+    if encoding not in ENCODINGS:
+        raise Unimplemented(f"compression: expected {' or '.join(ENCODINGS)}; got {encoding[:40]!r}")
     return Question(spoken, message, encoding, parameters)
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import Canceled, DeadlineExceeded, InvalidArgument, NotFound, RequestError, Unimplemented
+from server.replies import Reply
 from server.responses import failure, response
 from server.rpc import negotiation
 from server.rpc.envelope import Inbound, messages, too_large
@@ -29,11 +31,14 @@ class Router:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call. What no wire can be told (404, 405, 415) is HTTP's own, in the error envelope."""
+        method = self.methods.get(scope["path"])
+        if method is None:
+            await response(_no_method(scope))(scope, receive, send)
+            return
         try:
-            method = self._method(scope)
             asked = negotiation.question(scope) if _may_be_asked(method, scope) else None
             wire = asked.wire if asked is not None else negotiation.wire(method, scope)
-        except InvalidArgument as error:  # of a query: its wire is Connect's
+        except (InvalidArgument, Unimplemented) as error:  # of a query: its wire is Connect's
             await response(negotiation.CONNECT["application/json"].refuse(told(error)))(scope, receive, send)
             return
         except RequestError as error:
@@ -45,22 +50,15 @@ class Router:
         elif method.stream is not None:
             await call.stream(method.stream, takes_stream=method.takes_stream)
 
-    def _method(self, scope: Scope) -> Method:
-        path = scope["path"]
-        method = self.methods.get(path)
-        if method is not None:
-            return method
-        unknown = NotFound(f"there is no method {path[:128]}")
-        spoken = negotiation.GRPC.get(negotiation.content_type(scope)) or negotiation.GRPC_WEB.get(
-            negotiation.content_type(scope)
-        )
-        if spoken is None:
-            raise unknown
-        return Method(path, unary=_unimplemented)
 
-
-async def _unimplemented(_codec: str, _message: bytes, _context: Context) -> bytes:
-    raise Unimplemented("there is no such method")
+def _no_method(scope: Scope) -> Reply:
+    """Return the answer to a call of what there isn't: gRPC's callers are told in their own way, without any reading."""
+    unknown = NotFound(f"there is no method {scope['path'][:128]}")
+    stated = negotiation.content_type(scope)
+    spoken = negotiation.GRPC.get(stated) or negotiation.GRPC_WEB.get(stated)
+    if spoken is None or scope["method"] != "POST":
+        return negotiation.unspoken(unknown)
+    return spoken.refuse(told(Unimplemented(unknown.message)))
 
 
 def _may_be_asked(method: Method, scope: Scope) -> bool:
@@ -116,6 +114,7 @@ class _Call:
                     requests = _given(await _only(requests))
                 async for message in handler(wire.codec, requests, context):
                     await self._write(wire.message(message, gzip=self._gzip))
+                    await asyncio.sleep(0)  # others have their turn, however much is there at once
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # a stream's end says how it failed
             if self._gone(error):
                 return
@@ -123,13 +122,16 @@ class _Call:
         finally:
             pump.cancel()
         end = wire.end(failed, context.metadata)
-        await self._write(end.body, more=False)
-        if end.trailers:
-            await self._send({"type": "http.response.trailers", "headers": list(end.trailers), "more_trailers": False})
+        with suppress(Canceled):
+            await self._write(end.body, more=False)
+            if end.trailers:
+                await self._emit({"type": "http.response.trailers", "headers": list(end.trailers)})
 
     def _begin(self) -> str:
         """Read the head: set the deadline, and return how the request is compressed. Raises RequestError."""
         wire, scope = self._wire, self._scope
+        if wire.needs_http2:  # who calls by gRPC takes trailers; uvicorn sends them only to who says so
+            scope["headers"].append((b"te", b"trailers"))
         timeout = negotiation.header(scope, wire.timeout_header)
         if timeout is not None:
             self._context.timeout_s = wire.timeout_s(timeout)
@@ -201,19 +203,31 @@ class _Call:
             wire = self._wire
             fields = [(b"content-type", wire.media_type.encode()), *wire.head(self._context.metadata, gzip=self._gzip)]
             has_trailers = wire.media_type in negotiation.GRPC
-            await self._send(
+            await self._emit(
                 {"type": "http.response.start", "status": 200, "headers": fields, "trailers": has_trailers}
             )
         if body or not more:
-            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+            await self._emit({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _emit(self, message: Message) -> None:
+        """Send a message. Raises Canceled where the connection is gone, of which nothing has been heard yet."""
+        try:
+            await self._send(message)
+        except (OSError, RuntimeError):  # of the transport, which has its own words for it on each loop
+            self._left = True
+            raise Canceled("the caller left before its answer") from None
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:
     """Return the one message that a request holds. Raises Unimplemented."""
-    found = [message async for message in requests]
-    if len(found) != 1:
-        raise one_message(len(found))
-    return found[0]
+    found: bytes | None = None
+    async for message in requests:
+        if found is not None:
+            raise one_message(2)
+        found = message
+    if found is None:
+        raise one_message(0)
+    return found
 
 
 async def _given(message: bytes) -> AsyncIterator[bytes]:

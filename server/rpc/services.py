@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from starlette.types import Receive, Scope, Send
 
 from server.control import ModelControl
@@ -14,6 +13,7 @@ from server.model import Model
 from server.repository import Repository, Versions
 from server.rpc import health, inference, reflection
 from server.rpc.calls import HotCall
+from server.rpc.files import Files, proto_of
 from server.rpc.health import HealthHandlers
 from server.rpc.inference import InferenceHandlers, ModelInfer
 from server.rpc.methods import methods
@@ -50,7 +50,7 @@ class Services:
             *methods(health.SERVICE, HealthHandlers(self._names, draining)),
         ]
         for service, messages in reflection.SERVICES:
-            self._static += methods(service, ReflectionHandlers(messages, self._files))
+            self._static += methods(service, ReflectionHandlers(messages, self._declared))
         details = (error_details_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
         described = [
             *details,
@@ -58,7 +58,7 @@ class Services:
             health.SERVICE.file,
             *(service.file for service, _ in reflection.SERVICES),
         ]
-        self._public = reflection.proto_of(described)
+        self._public = proto_of(described)
         self.refresh()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +74,7 @@ class Services:
             taken = self._typed.setdefault(service.file.package, service)
             if taken is not service:
                 _log.error("model %s has no typed service: %s is another model's", model.name, service.file.package)
+        self._files = Files([*self._public, *(service.file for service in self._typed.values())])
         calls = [call for service in self._typed.values() for call in service.calls()]
         typed = [*(call.method() for call in calls), *(each.stream() for each in self._typed.values())]
         self._calls = [*calls, self._infer]
@@ -83,11 +84,11 @@ class Services:
         """Return what answers, by the short way, a POST to each path that runs a model."""
         return {call.path: HotCall(call, self, self._settings.max_body_bytes) for call in self._calls}
 
-    def _files(self) -> list[FileDescriptorProto]:
-        return [*self._public, *(service.file for service in self._typed.values())]
+    def _declared(self) -> Files:
+        return self._files
 
     def _names(self) -> list[str]:
-        return sorted({f"{file.package}.{service.name}" for file in self._files() for service in file.service})
+        return self._files.services
 
     def _typed_models(self) -> Iterator[Model]:
         for versions in self._repository.models.values():

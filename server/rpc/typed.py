@@ -73,7 +73,7 @@ class TypedService:
 
     def _each(self, codec: str, answers: list[bytes], outputs: Outputs, start: int, stop: int) -> Body:
         encode = self._encoder.one(codec)
-        answers.extend(encode(outputs, row, row + 1) for row in range(start, stop))
+        answers[:] = [encode(outputs, row, row + 1) for row in range(start, stop)]  # again, where a run is made again
         return b""
 
 

@@ -73,6 +73,8 @@ class RequestDecoder:
         kind = self._kinds[typed_file.BATCH_REQUEST if several else typed_file.REQUEST]
         try:
             request = codecs.decode(codec, kind, message, strict=True)
+            if codec == codecs.JSON:
+                self._check_truth(message, several=several)
         except InvalidArgument as error:
             raise self._told(codec, message, error, several=several) from None
         if not several:
@@ -96,6 +98,17 @@ class RequestDecoder:
             if several:
                 return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
         return error
+
+    def _check_truth(self, message: bytes, *, several: bool) -> None:
+        """Raise InvalidArgument for true or false where a number is due: the library takes them for 1 and 0."""
+        document = json.loads(message)
+        for number, record in enumerate(document.get(RECORDS) or [] if several else [document]):
+            for column in self._signature.columns:
+                name = column.feature.name
+                if isinstance(record.get(name), bool) and column.feature.datatype != "BOOL":
+                    field = f"{RECORDS}[{number}].{name}" if several else name
+                    got = json.dumps(record[name])
+                    raise InvalidArgument(f"{field}: expected {column.expectation()}; got {got}", field=field)
 
     def _columns(self, messages: Sequence[Message], *, several: bool) -> Sequence[Any]:
         rows = [self._record(message) for message in messages]
