@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import zttp
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
 from server.draining import Draining
@@ -21,6 +22,8 @@ _MAX_STREAMS: Final = 3_840
 """Requests a connection is for: zttp breaks one at 4,096, of which some hundreds may be on their way."""
 _LINGER_S: Final = 2.0
 """How long a caller has to close a connection of which it was told that it has ended."""
+_PARKED_BYTES: Final = 256 * 1024
+"""How much may wait for a caller's window before no more is made for it."""
 _LINGERS: Final = 15
 """So many times as long, where it still has to take the last answers."""
 _MAX_RESETS: Final = 192
@@ -50,8 +53,51 @@ class AnyVersion(AutoZttpProtocol):
             spoken.data_received(initial_data)
 
 
+class _Flow(FlowControl):
+    """uvicorn's flow control, but that it also waits for a caller that lets nothing through its window.
+
+    What the window doesn't take is parked in memory: of whoever never opens it there would be no end.
+    """
+
+    def __init__(self, transport: asyncio.Transport, parked_bytes: Callable[[], int]) -> None:
+        super().__init__(transport)
+        self._parked_bytes = parked_bytes
+
+    async def drain(self) -> None:
+        """Return when the transport takes more, and the window has taken most of what was parked."""
+        while True:
+            await super().drain()
+            if self._transport.is_closing() or self._parked_bytes() <= _PARKED_BYTES:
+                return
+            self._is_writable_event.clear()
+
+    def look(self) -> None:
+        """Wake who waits: something came of the caller, a wider window maybe."""
+        if not self._paused:
+            self._is_writable_event.set()
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether who has something to send is to wait."""
+        return self._paused or self._parked_bytes() > _PARKED_BYTES
+
+    @write_paused.setter
+    def write_paused(self, paused: bool) -> None:
+        self._paused = paused
+
+    def pause_writing(self) -> None:
+        """Wait for the transport."""
+        self._paused = True
+        self._is_writable_event.clear()
+
+    def resume_writing(self) -> None:
+        """Wait for it no longer."""
+        self._paused = False
+        self._is_writable_event.set()
+
+
 class Http2Protocol(ZttpH2Protocol):
-    """uvicorn's own protocol, but for small predictions."""
+    """uvicorn's own protocol, but for small predictions, and for callers that don't read."""
 
     def __init__(
         self,
@@ -65,6 +111,9 @@ class Http2Protocol(ZttpH2Protocol):
         self._draining = draining
         self._hot = hot
         self._max_header_bytes = max_header_bytes
+        self.flow: _Flow
+        self._parked: list[zttp.Stream] = []
+        """Streams that are answered, when there was something that waited for the caller's window."""
         self._streams = 0
         self._resets = 0
         self._last_stream_id = 0
@@ -72,6 +121,31 @@ class Http2Protocol(ZttpH2Protocol):
         self._lingers = False
         self._went_away = False
         """Whether the caller was told that the last request so far is the last one that is answered."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin to serve a connection."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self._parked_bytes)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came."""
+        super().data_received(data)
+        self.flow.look()
+
+    def _parked_bytes(self) -> int:
+        """Return how much waits for the caller's window."""
+        if not self.conn.has_pending_send():
+            self._parked.clear()
+            return 0
+        streams = [*self._parked, *(cycle.stream for cycle in self.cycles.values())]
+        return sum(stream.pending_bytes or 0 for stream in streams)
+
+    def on_response_complete(self, stream_id: int) -> None:
+        """Forget a request that is answered, but not what of the answer waits for the window."""
+        cycle = self.cycles.get(stream_id)
+        if cycle is not None and self.conn.has_pending_send():
+            self._parked.append(cycle.stream)
+        super().on_response_complete(stream_id)
 
     def handle_request(self, event: zttp.Request) -> None:
         """Begin a request, unless its caller was told to send it elsewhere."""
@@ -129,7 +203,7 @@ class Http2Protocol(ZttpH2Protocol):
             self._refuse(event, headers, InvalidArgument("path: expected a method and a path in ASCII"))
             return
         prediction = self._hot.get(event.path.decode("latin-1")) if event.method == b"POST" else None
-        head = None if prediction is None else prediction.plain(headers, http2=True)
+        head = None if prediction is None or self.flow.write_paused else prediction.plain(headers, http2=True)
         if head is None:
             self._give_to_uvicorn(event)
         else:

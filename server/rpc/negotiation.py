@@ -106,7 +106,7 @@ def check_version(spoken: Wire, scope: Scope) -> None:
 
 
 def question(scope: Scope) -> Question:
-    """Return a call by GET (Connect, "Unary-Get-Request"). Raises UnsupportedMediaType, InvalidArgument, Unimplemented."""
+    """Return a call by GET (Connect, "Unary-Get-Request"). Raises RequestError for a query that is none."""
     parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, encoding="latin-1")
     given = dict(reversed(parameters))
     codec = given.get("encoding", "")

@@ -52,7 +52,7 @@ class Router:
 
 
 def _no_method(scope: Scope) -> Reply:
-    """Return the answer to a call of what there isn't: gRPC's callers are told in their own way, without any reading."""
+    """Return the answer to a call of what there isn't: gRPC's callers are told in their own way, nothing is read."""
     unknown = NotFound(f"there is no method {scope['path'][:128]}")
     stated = negotiation.content_type(scope)
     spoken = negotiation.GRPC.get(stated) or negotiation.GRPC_WEB.get(stated)

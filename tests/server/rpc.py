@@ -126,13 +126,16 @@ class Served(Protocol):
 class Http2:
     """One connection of HTTP/2, spoken by zttp's own client."""
 
-    def __init__(self, served: Served) -> None:
-        """Connect."""
+    def __init__(self, served: Served, *, no_window: bool = False) -> None:
+        """Connect; with `no_window` the server may send no body until `open_window`."""
         self._served = served
         self._socket = served.connect()
         self._socket.settimeout(HUNG_S)
         self._conn: Any = zttp.Connection(zttp.CLIENT, zttp.HTTP2)
         self._conn.initiate_connection()
+        if no_window:  # SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2)
+            told: bytes = self._conn.data_to_send()
+            self._socket.sendall(told + b"\0\0\6\4\0" + bytes(4) + b"\0\4" + bytes(4))
         self.answers: dict[int, Answer] = {}
         self.ended: set[int] = set()
         self.goaway: int | None = None
@@ -143,15 +146,34 @@ class Http2:
     def __exit__(self, *_of: object) -> None:
         self._socket.close()
 
-    def send(self, path: str, body: bytes, *headers: tuple[str, str]) -> int:
-        """Send a POST. Returns its stream."""
+    def send(self, path: str, body: bytes, *headers: tuple[str, str], ends: bool = True) -> int:
+        """Send a POST, all of it unless it `ends` not yet. Returns its stream."""
         fields = [(b"host", b"x"), *((name.encode(), value.encode()) for name, value in headers)]
         stream = self._conn.send_request(b"POST", path.encode(), b"2", fields)
         if body:
             stream.send_data(body)
-        stream.end_message()
+        if ends:
+            stream.end_message()
         self._socket.sendall(self._conn.data_to_send())
         return int(stream.stream_id)
+
+    def send_head(self, path: str, *headers: tuple[str, str]) -> int:
+        """Send a POST that ends with its headers. Returns its stream."""
+        fields = [(b"host", b"x"), *((name.encode(), value.encode()) for name, value in headers)]
+        self._socket.sendall(self._conn.data_to_send())
+        stream = self._conn.send_request(b"POST", path.encode(), b"2", fields)
+        frame = bytearray(self._conn.data_to_send())
+        start = frame.index(b"\1\4" + stream.stream_id.to_bytes(4, "big"))  # HEADERS, END_HEADERS
+        frame[start + 1] |= 1  # END_STREAM
+        self._socket.sendall(frame)
+        return int(stream.stream_id)
+
+    def open_window(self, stream: int) -> None:
+        """Let the server send as much as it likes."""
+        update = b"".join(
+            b"\0\0\4\x08\0" + each.to_bytes(4, "big") + (2**30).to_bytes(4, "big") for each in (0, stream)
+        )
+        self._socket.sendall(update)
 
     def reset(self, stream: int) -> None:
         """Leave a request."""
