@@ -71,7 +71,6 @@ class InferDecoder:
         """Refuse more rows and longer strings."""
         self._signature = signature
         self._max_rows = max_rows
-        self._max_string_bytes = max_string_bytes
         self._readers = {column.feature.name: ColumnReader(column, max_string_bytes) for column in signature.columns}
 
     def layout(self, request: ModelInferRequest, raw: int) -> Layout:
@@ -106,9 +105,7 @@ class InferDecoder:
         """Return the columns of typed contents. Raises RequestError."""
         rows = layout.rows
         given = {tensor.name: self._typed(tensor, rows) for tensor in request.inputs}
-        columns = [given_or_null(given, column, rows) for column in self._signature.columns]
-        self._signature.check_strings(columns, self._max_string_bytes)
-        return columns
+        return [given_or_null(given, column, rows) for column in self._signature.columns]
 
     def _typed(self, tensor: ModelInferRequest.InferInputTensor, rows: int) -> Values:
         name, datatype = tensor.name, tensor.datatype

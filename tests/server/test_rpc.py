@@ -209,7 +209,7 @@ def test_get(served: Wire) -> None:
     refused = get(served, f"{PREDICT}?connect=v1&encoding=proto&base64=1&message=%21")
     assert (refused.status, msgspec.json.decode(refused.body)["code"]) == (400, "invalid_argument")
     assert get(served, f"{PREDICT}?encoding=xml&message=1").status == 415
-    assert get(served, f"{PREDICT}?connect=v2&encoding=json&message=%7B%7D").status == 400
+    assert get(served, f"{PREDICT}?connect=v2&encoding=json&message={quote(json.dumps(PASSENGER))}").status == 400
     assert get(served, f"{PREDICT}?connect=v1&encoding=json").status == 400
     control = get(served, "/inference.GRPCInferenceService/RepositoryModelUnload?encoding=json&message=%7B%7D")
     assert (control.status, control.headers["allow"]) == (405, "POST")
