@@ -50,8 +50,8 @@ REFUSED: Final[Mapping[str, tuple[str, str, str | None]]] = {
     "deadline": ("DEADLINE_EXCEEDED", "Deadline Exceeded", None),
     "batch's deadline": ("DEADLINE_EXCEEDED", "Deadline Exceeded", None),
     "stream's deadline": ("DEADLINE_EXCEEDED", "Deadline Exceeded", None),
-    "no such method": ("UNIMPLEMENTED", "there is no such method", None),
-    "no such service": ("UNIMPLEMENTED", "there is no such method", None),
+    "no such method": ("UNIMPLEMENTED", "there is no method /lifeboat.titanic.v1.TitanicService/Guess", None),
+    "no such service": ("UNIMPLEMENTED", "there is no method /lifeboat.other.v1.OtherService/Predict", None),
     "no message": ("INVALID_ARGUMENT", "message: expected lifeboat.titanic.v1.PredictRequest in binary", None),
     "two messages": ("UNIMPLEMENTED", "request: expected one message; got more", None),
 }

@@ -26,6 +26,7 @@ DEADLINES: Final = {
     name: "grpc-timeout" if name in {*GRPC_WEB, *OFFICIAL, *GRPC} else "connect-timeout-ms" for name in (*HTTP1, *HTTP2)
 }
 """The header that each client states its deadline in."""
+LATE: Final = ("the deadline passed before the answer", "the deadline passed before the request was whole")
 KINDS: Final = ("predict", "predictBatch", "predictStream")
 
 
@@ -111,9 +112,11 @@ def test_a_deadline_is_sent(http2: httpx.Client, project: Project) -> None:
 
 def test_a_deadline_is_honoured(project: Project) -> None:
     """A server that would answer too late says so when the time is up, and its words arrive."""
-    late = {"code": "deadline_exceeded", "message": "the deadline passed before the answer", "fields": []}
     given = {"record": PASSENGER, "deadlines": DEADLINES}
     with serving(LIFEBOAT_HTTP2="1", LIFEBOAT_QUEUE_DELAY_US="1000000") as server:
         for name, answers in project.said(server, "late", given, *DEADLINES).items():
             for kind in KINDS:
-                assert answers[kind] == {"failure": late}, (name, kind)
+                told = answers[kind]["failure"]
+                assert told["code"] == "deadline_exceeded", (name, kind)
+                # the time may be up between a request's head and its message, where they come apart
+                assert told["message"] in LATE, (name, kind)
