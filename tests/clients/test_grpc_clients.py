@@ -133,7 +133,9 @@ def test_what_is_tritons_alone(triton: dict[str, Any]) -> None:
     """Its shared memory, traces and log settings are said to be not there."""
     assert set(triton["unimplemented"]) == set(TRITONS_OWN)
     for name, told in triton["unimplemented"].items():
-        assert told[0] == "UNIMPLEMENTED" and told[1].startswith("there is no method /inference."), name
+        code, message = told
+        assert code == "UNIMPLEMENTED", name
+        assert message.startswith("there is no method /inference."), name
 
 
 @pytest.mark.parametrize("what", ["one input", "every input", "output"])
