@@ -27,11 +27,26 @@ _NO_OBJECT: Final = 'body: expected a JSON object, one record or {"records": [..
 _SECOND_LOOK_BYTES: Final = 256 * 1024
 """Largest body that is looked at again when it fails: a document takes some thirty times its bytes in memory."""
 
-_MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a body that is not what it was to be."""
 _astuple = msgspec.structs.astuple
 _Decoders = tuple[Callable[[bytes], Any], Callable[[bytes], Any]]
 """Of one record, and of a list of them."""
 _Decoded = tuple[list[tuple[Scalar | None, ...]], bool]
+
+
+def record_type(
+    signature: Signature, type_of: Callable[[Column], Any] = json_type, *, others: bool = False
+) -> Any:  # noqa: ANN401 # made at run time
+    """Return the msgspec type of one record, each feature of what `type_of` says; fields of `others` are passed over."""
+    names = {f"f{i}": column.feature.name for i, column in enumerate(signature.columns)}
+    fields = [
+        (field, type_of(column), None) if column.feature.nullable else (field, type_of(column))
+        for field, column in zip(names, signature.columns, strict=True)
+    ]
+    return msgspec.defstruct(
+        "Record", fields, rename=names, kw_only=True, forbid_unknown_fields=not others, frozen=True, gc=False
+    )
 
 
 class RecordDecoder:
@@ -51,14 +66,7 @@ class RecordDecoder:
 
     def _decoders(self, type_of: Callable[[Column], Any]) -> _Decoders:
         """Return what decodes one record, and what decodes a list of them."""
-        names = {f"f{i}": column.feature.name for i, column in enumerate(self.signature.columns)}
-        fields = [
-            (field, type_of(column), None) if column.feature.nullable else (field, type_of(column))
-            for field, column in zip(names, self.signature.columns, strict=True)
-        ]
-        record: Any = msgspec.defstruct(
-            "Record", fields, rename=names, kw_only=True, forbid_unknown_fields=True, frozen=True, gc=False
-        )
+        record = record_type(self.signature, type_of)
         batch = msgspec.defstruct("Records", [(RECORDS, list[record])], forbid_unknown_fields=True)
         return msgspec.json.Decoder(record).decode, msgspec.json.Decoder(batch).decode
 
@@ -69,7 +77,7 @@ class RecordDecoder:
         """
         try:
             columns, several = self._columns(body, self._strict)
-        except _MALFORMED as error:
+        except MALFORMED as error:
             found = self._whole_columns(body)
             if found is None:
                 raise self._diagnose(body, error) from None
@@ -87,7 +95,7 @@ class RecordDecoder:
                 if not 1 <= len(records) <= self.max_rows:
                     return None
                 columns = list(zip(*map(_astuple, records), strict=True))
-        except _MALFORMED:
+        except MALFORMED:
             return None
         self.signature.check_strings(columns, self.max_string_bytes)
         return columns
@@ -96,7 +104,7 @@ class RecordDecoder:
         decode_record, decode_batch = decoders
         try:
             return list(zip(_astuple(decode_record(body)))), False
-        except _MALFORMED:
+        except MALFORMED:
             pass  # no record: then it is a list of them, or wrong
         (records,) = _astuple(decode_batch(body))
         if len(records) > self.max_rows:
@@ -112,7 +120,7 @@ class RecordDecoder:
             found = [
                 tuple(msgspec.convert(whole(values), kind)) for values, kind in zip(columns, self._kinds, strict=True)
             ]
-        except _MALFORMED:
+        except MALFORMED:
             return None
         return found, several
 

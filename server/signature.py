@@ -87,20 +87,21 @@ class Column:
 
     def check(self, array: NDArray[Any]) -> None:
         """Raise InvalidArgument, naming feature and row, unless every value is one this column may hold."""
-        bad = self._bad(array)
+        bad = self.bad(array)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             got = str(array.reshape(-1)[row])[:40]
             name = self.feature.name
             raise InvalidArgument(f"{name}: row {row}: expected {self.expectation()}; got {got}", field=name)
 
-    def _bad(self, array: NDArray[Any]) -> NDArray[np.bool_]:
+    def bad(self, array: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return, of each value in shape [rows], whether this column may not hold it; null as the model has it is sound."""
         values = array.reshape(-1)
         null = self.feature.null
         if self.allowed is not None:
             allowed = self.allowed | {null} if null is not None else self.allowed
             if self.dtype.kind in "iu":
-                return ~np.isin(values, np.array([*allowed], dtype=self.dtype))
+                return ~np.isin(values, np.array([*allowed], dtype=self.dtype), kind="sort")
             return np.fromiter((value not in allowed for value in values.tolist()), np.bool_, len(values))
         if self.low is None or self.high is None:
             return np.zeros(len(values), np.bool_)

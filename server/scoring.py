@@ -1,0 +1,197 @@
+"""Blocks of a table to scored blocks: the one way that files are answered, by the server and without one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+import numpy as np
+from arro3.core import Array, DataType, Field, RecordBatch, Schema
+from numpy.typing import NDArray
+
+from server.errors import InvalidArgument
+from server.manifest import Manifest
+from server.model import Model
+from server.signature import Columns
+from server.tables.arrays import from_numpy, pick, strings
+from server.tables.blocks import Block, Fault, Table
+from server.tables.features import filler
+
+OnError = Literal["fail", "null", "skip"]
+ON_ERROR: Final = get_args(OnError)
+ERROR: Final = "error"
+"""The column that says why a row has no answer, where such rows are kept."""
+ALL: Final = "all"
+NONE: Final = "none"
+
+
+@dataclass(slots=True)
+class Counts:
+    """Rows of a table, as far as it was read."""
+
+    read: int = 0
+    scored: int = 0
+    failed: int = 0
+    runs: int = 0
+    """Runs of the model."""
+
+    def named(self) -> dict[str, int]:
+        """Return what a caller is told at the end."""
+        return {"rows-read": self.read, "rows-scored": self.scored, "rows-failed": self.failed}
+
+
+class Wanted(NamedTuple):
+    """What a caller asks for."""
+
+    columns: Sequence[str] | Literal["all", "none"] = ALL
+    """The columns to pass on."""
+    on_error: OnError = "fail"
+    """What becomes of a row that can't be scored."""
+
+
+def answer_names(manifest: Manifest, on_error: OnError) -> list[str]:
+    """Return the columns that are added to a table."""
+    names = [f"predicted_{manifest.target}"]
+    if manifest.kind != "regression":
+        names += [f"probability_{name}" for name in manifest.classes]
+    return names + ([ERROR] if on_error == "null" else [])
+
+
+class Scored:
+    """Some rows and their answers."""
+
+    def __init__(self, block: Block, passed: Sequence[str], answers: RecordBatch, kept: NDArray[np.intp] | None) -> None:
+        """Hold the answers of the rows that are `kept`, None: all."""
+        self.answers = answers
+        self._block = block
+        self._passed = passed
+        self._kept = kept
+
+    def batch(self, *, as_text: bool = False) -> RecordBatch:
+        """Return the columns that are passed on, and the answers."""
+        arrays = self._block.passed(self._passed, as_text=as_text)
+        if self._kept is not None:
+            arrays = [pick(array, self._kept) for array in arrays]
+        fields: list[Any] = [
+            Field(name, array.type, nullable=True) for name, array in zip(self._passed, arrays, strict=True)
+        ]
+        added = self.answers.schema
+        fields += [added.field(place) for place in range(len(added))]
+        return RecordBatch.from_arrays([*arrays, *self.answers.columns], schema=Schema(fields))
+
+    def lines(self) -> list[bytes] | None:
+        """Return the rows as they were written, none for a row that was no such thing; None where nothing else will do."""
+        lines, faults = self._block.lines, self._block.faults
+        if lines is None:
+            return None
+        sound = [b"" if n in faults and faults[n].column is None else line for n, line in enumerate(lines)]
+        return sound if self._kept is None else [sound[row] for row in self._kept.tolist()]
+
+
+class Scorer:
+    """Answers the blocks of one table from one model version."""
+
+    def __init__(self, model: Model, table: Table, wanted: Wanted) -> None:
+        """Raises InvalidArgument, naming the column, where the table doesn't have what is wanted of it."""
+        self.counts = Counts()
+        self.passed = _passed(table, wanted)
+        self.passes_all = wanted.columns == ALL
+        self._model = model
+        self._table = table
+        self._on_error = wanted.on_error
+        self._columns = model.signature.columns
+        self._names = answer_names(model.manifest, wanted.on_error)
+        self._roles = {output.role: output.name for output in model.manifest.outputs}
+        self._dtypes = {output.role: output.datatype for output in model.manifest.outputs}
+
+    def empty(self) -> Scored:
+        """Return no rows, in the columns and types of all that will come."""
+        block = self._table.empty()
+        for column in self._columns:
+            block.values(column)
+        return Scored(block, self.passed, self._answers(self._run_none(), None, []), None)
+
+    def __iter__(self) -> Iterator[Scored]:
+        """Yield the table's rows. Raises InvalidArgument, naming row and column, at a row that is not to be passed over."""
+        for block in self._table.blocks():
+            yield self._score(block)
+
+    def _score(self, block: Block) -> Scored:
+        columns, faults = self._read(block)
+        first = self.counts.read + 1
+        if faults and self._on_error == "fail":
+            row, fault = min(faults.items())
+            self.counts.read += row + 1
+            self.counts.failed += 1
+            raise InvalidArgument(f"row {first + row}: {fault.reason}", field=fault.column)
+        self.counts.read += block.rows
+        self.counts.failed += len(faults)
+        self.counts.scored += block.rows - len(faults)
+        if not faults:
+            return Scored(block, self.passed, self._answers(self._run(columns), None, []), None)
+        bad = np.zeros(block.rows, np.bool_)
+        bad[[*faults]] = True
+        if self._on_error == "skip":
+            kept = np.flatnonzero(~bad)
+            columns = {name: values[kept] for name, values in columns.items()}
+            outputs = self._run(columns) if len(kept) else self._run_none()
+            return Scored(block, self.passed, self._answers(outputs, None, []), kept)
+        reasons = [faults[row].reason if row in faults else None for row in range(block.rows)]
+        return Scored(block, self.passed, self._answers(self._run(columns), bad, reasons), None)
+
+    def _read(self, block: Block) -> tuple[Columns, dict[int, Fault]]:
+        """Return each feature's values in shape [rows, 1], and the first thing that is wrong with each row that has any."""
+        faults = dict(block.faults)
+        columns = {}
+        for column in self._columns:
+            name = column.feature.name
+            values = block.values(column)
+            for row, reason in values.faults.items():
+                faults.setdefault(row, Fault(name, reason))
+            columns[name] = values.values.reshape(-1, 1)
+        return columns, faults
+
+    def _run(self, columns: Columns) -> dict[str, NDArray[Any]]:
+        self.counts.runs += 1
+        return self._model.run(columns)
+
+    def _run_none(self) -> dict[str, NDArray[Any]]:
+        """Return the outputs of no rows."""
+        row = {c.feature.name: np.array([[filler(c)]], c.dtype) for c in self._columns}
+        return {name: output[:0] for name, output in self._model.run(row).items()}
+
+    def _answers(self, outputs: dict[str, NDArray[Any]], null: NDArray[np.bool_] | None, reasons: list[str | None]) -> RecordBatch:
+        """Return the columns that are added: null for the rows of `null`."""
+        if "value" in self._roles:
+            arrays = [from_numpy(outputs[self._roles["value"]].reshape(-1), null)]
+        else:
+            arrays = [self._labels(outputs[self._roles["label"]].reshape(-1), null)]
+            shares = outputs[self._roles["probabilities"]]
+            arrays += [from_numpy(shares[:, place], null) for place in range(shares.shape[1])]
+        if self._on_error == "null":
+            rows = len(arrays[0])
+            arrays.append(strings(reasons or [None] * rows))
+        fields = [Field(name, a.type, nullable=True) for name, a in zip(self._names, arrays, strict=True)]
+        return RecordBatch.from_arrays(arrays, schema=Schema(fields))
+
+    def _labels(self, labels: NDArray[Any], null: NDArray[np.bool_] | None) -> Array:
+        if labels.dtype != object:
+            return from_numpy(labels, null)
+        classes = self._model.manifest.classes
+        known = np.zeros(len(labels), np.uint32)
+        for place, name in enumerate(classes[1:], 1):
+            known[labels == name] = place
+        if null is None:
+            return pick(strings([*classes]), known)
+        return strings([None if none else classes[place] for place, none in zip(known, null, strict=True)])
+
+
+def _passed(table: Table, wanted: Wanted) -> Sequence[str]:
+    if wanted.columns == ALL:
+        return table.names
+    if wanted.columns == NONE:
+        return []
+    for name in wanted.columns:
+        if name not in table.names:
+            words = f"columns: there is no {name!r}; expected all, none, or some of {', '.join(table.names)}"
+            raise InvalidArgument(words[:300], field="columns")
+    return [*wanted.columns]

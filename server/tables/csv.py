@@ -1,0 +1,226 @@
+"""CSV as RFC 4180 has it to blocks and back: quotes, line ends in fields, LF and CRLF, a byte order mark, any delimiter.
+
+The records are found here, so that a row that is wrong is one row's fault and has a number; their fields are read by the
+library.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+from arro3.core import Array, DataType, Field, RecordBatch, Schema
+from arro3.io import read_csv, write_csv
+from numpy.typing import NDArray
+
+from server.errors import InvalidArgument, PayloadTooLarge
+from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, ArrowTable, Block, Fault, Source, TextBlock
+
+_READ_BYTES: Final = 128 * 1024
+_GUESSES: Final = (",", ";", "\t", "|")
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_Ends = NDArray[np.intp]
+
+
+class CsvTable(ArrowTable):
+    """A CSV file: every column is text until a feature is read from it."""
+
+    is_text = True
+
+    def __init__(self, source: Source, delimiter: str | None, expected: Iterable[str]) -> None:
+        """Read the header.
+
+        Without a `delimiter` it is the one of , ; tab and | that finds the most of the `expected` names. Raises
+        InvalidArgument where there is no header.
+        """
+        self._records = _Records(source)
+        header = self._records.header()
+        self.delimiter = delimiter or _guess(header, frozenset(expected))
+        self._records.delimiter = self.delimiter.encode()
+        names = _fields(header, self.delimiter)
+        super().__init__(Schema([Field(name, DataType.utf8(), nullable=True) for name in names]))
+
+    def block(self, batch: RecordBatch, faults: dict[int, Fault] | None = None) -> Block:
+        """Return the rows of a batch as a block."""
+        return TextBlock(batch, self._readers, faults)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows."""
+        for text, ends in self._records.blocks():
+            batch = self._parse(text, len(ends))
+            if batch is not None:
+                yield self.block(batch)
+            else:
+                yield self._mended(text, ends)
+
+    def _parse(self, text: bytes, rows: int) -> RecordBatch | None:
+        """Return the rows of `text`, None where they are not that many, each with all columns, in UTF-8."""
+        try:
+            batches = list(
+                read_csv(
+                    io.BytesIO(text), self.schema, has_header=False, batch_size=rows + 1, delimiter=self.delimiter
+                )
+            )
+        except Exception:  # noqa: BLE001 # the library has but one kind, whose text names a line of its own count
+            return None
+        return batches[0] if len(batches) == 1 and batches[0].num_rows == rows else None
+
+    def _mended(self, text: bytes, ends: _Ends) -> Block:
+        """Return the rows of which some are no such rows: those are made to fit, and said to be at fault."""
+        faults: dict[int, Fault] = {}
+        rows: list[list[str | None]] = []
+        start = 0
+        for row, end in enumerate(ends.tolist()):
+            fields, reason = _sound_fields(text[start:end], str(self.delimiter), len(self.names))
+            start = end
+            rows.append(fields)
+            if reason is not None:
+                faults[row] = Fault(None, reason)
+        arrays = [Array(list(values), DataType.utf8()) for values in zip(*rows, strict=True)]
+        return self.block(RecordBatch.from_arrays(arrays, schema=self.schema), faults)
+
+
+def _sound_fields(record: bytes, delimiter: str, number: int) -> tuple[list[str | None], str | None]:
+    """Return `number` fields of a record, and what is wrong with it where it has others."""
+    text = record.decode(errors="replace").strip("\r\n")
+    try:
+        fields: list[str | None] = [field or None for field in _split(text, delimiter)]
+    except csv.Error as error:
+        return [None] * number, f"expected {number} fields; {error}"
+    reason = None if len(fields) == number else f"expected {number} fields; got {len(fields)}"
+    if reason is None and "�" in text:
+        reason = "expected UTF-8"
+    return (fields + [None] * number)[:number], reason
+
+
+def _split(record: str, delimiter: str) -> list[str]:
+    return next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter), [])
+
+
+def _fields(header: bytes, delimiter: str) -> list[str]:
+    try:
+        return _split(header.removeprefix(_BYTE_ORDER_MARK).decode(), delimiter)
+    except (UnicodeDecodeError, csv.Error):
+        raise InvalidArgument("body: expected a header of column names in UTF-8 on the first line") from None
+
+
+def _guess(header: bytes, expected: frozenset[str]) -> str:
+    return max(_GUESSES, key=lambda delimiter: len(expected.intersection(_fields(header, delimiter))))
+
+
+class _Records:
+    """Cuts a stream between records."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._held = b""
+        self.delimiter = b","
+
+    def header(self) -> bytes:
+        """Return the first record that isn't blank."""
+        while True:
+            ends = self._whole(self._held)
+            if len(ends):
+                header, self._held = self._held[: ends[0]], self._held[ends[0] :]
+                return header.strip(b"\r\n")
+            if b"\r" in self._held[:-1] and b"\n" not in self._held and b'"' not in self._held:
+                raise InvalidArgument("body: expected lines to end in LF or CRLF; got CR alone")
+            if not self._more():
+                break
+        header, self._held = self._held.strip(b"\r\n"), b""
+        if not header.strip(_BYTE_ORDER_MARK):
+            raise InvalidArgument("body: expected a header of column names; it is empty")
+        return header
+
+    def blocks(self) -> Iterator[tuple[bytes, _Ends]]:
+        """Yield some whole records and where each ends, at most TEXT_ROWS at a time."""
+        while True:
+            ends = self._whole(self._held)
+            while len(ends):
+                block, ends = ends[:TEXT_ROWS], ends[TEXT_ROWS:]
+                stop = int(block[-1])
+                text, self._held = self._held[:stop], self._held[stop:]
+                yield text, block
+                ends = ends - stop
+            if not self._more():
+                break
+        if self._held.strip(b"\r\n"):
+            yield from self._last()
+
+    def _last(self) -> Iterator[tuple[bytes, _Ends]]:
+        """Yield the record that no line end follows."""
+        text = self._held + b"\n"
+        ends = self._whole(text)
+        if not len(ends):
+            raise InvalidArgument("body: expected every quote to be closed; the last record's is not")
+        yield text, ends
+
+    def _more(self) -> bool:
+        """Read on; False at the end."""
+        data = self._source.read(_READ_BYTES)
+        if data and len(self._held) > MAX_RECORD_BYTES:
+            raise PayloadTooLarge(
+                f"body: expected records of at most {MAX_RECORD_BYTES} bytes; is a quote never closed?"
+            )
+        self._held += data
+        return bool(data)
+
+    def _whole(self, text: bytes) -> _Ends:
+        """Return where each record ends that `text` holds whole; blank lines belong to the record before them."""
+        characters = np.frombuffer(text, np.uint8)
+        ends = np.flatnonzero(characters == ord("\n")) + 1
+        if b'"' in text:
+            ends = self._outside_quotes(text, characters, ends)
+        if not len(ends):
+            return ends
+        starts = np.concatenate(([0], ends[:-1]))
+        lengths = ends - starts
+        blank = (lengths == 1) | ((lengths == 2) & (characters[starts] == ord("\r")))
+        if not blank.any():
+            return ends
+        # A blank line is moved to the end of the record before it; those before the first record are its own.
+        kept = np.flatnonzero(~blank)
+        return ends[np.append(kept[1:] - 1, len(ends) - 1)] if len(kept) else ends[:0]
+
+    def _outside_quotes(self, text: bytes, characters: NDArray[np.uint8], ends: _Ends) -> _Ends:
+        """Return those of the line ends that are ends of records: an even number of quotes stands before them."""
+        quotes = np.flatnonzero(characters == ord('"'))
+        openings = quotes[::2]
+        before = characters[np.maximum(openings - 1, 0)]
+        field_starts = np.isin(before, np.frombuffer(b'"\n\xbf' + self.delimiter, np.uint8)) | (openings == 0)
+        if not field_starts.all():
+            return self._one_by_one(text)
+        return ends[np.searchsorted(quotes, ends) % 2 == 0]
+
+    def _one_by_one(self, text: bytes) -> _Ends:
+        """Do the same where a quote stands in a field that doesn't begin with one: there it is a character."""
+        delimiter = re.escape(self.delimiter)
+        field = rb'(?:"(?:[^"]|"")*+"[^\n%b]*+|[^"\n%b][^\n%b]*+|)' % (delimiter, delimiter, delimiter)
+        record = re.compile(rb"%b(?:%b%b)*+\n" % (field, delimiter, field))
+        ends: list[int] = []
+        while found := record.match(text, ends[-1] if ends else 0):
+            ends.append(found.end())
+        return np.array(ends, np.intp)
+
+
+class CsvWriter:
+    """Batches to CSV: LF, quotes only where they are needed, null as nothing."""
+
+    def __init__(self, delimiter: str) -> None:
+        """Write `delimiter` between the columns."""
+        self._delimiter = delimiter
+
+    def header(self, empty: RecordBatch) -> bytes:
+        """Return the line of column names."""
+        return self._written(empty, header=True)
+
+    def rows(self, batch: RecordBatch) -> bytes:
+        """Return the rows."""
+        return self._written(batch, header=False)
+
+    def _written(self, batch: Any, *, header: bool) -> bytes:  # noqa: ANN401
+        out = io.BytesIO()
+        write_csv(batch, out, header=header, delimiter=self._delimiter)
+        return out.getvalue()

@@ -1,0 +1,102 @@
+"""What a table may be written as: names, media types, how each is known by its first bytes, what reads and writes it."""
+
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from server.errors import InvalidArgument
+from server.signature import Signature
+from server.tables import packing
+from server.tables.arrow import IpcTable
+from server.tables.blocks import Source, Table
+from server.tables.csv import CsvTable
+from server.tables.forms import ARROW, CSV, NDJSON, PARQUET, Form
+from server.tables.ipc import FILE_MAGIC, MARKER
+from server.tables.ndjson import NdjsonTable
+from server.tables.parquet import MAGIC, ParquetTable
+
+_SNIFFED_BYTES: Final = 64
+
+
+class Reading(NamedTuple):
+    """What a table is read by, and within which limits."""
+
+    signature: Signature
+    added: Collection[str]
+    """The columns that the answers have: no table may have them already."""
+    delimiter: str | None
+    max_string_bytes: int
+    max_json_depth: int
+    max_block_bytes: int
+    """Bytes that one record batch of an Arrow stream may have."""
+    max_spool_bytes: int
+    """Bytes that a Parquet file may have."""
+
+
+def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Table, Form]:
+    """Read a table's header, in the form it is said to be in, else the one that it looks to be in.
+
+    A stream that is packed though nobody said so is unpacked. Raises RequestError.
+    """
+    begun = Begun(source)
+    for magic, encoding in ((packing.GZIP_MAGIC, "gzip"), (packing.ZSTD_MAGIC, "zstd")):
+        if begun.first.startswith(magic):
+            begun = Begun(packing.Unpacked(begun, encoding))
+            break
+    if not begun.first:
+        raise InvalidArgument("body: expected rows; it is empty")
+    form = form or sniffed(begun.first)
+    table = _open(begun, form, reading)
+    table.prepare(reading.signature, reading.added, reading.max_string_bytes)
+    return table, form
+
+
+def _open(source: Source, form: Form, reading: Reading) -> Table:
+    if form is CSV:
+        return CsvTable(source, reading.delimiter, reading.signature.by_name)
+    if form is NDJSON:
+        return NdjsonTable(
+            source, reading.signature, reading.added, reading.max_string_bytes, reading.max_json_depth
+        )
+    if form is ARROW:
+        return IpcTable(source, reading.max_block_bytes)
+    return ParquetTable(source, reading.max_spool_bytes)
+
+
+def sniffed(first: bytes) -> Form:
+    """Return what a stream that begins so looks to be."""
+    if first.startswith(MAGIC):
+        return PARQUET
+    if first.startswith((MARKER, FILE_MAGIC)):
+        return ARROW
+    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"["):
+        raise InvalidArgument("body: expected one JSON object a line; got an array")
+    return NDJSON if text.startswith(b"{") else CSV
+
+
+class Begun:
+    """A stream whose first bytes can be looked at before they are read."""
+
+    def __init__(self, source: Source) -> None:
+        """Take some bytes from `source`; `first` is empty where there are none."""
+        self._source = source
+        self.first = b""
+        while len(self.first) < _SNIFFED_BYTES and (data := source.read(_SNIFFED_BYTES - len(self.first))):
+            self.first += data
+        self._held = self.first
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the stream."""
+        return self._source.failure
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return some bytes, at most `size`."""
+        if not self._held:
+            return self._source.read(size)
+        size = len(self._held) if size < 0 else size
+        data, self._held = self._held[:size], self._held[size:]
+        return data
+
+
+__all__ = ["ARROW", "CSV", "NDJSON", "PARQUET", "Begun", "Form", "Reading", "open_table", "sniffed"]

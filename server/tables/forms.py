@@ -1,0 +1,32 @@
+"""The forms that a table may be written in, by name and media type. Imports nothing: it is there from the start."""
+
+from typing import Final, NamedTuple
+
+
+class Form(NamedTuple):
+    """One way to write a table."""
+
+    name: str
+    media_type: str
+    """What an answer in this form is called."""
+    aliases: tuple[str, ...]
+    """What else a body in this form may be called."""
+    suffixes: tuple[str, ...]
+    """What the names of files in this form end in."""
+
+
+CSV: Final = Form("csv", "text/csv", ("application/csv",), (".csv", ".tsv", ".txt"))
+NDJSON: Final = Form(
+    "ndjson",
+    "application/x-ndjson",
+    ("application/ndjson", "application/jsonl", "application/x-jsonlines", "application/jsonlines"),
+    (".ndjson", ".jsonl"),
+)
+ARROW: Final = Form("arrow", "application/vnd.apache.arrow.stream", ("application/vnd.apache.arrow.file",), (".arrow", ".arrows", ".feather", ".ipc"))
+PARQUET: Final = Form("parquet", "application/vnd.apache.parquet", ("application/x-parquet", "application/parquet"), (".parquet", ".pq"))
+FORMS: Final = (CSV, NDJSON, ARROW, PARQUET)
+TAB_SEPARATED: Final = "text/tab-separated-values"
+"""CSV with tabs."""
+
+BY_MEDIA_TYPE: Final = {name: form for form in FORMS for name in (form.media_type, *form.aliases)} | {TAB_SEPARATED: CSV}
+BY_SUFFIX: Final = {suffix: form for form in FORMS for suffix in form.suffixes}
