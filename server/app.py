@@ -16,6 +16,7 @@ from server.control import ModelControl
 from server.descriptions import Descriptions
 from server.draining import Draining
 from server.endpoints.admin import AdminEndpoint
+from server.endpoints.batch import BatchEndpoint
 from server.endpoints.describe import DescribeEndpoint
 from server.endpoints.metrics import MetricsEndpoint
 from server.endpoints.predict import PredictEndpoint
@@ -62,6 +63,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
     app = Starlette(
         routes=[
             *predict.routes(),
+            *BatchEndpoint(repository, runners, settings).routes(),
             *TritonEndpoint(descriptions, settings.max_body_bytes).routes(),
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),

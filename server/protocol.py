@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.draining import Draining
 from server.errors import Canceled, InvalidArgument, PayloadTooLarge
 from server.exchange import Exchange, Heads, Http1Exchange, head, rest
 from server.hot import Prediction
+from server.trailers import Trailing
 
 _REFUSAL: Final = InvalidArgument("request: expected HTTP/1.1: a request line, headers and a body as they state it")
 
@@ -125,6 +126,10 @@ class Protocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 # uvicorn's own types
+        """Begin to answer as uvicorn does; answers may have trailers."""
+        super()._start_asgi_task(cycle, Trailing(app, cycle))
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body. One that grows large goes uvicorn's way: that reads no faster than is consumed."""

@@ -44,6 +44,12 @@ class Settings:
     """Rows that may wait or run for each model version; what would be more is refused with 429 at once."""
     queue_delay_us: int = 0
     """Microseconds that the first request of a batch waits for company; 0: what arrived together runs together."""
+    max_batches: int = 2
+    """Files that are scored at a time; one more is refused with 429 at once."""
+    max_record_batch_bytes: int = 128 * 1024 * 1024
+    """Bytes that one record batch of an Arrow stream may have, unpacked: it is held whole."""
+    max_spool_bytes: int = 1024 * 1024 * 1024
+    """Bytes of one file that may be put into a temporary file: a Parquet file, or what a caller sends that doesn't read."""
     http2: bool = False
     """Whether the port speaks cleartext HTTP/2 beside HTTP/1.1, which native gRPC needs: 1 or 0."""
     drain_s: int = 30
@@ -74,6 +80,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_batch_rows", 1, 10_000),
         ("max_queue_rows", 1, 2**31),
         ("queue_delay_us", 0, 1_000_000),
+        ("max_batches", 0, 64),
+        ("max_record_batch_bytes", 1024, 2**31),
+        ("max_spool_bytes", 0, 2**40),
         ("drain_s", 0, 900),
     ):
         if name in given:

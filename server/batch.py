@@ -1,0 +1,108 @@
+"""One file to its answer: what a request asks for, read, scored and written in a thread of its own.
+
+Imported when the first file arrives: a start never pays for it.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.errors import RequestError
+from server.model import Model
+from server.scoring import Counts, Scorer, Wanted, answer_names
+from server.settings import Settings
+from server.tables.blocks import Sink, Source
+from server.tables.formats import Reading, open_table
+from server.tables.forms import Form
+from server.tables.packing import Packed, Unpacked
+from server.writing import Writer
+
+NICENESS = 19
+"""How much a thread that scores files lets others go first, the most there is: they have one CPU together."""
+SWITCH_S = 0.0005
+"""How long such a thread may hold the interpreter while the event loop waits for it; Python's own 5 ms are for programs
+that nobody waits for."""
+
+
+class Output(Sink, Protocol):
+    """Where the answer goes."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a request asks for."""
+
+    model: Model
+    wanted: Wanted
+    form: Form | None = None
+    """The body's form, None where it is to be found out."""
+    encoding: str = "identity"
+    """How the body is packed."""
+    answer_form: Form | None = None
+    """The answer's form, None for the body's own."""
+    answer_encoding: str = "identity"
+    delimiter: str | None = None
+    answer_delimiter: str | None = None
+    summary: bool = False
+    """Whether a last record is to tell the counts."""
+
+
+class Job:
+    """One file that is being scored."""
+
+    def __init__(self, asked: Asked, settings: Settings) -> None:
+        """Score as `asked`, within the limits of `settings`."""
+        self.counts = Counts()
+        self._asked = asked
+        self._settings = settings
+        self._writer: Writer | None = None
+
+    def run(self, source: Source, is_dry: Callable[[], bool], sink: Sink, begin: Callable[[Form], None]) -> None:
+        """Read `source` to its end and write the answer.
+
+        `begin` is told the answer's form before its first byte; `is_dry` whether the source has nothing now: then what
+        is there of the answer is sent. Raises RequestError: before `begin` for what can be told from the header.
+        """
+        asked = self._asked
+        if asked.encoding != "identity":
+            source = Unpacked(source, asked.encoding)
+        table, form = open_table(source, asked.form, self._reading())
+        scorer = Scorer(asked.model, table, asked.wanted)
+        self.counts = scorer.counts
+        answer_form = asked.answer_form or form
+        packed = Packed(sink, asked.answer_encoding) if asked.answer_encoding != "identity" else None
+        out = packed or sink
+        delimiter = asked.answer_delimiter or (table.delimiter if answer_form is form else None) or ","
+        self._writer = Writer(scorer, answer_form, out, delimiter=delimiter, as_text=table.is_text)
+        begin(answer_form)
+        self._writer.write(lambda: out.flush() if is_dry() else None, summary=asked.summary)
+        if packed is not None:
+            packed.end()
+        sink.flush()
+
+    def last_words(self, error: RequestError) -> bytes:
+        """Return what ends an answer that is broken off, as its form can say it; nothing where it is packed."""
+        if self._writer is None or self._asked.answer_encoding != "identity":
+            return b""
+        return self._writer.failed(error)
+
+    def _reading(self) -> Reading:
+        manifest, settings = self._asked.model.manifest, self._settings
+        return Reading(
+            signature=self._asked.model.signature,
+            added=answer_names(manifest, self._asked.wanted.on_error),
+            delimiter=self._asked.delimiter,
+            max_string_bytes=settings.max_string_bytes,
+            max_json_depth=settings.max_json_depth,
+            max_block_bytes=settings.max_record_batch_bytes,
+            max_spool_bytes=settings.max_spool_bytes,
+        )
+
+
+def yield_to_others() -> None:
+    """Let this thread go behind all others; once and for all, so it is to be one for files alone."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,0 +1,44 @@
+"""How answers end on HTTP/1.1 where uvicorn has no word for it: with trailers, which it sends on HTTP/2 alone, or broken off."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+EXTENSION = "http.response.trailers"
+BREAK_OFF = "lifeboat.break_off"
+"""In a scope's extensions: closes the connection in the middle of an answer, by intention and so without uvicorn's word of
+a fault."""
+
+
+class Trailing:
+    """An application whose chunked answers may have trailers, as the ASGI extension has it."""
+
+    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
+        """Answer by `app` on uvicorn's `cycle`."""
+        self._app = app
+        self._cycle = cycle
+        self._expected = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        scope.setdefault("extensions", {}).update({EXTENSION: {}, BREAK_OFF: self._cycle.transport.close})
+
+        async def pass_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._expected = message.get("trailers", False)
+            elif message["type"] == "http.response.body" and self._expected and not message.get("more_body", False):
+                message = {**message, "more_body": True}  # the end of the body is written with the trailers
+            elif message["type"] == EXTENSION:
+                message = self._end(message)
+            await send(message)
+
+        await self._app(scope, receive, pass_on)
+
+    def _end(self, message: Message) -> Message:
+        """Return the last chunk and the trailers as what they are on the wire: bytes that uvicorn is to leave alone."""
+        if not self._cycle.chunked_encoding:
+            return {"type": "http.response.body"}
+        fields = b"".join([name + b": " + value + b"\r\n" for name, value in message["headers"]])
+        end = b"0\r\n" + fields + b"\r\n"
+        self._cycle.chunked_encoding = False
+        self._cycle.expected_content_length = len(end)
+        return {"type": "http.response.body", "body": end}
