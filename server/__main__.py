@@ -9,8 +9,15 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from server.repository import Repository
     from server.settings import Settings
+
+
+_USAGE = """\
+python -m server          serve the models; environment variables set it up (docs/settings.md)
+python -m server score    score a file, here or by a deployed service (score --help)"""
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:
@@ -18,8 +25,13 @@ def _exit(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def main() -> None:
-    """Serve until SIGTERM or SIGINT; what is in flight then is answered. Ends with 1 where the start is refused."""
+def main(arguments: "Sequence[str]") -> None:
+    """Serve until SIGTERM or SIGINT; what is in flight then is answered. Ends with 1 where the start is refused.
+
+    With `score` as the first argument, score a file instead.
+    """
+    if arguments:
+        sys.exit(_command(arguments))
     # First of all: as process 1 of a container, a signal without a handler would be ignored while the models load.
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
@@ -46,6 +58,17 @@ def main() -> None:
         sys.exit(1)
 
     _serve(repository, settings)
+
+
+def _command(arguments: "Sequence[str]") -> int:
+    """Do what is asked for instead of serving. Returns the exit code."""
+    if arguments[0] == "score":
+        from server.score.command import main as score
+
+        return score(arguments[1:])
+    asks = arguments[0] in {"-h", "--help"}
+    print(_USAGE, file=sys.stdout if asks else sys.stderr)  # a command line's own voice
+    return 0 if asks else 2
 
 
 def _serve(repository: "Repository", settings: "Settings") -> None:
@@ -85,4 +108,4 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -7,12 +7,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
+from server.asked import Asked
 from server.errors import RequestError
-from server.model import Model
-from server.scoring import Counts, Scorer, Wanted, answer_names
+from server.scoring import Counts, Scorer, answer_names
 from server.settings import Settings
 from server.tables.blocks import Sink, Source
 from server.tables.formats import Reading, open_table
@@ -25,29 +23,6 @@ NICENESS = 19
 SWITCH_S = 0.0005
 """How long such a thread may hold the interpreter while the event loop waits for it; Python's own 5 ms are for programs
 that nobody waits for."""
-
-
-class Output(Sink, Protocol):
-    """Where the answer goes."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """What a request asks for."""
-
-    model: Model
-    wanted: Wanted
-    form: Form | None = None
-    """The body's form, None where it is to be found out."""
-    encoding: str = "identity"
-    """How the body is packed."""
-    answer_form: Form | None = None
-    """The answer's form, None for the body's own."""
-    answer_encoding: str = "identity"
-    delimiter: str | None = None
-    answer_delimiter: str | None = None
-    summary: bool = False
-    """Whether a last record is to tell the counts."""
 
 
 class Job:

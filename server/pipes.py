@@ -98,7 +98,7 @@ class BodyPipe:
         return not (self._chunks or self._spool.unread or self._ended or self.failure is not None)
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return some bytes, at most `size`; none at the end. To be called in a thread; raises what `fail` was given."""
+        """Return some bytes, at most `size`; none at the end. To be called in a thread; raises `failure`."""
         with self._changed:
             while self.is_dry:
                 self._changed.wait()

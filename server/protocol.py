@@ -129,7 +129,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 # uvicorn's own types
         """Begin to answer as uvicorn does; answers may have trailers."""
-        super()._start_asgi_task(cycle, Trailing(app, cycle))
+        super()._start_asgi_task(cycle, Trailing(app, cycle))  # type: ignore[arg-type] # the same, in Starlette's types
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body. One that grows large goes uvicorn's way: that reads no faster than is consumed."""

@@ -35,10 +35,8 @@ _Decoders = tuple[Callable[[bytes], Any], Callable[[bytes], Any]]
 _Decoded = tuple[list[tuple[Scalar | None, ...]], bool]
 
 
-def record_type(
-    signature: Signature, type_of: Callable[[Column], Any] = json_type, *, others: bool = False
-) -> Any:  # noqa: ANN401 # made at run time
-    """Return the msgspec type of one record, each feature of what `type_of` says; fields of `others` are passed over."""
+def record_type(signature: Signature, type_of: Callable[[Column], Any] = json_type, *, others: bool = False) -> Any:  # noqa: ANN401 # made at run time
+    """Return the msgspec type of one record, each feature of what `type_of` says; `others` are passed over."""
     names = {f"f{i}": column.feature.name for i, column in enumerate(signature.columns)}
     fields = [
         (field, type_of(column), None) if column.feature.nullable else (field, type_of(column))
@@ -66,7 +64,7 @@ class RecordDecoder:
 
     def _decoders(self, type_of: Callable[[Column], Any]) -> _Decoders:
         """Return what decodes one record, and what decodes a list of them."""
-        record = record_type(self.signature, type_of)
+        record: Any = record_type(self.signature, type_of)
         batch = msgspec.defstruct("Records", [(RECORDS, list[record])], forbid_unknown_fields=True)
         return msgspec.json.Decoder(record).decode, msgspec.json.Decoder(batch).decode
 

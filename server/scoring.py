@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final
 
 import numpy as np
-from arro3.core import Array, DataType, Field, RecordBatch, Schema
+from arro3.core import Array, Field, RecordBatch, Schema
 from numpy.typing import NDArray
 
+from server.asked import ALL, NONE, OnError, Wanted
 from server.errors import InvalidArgument
 from server.manifest import Manifest
 from server.model import Model
@@ -16,12 +17,8 @@ from server.tables.arrays import from_numpy, pick, strings
 from server.tables.blocks import Block, Fault, Table
 from server.tables.features import filler
 
-OnError = Literal["fail", "null", "skip"]
-ON_ERROR: Final = get_args(OnError)
 ERROR: Final = "error"
 """The column that says why a row has no answer, where such rows are kept."""
-ALL: Final = "all"
-NONE: Final = "none"
 
 
 @dataclass(slots=True)
@@ -39,15 +36,6 @@ class Counts:
         return {"rows-read": self.read, "rows-scored": self.scored, "rows-failed": self.failed}
 
 
-class Wanted(NamedTuple):
-    """What a caller asks for."""
-
-    columns: Sequence[str] | Literal["all", "none"] = ALL
-    """The columns to pass on."""
-    on_error: OnError = "fail"
-    """What becomes of a row that can't be scored."""
-
-
 def answer_names(manifest: Manifest, on_error: OnError) -> list[str]:
     """Return the columns that are added to a table."""
     names = [f"predicted_{manifest.target}"]
@@ -59,7 +47,9 @@ def answer_names(manifest: Manifest, on_error: OnError) -> list[str]:
 class Scored:
     """Some rows and their answers."""
 
-    def __init__(self, block: Block, passed: Sequence[str], answers: RecordBatch, kept: NDArray[np.intp] | None) -> None:
+    def __init__(
+        self, block: Block, passed: Sequence[str], answers: RecordBatch, kept: NDArray[np.intp] | None
+    ) -> None:
         """Hold the answers of the rows that are `kept`, None: all."""
         self.answers = answers
         self._block = block
@@ -79,7 +69,7 @@ class Scored:
         return RecordBatch.from_arrays([*arrays, *self.answers.columns], schema=Schema(fields))
 
     def lines(self) -> list[bytes] | None:
-        """Return the rows as they were written, none for a row that was no such thing; None where nothing else will do."""
+        """Return the rows as they were written, none for a row that was no such thing; None for other forms."""
         lines, faults = self._block.lines, self._block.faults
         if lines is None:
             return None
@@ -91,7 +81,7 @@ class Scorer:
     """Answers the blocks of one table from one model version."""
 
     def __init__(self, model: Model, table: Table, wanted: Wanted) -> None:
-        """Raises InvalidArgument, naming the column, where the table doesn't have what is wanted of it."""
+        """Answer `table`. Raises InvalidArgument, naming the column, where it doesn't have what is wanted of it."""
         self.counts = Counts()
         self.passed = _passed(table, wanted)
         self.passes_all = wanted.columns == ALL
@@ -111,7 +101,7 @@ class Scorer:
         return Scored(block, self.passed, self._answers(self._run_none(), None, []), None)
 
     def __iter__(self) -> Iterator[Scored]:
-        """Yield the table's rows. Raises InvalidArgument, naming row and column, at a row that is not to be passed over."""
+        """Yield the table's rows. Raises InvalidArgument, naming row and column, where one is to be fatal."""
         for block in self._table.blocks():
             yield self._score(block)
 
@@ -139,7 +129,7 @@ class Scorer:
         return Scored(block, self.passed, self._answers(self._run(columns), bad, reasons), None)
 
     def _read(self, block: Block) -> tuple[Columns, dict[int, Fault]]:
-        """Return each feature's values in shape [rows, 1], and the first thing that is wrong with each row that has any."""
+        """Return each feature's values in shape [rows, 1], and what is wrong, first of all, with each row."""
         faults = dict(block.faults)
         columns = {}
         for column in self._columns:
@@ -159,7 +149,9 @@ class Scorer:
         row = {c.feature.name: np.array([[filler(c)]], c.dtype) for c in self._columns}
         return {name: output[:0] for name, output in self._model.run(row).items()}
 
-    def _answers(self, outputs: dict[str, NDArray[Any]], null: NDArray[np.bool_] | None, reasons: list[str | None]) -> RecordBatch:
+    def _answers(
+        self, outputs: dict[str, NDArray[Any]], null: NDArray[np.bool_] | None, reasons: list[str | None]
+    ) -> RecordBatch:
         """Return the columns that are added: null for the rows of `null`."""
         if "value" in self._roles:
             arrays = [from_numpy(outputs[self._roles["value"]].reshape(-1), null)]

@@ -49,7 +49,7 @@ class Settings:
     max_record_batch_bytes: int = 128 * 1024 * 1024
     """Bytes that one record batch of an Arrow stream may have, unpacked: it is held whole."""
     max_spool_bytes: int = 1024 * 1024 * 1024
-    """Bytes of one file that may be put into a temporary file: a Parquet file, or what a caller sends that doesn't read."""
+    """Bytes of one file that may be put into a temporary file: Parquet, or what a caller sends who doesn't read."""
     http2: bool = False
     """Whether the port speaks cleartext HTTP/2 beside HTTP/1.1, which native gRPC needs: 1 or 0."""
     drain_s: int = 30

@@ -95,7 +95,7 @@ class Column:
             raise InvalidArgument(f"{name}: row {row}: expected {self.expectation()}; got {got}", field=name)
 
     def bad(self, array: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return, of each value in shape [rows], whether this column may not hold it; null as the model has it is sound."""
+        """Return, of each value, whether this column may not hold it; null as the model has it is sound."""
         values = array.reshape(-1)
         null = self.feature.null
         if self.allowed is not None:

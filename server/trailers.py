@@ -1,12 +1,11 @@
-"""How answers end on HTTP/1.1 where uvicorn has no word for it: with trailers, which it sends on HTTP/2 alone, or broken off."""
+"""Ends of answers on HTTP/1.1 that uvicorn has no word for: trailers, and an answer that is broken off."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION = "http.response.trailers"
 BREAK_OFF = "lifeboat.break_off"
-"""In a scope's extensions: closes the connection in the middle of an answer, by intention and so without uvicorn's word of
-a fault."""
+"""In a scope's extensions: closes the connection in the middle of an answer, which is no fault to be logged."""
 
 
 class Trailing:

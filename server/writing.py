@@ -28,11 +28,12 @@ class Writer:
         self._form = form
         self._sink = sink
         self._as_text = as_text and form is CSV
-        self._empty = scorer.empty().batch(as_text=self._as_text) if form is not NDJSON else None
         self._csv = CsvWriter(delimiter)
         self._ipc = IpcWriter()
         self._ndjson = NdjsonWriter()
-        if form is CSV and self._empty is not None:
+        if form is not NDJSON:
+            self._empty = scorer.empty().batch(as_text=self._as_text)
+        if form is CSV:
             _check_flat(self._empty)
 
     def write(self, between: Callable[[], None], *, summary: bool = False) -> None:
@@ -83,7 +84,7 @@ class Writer:
         return b""
 
     def _write_parquet(self, blocks: Iterator[Scored]) -> None:
-        """Have the library pull the blocks: what one raises comes back as the library's own, and is known by being kept."""
+        """Have the library pull the blocks: what one raises comes back as the library's own, so it is kept."""
         raised: list[Exception] = []
 
         def batches() -> Iterator[Any]:
@@ -98,8 +99,8 @@ class Writer:
             return {PREFIX + name: number for name, number in self._scorer.counts.named().items()}
 
         try:
-            ParquetWriter(self._sink).write(self._empty.schema, batches(), counts)  # type: ignore[union-attr]
-        except Exception as error:
+            ParquetWriter(self._sink).write(self._empty.schema, batches(), counts)
+        except Exception as error:  # noqa: BLE001 # the library has but one kind
             raise (raised[0] if raised else self._sink.failure or error) from None
 
 

@@ -5,43 +5,31 @@ import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.asked import Asked, asked_for
 from server.counters import Counters
-from server.errors import (
-    Canceled,
-    DeadlineExceeded,
-    InvalidArgument,
-    RequestError,
-    ResourceExhausted,
-    UnsupportedMediaType,
-)
-from server.model import Model
+from server.errors import Canceled, DeadlineExceeded, InvalidArgument, RequestError, ResourceExhausted
 from server.pipes import AnswerPipe, BodyPipe
 from server.repository import Repository
-from server.requests import UNSTATED, timeout
+from server.requests import timeout
 from server.responses import envelope, failure, response
 from server.runner import Runners
 from server.settings import Settings
-from server.tables.forms import ARROW, BY_MEDIA_TYPE, CSV, FORMS, PARQUET, TAB_SEPARATED, Form
+from server.tables.forms import CSV, TAB_SEPARATED, Form
 from server.trailers import BREAK_OFF, EXTENSION
 
 if TYPE_CHECKING:
-    from server.batch import Asked, Job
+    from server.batch import Job
 
 LINGER_S: Final = 2.0
 """For so long a caller who is being refused may go on sending."""
 _log = logging.getLogger("lifeboat.batch")
 """Of the one line that each file leaves."""
-_PARAMETERS: Final = ("columns", "on_error", "delimiter", "summary")
-_UNSTATED: Final = UNSTATED | {"application/octet-stream"}
-"""What a client says that knows nothing of the file that it sends."""
-_DELIMITERS: Final = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 PREFIX: Final = "lifeboat-"
 """What the names of this answer's own headers and trailers begin with."""
 _COUNTS: Final = ("rows-read", "rows-scored", "rows-failed")
@@ -104,7 +92,7 @@ class BatchEndpoint:
 class _Answer:
     """The answer to one file."""
 
-    def __init__(self, endpoint: BatchEndpoint, asked: "Asked", timeout_s: float | None) -> None:
+    def __init__(self, endpoint: BatchEndpoint, asked: Asked, timeout_s: float | None) -> None:
         self.asked = asked
         self._endpoint = endpoint
         self._timeout_s = timeout_s
@@ -140,7 +128,11 @@ class _Answer:
             async with asyncio.timeout(self._timeout_s):
                 await asyncio.shield(work)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # whatever it is, the caller is told
-            cause = DeadlineExceeded("the deadline passed before the answer was whole") if isinstance(error, TimeoutError) else error
+            cause = (
+                DeadlineExceeded("the deadline passed before the answer was whole")
+                if isinstance(error, TimeoutError)
+                else error
+            )
             failed = failure(cause, self._scope["headers"])
             body.fail(failed)
             answer.fail(failed)
@@ -218,7 +210,13 @@ class _Answer:
         end = "scored" if failed is None else f"failed ({failed.code}: {failed.message})"
         _log.info(
             "batch %s: %s version %s: %d rows read, %d scored, %d failed in %.2f s",
-            end, self.asked.model.name, self.asked.model.version, counts.read, counts.scored, counts.failed, took_s,
+            end,
+            self.asked.model.name,
+            self.asked.model.version,
+            counts.read,
+            counts.scored,
+            counts.failed,
+            took_s,
         )
 
 
@@ -239,112 +237,6 @@ async def _feed(receive: Receive, body: BodyPipe) -> None:
         body.fail(Canceled("the caller left before its answer was whole"))
     except RequestError as error:
         body.fail(error)
-
-
-def asked_for(model: Model, query: QueryParams, headers: Headers) -> "Asked":
-    """Return what a request asks for. Raises InvalidArgument, naming the parameter, and UnsupportedMediaType."""
-    from server.batch import Asked
-    from server.scoring import ALL, NONE, ON_ERROR, Wanted
-
-    for name, value in query.multi_items():
-        if name not in _PARAMETERS:
-            raise InvalidArgument(f"{name[:40]}: no such parameter; expected {', '.join(_PARAMETERS)}", field=name[:40])
-        if len(query.getlist(name)) > 1:
-            raise InvalidArgument(f"{name}: expected it once; got {value[:40]!r} again", field=name)
-    on_error = query.get("on_error", "fail")
-    if on_error not in ON_ERROR:
-        raise InvalidArgument(f"on_error: expected one of {', '.join(ON_ERROR)}; got {on_error[:40]!r}", field="on_error")
-    summary = query.get("summary", "none")
-    if summary not in {"none", "last"}:
-        raise InvalidArgument(f"summary: expected none or last; got {summary[:40]!r}", field="summary")
-    columns: Any = query.get("columns", ALL)
-    if columns not in {ALL, NONE}:
-        columns = columns.split(",")
-        if len(set(columns)) < len(columns):
-            raise InvalidArgument("columns: expected each column once", field="columns")
-    form, delimiter = _stated(headers)
-    answer_form, answer_delimiter = _accepted(headers)
-    answer_encoding = "identity" if (answer_form or form) is PARQUET else _accepted_encoding(headers)
-    return Asked(
-        model=model,
-        wanted=Wanted(columns, on_error),  # type: ignore[arg-type] # checked above
-        form=form,
-        encoding=_encoding(headers),
-        answer_form=answer_form,
-        answer_encoding=answer_encoding,
-        delimiter=_delimiter(query) or delimiter,
-        answer_delimiter=answer_delimiter,
-        summary=summary == "last",
-    )
-
-
-def _delimiter(query: QueryParams) -> str | None:
-    given = query.get("delimiter")
-    if given is None:
-        return None
-    delimiter = _DELIMITERS.get(given, given)
-    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
-        words = f"expected one ASCII character, or one of {', '.join(_DELIMITERS)}; got {given[:40]!r}"
-        raise InvalidArgument(f"delimiter: {words}", field="delimiter")
-    return delimiter
-
-
-def _stated(headers: Headers) -> tuple[Form | None, str | None]:
-    """Return the form and delimiter that the body is said to have."""
-    stated = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if stated in _UNSTATED:
-        return None, None
-    if stated not in BY_MEDIA_TYPE:
-        expected = ", ".join(form.media_type for form in FORMS)
-        raise UnsupportedMediaType(f"content-type: expected one of {expected}; got {stated[:64]!r}", field="content-type")
-    return BY_MEDIA_TYPE[stated], "\t" if stated == TAB_SEPARATED else None
-
-
-def _encoding(headers: Headers) -> str:
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"identity", "gzip", "x-gzip", "zstd"}:
-        raise UnsupportedMediaType(f"content-encoding: expected gzip or zstd; got {encoding[:64]!r}", field="content-encoding")
-    return encoding.removeprefix("x-")
-
-
-def _accepted(headers: Headers) -> tuple[Form | None, str | None]:
-    """Return the form and delimiter that the answer is to have: the first of the best that are accepted; None for any."""
-    given = ",".join(headers.getlist("accept"))
-    if not given.strip():
-        return None, None
-    ranges = sorted(_weighed(given), key=lambda each: -each[1])
-    for name, weight in ranges:
-        if weight <= 0:
-            continue
-        if name == "*/*":
-            return None, None
-        if name in BY_MEDIA_TYPE:
-            return BY_MEDIA_TYPE[name], "\t" if name == TAB_SEPARATED else None
-        if name in {"text/*", "application/*"}:
-            return (CSV if name == "text/*" else None), None
-    expected = ", ".join(form.media_type for form in FORMS)
-    raise UnsupportedMediaType(f"accept: expected one of {expected}; got {given[:64]!r}", field="accept")
-
-
-def _accepted_encoding(headers: Headers) -> str:
-    """Return how the answer is to be packed: by zstd where that is as welcome as gzip, not at all where neither is."""
-    weights = dict(_weighed(",".join(headers.getlist("accept-encoding"))))
-    best = max(("zstd", "gzip"), key=lambda name: weights.get(name, 0.0))
-    return best if weights.get(best, 0.0) > 0 else "identity"
-
-
-def _weighed(text: str) -> list[tuple[str, float]]:
-    """Return what a header accepts, and how much, in its order. What can't be read as a weight is one."""
-    found = []
-    for part in text.split(","):
-        name, *parameters = (each.strip().lower() for each in part.split(";"))
-        weight = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                with suppress(ValueError):
-                    weight = float(parameter[2:])
-        found.append((name, weight))
-    return found
 
 
 def _import() -> None:

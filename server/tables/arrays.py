@@ -34,7 +34,8 @@ def nulls(array: Array) -> Nulls:
 
 def _nulls(view: Any, rows: int, start: int) -> Nulls:  # noqa: ANN401 # nanoarrow ships no types
     bits = np.frombuffer(view.buffer(0), np.uint8)
-    return np.unpackbits(bits, count=start + rows, bitorder="little")[start:] == 0
+    null: Nulls = np.unpackbits(bits, count=start + rows, bitorder="little")[start:] == 0
+    return null
 
 
 def from_numpy(values: NDArray[Any], null: Nulls | None = None) -> Array:
@@ -59,6 +60,6 @@ def no_rows(schema: Schema) -> RecordBatch:
     return RecordBatch.from_arrays([nothing.cast(field.type) for field in fields], schema=schema)
 
 
-def pick(values: Array, rows: NDArray[np.intp]) -> Array:
+def pick(values: Array, rows: NDArray[Any]) -> Array:
     """Return the rows of `values` that are numbered in `rows`."""
     return values.take(Array.from_numpy(rows.astype(np.uint32)))

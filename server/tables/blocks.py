@@ -130,7 +130,7 @@ class Table(ABC):
     def blocks(self) -> Iterator[Block]:
         """Yield the rows. Raises RequestError where the stream is no such table after all."""
 
-    def prepare(self, signature: Signature, added: Collection[str], max_string_bytes: int) -> None:
+    def prepare(self, signature: Signature, added: Collection[str], max_string_bytes: int) -> None:  # noqa: ARG002 # its readers'
         """Get ready to read features from the columns.
 
         Raises InvalidArgument, naming the column, unless this table can be scored and take the columns `added`.

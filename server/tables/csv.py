@@ -1,7 +1,7 @@
-"""CSV as RFC 4180 has it to blocks and back: quotes, line ends in fields, LF and CRLF, a byte order mark, any delimiter.
+"""CSV to blocks and back, as RFC 4180 has it: quotes, line ends in fields, LF and CRLF, a byte order mark.
 
-The records are found here, so that a row that is wrong is one row's fault and has a number; their fields are read by the
-library.
+The records are found here, so that a row that is wrong is one row's fault and has a number; their fields are read by
+the library.
 """
 
 import csv
@@ -35,9 +35,9 @@ class CsvTable(ArrowTable):
         Without a `delimiter` it is the one of , ; tab and | that finds the most of the `expected` names. Raises
         InvalidArgument where there is no header.
         """
-        self._records = _Records(source)
+        self._records = CsvRecords(source)
         header = self._records.header()
-        self.delimiter = delimiter or _guess(header, frozenset(expected))
+        self.delimiter = delimiter or guess(header, frozenset(expected))
         self._records.delimiter = self.delimiter.encode()
         names = _fields(header, self.delimiter)
         super().__init__(Schema([Field(name, DataType.utf8(), nullable=True) for name in names]))
@@ -59,9 +59,7 @@ class CsvTable(ArrowTable):
         """Return the rows of `text`, None where they are not that many, each with all columns, in UTF-8."""
         try:
             batches = list(
-                read_csv(
-                    io.BytesIO(text), self.schema, has_header=False, batch_size=rows + 1, delimiter=self.delimiter
-                )
+                read_csv(io.BytesIO(text), self.schema, has_header=False, batch_size=rows + 1, delimiter=self.delimiter)
             )
         except Exception:  # noqa: BLE001 # the library has but one kind, whose text names a line of its own count
             return None
@@ -106,17 +104,25 @@ def _fields(header: bytes, delimiter: str) -> list[str]:
         raise InvalidArgument("body: expected a header of column names in UTF-8 on the first line") from None
 
 
-def _guess(header: bytes, expected: frozenset[str]) -> str:
-    return max(_GUESSES, key=lambda delimiter: len(expected.intersection(_fields(header, delimiter))))
+def guess(header: bytes, expected: frozenset[str] = frozenset()) -> str:
+    """Return the delimiter that finds the most of the `expected` names in a header, and the most names at all."""
+
+    def found(delimiter: str) -> tuple[int, int]:
+        names = _fields(header, delimiter)
+        return len(expected.intersection(names)), len(names)
+
+    return max(_GUESSES, key=found)
 
 
-class _Records:
+class CsvRecords:
     """Cuts a stream between records."""
 
     def __init__(self, source: Source) -> None:
+        """Read `source`."""
+        self.delimiter = b","
+        """What stands before a quote that opens a field."""
         self._source = source
         self._held = b""
-        self.delimiter = b","
 
     def header(self) -> bytes:
         """Return the first record that isn't blank."""
@@ -133,6 +139,11 @@ class _Records:
         if not header.strip(_BYTE_ORDER_MARK):
             raise InvalidArgument("body: expected a header of column names; it is empty")
         return header
+
+    def rest(self) -> bytes:
+        """Return what was read behind the header."""
+        held, self._held = self._held, b""
+        return held
 
     def blocks(self) -> Iterator[tuple[bytes, _Ends]]:
         """Yield some whole records and where each ends, at most TEXT_ROWS at a time."""
@@ -192,7 +203,8 @@ class _Records:
         field_starts = np.isin(before, np.frombuffer(b'"\n\xbf' + self.delimiter, np.uint8)) | (openings == 0)
         if not field_starts.all():
             return self._one_by_one(text)
-        return ends[np.searchsorted(quotes, ends) % 2 == 0]
+        outside: _Ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+        return outside
 
     def _one_by_one(self, text: bytes) -> _Ends:
         """Do the same where a quote stands in a field that doesn't begin with one: there it is a character."""

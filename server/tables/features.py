@@ -114,7 +114,7 @@ def _texts(column: Column, max_bytes: int, array: Array) -> Values:
     """Read strings by their different values: each is looked at once."""
     codes = array.cast(_CODES)
     numbers, null = to_numpy(dictionary_indices(codes))
-    different: list[str | None] = dictionary_dictionary(codes).to_pylist()
+    different: list[str | None] = [*dictionary_dictionary(codes).to_pylist()]
     if null is not None:
         numbers = np.where(null, len(different), numbers)
     different.append(None)  # where a null's code points
@@ -189,7 +189,7 @@ def _either(one: Nulls | None, other: Nulls | None) -> Nulls | None:
     return one | other
 
 
-def _finish(
+def _finish(  # noqa: PLR0913, PLR0917 # what both kinds of numbers have come to
     column: Column, array: Array, values: NDArray[Any], null: Nulls | None, bad: Nulls, typed: Callable[[], Array]
 ) -> Values:
     """Write nulls as the model has them, and note what is at fault."""

@@ -1,4 +1,4 @@
-"""What a table may be written as: names, media types, how each is known by its first bytes, what reads and writes it."""
+"""What a table may be written as: how each is known by its first bytes, and what reads it."""
 
 from collections.abc import Collection
 from typing import Final, NamedTuple
@@ -54,9 +54,7 @@ def _open(source: Source, form: Form, reading: Reading) -> Table:
     if form is CSV:
         return CsvTable(source, reading.delimiter, reading.signature.by_name)
     if form is NDJSON:
-        return NdjsonTable(
-            source, reading.signature, reading.added, reading.max_string_bytes, reading.max_json_depth
-        )
+        return NdjsonTable(source, reading.signature, reading.added, reading.max_string_bytes, reading.max_json_depth)
     if form is ARROW:
         return IpcTable(source, reading.max_block_bytes)
     return ParquetTable(source, reading.max_spool_bytes)
@@ -79,21 +77,21 @@ class Begun:
 
     def __init__(self, source: Source) -> None:
         """Take some bytes from `source`; `first` is empty where there are none."""
+        self.failure: Exception | None = None
         self._source = source
         self.first = b""
         while len(self.first) < _SNIFFED_BYTES and (data := source.read(_SNIFFED_BYTES - len(self.first))):
             self.first += data
         self._held = self.first
 
-    @property
-    def failure(self) -> Exception | None:
-        """What ended the stream."""
-        return self._source.failure
-
     def read(self, size: int = -1, /) -> bytes:
         """Return some bytes, at most `size`."""
         if not self._held:
-            return self._source.read(size)
+            try:
+                return self._source.read(size)
+            except Exception as error:
+                self.failure = error
+                raise
         size = len(self._held) if size < 0 else size
         data, self._held = self._held[:size], self._held[size:]
         return data

@@ -22,11 +22,20 @@ NDJSON: Final = Form(
     ("application/ndjson", "application/jsonl", "application/x-jsonlines", "application/jsonlines"),
     (".ndjson", ".jsonl"),
 )
-ARROW: Final = Form("arrow", "application/vnd.apache.arrow.stream", ("application/vnd.apache.arrow.file",), (".arrow", ".arrows", ".feather", ".ipc"))
-PARQUET: Final = Form("parquet", "application/vnd.apache.parquet", ("application/x-parquet", "application/parquet"), (".parquet", ".pq"))
+ARROW: Final = Form(
+    "arrow",
+    "application/vnd.apache.arrow.stream",
+    ("application/vnd.apache.arrow.file",),
+    (".arrow", ".arrows", ".feather", ".ipc"),
+)
+PARQUET: Final = Form(
+    "parquet", "application/vnd.apache.parquet", ("application/x-parquet", "application/parquet"), (".parquet", ".pq")
+)
 FORMS: Final = (CSV, NDJSON, ARROW, PARQUET)
 TAB_SEPARATED: Final = "text/tab-separated-values"
 """CSV with tabs."""
 
-BY_MEDIA_TYPE: Final = {name: form for form in FORMS for name in (form.media_type, *form.aliases)} | {TAB_SEPARATED: CSV}
+BY_MEDIA_TYPE: Final = {name: form for form in FORMS for name in (form.media_type, *form.aliases)} | {
+    TAB_SEPARATED: CSV
+}
 BY_SUFFIX: Final = {suffix: form for form in FORMS for suffix in form.suffixes}

@@ -68,7 +68,7 @@ class Messages:
             self._ended = True
             return b""
         (size,) = struct.unpack_from("<i", marker, 4)
-        if marker[:4] != MARKER or not 0 <= size:
+        if marker[:4] != MARKER or not size >= 0:
             raise InvalidArgument(_NO_STREAM)
         if size == 0:
             self._ended = True

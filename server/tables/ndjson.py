@@ -5,8 +5,8 @@ is asked for, a line is passed on as it was written, the answer behind its own f
 """
 
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -32,16 +32,22 @@ _TYPES: Final[Mapping[str, DataType]] = {
 }
 """Datatype to the type of its column, where that is another than INT64."""
 _Row = Sequence[Scalar | None]
+_ReadOthers = Callable[[Sequence[bytes], Sequence[str]], RecordBatch]
 
 
 class NdjsonTable(Table):
     """Lines of JSON objects, each with fields of its own."""
 
     def __init__(
-        self, source: Source, signature: Signature, reserved: Collection[str], max_string_bytes: int, max_json_depth: int
+        self,
+        source: Source,
+        signature: Signature,
+        reserved: Collection[str],
+        max_string_bytes: int,
+        max_json_depth: int,
     ) -> None:
-        """Read the first lines: what is there besides the features is told from them; no line may have a `reserved` field."""
-        self._lines = _lines(source)
+        """Read the first lines, which tell what there is besides the features; `reserved` fields are refused."""
+        self._lines = lines(source)
         self._first = next(self._lines, [])
         self._decode = msgspec.json.Decoder(record_type(signature, others=True))
         self._records = RecordDecoder(signature, 1, max_string_bytes, max_json_depth)
@@ -74,7 +80,7 @@ class NdjsonTable(Table):
         text = b"\n".join(lines)
         try:
             if not any(msgspec.json.encode(name) in text for name in self._reserved):
-                rows = [msgspec.structs.astuple(record) for record in self._decode.decode_lines(text)]
+                rows: list[_Row] = [msgspec.structs.astuple(record) for record in self._decode.decode_lines(text)]
                 if rows:
                     self._signature.check_strings(list(zip(*rows, strict=True)), self._records.max_string_bytes)
                 return rows, {}
@@ -123,7 +129,12 @@ class _LinesBlock(Block):
     """Some lines, and their features' values."""
 
     def __init__(
-        self, lines: list[bytes], rows: list[_Row], faults: dict[int, Fault], signature: Signature, read_others: Any
+        self,
+        lines: list[bytes],
+        rows: list[_Row],
+        faults: dict[int, Fault],
+        signature: Signature,
+        read_others: _ReadOthers,
     ) -> None:
         super().__init__(len(lines), faults)
         self._lines = lines
@@ -154,7 +165,8 @@ class _LinesBlock(Block):
             lines = [b"{}" if self._is_broken(row) else line for row, line in enumerate(self._lines)]
             batch = self._read_others(lines, other)
         return [
-            self._columns_array(name) if batch is None or name in self._columns else batch.column(name) for name in names
+            self._columns_array(name) if batch is None or name in self._columns else batch.column(name)
+            for name in names
         ]
 
     def _columns_array(self, name: str) -> Array:
@@ -164,7 +176,7 @@ class _LinesBlock(Block):
         return row in self.faults and self.faults[row].column is None
 
 
-def _lines(source: Source) -> Iterator[list[bytes]]:
+def lines(source: Source) -> Iterator[list[bytes]]:
     """Yield lines that are not blank, at most TEXT_ROWS at a time."""
     held = b""
     while data := source.read(_READ_BYTES):

@@ -86,7 +86,9 @@ class Packed:
         self.failure: Exception | None = None
         self._sink = sink
         self._encoding = encoding
-        self._pack: Any = zlib.compressobj(1, zlib.DEFLATED, GZIP) if encoding == "gzip" else zstd.ZstdCompressor(level=1)
+        self._pack: Any = (
+            zlib.compressobj(1, zlib.DEFLATED, GZIP) if encoding == "gzip" else zstd.ZstdCompressor(level=1)
+        )
 
     def write(self, data: bytes, /) -> int:
         """Pack some bytes."""

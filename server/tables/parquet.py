@@ -26,7 +26,7 @@ class ParquetTable(ArrowTable):
     def __init__(self, source: Source, max_bytes: int) -> None:
         """Read the whole file, of at most `max_bytes`, into the folder for temporary files. Raises RequestError."""
         self.failure: Exception | None = None
-        self._file = _spooled(source, max_bytes)
+        self._file = spooled(source, max_bytes)
         with told(self, "expected a Parquet file"):
             self._reader = read_parquet(self._file, batch_size=ARROW_ROWS)
             super().__init__(self._reader.schema)
@@ -42,7 +42,7 @@ class ParquetTable(ArrowTable):
                 yield from self.slices(batch)
 
 
-def _spooled(source: Source, max_bytes: int) -> IO[bytes]:
+def spooled(source: Source, max_bytes: int) -> IO[bytes]:
     """Return a file of what `source` holds, which looks as a Parquet file does from outside."""
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115 # it is closed by who reads it
@@ -80,7 +80,7 @@ class ParquetWriter:
 
     def write(self, schema: Schema, batches: Iterator[RecordBatch], metadata: Callable[[], dict[str, int]]) -> None:
         """Write all of `batches`, which are pulled as there is room for them, then the `metadata` as it is by then."""
-        reader = RecordBatchReader.from_batches(schema, batches)  # type: ignore[arg-type] # lazily, from any iterator
+        reader = RecordBatchReader.from_batches(schema, batches)
         room = {name: _room(place) for place, name in enumerate(metadata())}
         write_parquet(
             reader,

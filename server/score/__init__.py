@@ -1,0 +1,1 @@
+"""`python -m server score`: files scored without a server, or by one that is deployed."""
