@@ -7,12 +7,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
 from server.asked import Asked
 from server.errors import RequestError
 from server.scoring import Counts, Scorer, answer_names
 from server.settings import Settings
-from server.tables.blocks import Sink, Source
+from server.tables.blocks import Sink, Source, Table
 from server.tables.formats import Reading, open_table
 from server.tables.forms import Form
 from server.tables.packing import Packed, Unpacked
@@ -45,6 +46,13 @@ class Job:
         if asked.encoding != "identity":
             source = Unpacked(source, asked.encoding)
         table, form = open_table(source, asked.form, self._reading())
+        with closing(table):
+            self._score(table, form, is_dry, sink, begin)
+
+    def _score(
+        self, table: Table, form: Form, is_dry: Callable[[], bool], sink: Sink, begin: Callable[[Form], None]
+    ) -> None:
+        asked = self._asked
         scorer = Scorer(asked.model, table, asked.wanted)
         self.counts = scorer.counts
         answer_form = asked.answer_form or form

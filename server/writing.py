@@ -76,7 +76,7 @@ class Writer:
     def failed(self, error: RequestError) -> bytes:
         """Return what tells of a failure at the end of a stream that is then broken off."""
         if self._form is CSV:
-            return f"# error: {error.message}\n".encode()
+            return b"# error: " + b" ".join(error.message.encode().split()) + b"\n"
         if self._form is NDJSON:
             return error.envelope() + b"\n"
         if self._form is ARROW:
@@ -84,24 +84,13 @@ class Writer:
         return b""
 
     def _write_parquet(self, blocks: Iterator[Scored]) -> None:
-        """Have the library pull the blocks: what one raises comes back as the library's own, so it is kept."""
-        raised: list[Exception] = []
-
-        def batches() -> Iterator[Any]:
-            try:
-                for scored in blocks:
-                    yield scored.batch()
-            except Exception as error:
-                raised.append(error)
-                raise
+        """Have the library pull the blocks."""
 
         def counts() -> dict[str, int]:
             return {PREFIX + name: number for name, number in self._scorer.counts.named().items()}
 
-        try:
-            ParquetWriter(self._sink).write(self._empty.schema, batches(), counts)
-        except Exception as error:  # noqa: BLE001 # the library has but one kind
-            raise (raised[0] if raised else self._sink.failure or error) from None
+        batches = (scored.batch() for scored in blocks)
+        ParquetWriter(self._sink).write(self._empty.schema, batches, counts)
 
 
 def _check_flat(batch: Any) -> None:  # noqa: ANN401

@@ -4,7 +4,7 @@ from typing import Any
 
 import nanoarrow
 import numpy as np
-from arro3.core import Array, DataType, RecordBatch, Schema
+from arro3.core import Array, DataType, RecordBatch, Schema, dictionary_dictionary
 from nanoarrow import c_array, c_array_from_buffers
 from numpy.typing import NDArray
 
@@ -36,6 +36,22 @@ def _nulls(view: Any, rows: int, start: int) -> Nulls:  # noqa: ANN401 # nanoarr
     bits = np.frombuffer(view.buffer(0), np.uint8)
     null: Nulls = np.unpackbits(bits, count=start + rows, bitorder="little")[start:] == 0
     return null
+
+
+def longest_text(array: Array) -> int:
+    """Return the bytes of the longest string that is in a dictionary, or that a view shows; 0 for other arrays."""
+    if DataType.is_dictionary(array.type):
+        return longest_text(dictionary_dictionary(array)) if len(array) else 0
+    view = c_array(array).view()
+    first, last = view.offset, view.offset + view.length
+    match view.storage_type:
+        case "string_view" | "binary_view":
+            lengths = np.frombuffer(view.buffer(1), np.int32)[4 * first : 4 * last : 4]
+        case "string" | "large_string" | "binary" | "large_binary":
+            lengths = np.diff(np.asarray(view.buffer(1))[first : last + 1])
+        case _:
+            return 0
+    return int(lengths.max(initial=0))
 
 
 def from_numpy(values: NDArray[Any], null: Nulls | None = None) -> Array:

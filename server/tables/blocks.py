@@ -9,13 +9,15 @@ from arro3.core import Array, DataType, Field, RecordBatch, Schema
 from server.errors import InvalidArgument
 from server.signature import Column, Signature
 from server.tables import features
-from server.tables.arrays import no_rows
+from server.tables.arrays import longest_text, no_rows
 from server.tables.features import Read, Values, missing, plain
 
 TEXT_ROWS: Final = 2048
 """Rows of text that are read, scored and written at a time: few enough that nobody waits long for their turn."""
 ARROW_ROWS: Final = 4096
 """The same of what is no text, and read and written faster."""
+MAX_SPREAD_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of text that rows of a dictionary, or of views, may come to: fewer are taken at a time where they would."""
 MAX_RECORD_BYTES: Final = 1024 * 1024
 """Bytes that one row of text may have: what a quote that is never closed can take hold of."""
 
@@ -23,8 +25,9 @@ MAX_RECORD_BYTES: Final = 1024 * 1024
 class Source(Protocol):
     """A stream of bytes that is read from a thread."""
 
-    failure: Exception | None
-    """What ended the stream before its end, if anything did: libraries put their own in its place."""
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the stream before its end, if anything did: libraries put their own in its place."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return what there is of the stream, at least one byte, at most `size`; none at its end."""
@@ -33,8 +36,9 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where a stream of bytes is written to from a thread."""
 
-    failure: Exception | None
-    """What ended the writing, if anything did."""
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the writing, if anything did."""
 
     def write(self, data: bytes, /) -> int:
         """Take bytes to be sent soon. Returns their number."""
@@ -137,6 +141,8 @@ class Table(ABC):
         """
         seen: set[str] = set()
         for name in self.names:
+            if "\0" in name:  # the library would end the process
+                raise InvalidArgument("columns: expected names without NUL characters", field="columns")
             if name in seen:
                 raise InvalidArgument(f"{name}: expected each column once", field=name)
             if name in added:
@@ -151,6 +157,9 @@ class Table(ABC):
     def lacks_nothing(self) -> bool:
         """Return whether each row has columns of its own, so that none lacks in all."""
         return False
+
+    def close(self) -> None:  # noqa: B027 # most are read by nothing that must be
+        """Let go of what the table is read by."""
 
 
 class ArrowTable(Table):
@@ -186,14 +195,24 @@ class ArrowTable(Table):
         return ArrowBlock(batch, self._readers, faults)
 
     def slices(self, batch: RecordBatch) -> Iterator[Block]:
-        """Yield the rows of a batch of any size, as it was read."""
-        if self._casts:
-            columns = batch.columns
-            for place in self._casts:
+        """Yield the rows of a batch of any size, as it was read. Raises InvalidArgument for what can't be passed on."""
+        longest = max((longest_text(batch.columns[place]) for place in self._casts), default=0)
+        step = max(1, min(ARROW_ROWS, MAX_SPREAD_BYTES // (longest or 1)))
+        for start in range(0, batch.num_rows, step):
+            yield self.block(self._cast(batch.slice(start, min(step, batch.num_rows - start))))
+
+    def _cast(self, batch: RecordBatch) -> RecordBatch:
+        """Return rows in the types that they are passed on in."""
+        if not self._casts:
+            return batch
+        columns = batch.columns
+        for place in self._casts:
+            try:
                 columns[place] = columns[place].cast(self._kinds[place])
-            batch = RecordBatch.from_arrays(columns, schema=self.schema)
-        for start in range(0, batch.num_rows, ARROW_ROWS):
-            yield self.block(batch.slice(start, min(ARROW_ROWS, batch.num_rows - start)))
+            except Exception:  # noqa: BLE001 # the library has but one kind
+                name = self.names[place]
+                raise InvalidArgument(f"{name}: expected values without a dictionary", field=name) from None
+        return RecordBatch.from_arrays(columns, schema=self.schema)
 
 
 def is_nested(kind: DataType) -> bool:

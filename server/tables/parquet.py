@@ -1,60 +1,43 @@
-"""Parquet to blocks and back. Its index stands at its end: what comes in is put into a temporary file first."""
+"""Parquet to blocks and back."""
 
-import tempfile
+import os
 from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 from arro3.core import RecordBatch, RecordBatchReader, Schema
-from arro3.io import read_parquet, write_parquet
+from arro3.io import write_parquet
 
-from server.errors import InvalidArgument, PayloadTooLarge, Unavailable
-from server.tables.arrow import told
-from server.tables.blocks import ARROW_ROWS, ArrowTable, Block, Sink, Source
+from server.errors import InvalidArgument
+from server.tables import files
+from server.tables.blocks import Sink, Source
 
 MAGIC: Final = b"PAR1"
 ROW_GROUP_ROWS: Final = 65_536
 """Rows that are held until they are written, compressed as they are by then."""
-_COPY_BYTES: Final = 1024 * 1024
 _HELD_BYTES: Final = 256 * 1024
 """Bytes at the end of a file among which its metadata is."""
 _DIGITS: Final = 20
 
 
-class ParquetTable(ArrowTable):
+class ParquetTable(files.FileTable):
     """A Parquet file."""
 
-    def __init__(self, source: Source, max_bytes: int) -> None:
-        """Read the whole file, of at most `max_bytes`, into the folder for temporary files. Raises RequestError."""
-        self.failure: Exception | None = None
-        self._file = spooled(source, max_bytes)
-        with told(self, "expected a Parquet file"):
-            self._reader = read_parquet(self._file, batch_size=ARROW_ROWS)
-            super().__init__(self._reader.schema)
+    def __init__(self, source: Source, max_spool_bytes: int, max_block_bytes: int) -> None:
+        """Read the whole file, of at most `max_spool_bytes`, into the folder for temporary files.
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield the rows."""
-        with self._file:
-            while True:
-                with told(self, "a row group can't be read"):
-                    batch = next(self._reader, None)
-                if batch is None:
-                    return
-                yield from self.slices(batch)
+        What it is unpacked in takes about `max_block_bytes`, twice. Raises RequestError.
+        """
+        super().__init__(source, spooled(source, max_spool_bytes), "parquet", max_block_bytes)
 
 
 def spooled(source: Source, max_bytes: int) -> IO[bytes]:
     """Return a file of what `source` holds, which looks as a Parquet file does from outside."""
+    file = files.spooled(source, max_bytes)
     try:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 # it is closed by who reads it
-        length = 0
-        while data := source.read(_COPY_BYTES):
-            length += len(data)
-            if length > max_bytes:
-                raise PayloadTooLarge(f"body: expected a Parquet file of at most {max_bytes} bytes; send it in parts")
-            file.write(data)
-        _check_ends(file, length)
-    except OSError as error:
-        raise Unavailable(f"there is no room for the file now: {error.strerror}") from None
+        _check_ends(file, file.seek(0, os.SEEK_END))
+    except InvalidArgument:
+        file.close()
+        raise
     file.seek(0)
     return file
 
@@ -79,16 +62,33 @@ class ParquetWriter:
         self._sink = _Held(sink)
 
     def write(self, schema: Schema, batches: Iterator[RecordBatch], metadata: Callable[[], dict[str, int]]) -> None:
-        """Write all of `batches`, which are pulled as there is room for them, then the `metadata` as it is by then."""
-        reader = RecordBatchReader.from_batches(schema, batches)
+        """Write all of `batches`, which are pulled as there is room for them, then the `metadata` as it is by then.
+
+        What `batches` raise is raised, and nothing is written behind it.
+        """
+
+        def pulled() -> Iterator[RecordBatch]:
+            try:
+                yield from batches
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 # the library must see none: it ends the process for some
+                self._sink.failure = error
+
+        reader = RecordBatchReader.from_batches(schema, pulled())
         room = {name: _room(place) for place, name in enumerate(metadata())}
-        write_parquet(
-            reader,
-            self._sink,  # type: ignore[arg-type] # it needs no more than write
-            compression="snappy",
-            max_row_group_size=ROW_GROUP_ROWS,
-            key_value_metadata=room,
-        )
+        try:
+            write_parquet(
+                reader,
+                self._sink,  # type: ignore[arg-type] # it needs no more than write
+                compression="snappy",
+                max_row_group_size=ROW_GROUP_ROWS,
+                key_value_metadata=room,
+            )
+        except Exception as error:  # noqa: BLE001 # the library has but one kind
+            raise self._sink.failure or error from None
+        if self._sink.failure is not None:
+            raise self._sink.failure
         self._sink.end({room[name]: value for name, value in metadata().items()})
 
 
@@ -101,13 +101,21 @@ class _Held:
     """What the library takes for a file. The last bytes are held back until what stands in them is known."""
 
     def __init__(self, sink: Sink) -> None:
+        self.failure: BaseException | None = None
+        """Why nothing is to be written any more."""
         self._sink = sink
         self._last = bytearray()
 
     def write(self, data: bytes) -> int:
+        if self.failure is not None:
+            return len(data)
         self._last += data
         if len(self._last) > 2 * _HELD_BYTES:
-            self._sink.write(bytes(self._last[:-_HELD_BYTES]))
+            try:
+                self._sink.write(bytes(self._last[:-_HELD_BYTES]))
+            except Exception as error:
+                self.failure = error
+                raise
             del self._last[:-_HELD_BYTES]
         return len(data)
 
