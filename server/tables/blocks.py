@@ -1,7 +1,7 @@
 """Some rows of a table at a time, whatever it is written as."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from arro3.core import Array, DataType, Field, RecordBatch, Schema
@@ -45,6 +45,12 @@ class Sink(Protocol):
 
     def flush(self) -> None:
         """Have what was taken sent."""
+
+
+def unwritable(form: str, error: BaseException) -> InvalidArgument:
+    """Return what a caller is told of a value that a library can't write in a form."""
+    words = f"expected values that {form} can hold; ?columns= leaves a column out: {error}"
+    return InvalidArgument(f"columns: {words[:300]}", field="columns")
 
 
 class Fault(NamedTuple):
@@ -116,6 +122,12 @@ class TextBlock(ArrowBlock):
         return self._readers
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Raise InvalidArgument for a name that the library can't have: it would end the process."""
+    if any("\0" in name for name in names):
+        raise InvalidArgument("columns: expected names without NUL characters", field="columns")
+
+
 class Table(ABC):
     """A table that is being read: its columns, then its rows."""
 
@@ -139,10 +151,9 @@ class Table(ABC):
 
         Raises InvalidArgument, naming the column, unless this table can be scored and take the columns `added`.
         """
+        check_names(self.names)
         seen: set[str] = set()
         for name in self.names:
-            if "\0" in name:  # the library would end the process
-                raise InvalidArgument("columns: expected names without NUL characters", field="columns")
             if name in seen:
                 raise InvalidArgument(f"{name}: expected each column once", field=name)
             if name in added:

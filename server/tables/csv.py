@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.tables.arrays import strings
-from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, ArrowTable, Block, Fault, Source, TextBlock
+from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, ArrowTable, Block, Fault, Source, TextBlock, check_names
 
 _READ_BYTES: Final = 128 * 1024
 _GUESSES: Final = (",", ";", "\t", "|")
@@ -43,6 +43,7 @@ class CsvTable(ArrowTable):
         self.delimiter = delimiter or guess(header, frozenset(expected))
         self._records.delimiter = self.delimiter.encode()
         names = _fields(header, self.delimiter)
+        check_names(names)
         super().__init__(Schema([Field(name, DataType.utf8(), nullable=True) for name in names]))
 
     def block(self, batch: RecordBatch, faults: dict[int, Fault] | None = None) -> Block:

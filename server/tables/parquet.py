@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from typing import IO, Final
 
-from arro3.core import RecordBatch, RecordBatchReader, Schema
+from arro3.core import DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_parquet
 
 from server.errors import InvalidArgument
 from server.tables import files
-from server.tables.blocks import Sink, Source
+from server.tables.blocks import Sink, Source, unwritable
 
 MAGIC: Final = b"PAR1"
 ROW_GROUP_ROWS: Final = 65_536
@@ -69,13 +69,17 @@ class ParquetWriter:
 
         def pulled() -> Iterator[RecordBatch]:
             try:
-                yield from batches
+                for batch in batches:
+                    arrays = [array.cast(kind) for array, kind in zip(batch.columns, kinds, strict=True)]
+                    yield RecordBatch.from_arrays(arrays, schema=held)
             except GeneratorExit:
                 raise
             except BaseException as error:  # noqa: BLE001 # the library must see none: it ends the process for some
                 self._sink.failure = error
 
-        reader = RecordBatchReader.from_batches(schema, pulled())
+        kinds = [_held_as(schema.field(place).type) for place in range(len(schema))]
+        held = Schema([Field(name, kind) for name, kind in zip(schema.names, kinds, strict=True)])
+        reader = RecordBatchReader.from_batches(held, pulled())
         room = {name: _room(place) for place, name in enumerate(metadata())}
         try:
             write_parquet(
@@ -85,11 +89,22 @@ class ParquetWriter:
                 max_row_group_size=ROW_GROUP_ROWS,
                 key_value_metadata=room,
             )
-        except Exception as error:  # noqa: BLE001 # the library has but one kind
-            raise self._sink.failure or error from None
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 # panics are no exceptions
+            raise self._sink.failure or unwritable("parquet", error) from None
         if self._sink.failure is not None:
             raise self._sink.failure
         self._sink.end({room[name]: value for name, value in metadata().items()})
+
+
+def _held_as(kind: DataType) -> DataType:
+    """Return the type that Parquet has for one that it doesn't know: the library would write bare numbers."""
+    if DataType.is_date64(kind):
+        return DataType.date32()
+    if DataType.is_time32(kind):
+        return DataType.time32("ms")
+    return kind
 
 
 def _room(place: int) -> str:
