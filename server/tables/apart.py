@@ -19,7 +19,7 @@ def main(kind: str, max_bytes: int, batch_rows: int) -> int:
     try:
         file = sys.stdin.buffer
         table = read_parquet(file, batch_size=batch_rows) if kind == "parquet" else read_ipc(file)
-        write_ipc_stream(table, sys.stdout.buffer)
+        write_ipc_stream(table, sys.stdout.buffer, compression=None)  # not stated it would be LZ4
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 # the library's panics are no exceptions
         sys.stderr.write(f"\n{error}")

@@ -1,5 +1,6 @@
 """Parquet to blocks and back."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import IO, Final
@@ -7,13 +8,16 @@ from typing import IO, Final
 from arro3.core import DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_parquet
 
-from server.errors import InvalidArgument
+from server.errors import InvalidArgument, PayloadTooLarge
 from server.tables import files
 from server.tables.blocks import Sink, Source, unwritable
 
 MAGIC: Final = b"PAR1"
 ROW_GROUP_ROWS: Final = 65_536
 """Rows that are held until they are written, compressed as they are by then."""
+MAX_GROUP_BYTES: Final = 256 * 1024 * 1024
+"""Bytes that they may have before they are."""
+_TOO_LONG: Final = "expected rows that grow no longer towards the end, or another form than Parquet asked for"
 _HELD_BYTES: Final = 256 * 1024
 """Bytes at the end of a file among which its metadata is."""
 _DIGITS: Final = 20
@@ -66,27 +70,18 @@ class ParquetWriter:
 
         What `batches` raise is raised, and nothing is written behind it.
         """
-
-        def pulled() -> Iterator[RecordBatch]:
-            try:
-                for batch in batches:
-                    arrays = [array.cast(kind) for array, kind in zip(batch.columns, kinds, strict=True)]
-                    yield RecordBatch.from_arrays(arrays, schema=held)
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 # the library must see none: it ends the process for some
-                self._sink.failure = error
-
         kinds = [_held_as(schema.field(place).type) for place in range(len(schema))]
         held = Schema([Field(name, kind) for name, kind in zip(schema.names, kinds, strict=True)])
-        reader = RecordBatchReader.from_batches(held, pulled())
+        first = next(batches, None)
+        rows = ROW_GROUP_ROWS if first is None else _group_rows(first)
+        pulled = self._pulled(itertools.chain([] if first is None else [first], batches), held, rows)
         room = {name: _room(place) for place, name in enumerate(metadata())}
         try:
             write_parquet(
-                reader,
+                RecordBatchReader.from_batches(held, pulled),
                 self._sink,  # type: ignore[arg-type] # it needs no more than write
                 compression="snappy",
-                max_row_group_size=ROW_GROUP_ROWS,
+                max_row_group_size=rows,
                 key_value_metadata=room,
             )
         except (KeyboardInterrupt, SystemExit):
@@ -96,6 +91,33 @@ class ParquetWriter:
         if self._sink.failure is not None:
             raise self._sink.failure
         self._sink.end({room[name]: value for name, value in metadata().items()})
+
+    def _pulled(self, batches: Iterator[RecordBatch], held: Schema, group_rows: int) -> Iterator[RecordBatch]:
+        """Yield batches in the types of `held`, until there is no other: the library must not see what is raised.
+
+        It would end the process for some of it.
+        """
+        kinds = [held.field(place).type for place in range(len(held))]
+        rows = size = 0
+        try:
+            for batch in batches:
+                rows, size = rows + batch.num_rows, size + batch.nbytes
+                if rows >= group_rows:
+                    rows, size = rows % group_rows, 0
+                if size > MAX_GROUP_BYTES:
+                    raise PayloadTooLarge(f"body: {_TOO_LONG}")
+                arrays = [array.cast(kind) for array, kind in zip(batch.columns, kinds, strict=True)]
+                yield RecordBatch.from_arrays(arrays, schema=held)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 # whatever it is, `write` raises it
+            self._sink.failure = error
+
+
+def _group_rows(first: RecordBatch) -> int:
+    """Return how many rows may be held until they are written, where all are as long as the `first`."""
+    row_bytes = first.nbytes // max(first.num_rows, 1) + 1
+    return max(1, min(ROW_GROUP_ROWS, MAX_GROUP_BYTES // 4 // row_bytes))
 
 
 def _held_as(kind: DataType) -> DataType:
