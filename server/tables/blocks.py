@@ -6,10 +6,10 @@ from typing import Final, NamedTuple, Protocol
 
 from arro3.core import Array, DataType, Field, RecordBatch, Schema
 
-from server.errors import InvalidArgument
+from server.errors import InvalidArgument, PayloadTooLarge
 from server.signature import Column, Signature
 from server.tables import features
-from server.tables.arrays import longest_text, no_rows
+from server.tables.arrays import inner_bytes, longest_text, no_rows
 from server.tables.features import Read, Values, missing, plain
 
 TEXT_ROWS: Final = 2048
@@ -18,6 +18,8 @@ ARROW_ROWS: Final = 4096
 """The same of what is no text, and read and written faster."""
 MAX_SPREAD_BYTES: Final = 32 * 1024 * 1024
 """Bytes of text that rows of a dictionary, or of views, may come to: fewer are taken at a time where they would."""
+MAX_INNER_BYTES: Final = 128 * 1024 * 1024
+"""The same of all that one record batch has inside of lists and structures."""
 MAX_RECORD_BYTES: Final = 1024 * 1024
 """Bytes that one row of text may have: what a quote that is never closed can take hold of."""
 
@@ -207,6 +209,10 @@ class ArrowTable(Table):
 
     def slices(self, batch: RecordBatch) -> Iterator[Block]:
         """Yield the rows of a batch of any size, as it was read. Raises InvalidArgument for what can't be passed on."""
+        for name, kind, array in zip(self.names, self._kinds, batch.columns, strict=True):
+            if is_nested(kind) and inner_bytes(array) > MAX_INNER_BYTES:
+                words = f"expected lists and structures of at most {MAX_INNER_BYTES} bytes in all of a record batch"
+                raise PayloadTooLarge(f"{name}: {words}", field=name)
         longest = max((longest_text(batch.columns[place]) for place in self._casts), default=0)
         step = max(1, min(ARROW_ROWS, MAX_SPREAD_BYTES // (longest or 1)))
         for start in range(0, batch.num_rows, step):
