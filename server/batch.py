@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
-from server.asked import Asked
+from server.asked import ALL, Asked
 from server.errors import RequestError
 from server.scoring import Counts, Scorer, answer_names
 from server.settings import Settings
 from server.tables.blocks import Sink, Source, Table
 from server.tables.formats import Reading, open_table
-from server.tables.forms import Form
+from server.tables.forms import NDJSON, Form
 from server.tables.packing import Packed, Unpacked
 from server.writing import Writer
 
@@ -78,6 +78,7 @@ class Job:
             signature=self._asked.model.signature,
             added=answer_names(manifest, self._asked.wanted.on_error),
             delimiter=self._asked.delimiter,
+            has_columns=self._asked.answer_form not in {None, NDJSON} or self._asked.wanted.columns != ALL,
             max_string_bytes=settings.max_string_bytes,
             max_json_depth=settings.max_json_depth,
             max_block_bytes=settings.max_record_batch_bytes,

@@ -136,7 +136,10 @@ def guess(header: bytes, expected: frozenset[str] = frozenset()) -> str:
     """Return the delimiter that finds the most of the `expected` names in a header, and the most names at all."""
 
     def found(delimiter: str) -> tuple[int, int]:
-        names = _fields(header, delimiter)
+        try:
+            names = _fields(header, delimiter)
+        except InvalidArgument:
+            return -1, 0  # a line end stands in quotes that only another delimiter opens
         return len(expected.intersection(names)), len(names)
 
     return max(_GUESSES, key=found)

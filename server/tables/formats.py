@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from server.errors import InvalidArgument
+from server.records import RecordDecoder
 from server.signature import Signature
 from server.tables import files, packing
 from server.tables.arrow import IpcTable
@@ -28,6 +29,8 @@ class Reading(NamedTuple):
     max_json_depth: int
     max_block_bytes: int
     """Bytes that one record batch of an Arrow stream may have, and half of what a Parquet file may be unpacked in."""
+    has_columns: bool
+    """Whether the answer is to have columns: then the first lines of NDJSON must tell which."""
     max_spool_bytes: int
     """Bytes that a file may have whose index stands at its end: Parquet, and some of Arrow's."""
 
@@ -58,7 +61,8 @@ def _open(source: "Begun", form: Form, reading: Reading) -> Table:
     if form is CSV:
         return CsvTable(source, reading.delimiter, reading.signature.by_name)
     if form is NDJSON:
-        return NdjsonTable(source, reading.signature, reading.added, reading.max_string_bytes, reading.max_json_depth)
+        records = RecordDecoder(reading.signature, 1, reading.max_string_bytes, reading.max_json_depth)
+        return NdjsonTable(source, records, reading.added, has_columns=reading.has_columns)
     if form is ARROW and source.first.startswith(FILE_MAGIC) and not source.first.startswith(FILE_MAGIC + MARKER):
         spool = files.spooled(source, reading.max_spool_bytes)
         return files.FileTable(source, spool, "ipc", reading.max_block_bytes)

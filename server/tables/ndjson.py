@@ -5,6 +5,7 @@ is asked for, a line is passed on as it was written, the answer behind its own f
 """
 
 import io
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -38,23 +39,19 @@ _Row = Sequence[Scalar | None]
 class NdjsonTable(Table):
     """Lines of JSON objects, each with fields of its own."""
 
-    def __init__(
-        self,
-        source: Source,
-        signature: Signature,
-        reserved: Collection[str],
-        max_string_bytes: int,
-        max_json_depth: int,
-    ) -> None:
-        """Read the first lines, which tell what there is besides the features; `reserved` fields are refused."""
+    def __init__(self, source: Source, records: RecordDecoder, reserved: Collection[str], *, has_columns: bool) -> None:
+        """Read `records`, of which `reserved` fields are refused.
+
+        `has_columns`: the first lines are read at once, and tell what there is besides the features.
+        """
         self._lines = lines(source)
-        self._first = next(self._lines, [])
-        self._decode = msgspec.json.Decoder(record_type(signature, others=True))
-        self._records = RecordDecoder(signature, 1, max_string_bytes, max_json_depth)
-        self._signature = signature
+        self._records = records
+        self._signature = records.signature
+        self._decode = msgspec.json.Decoder(record_type(self._signature, others=True))
         self._reserved = reserved
-        self._others = Others(self._first, frozenset(signature.by_name))
-        self.names = _names(self._first, signature)
+        self._first = _some_first(self._lines) if has_columns else []
+        self._others = Others(self._first, frozenset(self._signature.by_name))
+        self.names = _names(self._first, self._signature) if has_columns else []
 
     def lacks_nothing(self) -> bool:
         """Return True: a field that is missing is its line's own fault."""
@@ -66,10 +63,9 @@ class NdjsonTable(Table):
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
-        lines: list[bytes] | None = self._first
-        while lines:
-            yield self._block(lines)
-            lines = next(self._lines, None)
+        first = (self._first[start : start + TEXT_ROWS] for start in range(0, len(self._first), TEXT_ROWS))
+        for some in itertools.chain(first, self._lines):
+            yield self._block(some)
 
     def _block(self, lines: list[bytes]) -> Block:
         rows, faults = self._rows(lines)
@@ -212,6 +208,18 @@ def _some(text: bytes) -> Iterator[list[bytes]]:
     lines = [line for line in text.split(b"\n") if line and not line.isspace()]
     for start in range(0, len(lines), TEXT_ROWS):
         yield lines[start : start + TEXT_ROWS]
+
+
+def _some_first(lines: Iterator[list[bytes]]) -> list[bytes]:
+    """Return the first lines: as many as a block has, unless they are long."""
+    first: list[bytes] = []
+    size = 0
+    for some in lines:
+        first += some
+        size += sum(map(len, some))
+        if len(first) >= TEXT_ROWS or size >= MAX_RECORD_BYTES:
+            break
+    return first
 
 
 def _names(lines: list[bytes], signature: Signature) -> list[str]:

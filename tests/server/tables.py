@@ -1,6 +1,7 @@
 """Files in, scored files out, without a socket: the job that the endpoint and the command line run, in this process."""
 
 import csv
+import functools
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -120,6 +121,7 @@ def score(
     return Answer(bytes(kept.data), forms[0] if forms else None, error, counts, words)
 
 
+@functools.cache
 def titanic() -> Model:
     """Return the committed model."""
     return Model.load(MODELS / "titanic" / "1")

@@ -36,7 +36,7 @@ def test_other_columns_may_not(model: Model, form: Form) -> None:
 def test_columns_called_as_the_answers_are_refused(model: Model, form: Form, name: str) -> None:
     """No column may have the name of one that is added; `error` is added where wrong rows are kept."""
     taken = write(pa.table(PASSENGERS | {name: ["x"] * 4}), form)
-    refused = score(model, taken, "on_error=null").refusal()
+    refused = score(model, taken, "on_error=null", accept=ARROW.media_type).refusal()
     assert (refused.code, refused.field) == ("invalid_argument", name)
     assert (score(model, taken).error is None) == (name == "error")
 
