@@ -198,6 +198,13 @@ def test_a_table_of_one_column(one: Model) -> None:
     assert _fields(answer, "predicted_value") == ["3.0", "", "-4.0"]
 
 
+def test_rows_that_make_up_for_each_other(one: Model) -> None:
+    """A CR and a quote in its middle don't make two rows of others, though they would be as many."""
+    answer = score(one, b'x\n1\r"2\n3"\n', "on_error=null&columns=none")
+    assert answer.counts == (2, 0, 2)
+    assert "got CR alone" in answer.column("error")[0]
+
+
 @pytest.fixture(name="one")
 def _one(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Load a model of one feature."""
