@@ -47,7 +47,12 @@ class Job:
             source = Unpacked(source, asked.encoding)
         table, form = open_table(source, asked.form, self._reading())
         with closing(table):
-            self._score(table, form, is_dry, sink, begin)
+            try:
+                self._score(table, form, is_dry, sink, begin)
+            except (Exception, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as panic:
+                raise RuntimeError(f"a library panicked: {panic}") from panic
 
     def _score(
         self, table: Table, form: Form, is_dry: Callable[[], bool], sink: Sink, begin: Callable[[Form], None]
