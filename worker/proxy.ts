@@ -35,7 +35,7 @@ export function requestId(request: Request): string {
 
 /**
  * Returns the request as the container gets it: path, query, method and body unchanged and the body not held. Its answer is
- * packed as the caller accepts it, and passes so.
+ * packed as the caller accepts it.
  */
 export function forwarded(request: Request, id: string): Request {
   const headers = new Headers(request.headers);
@@ -43,7 +43,7 @@ export function forwarded(request: Request, id: string): Request {
   headers.set(REQUEST_ID, id);
   const accepted = request.cf?.clientAcceptEncoding; // the platform has put its own in place of the caller's
   if (typeof accepted === "string") headers.set("accept-encoding", accepted || "identity");
-  return new Request(request, { headers, redirect: "manual", encodeResponseBody: "manual" });
+  return new Request(request, { headers, redirect: "manual" });
 }
 
 /**

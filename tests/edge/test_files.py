@@ -145,10 +145,12 @@ def test_a_stream_that_fails_is_broken_off(
     """A wrong value in a late row ends the answer as a failure of curl and httpx, behind the reason."""
     file = tmp_path / "wrong.csv"
     file.write_bytes(files.csv(passengers, ROWS) + WRONG)
-    done = _curl("--header", f"accept: {form}", "--upload-file", str(file), _url(local.edge.http))
-    assert done.returncode == 18, done.stderr
     words = WORDS.format(row=ROWS + 1)
-    assert done.stdout.endswith(f"\n{end.format(words=words, quoted=json.dumps(words))}\n".encode())
+    last = f"\n{end.format(words=words, quoted=json.dumps(words))}\n".encode()
+    for _ in range(4):  # what the runtime drops of an answer's end, it drops now and then
+        done = _curl("--header", f"accept: {form}", "--upload-file", str(file), _url(local.edge.http))
+        assert done.returncode == 18, done.stderr
+        assert done.stdout.endswith(last)
     with pytest.raises(httpx.RemoteProtocolError):
         local.edge.http.put(BATCH, content=file.read_bytes(), headers={"accept": form})
     assert local.edge.http.put(BATCH, content=files.csv(passengers[:1])).status_code == 200
@@ -267,6 +269,7 @@ def test_a_slow_file_keeps_its_instance_awake(sleepy: Local, passengers: list[Re
         text, trailers = sent.rest()
     assert trailers is not None
     files.check(text, passengers[:rows])
+    assert sleepy.edge.predict().status_code == 200  # it was not told to stop, which would have let the file end
     assert sleepy.engine.running() == before
 
 
