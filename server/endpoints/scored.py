@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import Receive, Scope, Send
@@ -15,13 +16,15 @@ from server.pipes import AnswerPipe, BodyPipe
 from server.responses import envelope, failure, response
 from server.settings import Settings
 from server.tables.forms import CSV, TAB_SEPARATED, Form
-from server.trailers import BREAK_OFF, EXTENSION
+from server.trailers import BREAK_OFF, EXTENSION, takes_trailers
 
 if TYPE_CHECKING:
     from server.batch import Job
 
 LINGER_S: Final = 1.0
 """For so long a caller who is being refused may go on sending, and take the last words."""
+LAST_WORDS_S: Final = 0.1
+"""For so long the last words are on their way before the connection is closed."""
 PREFIX: Final = "lifeboat-"
 """What the names of this answer's own headers and trailers begin with."""
 _COUNTS: Final = ("rows-read", "rows-scored", "rows-failed")
@@ -44,7 +47,7 @@ class ScoredFile:
         self._is_read = False
         """Whether the whole body was."""
         extensions = scope.get("extensions", {})
-        self._trails = EXTENSION in extensions
+        self._trails = EXTENSION in extensions and takes_trailers(scope)
         self._ends = extensions.get(BREAK_OFF)
         if scope["http_version"] == "2":  # uvicorn sends trailers only to who says that they are read
             scope["headers"].append((b"te", b"trailers"))
@@ -131,23 +134,23 @@ class ScoredFile:
         """End in a way that no client takes for success, behind the reason.
 
         The rest of the body is read for a while: a connection that is closed while its peer sends is reset, and what it
-        was sent last may be lost. Who takes nothing is not waited for.
+        was sent last may be lost. Who takes nothing is not waited for. Nor is a connection closed right behind the
+        reason: the Workers runtime drops what it has not yet passed on when it sees that.
         """
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 if words:
                     await self._send({"type": "http.response.body", "body": words, "more_body": True})
                 while not self._is_read and (await receive()).get("more_body", False):
                     pass
-        except TimeoutError:
-            pass
+            async with asyncio.timeout(LAST_WORDS_S):
+                await _disconnect(receive)
         if self._ends is None:
             raise failed  # a server without a word for it breaks the connection where an application fails
         self._ends.close()
         try:
             async with asyncio.timeout(LINGER_S):
-                while (await receive())["type"] != "http.disconnect":
-                    pass
+                await _disconnect(receive)
         except TimeoutError:
             self._ends.abort()
 
@@ -195,12 +198,18 @@ def _retrieve(ended: asyncio.Future[None]) -> None:
         ended.exception()
 
 
+async def _disconnect(receive: Receive) -> None:
+    """Wait until the caller has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _moving(
     work: asyncio.Future[None], feeding: asyncio.Future[None], idle_s: float, moved: Callable[[], int]
 ) -> None:
     """Return when the work is done.
 
-    Raises what it raised; what `feeding` raised, which only ends so; DeadlineExceeded where nothing `moved` for so long.
+    Raises what it raised; what `feeding` raised, which only ends so; DeadlineExceeded where nothing `moved` so long.
     """
     now = moved()
     while not work.done():

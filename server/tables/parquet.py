@@ -53,6 +53,9 @@ def spooled(source: Source, max_bytes: int) -> IO[bytes]:
                 raise PayloadTooLarge(f"body: expected a Parquet file of at most {max_bytes} bytes; send it in parts")
             file.write(data)
         _check_ends(file, length)
+    except FileNotFoundError:
+        words = "Parquet is put into a temporary file, and there is no folder for those here; send it in another form"
+        raise Unavailable(words) from None
     except OSError as error:
         raise Unavailable(f"there is no room for the file now: {error.strerror}") from None
     file.seek(0)

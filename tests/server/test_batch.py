@@ -27,6 +27,7 @@ BATCH: Final = "/api/batch"
 CSV: Final = {"content-type": "text/csv"}
 WRONG: Final = b"1,female,29,0,0,7,X\n"
 WORDS: Final = 'row {row}: embarked: expected one of "C", "Q", "S" or null; got X'
+TRAILERS: Final = "lifeboat-rows-read, lifeboat-rows-scored, lifeboat-rows-failed"
 ROWS: Final = 100_000
 """Rows of a file that is larger than all the buffers on its way."""
 
@@ -88,7 +89,7 @@ def test_scored_rows_come_while_the_file_is_sent(server: httpx.Client, passenger
     with upload(server) as sent:
         sent.send(HEADER + files.line(passengers[0]))
         status, headers = sent.head()
-        assert (status, headers["trailer"]) == (200, "lifeboat-rows-read, lifeboat-rows-scored, lifeboat-rows-failed")
+        assert (status, headers["trailer"]) == (200, TRAILERS)
         scored = sent.piece() or b""
         for passenger in passengers[1:5]:
             assert len(files.read(scored)) < 5
@@ -98,6 +99,23 @@ def test_scored_rows_come_while_the_file_is_sent(server: httpx.Client, passenger
         rest, trailers = sent.rest()
     files.check(scored + rest, passengers[:5])
     assert trailers == {"lifeboat-rows-read": "5", "lifeboat-rows-scored": "5", "lifeboat-rows-failed": "0"}
+
+
+def test_trailers_are_for_who_reads_them(server: httpx.Client, passengers: list[Record]) -> None:
+    """A caller on HTTP/1.1 that doesn't say that it reads trailers gets none: they might spoil its next answer."""
+    with upload(server) as sent:
+        sent.send(files.csv(passengers))
+        sent.end()
+        assert (sent.head()[1]["trailer"], bool(sent.rest()[1])) == (TRAILERS, True)
+        for te in ("", "gzip", "trailersx"):
+            sent.begin(BATCH, te=te)
+            sent.send(files.csv(passengers))
+            sent.end()
+            status, headers = sent.head()
+            assert (status, "trailer" in headers) == (200, False)
+            text, trailers = sent.rest()
+            files.check(text, passengers)
+            assert trailers == {}
 
 
 def test_a_cut_anywhere_changes_nothing(server: httpx.Client, passengers: list[Record]) -> None:
