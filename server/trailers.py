@@ -11,6 +11,18 @@ BREAK_OFF = "lifeboat.break_off"
 """In a scope's extensions: the `Ends` by which an answer is broken off, which is no fault to be logged."""
 
 
+def takes_trailers(scope: Scope) -> bool:
+    """Return whether the caller can read trailers, and whoever passes the answer on to it.
+
+    In HTTP/1.1 only who says so by `TE: trailers` (RFC 9110, section 6.5.1). Some would read them as the begin of the
+    next answer on the connection, and refuse that one: the Workers runtime does.
+    """
+    if scope["http_version"] == "2":
+        return True
+    given = b",".join([value for name, value in scope["headers"] if name == b"te"])
+    return b"trailers" in [each.partition(b";")[0].strip().lower() for each in given.split(b",")]
+
+
 class Ends(NamedTuple):
     """How to end in the middle of an answer."""
 

@@ -3,19 +3,20 @@
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.asked import Asked, asked_for
-from server.endpoints.scored import ScoredFile
 from server.errors import InvalidArgument, ResourceExhausted
 from server.repository import Repository
 from server.requests import timeout
 from server.runner import Runners
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.asked import Asked
 
 
 class BatchEndpoint:
@@ -46,6 +47,10 @@ class BatchEndpoint:
         model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))
         if request.scope["http_version"] == "1.0":
             raise InvalidArgument("request: expected HTTP/1.1 or 2: 1.0 can't tell an answer that is broken off")
+        if self._executor is None:
+            await asyncio.to_thread(_import)
+        from server.asked import asked_for
+
         asked = asked_for(model, request.query_params, request.headers)
         timeout_s = timeout(request.scope)
 
@@ -54,31 +59,33 @@ class BatchEndpoint:
 
         return answer
 
-    async def _answer(self, asked: Asked, timeout_s: float | None, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, asked: "Asked", timeout_s: float | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Score one file in a thread, and count it. Raises ResourceExhausted where as many are under way as may be."""
+        from server.endpoints.scored import ScoredFile
+
         if self._under_way >= self._settings.max_batches:
             raise ResourceExhausted(f"{self._under_way} files are being scored, as many as may be; try again")
         self._under_way += 1
         counters = self._runners[asked.model].counters
         counters.pending += 1
         try:
-            executor = self._executor or await self._prepare()
+            self._executor = self._executor or self._threads()
             file = ScoredFile(asked, self._settings, counters, scope, send)
-            await file.answer(executor, timeout_s, receive)
+            await file.answer(self._executor, timeout_s, receive)
         finally:
             counters.pending -= 1
             self._under_way -= 1
 
-    async def _prepare(self) -> ThreadPoolExecutor:
-        """Import what files need, when the first comes, in a thread: nobody's prediction waits for it."""
-        batch = await asyncio.to_thread(_imported)
-        if self._executor is None:
-            sys.setswitchinterval(batch.SWITCH_S)
-            self._executor = ThreadPoolExecutor(self._settings.max_batches, "batch", batch.yield_to_others)
-        return self._executor
+    def _threads(self) -> ThreadPoolExecutor:
+        from server.batch import SWITCH_S, yield_to_others
+
+        sys.setswitchinterval(SWITCH_S)
+        return ThreadPoolExecutor(self._settings.max_batches, "batch", yield_to_others)
 
 
-def _imported() -> Any:  # noqa: ANN401 # a module
-    from server import batch
-
-    return batch
+def _import() -> None:
+    """Import what files need, when the first comes, in a thread: no start and nobody's prediction waits for it."""
+    import server.batch
+    import server.endpoints.scored  # noqa: F401

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import Receive, Scope, Send
@@ -14,13 +16,15 @@ from server.pipes import AnswerPipe, BodyPipe
 from server.responses import envelope, failure, response
 from server.settings import Settings
 from server.tables.forms import CSV, TAB_SEPARATED, Form
-from server.trailers import BREAK_OFF, EXTENSION
+from server.trailers import BREAK_OFF, EXTENSION, takes_trailers
 
 if TYPE_CHECKING:
     from server.batch import Job
 
 LINGER_S: Final = 1.0
 """For so long a caller who is being refused may go on sending, and take the last words."""
+LAST_WORDS_S: Final = 0.1
+"""For so long the last words are on their way before the connection is closed."""
 PREFIX: Final = "lifeboat-"
 """What the names of this answer's own headers and trailers begin with."""
 _COUNTS: Final = ("rows-read", "rows-scored", "rows-failed")
@@ -43,7 +47,7 @@ class ScoredFile:
         self._is_read = False
         """Whether the whole body was."""
         extensions = scope.get("extensions", {})
-        self._trails = EXTENSION in extensions
+        self._trails = EXTENSION in extensions and takes_trailers(scope)
         self._ends = extensions.get(BREAK_OFF)
         if scope["http_version"] == "2":  # uvicorn sends trailers only to who says that they are read
             scope["headers"].append((b"te", b"trailers"))
@@ -72,14 +76,14 @@ class ScoredFile:
         """Have the file scored; return what it came to nothing by."""
         idle_s = self._settings.max_idle_s
         answer = AnswerPipe(self._send_part)
-        body = BodyPipe(self._settings.max_spool_bytes, idle_s / 2, answer.unread_s)
+        body = BodyPipe(self._settings.max_spool_bytes, answer.unread_s)
         feeding = asyncio.ensure_future(_feed(receive, body))
         work = asyncio.get_running_loop().run_in_executor(
             executor, job.run, body, lambda: body.is_dry, answer, self._begin
         )
         try:
             async with asyncio.timeout(timeout_s):
-                await _moving(work, idle_s, body, answer)
+                await _moving(work, feeding, idle_s, lambda: body.moved + answer.moved)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # whatever it is, the caller is told
             late = DeadlineExceeded("the deadline passed before the answer was whole")
             failed = failure(late if isinstance(error, TimeoutError) else error, self._scope["headers"])
@@ -92,6 +96,7 @@ class ScoredFile:
         finally:
             self._is_read = body.is_whole
             feeding.cancel()
+            feeding.add_done_callback(_retrieve)
             body.close()
         return None
 
@@ -129,23 +134,23 @@ class ScoredFile:
         """End in a way that no client takes for success, behind the reason.
 
         The rest of the body is read for a while: a connection that is closed while its peer sends is reset, and what it
-        was sent last may be lost. Who takes nothing is not waited for.
+        was sent last may be lost. Who takes nothing is not waited for. Nor is a connection closed right behind the
+        reason: the Workers runtime drops what it has not yet passed on when it sees that.
         """
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 if words:
                     await self._send({"type": "http.response.body", "body": words, "more_body": True})
                 while not self._is_read and (await receive()).get("more_body", False):
                     pass
-        except TimeoutError:
-            pass
+            async with asyncio.timeout(LAST_WORDS_S):
+                await _disconnect(receive)
         if self._ends is None:
             raise failed  # a server without a word for it breaks the connection where an application fails
         self._ends.close()
         try:
             async with asyncio.timeout(LINGER_S):
-                while (await receive())["type"] != "http.disconnect":
-                    pass
+                await _disconnect(receive)
         except TimeoutError:
             self._ends.abort()
 
@@ -173,34 +178,45 @@ class ScoredFile:
 
 
 async def _feed(receive: Receive, body: BodyPipe) -> None:
-    """Put the body into the pipe; when all is there, wait for the caller to leave."""
-    try:
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                body.fail(Canceled("the caller left before its file was whole"))
-                return
-            if data := message.get("body", b""):
-                await body.put(data)
-            more = message.get("more_body", False)
-        body.end()
-        await receive()
-        body.fail(Canceled("the caller left before its answer was whole"))
-    except RequestError as error:
-        body.fail(error)
+    """Put the body into the pipe; when all is there, wait for the caller to leave. Raises Canceled when it does."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Canceled("the caller left before its file was whole")
+        if data := message.get("body", b""):
+            await body.put(data)
+        more = message.get("more_body", False)
+    body.end()
+    await receive()
+    raise Canceled("the caller left before its answer was whole")
 
 
-def _retrieve(work: asyncio.Future[None]) -> None:
-    """Take what the work raised when it was told of a failure: it is the same, or came of it."""
-    work.exception()
+def _retrieve(ended: asyncio.Future[None]) -> None:
+    """Take what something raised that is waited for no longer: what it says was said already."""
+    if not ended.cancelled():
+        ended.exception()
 
 
-async def _moving(work: asyncio.Future[None], idle_s: float, body: BodyPipe, answer: AnswerPipe) -> None:
-    """Return when the work is done. Raises what it raised; DeadlineExceeded where nothing came or went for `idle_s`."""
-    moved = -1
-    while not (await asyncio.wait([work], timeout=idle_s))[0]:
-        moved, before = body.moved + answer.moved, moved
-        if moved == before:
+async def _disconnect(receive: Receive) -> None:
+    """Wait until the caller has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _moving(
+    work: asyncio.Future[None], feeding: asyncio.Future[None], idle_s: float, moved: Callable[[], int]
+) -> None:
+    """Return when the work is done.
+
+    Raises what it raised; what `feeding` raised, which only ends so; DeadlineExceeded where nothing `moved` so long.
+    """
+    now = moved()
+    while not work.done():
+        ended, _ = await asyncio.wait([work, feeding], timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+        before, now = now, moved()
+        if not ended and now == before:
             raise DeadlineExceeded(f"nothing of the file came, and nothing of the answer was read, for {idle_s} s")
+        if feeding in ended and not work.done():
+            feeding.result()
     work.result()

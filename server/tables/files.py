@@ -116,6 +116,9 @@ def spooled(source: Source, max_bytes: int) -> IO[bytes]:
     except BaseException as error:
         if file is not None:
             file.close()
+        if isinstance(error, FileNotFoundError):
+            words = "it is put into a temporary file, and there is no folder for those here; send it in another form"
+            raise Unavailable(f"body: {words}") from None
         if isinstance(error, OSError):
             raise Unavailable(f"there is no room for the file now: {error.strerror}") from None
         raise

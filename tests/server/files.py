@@ -75,9 +75,9 @@ class Upload:
         self.connection = connection
         self._answer = connection.makefile("rb")
 
-    def begin(self, path: str, *headers: str, method: str = "PUT") -> None:
+    def begin(self, path: str, *headers: str, method: str = "PUT", te: str = "trailers") -> None:
         """Send a head."""
-        lines = [f"{method} {path} HTTP/1.1", "host: x", "transfer-encoding: chunked", *headers]
+        lines = [f"{method} {path} HTTP/1.1", "host: x", "transfer-encoding: chunked", f"te: {te}", *headers]
         self.connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
 
     def send(self, data: bytes) -> None:
