@@ -20,7 +20,7 @@ from server.writing import Writer
 
 NICENESS = 19
 """How much a thread that scores files lets others go first, the most there is: they have one CPU together."""
-SWITCH_S = 0.0005
+SWITCH_S = 0.0001
 """How long such a thread may hold the interpreter while the event loop waits for it; Python's own 5 ms are for programs
 that nobody waits for."""
 
