@@ -83,6 +83,12 @@ def pss_mb(root: int) -> float:
     return total / 1024
 
 
+def peak_mb(root: int) -> float:
+    """Return the most memory that a tree's processes ever had resident, in MB: the sum of each one's own peak."""
+    lines = [line for pid in tree(root) for line in (PROC / str(pid) / "status").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
 def busy_s() -> tuple[float, float]:
     """Return the seconds that the machine's processors were busy since boot, and those that the hypervisor took."""
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, _first_line(PROC / "stat").split()[1:9])
