@@ -41,52 +41,42 @@ class Messages:
         self._source = source
         self._held = first
         self._max_bytes = max_bytes
-        self._ready = memoryview(b"")
-        self._coming = 0
-        """Bytes of a message's body that are passed on as they come."""
+        self._ready: list[bytes | memoryview] = []
         self._ended = False
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return some bytes of messages that were looked at. Raises InvalidArgument, PayloadTooLarge."""
+        """Return some bytes, whole messages one after the other. Raises InvalidArgument, PayloadTooLarge."""
         if size == 0:
             return b""
         try:
-            if self._coming and not self._ready:
-                return self._pass_on(size)
             if not self._ready and not self._ended:
-                self._ready = memoryview(self._message())
+                self._ready = self._message()
         except Exception as error:
             self.failure = error
             raise
-        size = len(self._ready) if size < 0 else size
-        data, self._ready = self._ready[:size], self._ready[size:]
-        return bytes(data)
-
-    def _pass_on(self, size: int) -> bytes:
-        """Return some of a body: nobody but the library holds the whole of it."""
-        size = self._coming if size < 0 else min(size, self._coming)
-        data, self._held = self._held[:size], self._held[size:]
-        data = data or self._source.read(size)
-        if not data:
-            raise InvalidArgument(_TORN)
-        self._coming -= len(data)
-        return data
+        if not self._ready:
+            return b""
+        part = self._ready.pop(0)
+        if 0 < size < len(part):
+            self._ready.insert(0, memoryview(part)[size:])
+            part = part[:size]
+        return bytes(part)  # what is asked for as a whole, a record batch's body, isn't copied
 
     def seek(self, *_where: int) -> int:
         """Refuse: a stream is read once. The library asks whether there is such a method."""
         raise OSError("a stream can't be read twice")
 
-    def _message(self) -> bytes:
+    def _message(self) -> list[bytes | memoryview]:
         marker = self._take(8, at_end=True)
         if not marker:
             self._ended = True
-            return b""
+            return []
         (size,) = struct.unpack_from("<i", marker, 4)
         if marker[:4] != MARKER or not size >= 0:
             raise InvalidArgument(_NO_STREAM)
         if size == 0:
             self._ended = True
-            return marker
+            return [marker]
         if size > MAX_METADATA_BYTES:
             raise PayloadTooLarge(f"{_NO_STREAM} with metadata of at most {MAX_METADATA_BYTES} bytes a message")
         metadata = self._take(size)
@@ -94,26 +84,23 @@ class Messages:
             body = self._body(metadata)
         except struct.error:
             raise InvalidArgument(_NO_STREAM) from None
-        return marker + metadata + body
+        return [marker + metadata, body] if body else [marker + metadata]
 
     def _body(self, metadata: bytes) -> bytes:
-        """Return a message's body where it has to be looked at, else have it passed on."""
         message = _Table.root(metadata)
         length = message.number(_BODY_LENGTH, "<q")
         if not 0 <= length <= self._max_bytes:
             words = f"expected record batches of at most {self._max_bytes} bytes; write smaller ones"
             raise PayloadTooLarge(f"body: {words}")
+        body = self._take(length)
         kind = message.number(_HEADER_TYPE, "<B")
         if kind in {_DICTIONARY_BATCH, _RECORD_BATCH}:
             batch = message.table(_HEADER)
             if batch is not None and kind == _DICTIONARY_BATCH:
                 batch = batch.table(_DATA)
             if batch is not None and batch.place(_COMPRESSION):
-                body = self._take(length)
                 self._check_unpacked(batch, body)
-                return body
-        self._coming = length
-        return b""
+        return body
 
     def _check_unpacked(self, batch: "_Table", body: bytes) -> None:
         """Each compressed buffer begins with the number of bytes it unpacks to, -1 where it is not compressed."""
