@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ MODELS: Final = {"titanic": "Titanic", linear.NAME: "linear"}
 """A model's name to what its rows are called in the table."""
 CHUNK_ROWS: Final = {"csv": TEXT_ROWS, "ndjson": TEXT_ROWS, "arrow": ARROW_ROWS, "parquet": ARROW_ROWS}
 """Rows that the server runs at a time."""
+WATCH_S: Final = 0.03
+"""Between two looks at the server's memory."""
 _BEGUN_BYTES: Final = 4096
 """More than any form's header: whoever has read so many bytes has a scored row."""
 _SENT_SHARE: Final = 0.1
@@ -89,11 +92,9 @@ def speed(contender: Contender, model: str, form: str, seen: Seen, cores: Cores)
     """
     many = files.written(form, MANY_ROWS)
     with serving(contender, cores) as (pid, port, _):
-        _send(pid, port, model, files.written(form, FEW_ROWS), cores)
-        few_mb = machine.peak_mb(pid)
+        few_mb = _peak_mb(pid, port, model, files.written(form, FEW_ROWS), cores)
     with serving(contender, cores) as (pid, port, _):
-        _send(pid, port, model, many, cores)
-        seen.peaks_mb.append((few_mb, machine.peak_mb(pid)))
+        seen.peaks_mb.append((few_mb, _peak_mb(pid, port, model, many, cores)))
         alone = _alone(model, CHUNK_ROWS[form], cores)
         seen.served.append(_send(pid, port, model, many, cores))
     _check(form, alone)
@@ -108,6 +109,18 @@ def _send(pid: int, port: int, model: str, file: Path, cores: Cores) -> Took:
     if done.returncode:
         raise BenchError(f"curl: {done.stderr.strip()[-300:]}")
     return Took(machine.cpu_s(pid) - before_s, time.monotonic() - began_s)
+
+
+def _peak_mb(pid: int, port: int, model: str, file: Path, cores: Cores) -> float:
+    """Have a file sent, and return the most that the server had meanwhile, in processes that have ended since too."""
+    with ThreadPoolExecutor(1) as together:
+        sending = together.submit(_send, pid, port, model, file, cores)
+        peak_mb = machine.peak_mb(pid)
+        while not sending.done():
+            wait([sending], WATCH_S)
+            peak_mb = max(peak_mb, machine.peak_mb(pid))
+        sending.result()
+    return peak_mb
 
 
 def _curl(port: int, model: str, file: Path, times: int = 1) -> list[str]:
@@ -225,5 +238,5 @@ def _beside(seen: Seen) -> Beside:
         p99_us=figure([busy.p99_us for _, busy in pairs], 0),
         p99_ratio=figure([busy.p99_us / quiet.p99_us for quiet, busy in pairs], 2),
         rate=figure([rate for _, rate in seen.beside], 0),
-        disturbed=figure([busy.disturbed for _, busy in pairs], 3),
+        disturbed=figure([max(each.disturbed for each in pair) for pair in pairs], 3),
     )

@@ -84,9 +84,15 @@ def pss_mb(root: int) -> float:
 
 
 def peak_mb(root: int) -> float:
-    """Return the most memory that a tree's processes ever had resident, in MB: the sum of each one's own peak."""
-    lines = [line for pid in tree(root) for line in (PROC / str(pid) / "status").read_text().splitlines()]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    """Return the most memory that a tree's living processes ever had resident, in MB: the sum of each one's peak."""
+    total = 0
+    for pid in tree(root):
+        try:
+            status = (PROC / str(pid) / "status").read_text()
+        except OSError:
+            continue  # it has just ended
+        total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return total / 1024
 
 
 def busy_s() -> tuple[float, float]:

@@ -80,7 +80,8 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     rate: Figure
     """Rows of the files a second meanwhile."""
     disturbed: Figure
-    """Share of the windows that other processes and the hypervisor took."""
+    """Share that other processes and the hypervisor took of the worse of the two windows: beyond a few hundredths the
+    times tell of those."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
