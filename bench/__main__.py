@@ -17,13 +17,17 @@ from bench.rounds import Measured, many_rows, measure, measure_start, session, s
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the arguments ask for: `image`, `many` and `rpc` measure their part of `all` again, `pages` nothing.
+    """Run what the arguments ask for: `all`, a part of it again, or `pages`, which measures nothing.
 
     Returns the exit code: 1 where something that should run can't.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=["all", "image", "many", "pages", "rpc"], default="all", help="default: all"
+        "what",
+        nargs="?",
+        choices=["all", "batch", "image", "many", "pages", "rpc"],
+        default="all",
+        help="default: all",
     )
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--only", default="", help="peers to measure, with commas; none: no peer. Nothing is written")
@@ -32,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         require_h2load()
         if chosen.what == "all":
             _measure_all(chosen.rounds, chosen.only)
+        elif chosen.what == "batch":
+            _measure_batch(chosen.rounds)
         elif chosen.what == "image":
             _measure_image(chosen.rounds)
         elif chosen.what == "many":
@@ -76,6 +82,7 @@ def _measure_all(rounds: int, only: str) -> None:
         image=results.read().image if results.FILE.exists() else None,
         wires=results.read().wires if results.FILE.exists() else [],
         loads_ms=results.read().loads_ms if results.FILE.exists() else {},
+        batches=results.read().batches if results.FILE.exists() else [],
         skipped=skipped,
     )
     if only:
@@ -128,6 +135,12 @@ def _measure_rpc(rounds: int) -> None:
 
     wires, loads_ms = rpc.measured(rounds)
     _publish(msgspec.structs.replace(results.read(), wires=wires, loads_ms=loads_ms))
+
+
+def _measure_batch(rounds: int) -> None:
+    from bench import batch
+
+    _publish(msgspec.structs.replace(results.read(), batches=batch.measured(rounds)))
 
 
 def _measure_image(rounds: int) -> None:

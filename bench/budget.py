@@ -1,7 +1,7 @@
 """What this server holds itself to: each figure beside its bound, from the results of one run."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bench.results import Results
 
@@ -40,6 +40,7 @@ def held(results: Results) -> Iterator[Held]:
     if results.many_rows:
         yield Held("CPU of 10,000 rows, binary, of session.run's alone", results.many_rows["ratio"], 1.3)
     yield from _wires(results)
+    yield from _batches(results)
     yield from _against_peers(results)
     yield Held("CPU of a start, of the floor's", results.servers["lifeboat"].start_ratio.median, 1.3)
     first, second = results.soak_pss_mb.values()
@@ -57,6 +58,24 @@ def _wires(results: Results) -> Iterator[Held]:
             yield Held(f"CPU of {wire.label}, of REST's, 16 connections", wire.ratio["16"].median, 1.0)
     if results.loads_ms:
         yield Held("CPU ms that the RPC layer adds to a start", results.loads_ms["rpc_ms"].median, 30)
+
+
+SHARES: Final = {"csv": (0.5, 400_000), "arrow": (0.8, 700_000)}
+"""Form of a file to the share of `session.run`'s own speed, and to the rows a second that are enough."""
+
+
+def _batches(results: Results) -> Iterator[Held]:
+    for each in results.batches:
+        what = f"{each.form}, {each.model} model"
+        if each.form in SHARES:
+            share, enough = SHARES[each.form]
+            if each.session_rate.median > 2 * enough:
+                yield Held(f"rows a second of {what}", each.rate.median, enough, at_least=True)
+            else:
+                yield Held(f"CPU of session.run alone, of {what}", each.ratio.median, share, at_least=True)
+        yield Held(f"MB that a million rows take more than 50,000, {what}", each.grown_mb.median, 20)
+        if each.beside:
+            yield Held(f"p99 of a prediction beside {what}, of the quiet one", each.beside.p99_ratio.median, 5)
 
 
 def _against_peers(results: Results) -> Iterator[Held]:

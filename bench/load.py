@@ -71,23 +71,28 @@ def require_h2load() -> None:
         raise BenchError("h2load is missing; on Debian: apt-get install nghttp2-client")
 
 
-def window(target: Target, connections: int) -> Window:
-    """Measure one window, again while others disturb it; return the quietest of TRIES."""
+def window(target: Target, connections: int, beside: int = 0) -> Window:
+    """Measure one window, again while others disturb it; return the quietest of TRIES.
+
+    `beside` is the root of another process tree that is meant to run meanwhile.
+    """
     send(target, connections, SETTLE_S, connections * target.call.most // 6)
-    best = _window(target, connections)
+    best = _window(target, connections, beside)
     for _ in range(TRIES - 1):
         if best.disturbed <= QUIET_SHARE:
             break
-        best = min(best, _window(target, connections), key=lambda seen: seen.disturbed)
+        best = min(best, _window(target, connections, beside), key=lambda seen: seen.disturbed)
     return best
 
 
-def _window(target: Target, connections: int) -> Window:
+def _window(target: Target, connections: int, beside: int) -> Window:
     began_s, (busy_s, steal_s), cpu_s = time.monotonic(), machine.busy_s(), machine.cpu_s(target.pid)
+    beside_s = machine.cpu_s(beside) if beside else 0.0
     sent = send(target, connections, WINDOW_S, min(connections, _MOST_FULL) * target.call.most)
     server_cpu_s = machine.cpu_s(target.pid) - cpu_s
+    meant_s = server_cpu_s + sent.load_cpu_s + (machine.cpu_s(beside) - beside_s if beside else 0.0)
     busy, stolen = machine.busy_s()
-    others_s = max(0.0, busy - busy_s - server_cpu_s - sent.load_cpu_s) + (stolen - steal_s)
+    others_s = max(0.0, busy - busy_s - meant_s) + (stolen - steal_s)
     times_us = sorted(sent.times_us)
     count = len(times_us)
     return Window(

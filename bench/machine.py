@@ -83,6 +83,18 @@ def pss_mb(root: int) -> float:
     return total / 1024
 
 
+def peak_mb(root: int) -> float:
+    """Return the most memory that a tree's living processes ever had resident, in MB: the sum of each one's peak."""
+    total = 0
+    for pid in tree(root):
+        try:
+            status = (PROC / str(pid) / "status").read_text()
+        except OSError:
+            continue  # it has just ended
+        total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return total / 1024
+
+
 def busy_s() -> tuple[float, float]:
     """Return the seconds that the machine's processors were busy since boot, and those that the hypervisor took."""
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, _first_line(PROC / "stat").split()[1:9])

@@ -7,7 +7,7 @@ from typing import Final
 from bench.budget import held
 from bench.contenders import ROOT
 from bench.cost import TYPES, Load, kept_warm_usd, million_usd
-from bench.results import Results, Row
+from bench.results import Beside, Results, Row
 
 README: Final = ROOT / "README.md"
 COST: Final = ROOT / "docs" / "cost.md"
@@ -33,6 +33,7 @@ def tables(results: Results) -> Iterator[tuple[Path, str, str]]:
     yield README, "speed", speed(results)
     yield COST, "cost", cost(results)
     yield BENCH, "wires", wires(results)
+    yield BENCH, "batches", batches(results)
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -100,6 +101,45 @@ def wires(results: Results) -> str:
         lines += ["", f"Loading the RPC layer takes {rpc:.0f} ms of CPU, HTTP/2 {http2:.0f} ms: at the start with"]
         lines += ["`LIFEBOAT_HTTP2=1`, else when the first call comes, so that who never calls doesn't pay."]
     return "\n".join([*lines, ""])
+
+
+_FILES: Final = (
+    "file",
+    "model",
+    "rows/s",
+    "`session.run` alone",
+    "CPU of that, of the server's",
+    "peak MB after 50,000 rows",
+    "after 1,000,000",
+    "first scored row ms",
+)
+"""Columns of the table of files."""
+
+
+def batches(results: Results) -> str:
+    """Return the tables of files: their speed and memory, and what single predictions feel of them."""
+    lines = [f"| {' | '.join(_FILES)} |", "| --- | --- |" + " --: |" * (len(_FILES) - 2)]
+    for each in results.batches:
+        peaks = " | ".join(f"{peak.median:.0f}" for peak in each.peak_mb.values())
+        first = f"{each.first_row_ms.median:.0f}" if each.first_row_ms else ""
+        lines.append(
+            f"| {each.form} | {each.model} | {each.rate.median:,.0f} | {each.session_rate.median:,.0f} |"
+            f" {each.ratio.median:.2f} | {peaks} | {first} |"
+        )
+    lines += ["", "| predictions beside | p50 µs | p99 µs | p99, of the quiet one | rows/s of the file meanwhile |"]
+    lines.append("| --- |" + " --: |" * 4)
+    for each in results.batches:
+        if each.beside:
+            lines += _beside_lines(each.form, each.beside)
+    return "\n".join([*lines, ""])
+
+
+def _beside_lines(form: str, seen: Beside) -> Iterator[str]:
+    yield f"| nothing, before {form} | {seen.quiet_p50_us.median:.0f} | {seen.quiet_p99_us.median:.0f} | | |"
+    yield (
+        f"| {form} | {seen.p50_us.median:.0f} | {seen.p99_us.median:.0f} | {seen.p99_ratio.median:.1f} |"
+        f" {seen.rate.median:,.0f} |"
+    )
 
 
 def cost(results: Results) -> str:

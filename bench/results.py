@@ -68,6 +68,44 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """Number of connections to the CPU of a call, of REST's in the same round."""
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """Single predictions on one connection: while nothing else runs, and while files are scored on the same core."""
+
+    quiet_p50_us: Figure
+    quiet_p99_us: Figure
+    p50_us: Figure
+    p99_us: Figure
+    p99_ratio: Figure
+    """While files are scored, of the quiet one in the same round."""
+    rate: Figure
+    """Rows of the files a second meanwhile."""
+    disturbed: Figure
+    """Share that other processes and the hypervisor took of the worse of the two windows: beyond a few hundredths the
+    times tell of those."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Files of one form, sent by curl and scored by one model."""
+
+    model: str
+    form: str
+    rate: Figure
+    """Rows a second, by the wall's clock."""
+    session_rate: Figure
+    """Of `session.run` alone on the same rows, as many at a time."""
+    ratio: Figure
+    """CPU of `session.run` alone, of the server's in the same round."""
+    wall_ratio: Figure
+    """The same of wall time: what others took of the core is in it."""
+    peak_mb: dict[str, Figure]
+    """Rows of a file to the server's peak after it."""
+    grown_mb: Figure
+    """What the peak after the large file has more than that after the small one."""
+    first_row_ms: Figure | None = None
+    """From a request's head to its first scored row, while most of the file is not yet sent."""
+    beside: Beside | None = None
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one `make bench` showed."""
 
@@ -84,6 +122,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     wires: list[Wire] = []
     loads_ms: dict[str, Figure] = {}
     """CPU that the RPC layer, and HTTP/2, add to a start that loads them."""
+    batches: list[Batch] = []
     image: dict[str, Any] | None = None
     skipped: dict[str, str] = {}
     """Contender to the reason why it wasn't measured."""

@@ -21,7 +21,7 @@ from server.writing import Writer
 
 NICENESS = 19
 """How much a thread that scores files lets others go first, the most there is: they have one CPU together."""
-SWITCH_S = 0.0005
+SWITCH_S = 0.0001
 """How long such a thread may hold the interpreter while the event loop waits for it; Python's own 5 ms are for programs
 that nobody waits for."""
 
@@ -43,6 +43,7 @@ class Job:
         is there of the answer is sent. Raises RequestError: before `begin` for what can be told from the header.
         """
         asked = self._asked
+        source = prompt = _Prompt(source, is_dry)
         if asked.encoding != "identity":
             source = Unpacked(source, asked.encoding)
         table, form = open_table(source, asked.form, self._reading())
@@ -66,6 +67,7 @@ class Job:
         delimiter = asked.answer_delimiter or (table.delimiter if answer_form is form else None) or ","
         self._writer = Writer(scorer, answer_form, out, delimiter=delimiter, as_text=table.is_text)
         begin(answer_form)
+        prompt.out = out
         self._writer.write(lambda: out.flush() if is_dry() else None, summary=asked.summary)
         if packed is not None:
             packed.end()
@@ -89,6 +91,29 @@ class Job:
             max_block_bytes=settings.max_record_batch_bytes,
             max_spool_bytes=settings.max_spool_bytes,
         )
+
+
+class _Prompt:
+    """A body whose reader doesn't wait for more of it while there is something of the answer that wasn't sent.
+
+    A block's end isn't enough: what is there by then may be the beginning of a record batch that comes slowly.
+    """
+
+    def __init__(self, source: Source, is_dry: Callable[[], bool]) -> None:
+        self.failure: Exception | None = None
+        self.out: Sink | None = None
+        """Where the answer goes, once it has begun."""
+        self._source = source
+        self._is_dry = is_dry
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            if self.out is not None and self._is_dry():
+                self.out.flush()
+            return self._source.read(size)
+        except Exception as error:
+            self.failure = error
+            raise
 
 
 def yield_to_others() -> None:

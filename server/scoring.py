@@ -101,9 +101,8 @@ class Scorer:
         return Scored(block, self.passed, self._answers(self._run_none(), None, []), None)
 
     def __iter__(self) -> Iterator[Scored]:
-        """Yield the table's rows. Raises InvalidArgument, naming row and column, where one is to be fatal."""
-        for block in self._table.blocks():
-            yield self._score(block)
+        """Return the table's rows. Raises InvalidArgument, naming row and column, where one is to be fatal."""
+        return map(self._score, self._table.blocks())  # holds no block while the next is read
 
     def _score(self, block: Block) -> Scored:
         columns, faults = self._read(block)

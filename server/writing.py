@@ -46,8 +46,8 @@ class Writer:
         if self._form not in {CSV, NDJSON, ARROW}:
             self._write_parquet(blocks)
             return
-        for scored in blocks:
-            self._sink.write(self._rows(scored))
+        for data in map(self._rows, blocks):
+            self._sink.write(data)
         self._sink.write(self._end(summary=summary))
 
     def _begun(self) -> bytes:
@@ -59,6 +59,7 @@ class Writer:
     def _blocks(self, between: Callable[[], None]) -> Iterator[Scored]:
         for scored in self._scorer:
             yield scored
+            del scored  # it holds a record batch, and another is about to be read
             between()
 
     def _rows(self, scored: Scored) -> bytes:

@@ -29,12 +29,14 @@ class IpcTable(ArrowTable):
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
-        while True:
-            with _Told(self._messages, "a record batch can't be read"):
-                batch = next(self._reader, None)
-            if batch is None:
-                return
-            yield from self.slices(batch)
+        while (slices := self._next()) is not None:
+            yield from slices
+
+    def _next(self) -> Iterator[Block] | None:
+        """Return the next record batch in slices, which alone hold it; None at the end."""
+        with _Told(self._messages, "a record batch can't be read"):
+            batch = next(self._reader, None)
+        return None if batch is None else self.slices(batch)
 
 
 class _Told:

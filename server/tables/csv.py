@@ -20,6 +20,8 @@ from server.tables.arrays import strings
 from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, ArrowTable, Block, Fault, Source, TextBlock, check_names
 
 _READ_BYTES: Final = 128 * 1024
+_WRITTEN_ROWS: Final = 512
+"""Rows that are written at once: the library holds the interpreter meanwhile, and a prediction may wait for it."""
 _GUESSES: Final = (",", ";", "\t", "|")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _Ends = NDArray[np.intp]
@@ -264,7 +266,9 @@ class CsvWriter:
 
     def rows(self, batch: RecordBatch) -> bytes:
         """Return the rows."""
-        return self._written(batch, header=False)
+        starts = range(0, batch.num_rows, _WRITTEN_ROWS)
+        parts = (batch.slice(start, min(_WRITTEN_ROWS, batch.num_rows - start)) for start in starts)
+        return b"".join([self._written(part, header=False) for part in parts])
 
     def _written(self, batch: Any, *, header: bool) -> bytes:  # noqa: ANN401
         out = io.BytesIO()

@@ -41,7 +41,7 @@ class Messages:
         self._source = source
         self._held = first
         self._max_bytes = max_bytes
-        self._ready = memoryview(b"")
+        self._ready: list[bytes | memoryview] = []
         self._ended = False
         self._layout: Layout | None = None
         self._dictionary_bytes: dict[int, int] = {}
@@ -52,29 +52,33 @@ class Messages:
             return b""
         try:
             if not self._ready and not self._ended:
-                self._ready = memoryview(self._message())
+                self._ready = self._message()
         except Exception as error:
             self.failure = error
             raise
-        size = len(self._ready) if size < 0 else size
-        data, self._ready = self._ready[:size], self._ready[size:]
-        return bytes(data)
+        if not self._ready:
+            return b""
+        part = self._ready.pop(0)
+        if 0 < size < len(part):
+            self._ready.insert(0, memoryview(part)[size:])
+            part = part[:size]
+        return bytes(part)  # what is asked for as a whole, a record batch's body, isn't copied
 
     def seek(self, *_where: int) -> int:
         """Refuse: a stream is read once. The library asks whether there is such a method."""
         raise OSError("a stream can't be read twice")
 
-    def _message(self) -> bytes:
+    def _message(self) -> list[bytes | memoryview]:
         marker = self._take(8, at_end=True)
         if not marker:
             self._ended = True
-            return b""
+            return []
         (size,) = struct.unpack_from("<i", marker, 4)
         if marker[:4] != MARKER or not size >= 0:
             raise InvalidArgument(_NO_STREAM)
         if size == 0:
             self._ended = True
-            return marker
+            return [marker]
         if size > MAX_METADATA_BYTES:
             raise PayloadTooLarge(f"{_NO_STREAM} with metadata of at most {MAX_METADATA_BYTES} bytes a message")
         metadata = self._take(size)
@@ -82,7 +86,7 @@ class Messages:
             body = self._body(metadata)
         except struct.error:
             raise InvalidArgument(_NO_STREAM) from None
-        return marker + metadata + body
+        return [marker + metadata, body] if body else [marker + metadata]
 
     def _body(self, metadata: bytes) -> bytes:
         message = FlatTable.root(metadata)

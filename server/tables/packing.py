@@ -91,12 +91,15 @@ class Packed:
         self.failure: Exception | None = None
         self._sink = sink
         self._encoding = encoding
+        self._is_new = False
+        """Whether something was written since the last flush: each flush takes a few bytes."""
         self._pack: Any = (
             zlib.compressobj(1, zlib.DEFLATED, GZIP) if encoding == "gzip" else zstd.ZstdCompressor(level=1)
         )
 
     def write(self, data: bytes, /) -> int:
         """Pack some bytes."""
+        self._is_new = True
         packed = self._pack.compress(data)
         if packed:
             self._sink.write(packed)
@@ -104,6 +107,9 @@ class Packed:
 
     def flush(self) -> None:
         """Have what was written be readable at the other end now."""
+        if not self._is_new:
+            return
+        self._is_new = False
         if self._encoding == "gzip":
             self._sink.write(self._pack.flush(zlib.Z_SYNC_FLUSH))
         else:

@@ -1,0 +1,242 @@
+"""What files cost: rows a second beside `session.run` alone, memory, the wait for a first row, and for others."""
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from bench import files, linear, machine
+from bench.contenders import BUILD, FLOORS, TOLERANCE, Contender, lifeboat
+from bench.load import BenchError, Target, Window, window
+from bench.machine import Cores
+from bench.results import Batch, Beside, Figure, figure
+from bench.rounds import START_S, serving
+from server.tables.blocks import ARROW_ROWS, TEXT_ROWS
+
+FEW_ROWS: Final = 50_000
+MANY_ROWS: Final = 1_000_000
+MODELS: Final = {"titanic": "Titanic", linear.NAME: "linear"}
+"""A model's name to what its rows are called in the table."""
+CHUNK_ROWS: Final = {"csv": TEXT_ROWS, "ndjson": TEXT_ROWS, "arrow": ARROW_ROWS, "parquet": ARROW_ROWS}
+"""Rows that the server runs at a time."""
+WATCH_S: Final = 0.03
+"""Between two looks at the server's memory."""
+_BEGUN_BYTES: Final = 4096
+"""More than any form's header: whoever has read so many bytes has a scored row."""
+_SENT_SHARE: Final = 0.1
+"""Of a file, sent by then."""
+_OVER_AND_OVER: Final = 20
+"""Times that a file is sent while predictions are measured: more than there is time for."""
+_ANSWER: Final = BUILD / "files" / "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds, of CPU and of wall time."""
+
+    cpu_s: float
+    wall_s: float
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of one form and model: a list has one element a round."""
+
+    served: list[Took] = field(default_factory=list)
+    alone: list[Took] = field(default_factory=list)
+    """`session.run` on the same rows."""
+    peaks_mb: list[tuple[float, float]] = field(default_factory=list)
+    """After FEW_ROWS rows, and after MANY_ROWS."""
+    first_row_s: list[float] = field(default_factory=list)
+    quiet: list[Window] = field(default_factory=list)
+    """Single predictions while nothing else runs."""
+    beside: list[tuple[Window, float]] = field(default_factory=list)
+    """The same while files are scored, and how many rows a second of those were."""
+
+
+def measured(rounds: int) -> list[Batch]:
+    """Return what files cost in each form, scored by the committed model and by a linear one."""
+    if shutil.which("curl") is None:
+        raise BenchError("curl is missing")
+    cores = Cores.of_this_machine()
+    contender = replace(lifeboat(), environment=_environment(linear.made()))
+    seen = {(model, form): Seen() for model in MODELS for form in files.FORMS}
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", flush=True)
+        for form in files.FORMS:
+            for model in MODELS:
+                speed(contender, model, form, seen[model, form], cores)
+            company(contender, form, seen["titanic", form], cores)
+            print(f"  {form}", flush=True)
+    return [_batch(model, form, each) for (model, form), each in seen.items()]
+
+
+def _environment(models: Path) -> dict[str, str]:
+    return {"PORT": "{port}", "LIFEBOAT_MODELS": str(models), "LIFEBOAT_DEFAULT_MODEL": "titanic"}
+
+
+def speed(contender: Contender, model: str, form: str, seen: Seen, cores: Cores) -> None:
+    """Score a file of MANY_ROWS beside `session.run` alone on them; weigh the server after it and after FEW_ROWS.
+
+    Raises BenchError where the answer isn't every row with its probability.
+    """
+    many = files.written(form, MANY_ROWS)
+    with serving(contender, cores) as (pid, port, _):
+        few_mb = _peak_mb(pid, port, model, files.written(form, FEW_ROWS), cores)
+    with serving(contender, cores) as (pid, port, _):
+        seen.peaks_mb.append((few_mb, _peak_mb(pid, port, model, many, cores)))
+        alone = _alone(model, CHUNK_ROWS[form], cores)
+        seen.served.append(_send(pid, port, model, many, cores))
+    _check(form, alone)
+    seen.alone.append(Took(alone["cpu_s"], alone["wall_s"]))
+
+
+def _send(pid: int, port: int, model: str, file: Path, cores: Cores) -> Took:
+    """Have curl send a file, and put the answer into one."""
+    began_s, before_s = time.monotonic(), machine.cpu_s(pid)
+    command = machine.pinned([*_curl(port, model, file), "--output", str(_ANSWER)], cores.load)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchError(f"curl: {done.stderr.strip()[-300:]}")
+    return Took(machine.cpu_s(pid) - before_s, time.monotonic() - began_s)
+
+
+def _peak_mb(pid: int, port: int, model: str, file: Path, cores: Cores) -> float:
+    """Have a file sent, and return the most that the server had meanwhile, in processes that have ended since too."""
+    with ThreadPoolExecutor(1) as together:
+        sending = together.submit(_send, pid, port, model, file, cores)
+        peak_mb = machine.peak_mb(pid)
+        while not sending.done():
+            wait([sending], WATCH_S)
+            peak_mb = max(peak_mb, machine.peak_mb(pid))
+        sending.result()
+    return peak_mb
+
+
+def _curl(port: int, model: str, file: Path, times: int = 1) -> list[str]:
+    media_type = files.FORMS[file.suffix[1:]]
+    uploads = ["--upload-file", str(file), f"http://127.0.0.1:{port}{_path(model)}"] * times
+    return ["curl", "--silent", "--show-error", "--fail", "--header", f"content-type: {media_type}", *uploads]
+
+
+def _path(model: str) -> str:
+    return f"/api/models/{model}/batch"
+
+
+def _alone(model: str, chunk: int, cores: Cores) -> Mapping[str, float]:
+    path = linear.MODELS / model / "1" / "model.onnx"
+    command = [sys.executable, str(FLOORS / "chunks.py"), str(path), str(MANY_ROWS), str(chunk)]
+    done = subprocess.run(machine.pinned(command, cores.server), capture_output=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def _check(form: str, alone: Mapping[str, float]) -> None:
+    got_rows, first, last = files.answers(_ANSWER, form)
+    if got_rows != MANY_ROWS or abs(first - alone["first"]) > TOLERANCE or abs(last - alone["last"]) > TOLERANCE:
+        raise BenchError(f"a file of {MANY_ROWS} rows came back as {got_rows}, probabilities {first} to {last}")
+
+
+def company(contender: Contender, form: str, seen: Seen, cores: Cores) -> None:
+    """Take single predictions while nothing else runs and while files are scored; take the wait for a first row."""
+    file = files.written(form, MANY_ROWS)
+    with serving(contender, cores) as (pid, port, _):
+        target = Target(pid, port, next(iter(contender.calls.values())), cores, BUILD)
+        _send(pid, port, "titanic", file, cores)
+        row_bytes = _ANSWER.stat().st_size / MANY_ROWS
+        seen.quiet.append(window(target, 1))
+        with _scoring(port, file, cores) as client:
+            began_s, size = time.monotonic(), _ANSWER.stat().st_size
+            taken = window(target, 1, beside=client.pid)
+            rate = (_ANSWER.stat().st_size - size) / row_bytes / (time.monotonic() - began_s)
+            if client.poll() is not None:
+                raise BenchError(f"{form}: the files were at their end before the predictions were measured")
+        seen.beside.append((taken, rate))
+        if form != "parquet":  # its index stands at its end
+            seen.first_row_s.append(_first_row(port, file))
+
+
+@contextmanager
+def _scoring(port: int, file: Path, cores: Cores) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a file scored over and over; yield the client when the first rows have come."""
+    with _ANSWER.open("wb") as out:
+        command = machine.pinned(_curl(port, "titanic", file, _OVER_AND_OVER), cores.load)
+        client = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
+        try:
+            while _ANSWER.stat().st_size < _BEGUN_BYTES and client.poll() is None:
+                time.sleep(0.01)
+            yield client
+        finally:
+            client.kill()
+            client.wait()
+
+
+def _first_row(port: int, file: Path) -> float:
+    """Return the seconds from the head of a request to the first scored row, while most of the file is not yet sent."""
+    with file.open("rb") as content:
+        part = content.read(int(file.stat().st_size * _SENT_SHARE))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
+    connection.connect()
+    began_s = time.monotonic()
+    connection.putrequest("PUT", _path("titanic"))
+    connection.putheader("content-type", files.FORMS[file.suffix[1:]])
+    connection.putheader("content-length", str(file.stat().st_size))
+    connection.endheaders()
+    sending = threading.Thread(target=_send_part, args=(connection.sock, part))
+    sending.start()
+    try:
+        response = connection.getresponse()
+        response.read(_BEGUN_BYTES)
+        return time.monotonic() - began_s
+    finally:
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
+        sending.join()
+
+
+def _send_part(connection: socket.socket, part: bytes) -> None:
+    with suppress(OSError):  # the first rows have come: nobody reads on
+        connection.sendall(part)
+
+
+def _batch(model: str, form: str, seen: Seen) -> Batch:
+    pairs = list(zip(seen.served, seen.alone, strict=True))
+    few, many = zip(*seen.peaks_mb, strict=True)
+    return Batch(
+        model=MODELS[model],
+        form=form,
+        rate=_rate(seen.served),
+        session_rate=_rate(seen.alone),
+        ratio=figure([alone.cpu_s / served.cpu_s for served, alone in pairs], 3),
+        wall_ratio=figure([alone.wall_s / served.wall_s for served, alone in pairs], 3),
+        peak_mb={f"{FEW_ROWS:,}": figure(few, 1), f"{MANY_ROWS:,}": figure(many, 1)},
+        grown_mb=figure([after - before for before, after in seen.peaks_mb], 1),
+        first_row_ms=figure([each * 1000 for each in seen.first_row_s], 1) if seen.first_row_s else None,
+        beside=_beside(seen) if seen.beside else None,
+    )
+
+
+def _rate(took: Sequence[Took]) -> Figure:
+    return figure([MANY_ROWS / each.wall_s for each in took], 0)
+
+
+def _beside(seen: Seen) -> Beside:
+    pairs = [(quiet, busy) for quiet, (busy, _) in zip(seen.quiet, seen.beside, strict=True)]
+    return Beside(
+        quiet_p50_us=figure([quiet.p50_us for quiet, _ in pairs], 0),
+        quiet_p99_us=figure([quiet.p99_us for quiet, _ in pairs], 0),
+        p50_us=figure([busy.p50_us for _, busy in pairs], 0),
+        p99_us=figure([busy.p99_us for _, busy in pairs], 0),
+        p99_ratio=figure([busy.p99_us / quiet.p99_us for quiet, busy in pairs], 2),
+        rate=figure([rate for _, rate in seen.beside], 0),
+        disturbed=figure([max(each.disturbed for each in pair) for pair in pairs], 3),
+    )

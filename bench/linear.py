@@ -1,0 +1,57 @@
+"""A model that costs next to nothing to run: logistic regression on the same features, so that the rest is seen."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pandas as pd
+
+from bench.contenders import BUILD, ROOT
+from export.__main__ import SEED
+from export.convert import convert
+from export.data import load, split
+from export.publish import publish
+from export.titanic import TITANIC
+from export.train import BASELINE, candidates
+from export.verify import Verified, edge_records, edge_rows
+from server import manifest as manifests
+from server.manifest import Manifest
+
+MODELS: Final = BUILD / "models"
+NAME: Final = "linear"
+
+
+def made() -> Path:
+    """Make a model repository of the committed model and the linear one, each as version 1; return it."""
+    if MODELS.exists():
+        shutil.rmtree(MODELS)
+    shutil.copytree(ROOT / "models", MODELS)
+    _publish(MODELS)
+    return MODELS
+
+
+def _publish(models: Path) -> None:
+    """Fit, convert and publish it as the exporter does, with what the committed model's manifest says of the rows."""
+    dataset = load(TITANIC.data, TITANIC)
+    part = split(dataset, SEED)
+    pipeline = candidates(TITANIC.features, SEED)[BASELINE].fit(part.X_train, part.y_train)
+    converted = convert(pipeline, TITANIC.features, len(TITANIC.classes))
+    verified = Verified(pipeline, converted, TITANIC.features)
+    edges = edge_records(TITANIC.features, {feature.name: feature.example for feature in TITANIC.features})
+    rows = pd.concat([dataset.X, edge_rows(TITANIC.features, edges)], ignore_index=True)
+    committed = manifests.read(ROOT / "models" / "titanic" / "1" / manifests.MANIFEST_FILE)
+
+    def manifest(version: int) -> Manifest:
+        return msgspec.structs.replace(
+            committed,
+            name=NAME,
+            version=version,
+            sha256=hashlib.sha256(converted.model).hexdigest(),
+            outputs=list(converted.outputs),
+            golden=verified.golden(edges),
+            min_batch_rows=verified.min_batch_rows(rows),
+        )
+
+    publish(models, NAME, converted.model, manifest)

@@ -1,0 +1,88 @@
+"""The measuring of files, short: real files, a real server, and a client that checks what it gets."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bench import batch, budget, files, load, results
+from bench.load import BenchError
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="process trees are read in /proc, which only Linux has"),
+    pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is missing (Debian: nghttp2-client)"),
+    pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing"),
+]
+ROWS = 20_000
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(files, "BUILD", tmp_path)
+    monkeypatch.setattr(files, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(batch, "FEW_ROWS", 1000)
+    monkeypatch.setattr(batch, "MANY_ROWS", ROWS)
+    monkeypatch.setattr(load, "WINDOW_S", 0.2)
+    monkeypatch.setattr(load, "SETTLE_S", 0.05)
+    monkeypatch.setattr(load, "TRIES", 1)
+
+
+def _only(monkeypatch: pytest.MonkeyPatch, *forms: str) -> None:
+    monkeypatch.setattr(files, "FORMS", {form: files.FORMS[form] for form in forms})
+
+
+def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of each form go through a round with both models: every figure is there, and what can't be isn't."""
+    _only(monkeypatch, "arrow", "parquet")
+    found = {(each.form, each.model): each for each in batch.measured(1)}
+    assert set(found) == {(form, model) for form in ("arrow", "parquet") for model in ("Titanic", "linear")}
+    for each in found.values():
+        assert each.session_rate.median > each.rate.median > 0
+        assert 0 < each.ratio.median < 1
+        assert all(peak.median > 1 for peak in each.peak_mb.values())
+    arrow, parquet = found["arrow", "Titanic"], found["parquet", "Titanic"]
+    assert arrow.first_row_ms is not None
+    assert parquet.first_row_ms is None, "its index stands at its end"
+    assert arrow.beside is not None
+    assert arrow.beside.p99_us.median >= arrow.beside.p50_us.median > 0
+    assert arrow.beside.rate.median > 0
+    assert found["arrow", "linear"].beside is None
+
+
+@pytest.mark.parametrize("form", files.FORMS)
+def test_a_file_holds_the_passengers(form: str) -> None:
+    """A file of any form has as many rows as asked, the data set's over and over."""
+    table = files.read(files.written(form, ROWS), form)
+    assert table.num_rows == ROWS
+    assert table.column("fare")[0].as_py() == table.column("fare")[1309].as_py() == 211.3375
+    assert table.column("age").null_count > ROWS // 6
+
+
+def test_an_answer_that_lacks_rows_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that comes back with other rows than it had isn't measured: the error says what came."""
+    _only(monkeypatch, "csv")
+    monkeypatch.setattr(files, "answers", lambda *_: (ROWS - 1, 0.9, 0.1))
+    with pytest.raises(BenchError, match=f"of {ROWS} rows came back as {ROWS - 1}"):
+        batch.measured(1)
+
+
+@pytest.mark.parametrize(
+    ("form", "alone", "reached"),
+    [("csv", 500_000, ["CPU"]), ("csv", 900_000, ["rows a second"]), ("arrow", 1_300_000, ["CPU"]), ("ndjson", 1, [])],
+)
+def test_a_fast_model_is_held_to_a_number(form: str, alone: float, reached: list[str]) -> None:
+    """Files are held to a share of the model's own speed, and where that is far off to rows a second."""
+    held = _held(form, alone)
+    assert [what for what in ("CPU", "rows a second") if any(each.startswith(what) for each in held)] == reached
+
+
+def _held(form: str, alone: float) -> list[str]:
+    committed = results.read()
+    one = {"median": 1.0, "low": 1.0, "high": 1.0}
+    seen: dict[str, Any] = dict.fromkeys(("rate", "ratio", "wall_ratio", "grown_mb"), one)
+    seen |= {"model": "m", "form": form, "peak_mb": {}, "session_rate": one | {"median": alone}}
+    each = msgspec.convert(seen, results.Batch)
+    return [held.what for held in budget.held(msgspec.structs.replace(committed, batches=[each])) if form in held.what]
