@@ -76,7 +76,7 @@ class ScoredFile:
         idle_s = self._settings.max_idle_s
         answer = AnswerPipe(self._send_part)
         body = BodyPipe(self._settings.max_spool_bytes, idle_s / 2, answer.unread_s)
-        feeding = asyncio.ensure_future(_feed(receive, body))
+        feeding = asyncio.ensure_future(_feed(receive, body, answer))
         work = asyncio.get_running_loop().run_in_executor(
             executor, job.run, body, lambda: body.is_dry, answer, self._begin
         )
@@ -175,7 +175,7 @@ class ScoredFile:
         )
 
 
-async def _feed(receive: Receive, body: BodyPipe) -> None:
+async def _feed(receive: Receive, body: BodyPipe, answer: AnswerPipe) -> None:
     """Put the body into the pipe; when all is there, wait for the caller to leave."""
     try:
         more = True
@@ -192,6 +192,7 @@ async def _feed(receive: Receive, body: BodyPipe) -> None:
         body.fail(Canceled("the caller left before its answer was whole"))
     except RequestError as error:
         body.fail(error)
+        answer.fail(error)  # its sender is who waits: for a caller who doesn't read
 
 
 async def _disconnect(receive: Receive) -> None:
