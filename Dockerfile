@@ -9,11 +9,14 @@ RUN python3 -m venv /build/venv \
 # the library for programs in C (the Python extension holds its own). Flatbuffers serve those alone.
 RUN cd /opt/site && rm -rf bin onnxruntime/tools onnxruntime/transformers onnxruntime/quantization onnxruntime/datasets \
       onnxruntime/backend onnxruntime/capi/libonnxruntime.so* flatbuffers*
-# What is there to compile against or to check types with, and the debugging symbols that two wheels carry (14 of uvloop's 16
-# MB). numpy's libraries were rewritten by their packager and don't survive being stripped again.
-RUN cd /opt/site && rm -rf numpy/f2py numpy/_core/include numpy/_core/lib numpy/random/lib \
- && find . -name '*.pyi' -delete -o -name '*.pxd' -delete -o -name '*.pyx' -delete -o -name '*.a' -delete -o -name '*.h' -delete \
- && strip --strip-unneeded uvloop/*.so httptools/parser/*.so zttp/*.so google/_upb/*.so
+# What is there to compile against, to check types with or to test the packages with, what draws progress bars elsewhere than
+# in a terminal, and the debugging symbols that some wheels carry (14 of uvloop's 16 MB). numpy's libraries were rewritten by
+# their packager and don't survive being stripped again.
+RUN cd /opt/site && rm -rf numpy/f2py numpy/_core/include numpy/_core/lib numpy/random/lib numpy/_core/_simd.*.so \
+      numpy/_core/*_tests.*.so tqdm/contrib tqdm/keras.py tqdm/tk.py tqdm/gui.py tqdm/notebook.py tqdm/rich.py tqdm/dask.py \
+ && find . -name '*.pyi' -delete -o -name '*.px[di]' -delete -o -name '*.pyx' -delete -o -name '*.a' -delete -o -name '*.h' -delete \
+ && strip --strip-unneeded uvloop/*.so httptools/parser/*.so zttp/*.so google/_upb/*.so msgspec/*.so nanoarrow/*.so \
+      arro3/*/*.so backports/zstd/*.so
 COPY scripts/image-root /build/
 COPY server /build/app/server
 COPY models /build/app/models

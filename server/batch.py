@@ -49,15 +49,13 @@ class Job:
         table, form = open_table(source, asked.form, self._reading())
         with closing(table):
             try:
-                self._score(table, form, is_dry, sink, begin)
+                self._score(table, form, prompt, sink, begin)
             except (Exception, KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as panic:
                 raise RuntimeError(f"a library panicked: {panic}") from panic
 
-    def _score(
-        self, table: Table, form: Form, is_dry: Callable[[], bool], sink: Sink, begin: Callable[[Form], None]
-    ) -> None:
+    def _score(self, table: Table, form: Form, source: "_Prompt", sink: Sink, begin: Callable[[Form], None]) -> None:
         asked = self._asked
         scorer = Scorer(asked.model, table, asked.wanted)
         self.counts = scorer.counts
@@ -67,8 +65,8 @@ class Job:
         delimiter = asked.answer_delimiter or (table.delimiter if answer_form is form else None) or ","
         self._writer = Writer(scorer, answer_form, out, delimiter=delimiter, as_text=table.is_text)
         begin(answer_form)
-        prompt.out = out
-        self._writer.write(lambda: out.flush() if is_dry() else None, summary=asked.summary)
+        source.out = out
+        self._writer.write(summary=asked.summary)
         if packed is not None:
             packed.end()
         sink.flush()
@@ -94,10 +92,7 @@ class Job:
 
 
 class _Prompt:
-    """A body whose reader doesn't wait for more of it while there is something of the answer that wasn't sent.
-
-    A block's end isn't enough: what is there by then may be the beginning of a record batch that comes slowly.
-    """
+    """A body whose reader doesn't wait for more of it while there is something of the answer that wasn't sent."""
 
     def __init__(self, source: Source, is_dry: Callable[[], bool]) -> None:
         self.failure: Exception | None = None

@@ -1,6 +1,6 @@
 """Scored blocks to a stream of bytes in the form that is asked for."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,10 +39,10 @@ class Writer:
         with _holding(form):
             self._header = self._begun()
 
-    def write(self, between: Callable[[], None], *, summary: bool = False) -> None:
-        """Write all, and the counts as the form has them; `between` is called before more is read."""
+    def write(self, *, summary: bool = False) -> None:
+        """Write all, and the counts as the form has them."""
         self._sink.write(self._header)
-        blocks = self._blocks(between)
+        blocks = self._blocks()
         if self._form not in {CSV, NDJSON, ARROW}:
             self._write_parquet(blocks)
             return
@@ -56,11 +56,10 @@ class Writer:
             return self._csv.header(self._empty)
         return self._ipc.header(self._empty) if self._form is ARROW else b""
 
-    def _blocks(self, between: Callable[[], None]) -> Iterator[Scored]:
+    def _blocks(self) -> Iterator[Scored]:
         for scored in self._scorer:
             yield scored
             del scored  # it holds a record batch, and another is about to be read
-            between()
 
     def _rows(self, scored: Scored) -> bytes:
         with _holding(self._form):

@@ -2,9 +2,14 @@
 
 import json
 
+import httpx
+import pytest
+
 from tests.e2e.docker import BASIC, docker
 from tests.edge.stack import Edge
 from tests.passenger import PASSENGER
+from tests.server import files
+from tests.server.files import Record, upload
 
 EXPECTED = "survived"
 
@@ -26,6 +31,25 @@ def test_a_prediction_travels_the_whole_way(edge: Edge) -> None:
     assert json.loads(docker("inspect", container))[0]["HostConfig"]["NanoCpus"] == 250_000_000
     direct = docker("exec", container, "/usr/bin/python3", "-c", _ASK)
     assert json.loads(direct) == answer.json()
+
+
+def test_a_file_travels_the_whole_way(edge: Edge, passengers: list[Record]) -> None:
+    """Within `basic` the container scores a file through the Worker, to the last bit; a wrong one breaks off."""
+    assert edge.answered().status_code == 200
+    (container,) = _containers()
+    docker("update", *BASIC, container)
+    with upload(edge.http) as sent:
+        sent.send(files.csv(passengers[:1]))
+        assert sent.head()[0] == 200
+        first = sent.piece() or b""
+        for passenger in passengers[1:]:
+            sent.send(files.line(passenger))
+        sent.end()
+        rest, trailers = sent.rest()
+    assert trailers is not None
+    files.check(first + rest, passengers)
+    with pytest.raises(httpx.RemoteProtocolError):
+        edge.http.put("/api/batch", content=files.csv(passengers, 50_000) + b"9,female,29,0,0,7,S\n")
 
 
 def test_a_killed_container_is_replaced(edge: Edge) -> None:

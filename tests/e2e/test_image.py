@@ -1,34 +1,48 @@
 """The real image under a real engine, within the limits of the platform's `basic` instance."""
 
+import io
 import json
 import shutil
 import socket
 import subprocess
+import tarfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.docker import BASIC, docker, running, wait_healthy
+from tests.e2e.docker import BASIC, WAIT_S, docker, running, wait_healthy
 from tests.edge.stack import ROOT
 from tests.passenger import PASSENGER
+from tests.server import files
+from tests.server.files import Record, upload
 from tests.server.rpc import PREDICT, Http2, Spoken, decoded, request
 
+READ_ONLY = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+TEMPORARY = "/tmp"  # noqa: S108 # the container's own
+FOR_FILES = ("arro3", "nanoarrow", "backports", "tqdm")
+"""The packages that read and write files, and nothing else."""
 FORBIDDEN = ("sklearn", "skl2onnx", "pandas", "scipy", "pip", "gcc", "cc1", "bash", "sh", "apt", "dpkg", "export")
 
 
 @pytest.fixture(scope="module")
-def files(image: str) -> list[str]:
-    """Return the path of every file in the image."""
+def sizes(image: str) -> dict[str, int]:
+    """Return the path of every file in the image, and its bytes."""
     container = docker("create", image)
     try:
         export = subprocess.run(["docker", "export", container], capture_output=True, check=True).stdout
     finally:
         docker("rm", container)
-    return subprocess.run(["tar", "-t"], input=export, capture_output=True, check=True).stdout.decode().splitlines()
+    with tarfile.open(fileobj=io.BytesIO(export)) as root:
+        return {each.name: each.size for each in root}
 
 
 @contextmanager
@@ -43,10 +57,7 @@ def server(image: str, *options: str) -> Iterator[tuple[str, httpx.Client]]:
 
 def test_it_answers_within_basic(image: str) -> None:
     """On a quarter of a CPU and 1 GiB, read-only and without any capability, the image becomes healthy and predicts."""
-    with server(image, "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges") as (
-        container,
-        client,
-    ):
+    with server(image, *READ_ONLY) as (container, client):
         answer = client.post("/api/predict", json=PASSENGER)
         state = json.loads(docker("inspect", container))[0]
     assert (answer.status_code, answer.json()["label"]) == (200, "survived")
@@ -54,20 +65,85 @@ def test_it_answers_within_basic(image: str) -> None:
     assert not state["State"]["OOMKilled"]
 
 
-def test_it_holds_only_what_runs(image: str, files: list[str]) -> None:
+def test_it_holds_only_what_runs(image: str, sizes: dict[str, int]) -> None:
     """The image has no training code, compiler, package manager or shell, and runs as no root."""
-    parts = {part for path in files for part in path.split("/")}
+    parts = {part for path in sizes for part in path.split("/")}
     assert parts.isdisjoint(FORBIDDEN)
-    assert "app/models/titanic/1/model.onnx" in files
+    assert "app/models/titanic/1/model.onnx" in sizes
     assert json.loads(docker("inspect", image))[0]["Config"]["User"] == "65532:65532"
 
 
-def test_the_size_is_told(image: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The image stays under 200 MB unpacked."""
+def test_the_size_is_told(image: str, sizes: dict[str, int], capsys: pytest.CaptureFixture[str]) -> None:
+    """The image stays under 200 MB unpacked, with what reads and writes files."""
     size = int(json.loads(docker("inspect", image))[0]["Size"])
+    tables = sum(size for path, size in sizes.items() if path.removeprefix("opt/site/").startswith(FOR_FILES))
     with capsys.disabled():
-        print(f"\nimage: {size / 1e6:.0f} MB unpacked")
+        print(f"\nimage: {size / 1e6:.0f} MB unpacked, {(size - tables) / 1e6:.0f} MB without {', '.join(FOR_FILES)}")
+    assert tables > 0
     assert size < 200e6
+
+
+@pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
+def test_it_scores_files(image: str, passengers: list[Record], form: str) -> None:
+    """Within `basic`, read-only but for a folder for temporary files, the image scores a file of each form."""
+    with server(image, *READ_ONLY, "--tmpfs", TEMPORARY) as (container, client):
+        response = client.put("/api/batch", content=_written(form, passengers), headers={"accept": "text/csv"})
+        state = json.loads(docker("inspect", container))[0]["State"]
+    assert response.status_code == 200, response.text
+    if form == "csv":
+        files.check(response.content, passengers)
+    labels, probabilities = files.answers(passengers)
+    rows = [line.split(",") for line in response.text.splitlines()[1:]]
+    assert [row[7] for row in rows] == labels
+    assert (np.array([row[8:] for row in rows], np.float32) == probabilities).all()
+    assert not state["OOMKilled"]
+
+
+def test_without_a_folder_for_temporary_files(image: str, passengers: list[Record]) -> None:
+    """All read-only, it scores what streams; Parquet, and a caller who only sends, are told what they lack."""
+    with server(image, *READ_ONLY, "--env", "LIFEBOAT_MAX_IDLE_S=4") as (container, client):
+        for form in ("csv", "arrow"):
+            assert client.put("/api/batch", content=_written(form, passengers)).status_code == 200
+        refused = client.put("/api/batch", content=_written("parquet", passengers))
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert "temporary file" in refused.json()["error"]
+        assert _reason(container, client, files.csv(passengers, 2_000_000)).startswith(
+            "payload_too_large: body: expected a"
+        )
+        assert client.put("/api/batch", content=_written("csv", passengers)).status_code == 200
+
+
+def _reason(container: str, client: httpx.Client, body: bytes) -> str:
+    """Send a file and read nothing; return why the container's log says that it failed."""
+    command = ["docker", "logs", "--follow", "--tail", "0", container]
+    with (
+        upload(client) as sent,
+        ThreadPoolExecutor(1) as sender,
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as log,
+    ):
+        assert log.stderr is not None
+        watchdog = threading.Timer(WAIT_S, log.kill)
+        watchdog.start()
+        sender.submit(sent.send, body)  # who publishes the port goes on taking it when the container has hung up
+        failed = next((line for line in log.stderr if "batch failed (" in line), "nothing")
+        watchdog.cancel()
+        log.terminate()
+        sent.connection.shutdown(socket.SHUT_RDWR)
+    return failed.partition("batch failed (")[2]
+
+
+def _written(form: str, passengers: list[Record]) -> bytes:
+    """Return the passengers as a file."""
+    if form == "csv":
+        return files.csv(passengers)
+    table = pa.Table.from_pylist(passengers).select(files.NAMES)
+    out = io.BytesIO()
+    if form == "parquet":
+        pq.write_table(table, out)
+    else:
+        with pa.ipc.new_stream(out, table.schema) as stream:
+            stream.write_table(table)
+    return out.getvalue()
 
 
 class _Port:

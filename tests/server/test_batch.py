@@ -299,10 +299,17 @@ def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:
             text, trailers = sent.rest()
         assert trailers is None
         assert text.endswith(b"was read, for 1 s\n")
-        wide = files.csv(passengers, 2_000_000)
-        with upload(client) as sent, pytest.raises(ConnectionError):
-            sent.send(wide)
         assert client.put(BATCH, content=files.csv(passengers[:1])).status_code == 200
+
+
+def test_who_reads_nothing_is_told_so(passengers: list[Record]) -> None:
+    """A caller who sends more than is kept for one who reads nothing is cut off, for that reason."""
+    with ServerProcess(LIFEBOAT_MAX_IDLE_S="1", LIFEBOAT_MAX_SPOOL_BYTES="1000") as process:
+        host, port = process.address()
+        with httpx.Client(base_url=f"http://{host}:{port}") as client, upload(client) as sent:
+            with pytest.raises(ConnectionError):
+                sent.send(files.csv(passengers, 2_000_000))
+            process.read_until("nothing of the file came, and nothing of the answer was read, for 1 s")
 
 
 def test_who_reads_when_all_is_sent(server: httpx.Client, passengers: list[Record]) -> None:
