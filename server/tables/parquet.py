@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from os import SEEK_END
 from typing import IO, Final
 
 from arro3.core import RecordBatch, RecordBatchReader, Schema
@@ -43,7 +44,12 @@ class ParquetTable(ArrowTable):
 
 
 def spooled(source: Source, max_bytes: int) -> IO[bytes]:
-    """Return a file of what `source` holds, which looks as a Parquet file does from outside."""
+    """Return a file of what `source` holds, or is, which looks as a Parquet file does from outside."""
+    whole: IO[bytes] | None = getattr(source, "whole", None)
+    if whole is not None:
+        _check_ends(whole, whole.seek(0, SEEK_END))
+        whole.seek(0)
+        return whole
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115 # it is closed by who reads it
         length = 0
@@ -79,8 +85,11 @@ class ParquetWriter:
         self._sink = _Held(sink)
 
     def write(self, schema: Schema, batches: Iterator[RecordBatch], metadata: Callable[[], dict[str, int]]) -> None:
-        """Write all of `batches`, which are pulled as there is room for them, then the `metadata` as it is by then."""
-        reader = RecordBatchReader.from_batches(schema, batches)
+        """Write all of `batches`, which are pulled as there is room for them, then the `metadata` as it is by then.
+
+        Raises what `batches` or the sink raise. The library doesn't learn of it: it would panic, in words of its own.
+        """
+        reader = RecordBatchReader.from_batches(schema, self._until_failure(batches))
         room = {name: _room(place) for place, name in enumerate(metadata())}
         write_parquet(
             reader,
@@ -90,6 +99,13 @@ class ParquetWriter:
             key_value_metadata=room,
         )
         self._sink.end({room[name]: value for name, value in metadata().items()})
+
+    def _until_failure(self, batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
+        try:
+            while self._sink.failure is None and (batch := next(batches, None)) is not None:
+                yield batch
+        except BaseException as failure:  # noqa: BLE001 # it is raised by `end`
+            self._sink.failure = failure
 
 
 def _room(place: int) -> str:
@@ -103,16 +119,25 @@ class _Held:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._last = bytearray()
+        self.failure: BaseException | None = None
+        """What ended the table before its end: nothing is written from then on."""
 
     def write(self, data: bytes) -> int:
+        if self.failure is not None:
+            return len(data)
         self._last += data
         if len(self._last) > 2 * _HELD_BYTES:
-            self._sink.write(bytes(self._last[:-_HELD_BYTES]))
+            try:
+                self._sink.write(bytes(self._last[:-_HELD_BYTES]))
+            except BaseException as failure:  # noqa: BLE001 # it is raised by `end`
+                self.failure = failure
             del self._last[:-_HELD_BYTES]
         return len(data)
 
     def end(self, numbers: dict[str, int]) -> None:
-        """Write the last bytes, each number where there is room for it."""
+        """Write the last bytes, each number where there is room for it. Raises the failure, if there was one."""
+        if self.failure is not None:
+            raise self.failure
         last = bytes(self._last)
         for room, number in numbers.items():
             last = last.replace(room.encode(), b"%0*d" % (_DIGITS, number))
