@@ -1,7 +1,7 @@
 """What a table may be written as: how each is known by its first bytes, and what reads it."""
 
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from server.errors import InvalidArgument
 from server.signature import Signature
@@ -37,6 +37,15 @@ def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Tab
 
     A stream that is packed though nobody said so is unpacked. Raises RequestError.
     """
+    begun = begin(source)
+    form = form or sniffed(begun.first)
+    table = _open(begun, form, reading)
+    table.prepare(reading.signature, reading.added, reading.max_string_bytes)
+    return table, form
+
+
+def begin(source: Source) -> "Begun":
+    """Begin to read a stream, which is unpacked where it is packed. Raises InvalidArgument where it is empty."""
     begun = Begun(source)
     for magic, encoding in ((packing.GZIP_MAGIC, "gzip"), (packing.ZSTD_MAGIC, "zstd")):
         if begun.first.startswith(magic):
@@ -44,10 +53,7 @@ def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Tab
             break
     if not begun.first:
         raise InvalidArgument("body: expected rows; it is empty")
-    form = form or sniffed(begun.first)
-    table = _open(begun, form, reading)
-    table.prepare(reading.signature, reading.added, reading.max_string_bytes)
-    return table, form
+    return begun
 
 
 def _open(source: Source, form: Form, reading: Reading) -> Table:
@@ -83,6 +89,8 @@ class Begun:
         while len(self.first) < _SNIFFED_BYTES and (data := source.read(_SNIFFED_BYTES - len(self.first))):
             self.first += data
         self._held = self.first
+        self.whole: IO[bytes] | None = getattr(source, "whole", None)
+        """The file that is read, where it can be read in any order."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return some bytes, at most `size`."""
@@ -97,4 +105,4 @@ class Begun:
         return data
 
 
-__all__ = ["ARROW", "CSV", "NDJSON", "PARQUET", "Begun", "Form", "Reading", "open_table", "sniffed"]
+__all__ = ["ARROW", "CSV", "NDJSON", "PARQUET", "Begun", "Form", "Reading", "begin", "open_table", "sniffed"]
