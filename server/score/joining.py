@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arro3.core import RecordBatch, RecordBatchReader, Schema
+from arro3.core import Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import read_ipc_stream, read_parquet
 
 from server.score.folder import PartsError
@@ -25,7 +25,7 @@ def join(parts: list[Path], form: Form, out: Sink, counts: Counts) -> None:
     if form in {CSV, NDJSON}:
         _join_text(parts, form, out)
         return
-    schemas = [_reader(part, form).schema for part in parts]
+    schemas = [_schema(_reader(part, form)) for part in parts]
     for part, schema in zip(parts, schemas, strict=True):
         _check(part, schema == schemas[0])
     write(schemas[0], (batch for part in parts for batch in _batches(part, form)), form, out, counts)
@@ -34,7 +34,8 @@ def join(parts: list[Path], form: Form, out: Sink, counts: Counts) -> None:
 def as_parquet(stream: Any, out: Sink, counts: Counts) -> None:  # noqa: ANN401 # a file
     """Write an Arrow stream as a Parquet file."""
     reader = read_ipc_stream(stream)
-    write(reader.schema, iter(reader), PARQUET, out, counts)
+    schema = _schema(reader)
+    write(schema, (batch.with_schema(schema) for batch in reader), PARQUET, out, counts)
 
 
 def write(schema: Schema, batches: Iterator[RecordBatch], form: Form, out: Sink, counts: Counts) -> None:
@@ -74,7 +75,9 @@ def _check(part: Path, fits: bool) -> None:
 def _batches(part: Path, form: Form) -> Iterator[RecordBatch]:
     reader = _reader(part, form)
     try:
-        yield from reader
+        schema = _schema(reader)
+        for batch in reader:
+            yield batch.with_schema(schema)
     except Exception as error:  # noqa: BLE001 # the library has but one kind
         raise _unreadable(part, error) from None
 
@@ -84,6 +87,12 @@ def _reader(part: Path, form: Form) -> RecordBatchReader:
         return read_ipc_stream(str(part)) if form is ARROW else read_parquet(str(part), batch_size=ARROW_ROWS)
     except Exception as error:  # noqa: BLE001 # the library has but one kind
         raise _unreadable(part, error) from None
+
+
+def _schema(reader: RecordBatchReader) -> Schema:
+    """Return a table's schema without what is noted in it: each part's own counts are."""
+    given = reader.schema
+    return Schema([Field(name, given.field(name).type, nullable=True) for name in given.names])
 
 
 def _unreadable(part: Path, error: Exception) -> PartsError:

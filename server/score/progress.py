@@ -47,3 +47,4 @@ class Progress:
         self._bar.start_t = time.time()
         self._began_s = time.monotonic()
         self._kept_rows = rows
+        self._bar.set_postfix_str(f"{rows:,} rows", refresh=False)

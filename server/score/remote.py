@@ -87,7 +87,7 @@ class Service:
                 if out.failure is not None:
                     raise
                 _refuse_for_good(error, self._address.host)
-                words = f"{self._address.host}: {str(error) or type(error).__name__}"
+                words = f"{self._address.host}: {_reason(error)}"
                 if not tries_left:
                     tries = f"{self._remote.tries} tries" if self._remote.tries > 1 else "1 try"
                     raise RemoteError(f"{words} ({tries}); the same command goes on where it ended") from None
@@ -176,10 +176,16 @@ class _Held:
         self._file.truncate()
 
 
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def _refuse_for_good(error: Exception, host: str) -> None:
     """Raise RemoteError for what won't be otherwise the next time."""
     if isinstance(error, ssl.SSLCertVerificationError):
         raise RemoteError(f"{host}: its certificate is not trusted: {error.verify_message}") from None
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        raise RemoteError(f"{host}: TLS fails: {error.reason}; is it an address of http://?") from None
     if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
         raise RemoteError(f"{host}: {error.strerror}") from None
 
