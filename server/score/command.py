@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 
 from server.errors import ModelError, RequestError, SettingsError
@@ -66,5 +67,7 @@ def _words(error: Exception, task: Task) -> str:
 
 
 def _say(words: str) -> None:
-    if sys.stderr is not None:  # print() would take None for standard output
+    if sys.stderr is None:  # print() would take None for standard output
+        return
+    with suppress(OSError):  # whoever reads it may have left
         print(f"score: {words}", file=sys.stderr)  # a command line's own voice

@@ -7,8 +7,8 @@ from typing import Self
 
 from tqdm import tqdm
 
-_BAR = "{percentage:3.0f}%|{bar:30}| {postfix} [{elapsed}<{remaining}]"
-_NO_BAR = "{postfix} [{elapsed}]"
+_BAR = "{percentage:3.0f}%|{bar:30}| {desc} [{elapsed}<{remaining}]"
+_NO_BAR = "{desc} [{elapsed}]"
 
 
 class Progress:
@@ -38,7 +38,7 @@ class Progress:
         """Note the rows so far, and the bytes of the file that were read."""
         elapsed_s = time.monotonic() - self._began_s
         rate = f", {(rows - self._kept_rows) / elapsed_s:,.0f} rows/s" if elapsed_s else ""
-        self._bar.set_postfix_str(f"{rows:,} rows{rate}", refresh=False)
+        self._bar.set_description_str(f"{rows:,} rows{rate}", refresh=False)
         self._bar.update(taken - self._bar.n)
 
     def kept(self, rows: int, taken: int) -> None:
@@ -47,4 +47,4 @@ class Progress:
         self._bar.start_t = time.time()
         self._began_s = time.monotonic()
         self._kept_rows = rows
-        self._bar.set_postfix_str(f"{rows:,} rows", refresh=False)
+        self._bar.set_description_str(f"{rows:,} rows", refresh=False)
