@@ -3,8 +3,11 @@
 import csv
 import io
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,6 +141,29 @@ def read(path: Path) -> Rows:
         return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
     with path.open(newline="") as file:
         return list(csv.DictReader(file, delimiter="\t" if form == "tsv" else ","))
+
+
+@contextmanager
+def held(*arguments: str | Path, at: Path, number: signal.Signals = signal.SIGKILL) -> Iterator[list[bytes]]:
+    """Run the command until it writes the file `at`, and end it there by a signal, when the block is done.
+
+    The file has the name that an unfinished one has: a pipe of that name holds whoever writes more than it takes, some
+    64 KiB. Yields a list that has then what was said.
+    """
+    gate = at.with_name(f".{at.name}.unfinished")
+    gate.parent.mkdir(exist_ok=True)
+    os.mkfifo(gate)
+    said: list[bytes] = []
+    with subprocess.Popen(command(*arguments), cwd=ROOT, env=environment(), stderr=subprocess.PIPE) as process:
+        descriptor = os.open(gate, os.O_RDONLY)
+        assert os.read(descriptor, 10)
+        yield said
+        process.send_signal(number)
+        assert process.stderr is not None
+        said.append(process.stderr.read())
+        os.close(descriptor)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    gate.unlink(missing_ok=number != signal.SIGKILL)
 
 
 def left(folder: Path) -> set[str]:

@@ -1,11 +1,8 @@
 """`python -m server score` into a folder of parts: gone on with after any end, each part done once."""
 
 import json
-import os
 import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,13 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.server import small
-from tests.server.process import ROOT
 from tests.server.score import (
     FORMS,
     as_csv,
     as_ndjson,
-    command,
-    environment,
+    held,
     left,
     notes,
     read,
@@ -35,29 +30,11 @@ def _parts(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in sorted(folder.glob("part-*"))}
 
 
-@contextmanager
-def _held(*arguments: str | Path, at: Path) -> Iterator[Path]:
-    """Run the command until it begins to write the file `at`, and kill it there, when the block is done.
-
-    The file has the name that an unfinished one has: a pipe of that name holds whoever opens it.
-    """
-    gate = at.with_name(f".{at.name}.unfinished")
-    gate.parent.mkdir(exist_ok=True)
-    os.mkfifo(gate)
-    with subprocess.Popen(command(*arguments), cwd=ROOT, env=environment(), stderr=subprocess.PIPE) as process:
-        descriptor = os.open(gate, os.O_RDONLY)
-        assert os.read(descriptor, 10)
-        yield gate
-        process.kill()
-        os.close(descriptor)
-    gate.unlink()
-
-
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """Return a file of 5,000 rows, of which the last but one is wrong."""
     path = tmp_path / "in.csv"
-    path.write_bytes(as_csv(rows(5000, age=4999)))
+    path.write_bytes(as_csv([{**row, "note": "of some length " * 10} for row in rows(5000, age=4999)]))
     return path
 
 
@@ -73,18 +50,19 @@ def _joined(folder: Path) -> bytes:
     return texts[0] + b"".join([text.partition(b"\n")[2] for text in texts[1:]])
 
 
-@pytest.mark.parametrize("at", ["job.json", "part-00000.csv", "part-00002.csv", "part-00004.csv"])
-def test_killed_in_the_middle(source: Path, at: str) -> None:
+@pytest.mark.parametrize("number", [0, 2, 4])
+def test_killed_in_the_middle_of_a_part(source: Path, number: int) -> None:
     """Killed in the middle of a part, or of the folder's own file, the same command ends as one run would have.
 
     The parts that were finished by then are not touched again.
     """
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
-    with _held(*asked, at=folder / at):
+    with held(*asked, at=folder / f"part-0000{number}.csv"):
         before = _parts(folder)
-    assert len(before) == {"job.json": 0, "part-00000.csv": 0, "part-00002.csv": 2, "part-00004.csv": 4}[at]
-    (folder / f".{at}.unfinished").write_text("what a killed process leaves")
+    assert len(before) == number
+    for name in (f"part-0000{number}.csv", "job.json"):
+        (folder / f".{name}.unfinished").write_text("what a killed process leaves")
     said = scored(*asked)
     assert "5,000 rows read, 4,999 scored, 1 failed by titanic version 1" in said
     after = _parts(folder)
@@ -94,11 +72,30 @@ def test_killed_in_the_middle(source: Path, at: str) -> None:
     assert _joined(folder) == _whole(source)
 
 
+def test_killed_before_the_first_part(source: Path) -> None:
+    """Where nothing but the half of the folder's own file is there, the work begins."""
+    folder = source.with_name("parts")
+    folder.mkdir()
+    (folder / ".job.json.unfinished").write_text("{")
+    scored(source, folder, "--on-error", "null")
+    assert left(folder) == {"job.json", "part-00000.csv"}
+
+
+def test_a_signal_in_the_middle_of_a_part(source: Path) -> None:
+    """A signal leaves the finished parts and nothing of the one under way, and says how to go on."""
+    folder = source.with_name("parts")
+    asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
+    with held(*asked, at=folder / "part-00001.csv", number=signal.SIGTERM) as said:
+        pass
+    assert said == [b"score: interrupted; the same command goes on\n"]
+    assert left(folder) == {"job.json", "part-00000.csv"}
+
+
 def test_killed_between_a_part_and_its_note(source: Path) -> None:
     """Killed when a part is there and not noted yet, that part alone is done again."""
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
-    with _held(*asked, at=folder / "part-00002.csv"):
+    with held(*asked, at=folder / "part-00002.csv"):
         before = _parts(folder)
     (folder / "part-00002.csv").write_text("half")
     scored(*asked)
@@ -268,9 +265,9 @@ def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
     """Parts of one job are of one version: the one that the first part was, while it is there; else it is refused."""
     models, folder, source = tmp_path / "models", tmp_path / "parts", tmp_path / "in.csv"
     small.double(models, version=1)
-    source.write_text("x\n" + "1.5\n" * 30)
-    asked = (source, f"{folder}/", "--part-rows", "10", "--models", models)
-    with _held(*asked, at=folder / "part-00001.csv"):
+    source.write_text("x\n" + "1.5\n" * 60_000)
+    asked = (source, f"{folder}/", "--part-rows", "20000", "--models", models)
+    with held(*asked, at=folder / "part-00001.csv"):
         pass
     small.double(models, version=2)
     assert "by small version 1:" in scored(*asked)

@@ -15,7 +15,7 @@ import pytest
 from tests.server import small
 from tests.server.between import Act, Between, Cut, Refuse
 from tests.server.process import serving
-from tests.server.score import FORMS, as_csv, left, notes, read, refused, rows, score, scored
+from tests.server.score import FORMS, as_csv, as_ndjson, held, left, notes, read, refused, rows, score, scored
 
 PARTS = 5
 
@@ -143,6 +143,63 @@ def test_a_service_that_is_started_anew(source: Path) -> None:
         scored(source, out, *_to(between))
     assert len(between.asked) == PARTS + 1
     assert out.read_bytes() == _whole(source)
+
+
+def test_killed_while_the_parts_are_put_together(server: httpx.Client, source: Path) -> None:
+    """Killed in the middle of the last step, the same command takes it again, and asks the service for nothing."""
+    out = source.with_name("out.csv")
+    with Between(server) as between:
+        asked: list[str | Path] = [source, out, *_to(between)]
+        with held(*asked, at=out):
+            assert len(between.asked) == PARTS
+        assert left(source.parent) == {"in.csv", "out.csv.parts"}
+        scored(*asked)
+    assert len(between.asked) == PARTS
+    assert left(source.parent) == {"in.csv", "out.csv"}
+    assert out.read_bytes() == _whole(source)
+
+
+def test_killed_while_the_parts_are_removed(server: httpx.Client, source: Path) -> None:
+    """Killed when the output is there and some parts are gone, the same command removes the rest, and asks nothing."""
+    out, folder = source.with_name("out.csv"), source.with_name("out.csv.parts")
+    with Between(server) as between:
+        asked: list[str | Path] = [source, out, *_to(between)]
+        with held(*asked, at=out):
+            pass
+        kept = shutil.copytree(folder, source.with_name("kept"))
+        said = scored(*asked)
+        when = out.stat().st_mtime_ns
+        shutil.move(kept, folder)
+        state = json.loads((folder / "job.json").read_text())
+        (folder / "job.json").write_text(json.dumps(state | {"joined": True}))
+        (folder / "part-00000.csv").unlink()
+        assert scored(*asked) == said
+        assert len(between.asked) == PARTS
+        assert (left(source.parent), out.stat().st_mtime_ns) == ({"in.csv", "out.csv"}, when)
+
+
+def test_a_full_disk(server: httpx.Client, source: Path) -> None:
+    """An answer that can't be written is no failure of the service's: it is told once, by the part's name."""
+    out, folder = source.with_name("out.csv"), source.with_name("out.csv.parts")
+    folder.mkdir()
+    (folder / ".part-00001.csv.unfinished").symlink_to("/dev/full")
+    with Between(server) as between:
+        said = refused(source, out, *_to(between))
+    assert said == f"score: {folder}/part-00001.csv: No space left on device"
+    assert len(between.asked) == 2
+
+
+def test_lines_of_json_that_differ(server: httpx.Client, tmp_path: Path) -> None:
+    """Parts whose first lines have other fields make no one table: that is told, and the parts are kept."""
+    source = tmp_path / "in.ndjson"
+    source.write_bytes(as_ndjson([{**row, f"field{place // 10}": 1} for place, row in enumerate(rows(20))]))
+    for form in ("csv", "arrow", "parquet"):
+        out = tmp_path / f"out.{form}"
+        said = refused(source, out, "--part-rows", "10", "--url", str(server.base_url))
+        assert f"{out}.parts/part-00001.{form}: its columns are others than the first part's" in said
+        assert not out.exists()
+    scored(source, tmp_path / "out.ndjson", "--part-rows", "10", "--url", str(server.base_url))
+    assert [row[f"field{place // 10}"] for place, row in enumerate(read(tmp_path / "out.ndjson"))] == [1] * 20
 
 
 def test_nobody_there(source: Path) -> None:
