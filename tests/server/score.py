@@ -1,6 +1,7 @@
 """`python -m server score` as a person runs it, and tables to run it on."""
 
 import csv
+import hashlib
 import io
 import os
 import signal
@@ -104,6 +105,12 @@ def as_parquet(given: Rows) -> bytes:
     return out.getvalue()
 
 
+def long(number: int) -> bytes:
+    """Return CSV of so many rows, of a length that nothing packs away: nobody holds back much of what they make."""
+    noted = [{**row, "note": hashlib.sha256(row["id"].encode()).hexdigest() * 8} for row in rows(number)]
+    return as_csv(noted)
+
+
 FORMS: Final = {
     "csv": ("text/csv", as_csv),
     "ndjson": ("application/x-ndjson", as_ndjson),
@@ -111,6 +118,14 @@ FORMS: Final = {
     "parquet": ("application/vnd.apache.parquet", as_parquet),
 }
 """Form to its media type, and what writes rows in it."""
+PAIRS: Final = [
+    *((form, form) for form in FORMS),
+    ("csv", "parquet"),
+    ("ndjson", "arrow"),
+    ("arrow", "csv"),
+    ("parquet", "ndjson"),
+]
+"""Forms to read and to write: each read and written as itself and as another one."""
 
 
 def table(path: Path) -> pa.Table:

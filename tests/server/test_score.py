@@ -25,6 +25,7 @@ from tests.server.score import (
     command,
     environment,
     left,
+    long,
     notes,
     read,
     refused,
@@ -213,7 +214,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_full_disk(tmp_path: Path, form: str) -> None:
     """A disk without room ends the work with 1, and the file that it was for is named."""
-    source = _file(tmp_path, "csv", rows(20_000))
+    source = tmp_path / "in.csv"
+    source.write_bytes(long(5000))
     assert refused(source, "/dev/full", "--to", form) == "score: /dev/full: No space left on device"
     with Path("/dev/full").open("wb") as full:
         asked = command(source, "-", "--to", form)
@@ -224,7 +226,8 @@ def test_a_full_disk(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_who_reads_no_more(tmp_path: Path, form: str) -> None:
     """A pipe whose reader has left ends the work with 1 and one line."""
-    source = _file(tmp_path, "csv", rows(20_000))
+    source = tmp_path / "in.csv"
+    source.write_bytes(long(5000))
     asked = command(source, "-", "--to", form)
     with subprocess.Popen(
         asked, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -12,6 +12,7 @@ import pytest
 from tests.server import small
 from tests.server.score import (
     FORMS,
+    PAIRS,
     as_csv,
     as_ndjson,
     held,
@@ -81,6 +82,16 @@ def test_killed_before_the_first_part(source: Path) -> None:
     assert left(folder) == {"job.json", "part-00000.csv"}
 
 
+def test_killed_in_the_middle_of_the_first_part(source: Path) -> None:
+    """Where no part is finished, the folder may be for whatever is asked next."""
+    folder = source.with_name("parts")
+    with held(source, f"{folder}/", "--part-rows", "1000", at=folder / "part-00000.csv"):
+        pass
+    assert left(folder) == {"job.json"}
+    scored(source, folder, "--on-error", "null")
+    assert left(folder) == {"job.json", "part-00000.csv"}
+
+
 def test_a_signal_in_the_middle_of_a_part(source: Path) -> None:
     """A signal leaves the finished parts and nothing of the one under way, and says how to go on."""
     folder = source.with_name("parts")
@@ -130,8 +141,7 @@ def test_the_size_of_parts(tmp_path: Path, form: str, part_rows: int) -> None:
     assert [row["id"] for part in parts for row in part] == [f"n{place}" for place in range(number)]
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("given", FORMS)
+@pytest.mark.parametrize(("given", "form"), PAIRS)
 def test_each_part_is_a_table(tmp_path: Path, given: str, form: str) -> None:
     """Parts of every form are tables of their own, whose rows together are those of the file scored in one go."""
     source = tmp_path / f"in.{given}"
