@@ -3,6 +3,7 @@
 import http.client
 import threading
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -95,25 +96,28 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self, body: bytes, headers: dict[str, str], at: int | None) -> None:
         upstream = self.between.upstream
         assert upstream is not None
-        connection = http.client.HTTPConnection(upstream.base_url.host, upstream.base_url.port, timeout=HUNG_S)
-        connection.request("POST", self.path.removeprefix("/base"), body, headers)
-        answer = connection.getresponse()
+        to = http.client.HTTPConnection(upstream.base_url.host, upstream.base_url.port, timeout=HUNG_S)
+        with closing(to) as connection:
+            connection.request("POST", self.path.removeprefix("/base"), body, headers)
+            answer = connection.getresponse()
+            whole = at is None
+            try:
+                data = answer.read()
+            except http.client.IncompleteRead as broken:
+                data, whole = broken.partial, False
+        with suppress(OSError):  # who asked may have left
+            self._answer(answer, data[:at], whole=whole)
+
+    def _answer(self, answer: http.client.HTTPResponse, data: bytes, *, whole: bool) -> None:
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name not in {"transfer-encoding", "content-length", "connection", "trailer", "date", "server"}:
                 self.send_header(name, value)
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        whole = True
-        try:
-            data = answer.read()
-        except http.client.IncompleteRead as broken:
-            data, whole = broken.partial, False
-        data = data[:at]
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if data else b"")
-        if whole and at is None:
+        if whole:
             self.wfile.write(b"0\r\n\r\n")
-        connection.close()
 
     def log_message(self, *_of: object) -> None:
         """Say nothing."""

@@ -324,6 +324,7 @@ def test_headers(server: httpx.Client, source: Path) -> None:
 
 def test_packed_parts(server: httpx.Client, source: Path) -> None:
     """--compress sends less, and is answered the same."""
+    source.write_bytes(as_csv(rows(5000)))
     with Between(server) as between:
         scored(source, source.with_name("out.csv"), *_to(between, "--compress"))
     assert {each.headers["content-encoding"] for each in between.asked} == {"zstd"}
