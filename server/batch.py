@@ -7,14 +7,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
-from server.asked import Asked
+from server.asked import ALL, Asked
 from server.errors import RequestError
 from server.scoring import Counts, Scorer, answer_names
 from server.settings import Settings
-from server.tables.blocks import Sink, Source
+from server.tables.blocks import Sink, Source, Table
 from server.tables.formats import Reading, open_table
-from server.tables.forms import Form
+from server.tables.forms import NDJSON, Form
 from server.tables.packing import Packed, Unpacked
 from server.writing import Writer
 
@@ -45,6 +46,18 @@ class Job:
         if asked.encoding != "identity":
             source = Unpacked(source, asked.encoding)
         table, form = open_table(source, asked.form, self._reading())
+        with closing(table):
+            try:
+                self._score(table, form, is_dry, sink, begin)
+            except (Exception, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as panic:
+                raise RuntimeError(f"a library panicked: {panic}") from panic
+
+    def _score(
+        self, table: Table, form: Form, is_dry: Callable[[], bool], sink: Sink, begin: Callable[[Form], None]
+    ) -> None:
+        asked = self._asked
         scorer = Scorer(asked.model, table, asked.wanted)
         self.counts = scorer.counts
         answer_form = asked.answer_form or form
@@ -70,6 +83,7 @@ class Job:
             signature=self._asked.model.signature,
             added=answer_names(manifest, self._asked.wanted.on_error),
             delimiter=self._asked.delimiter,
+            has_columns=self._asked.answer_form not in {None, NDJSON} or self._asked.wanted.columns != ALL,
             max_string_bytes=settings.max_string_bytes,
             max_json_depth=settings.max_json_depth,
             max_block_bytes=settings.max_record_batch_bytes,

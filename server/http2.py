@@ -17,6 +17,7 @@ from server.errors import Canceled, InvalidArgument, PayloadTooLarge, RequestErr
 from server.exchange import Exchange
 from server.hot import Prediction
 from server.replies import JSON, Body, Headers, Reply
+from server.trailers import BREAK_OFF, Ends
 
 _MAX_STREAMS: Final = 3_840
 """Requests a connection is for: zttp breaks one at 4,096, of which some hundreds may be on their way."""
@@ -219,6 +220,10 @@ class Http2Protocol(ZttpH2Protocol):
         requested, self.shutdown_requested = self.shutdown_requested, False
         super().handle_request(event)
         self.shutdown_requested = requested
+        cycle = self.cycles.get(event.stream_id)
+        if cycle is not None:  # its application begins when this turn of the loop has ended
+            extensions: dict[str, Any] = cycle.scope.setdefault("extensions", {})
+            extensions[BREAK_OFF] = Ends(cycle.abort_stream, cycle.abort_stream)
 
     def _refuse(self, event: zttp.Request, headers: Headers, error: RequestError) -> None:
         """Answer a request for its head: nothing of its body is looked at."""

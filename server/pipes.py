@@ -11,17 +11,12 @@ from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import IO, Final
 
-from server.errors import PayloadTooLarge
-
 HELD_BYTES: Final = 256 * 1024
 """Bytes of a body that are held in memory; behind them its sender is held back."""
 SENT_BYTES: Final = 64 * 1024
 """Bytes of an answer that are sent at once."""
 UNREAD_S: Final = 0.25
 """Who has read nothing of the answer for so long counts as one who reads when all is sent."""
-STUCK_S: Final = 60.0
-"""Who has read nothing for so long, and sends more than a file may take, is told so."""
-_STUCK: Final = "body: expected a caller who reads the answer while it comes, or a smaller file; send it in parts"
 
 
 class BodyPipe:
@@ -34,6 +29,8 @@ class BodyPipe:
     def __init__(self, max_spool_bytes: int, unread_s: Callable[[], float]) -> None:
         """Hold some bytes in memory, and up to `max_spool_bytes` in a file while the answer is unread for long."""
         self.failure: Exception | None = None
+        self.moved = 0
+        """Pieces that came."""
         self._unread_s = unread_s
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
@@ -43,13 +40,13 @@ class BodyPipe:
         self._spool = _Spool(max_spool_bytes)
         self._spools = False
         """Whether what comes now goes into the file: what is in memory comes before it."""
-        self._ended = False
+        self.is_whole = False
+        """Whether all of it came."""
 
     async def put(self, data: bytes) -> None:
-        """Put some bytes in, and wait until there is room for more. Raises PayloadTooLarge where there will be none."""
+        """Put some bytes in, and wait until there is room for more: for ever, where nobody reads."""
         while not self._take(data):
-            if not await self._has_room() and self._unread_s() > STUCK_S:
-                raise PayloadTooLarge(_STUCK)
+            await self._has_room()
         while self._held > HELD_BYTES and not self._spools:
             if not await self._has_room() and self._unread_s() > UNREAD_S:
                 self._spools = True
@@ -62,6 +59,7 @@ class BodyPipe:
             if not self._spools:
                 self._chunks.append(data)
                 self._held += len(data)
+            self.moved += 1
             self._changed.notify()
             return True
 
@@ -77,7 +75,7 @@ class BodyPipe:
     def end(self) -> None:
         """Say that the body is whole."""
         with self._changed:
-            self._ended = True
+            self.is_whole = True
             self._changed.notify()
 
     def fail(self, error: Exception) -> None:
@@ -95,7 +93,7 @@ class BodyPipe:
     @property
     def is_dry(self) -> bool:
         """Whether who reads would have to wait."""
-        return not (self._chunks or self._spool.unread or self._ended or self.failure is not None)
+        return not (self._chunks or self._spool.unread or self.is_whole or self.failure is not None)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return some bytes, at most `size`; none at the end. To be called in a thread; raises `failure`."""
@@ -165,6 +163,8 @@ class AnswerPipe:
     def __init__(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Send by `send`, one piece after the other."""
         self.failure: Exception | None = None
+        self.moved = 0
+        """Pieces that were taken."""
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._held = bytearray()
@@ -191,8 +191,11 @@ class AnswerPipe:
         data, self._held = bytes(self._held), bytearray()
         self._since = time.monotonic()
         self._sending = asyncio.run_coroutine_threadsafe(self._sent(data), self._loop)
+        if self.failure is not None:  # since it was asked: `fail` may have looked before there was something to cancel
+            self._sending.cancel()
         try:
             self._sending.result()
+            self.moved += 1
         except CancelledError:
             raise self.failure or CancelledError from None
         finally:

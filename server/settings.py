@@ -50,6 +50,8 @@ class Settings:
     """Bytes that one record batch of an Arrow stream may have, unpacked: it is held whole."""
     max_spool_bytes: int = 1024 * 1024 * 1024
     """Bytes of one file that may be put into a temporary file: Parquet, or what a caller sends who doesn't read."""
+    max_idle_s: int = 60
+    """Seconds that a file may stand still, nothing of it coming and nothing of its answer being read."""
     http2: bool = False
     """Whether the port speaks cleartext HTTP/2 beside HTTP/1.1, which native gRPC needs: 1 or 0."""
     drain_s: int = 30
@@ -83,6 +85,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_batches", 0, 64),
         ("max_record_batch_bytes", 1024, 2**31),
         ("max_spool_bytes", 0, 2**40),
+        ("max_idle_s", 1, 3600),
         ("drain_s", 0, 900),
     ):
         if name in given:

@@ -1,11 +1,35 @@
-"""Ends of answers on HTTP/1.1 that uvicorn has no word for: trailers, and an answer that is broken off."""
+"""Ends of answers that uvicorn has no word for: trailers on HTTP/1.1, and an answer that is broken off."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION = "http.response.trailers"
 BREAK_OFF = "lifeboat.break_off"
-"""In a scope's extensions: closes the connection in the middle of an answer, which is no fault to be logged."""
+"""In a scope's extensions: the `Ends` by which an answer is broken off, which is no fault to be logged."""
+
+
+def takes_trailers(scope: Scope) -> bool:
+    """Return whether the caller can read trailers, and whoever passes the answer on to it.
+
+    In HTTP/1.1 only who says so by `TE: trailers` (RFC 9110, section 6.5.1). Some would read them as the begin of the
+    next answer on the connection, and refuse that one: the Workers runtime does.
+    """
+    if scope["http_version"] == "2":
+        return True
+    given = b",".join([value for name, value in scope["headers"] if name == b"te"])
+    return b"trailers" in [each.partition(b";")[0].strip().lower() for each in given.split(b",")]
+
+
+class Ends(NamedTuple):
+    """How to end in the middle of an answer."""
+
+    close: Callable[[], None]
+    """Sends what was written first."""
+    abort: Callable[[], None]
+    """Ends at once."""
 
 
 class Trailing:
@@ -19,7 +43,9 @@ class Trailing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        scope.setdefault("extensions", {}).update({EXTENSION: {}, BREAK_OFF: self._cycle.transport.close})
+        transport = self._cycle.transport
+        ends = Ends(transport.close, transport.abort)
+        scope.setdefault("extensions", {}).update({EXTENSION: {}, BREAK_OFF: ends})
 
         async def pass_on(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,12 +1,13 @@
 """Scored blocks to a stream of bytes in the form that is asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from server.errors import InvalidArgument, RequestError
 from server.scoring import Scored, Scorer
 from server.tables.arrow import IpcWriter
-from server.tables.blocks import Sink, is_nested
+from server.tables.blocks import Sink, is_nested, unwritable
 from server.tables.csv import CsvWriter
 from server.tables.forms import ARROW, CSV, NDJSON, Form
 from server.tables.ndjson import NdjsonWriter
@@ -35,13 +36,12 @@ class Writer:
             self._empty = scorer.empty().batch(as_text=self._as_text)
         if form is CSV:
             _check_flat(self._empty)
+        with _holding(form):
+            self._header = self._begun()
 
     def write(self, between: Callable[[], None], *, summary: bool = False) -> None:
         """Write all, and the counts as the form has them; `between` is called before more is read."""
-        if self._form is CSV:
-            self._sink.write(self._csv.header(self._empty))
-        elif self._form is ARROW:
-            self._sink.write(self._ipc.header(self._empty))
+        self._sink.write(self._header)
         blocks = self._blocks(between)
         if self._form not in {CSV, NDJSON, ARROW}:
             self._write_parquet(blocks)
@@ -50,12 +50,22 @@ class Writer:
             self._sink.write(self._rows(scored))
         self._sink.write(self._end(summary=summary))
 
+    def _begun(self) -> bytes:
+        """Return what comes before the first row."""
+        if self._form is CSV:
+            return self._csv.header(self._empty)
+        return self._ipc.header(self._empty) if self._form is ARROW else b""
+
     def _blocks(self, between: Callable[[], None]) -> Iterator[Scored]:
         for scored in self._scorer:
             yield scored
             between()
 
     def _rows(self, scored: Scored) -> bytes:
+        with _holding(self._form):
+            return self._written(scored)
+
+    def _written(self, scored: Scored) -> bytes:
         if self._form is NDJSON:
             lines = scored.lines() if self._scorer.passes_all else None
             return self._ndjson.rows(scored.batch()) if lines is None else self._ndjson.beside(lines, scored.answers)
@@ -76,7 +86,7 @@ class Writer:
     def failed(self, error: RequestError) -> bytes:
         """Return what tells of a failure at the end of a stream that is then broken off."""
         if self._form is CSV:
-            return f"# error: {error.message}\n".encode()
+            return b"# error: " + b" ".join(error.message.encode().split()) + b"\n"
         if self._form is NDJSON:
             return error.envelope() + b"\n"
         if self._form is ARROW:
@@ -84,24 +94,24 @@ class Writer:
         return b""
 
     def _write_parquet(self, blocks: Iterator[Scored]) -> None:
-        """Have the library pull the blocks: what one raises comes back as the library's own, so it is kept."""
-        raised: list[Exception] = []
-
-        def batches() -> Iterator[Any]:
-            try:
-                for scored in blocks:
-                    yield scored.batch()
-            except Exception as error:
-                raised.append(error)
-                raise
+        """Have the library pull the blocks."""
 
         def counts() -> dict[str, int]:
             return {PREFIX + name: number for name, number in self._scorer.counts.named().items()}
 
-        try:
-            ParquetWriter(self._sink).write(self._empty.schema, batches(), counts)
-        except Exception as error:  # noqa: BLE001 # the library has but one kind
-            raise (raised[0] if raised else self._sink.failure or error) from None
+        batches = (scored.batch() for scored in blocks)
+        ParquetWriter(self._sink).write(self._empty.schema, batches, counts)
+
+
+@contextmanager
+def _holding(form: Form) -> Iterator[None]:
+    """Turn what a library says, by its panics too, of a value that it can't write into what the caller is told."""
+    try:
+        yield
+    except (RequestError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 # panics are no exceptions
+        raise unwritable(form.name, error) from None
 
 
 def _check_flat(batch: Any) -> None:  # noqa: ANN401

@@ -36,7 +36,9 @@ export class InferenceContainer extends Container<Env> {
       console.error(`start of ${this.ctx.id} failed: ${error}`);
       return refuser(request)("unavailable", "no container instance could be started; try again");
     }
-    return this.containerFetch(request, this.defaultPort); // the platform's own failures are the Worker's to translate
+    // Packed answers pass as they are: unpacked and packed again, their rows would be held back until a buffer is full.
+    const asItIs = new Request(request, { encodeResponseBody: "manual" });
+    return this.containerFetch(asItIs, this.defaultPort); // the platform's own failures are the Worker's to translate
   }
 
   /**

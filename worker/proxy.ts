@@ -8,11 +8,13 @@ export const REQUEST_ID = "x-request-id";
 
 /**
  * Headers that would steer the platform or the hop, not the model: the Container class obeys a caller's
- * `cf-container-target-port`, and an Upgrade would hold a connection that no route of ours knows.
+ * `cf-container-target-port`, an Upgrade would hold a connection that no route of ours knows, and the runtime, which has
+ * answered an Expect itself, would take the server's `100 Continue` for its answer.
  */
 const STRIPPED = [
   "cf-container-target-port",
   "connection",
+  "expect",
   "keep-alive",
   "proxy-authorization",
   "proxy-connection",
@@ -31,11 +33,16 @@ export function requestId(request: Request): string {
   return ray !== null && SOUND_ID.test(ray) ? ray : crypto.randomUUID();
 }
 
-/** Returns the request as the container gets it: path, query, method and body unchanged and the body not held. */
+/**
+ * Returns the request as the container gets it: path, query, method and body unchanged and the body not held. Its answer is
+ * packed as the caller accepts it.
+ */
 export function forwarded(request: Request, id: string): Request {
   const headers = new Headers(request.headers);
   for (const name of STRIPPED) headers.delete(name);
   headers.set(REQUEST_ID, id);
+  const accepted = request.cf?.clientAcceptEncoding; // the platform has put its own in place of the caller's
+  if (typeof accepted === "string") headers.set("accept-encoding", accepted || "identity");
   return new Request(request, { headers, redirect: "manual" });
 }
 

@@ -41,6 +41,8 @@ class Grpc(Wire):
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Return the status as trailers."""
+        if error is None and metadata is NOTHING:
+            return _END_OK
         return End(b"", _status(error, metadata))
 
 
@@ -119,7 +121,9 @@ def _frame(trailers: Fields) -> bytes:
     return envelope.packed(b"".join(name + b": " + value + b"\r\n" for name, value in trailers), _TRAILERS)
 
 
+_END_OK: Final = End(b"", _OK)
 _WEB_OK: Final = End(_frame(_OK))
+"""How a call ends that went well, on either wire."""
 
 
 def _status(error: RpcError | None, metadata: Metadata) -> Fields:

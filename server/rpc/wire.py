@@ -71,6 +71,9 @@ class Wire(ABC):
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
         """Return the one message in the whole body of a request. Raises RequestError."""
+        length = len(body) - envelope.HEAD.size
+        if 0 <= length <= max_bytes and body.startswith(envelope.HEAD.pack(0, length)):
+            return body[envelope.HEAD.size :]  # alone and not compressed, as a small call's is
         inbound = envelope.Inbound(encoding, max_bytes)
         if len(body) < envelope.HEAD.size:
             raise one_message(0) if not body else InvalidArgument("envelope: it is cut off")
@@ -91,6 +94,8 @@ class Wire(ABC):
         """Return the answer to a unary call; compressed where that is `gzip` and worth it."""
         gzip = gzip and len(message) >= COMPRESS_BYTES
         end = self.end(None, metadata)
+        if metadata is NOTHING and not gzip:
+            return Reply(envelope.packed(message) + end.body, self.media_type, trailers=end.trailers)
         body = self.message(message, gzip=gzip) + end.body
         return Reply(body, self.media_type, self.head(metadata, gzip=gzip), trailers=end.trailers)
 

@@ -8,13 +8,11 @@ from arro3.core import RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_ipc_stream
 
 from server.settings import Settings
-from server.tables.arrow import IpcTable
 from server.tables.blocks import ArrowTable, Source
 from server.tables.csv import CsvRecords, guess
-from server.tables.formats import begin, sniffed
+from server.tables.formats import begin, open_typed, sniffed
 from server.tables.forms import ARROW, CSV, NDJSON, Form
 from server.tables.ndjson import lines
-from server.tables.parquet import ParquetTable
 
 PART_BYTES: Final = 32 * 1024 * 1024
 """Bytes of a part, whatever its rows: it is held in memory, and platforms let no more than so much through (Cloudflare
@@ -49,10 +47,8 @@ def split(source: Source, part_rows: int, settings: Settings, delimiter: str | N
         pieces = _of_lines(begun, part_rows)
     else:
         form = ARROW
-        if file_form is ARROW:
-            pieces = _of_batches(IpcTable(begun, settings.max_record_batch_bytes), part_rows)
-        else:
-            pieces = _of_batches(ParquetTable(begun, settings.max_spool_bytes), part_rows)
+        table = open_typed(begun, file_form, settings.max_record_batch_bytes, settings.max_spool_bytes)
+        pieces = _closing(table, _of_batches(table, part_rows))
     first_row = 1
     for number, (rows, body) in enumerate(pieces):
         yield Part(number, first_row, rows, body, form, file_form)
@@ -97,6 +93,13 @@ def _of_lines(source: Source, part_rows: int) -> _Pieces:
             size += len(line) + 1
     if held:
         yield len(held), b"\n".join(held) + b"\n"
+
+
+def _closing(table: ArrowTable, pieces: _Pieces) -> _Pieces:
+    try:
+        yield from pieces
+    finally:
+        table.close()
 
 
 def _of_batches(table: ArrowTable, part_rows: int) -> _Pieces:

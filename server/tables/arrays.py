@@ -4,10 +4,12 @@ from typing import Any
 
 import nanoarrow
 import numpy as np
-from arro3.core import Array, DataType, RecordBatch, Schema
+from arro3.core import Array, DataType, RecordBatch, Schema, dictionary_dictionary
 from nanoarrow import c_array, c_array_from_buffers
 from numpy.typing import NDArray
 
+_NULL_BYTES = 4
+"""Of a null that is written out."""
 Nulls = NDArray[np.bool_]
 """Of each row whether it is null."""
 
@@ -36,6 +38,43 @@ def _nulls(view: Any, rows: int, start: int) -> Nulls:  # noqa: ANN401 # nanoarr
     bits = np.frombuffer(view.buffer(0), np.uint8)
     null: Nulls = np.unpackbits(bits, count=start + rows, bitorder="little")[start:] == 0
     return null
+
+
+def longest_text(array: Array) -> int:
+    """Return the bytes of the longest string that is in a dictionary, or that a view shows; 0 for other arrays."""
+    if DataType.is_dictionary(array.type):
+        return longest_text(dictionary_dictionary(array)) if len(array) else 0
+    return int(_lengths(c_array(array).view()).max(initial=0))
+
+
+def inner_bytes(array: Array) -> int:
+    """Return about how many bytes the values inside of lists and structures come to, each written out.
+
+    In memory they may be less: strings in dictionaries, views of the same bytes, nulls that are but counted.
+    """
+    return _inner_bytes(c_array(array))
+
+
+def _inner_bytes(array: Any) -> int:  # noqa: ANN401 # nanoarrow ships no types
+    if array.dictionary is not None:
+        return array.length * int(_lengths(array.dictionary.view()).max(initial=0))  # type: ignore[no-any-return]
+    children = sum(_inner_bytes(child) for child in array.children)
+    if array.n_children:
+        return children
+    return _NULL_BYTES * array.length + int(_lengths(array.view()).sum())  # type: ignore[no-any-return]
+
+
+def _lengths(view: Any) -> NDArray[Any]:  # noqa: ANN401
+    """Return the bytes of each string, none for other arrays."""
+    first, last = view.offset, view.offset + view.length
+    match view.storage_type:
+        case "string_view" | "binary_view":
+            lengths = np.frombuffer(view.buffer(1), np.int32)[4 * first : 4 * last : 4].astype(np.int64)
+        case "string" | "large_string" | "binary" | "large_binary":
+            lengths = np.diff(np.asarray(view.buffer(1))[first : last + 1]).astype(np.int64)
+        case _:
+            lengths = np.zeros(0, np.int64)
+    return lengths
 
 
 def from_numpy(values: NDArray[Any], null: Nulls | None = None) -> Array:

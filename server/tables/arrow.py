@@ -83,5 +83,6 @@ class IpcWriter:
     def _stream(batch: RecordBatch, batches: int) -> bytes:
         """Return a stream of its own without its end."""
         out = io.BytesIO()
-        write_ipc_stream(RecordBatchReader.from_batches(batch.schema, [batch] * batches), out)
+        reader = RecordBatchReader.from_batches(batch.schema, [batch] * batches)
+        write_ipc_stream(reader, out, compression=None)  # not stated it would be LZ4, which not every client reads
         return out.getvalue().removesuffix(_END)

@@ -1,21 +1,25 @@
 """Some rows of a table at a time, whatever it is written as."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from arro3.core import Array, DataType, Field, RecordBatch, Schema
 
-from server.errors import InvalidArgument
+from server.errors import InvalidArgument, PayloadTooLarge
 from server.signature import Column, Signature
 from server.tables import features
-from server.tables.arrays import no_rows
+from server.tables.arrays import inner_bytes, longest_text, no_rows
 from server.tables.features import Read, Values, missing, plain
 
 TEXT_ROWS: Final = 2048
 """Rows of text that are read, scored and written at a time: few enough that nobody waits long for their turn."""
 ARROW_ROWS: Final = 4096
 """The same of what is no text, and read and written faster."""
+MAX_SPREAD_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of text that rows of a dictionary, or of views, may come to: fewer are taken at a time where they would."""
+MAX_INNER_BYTES: Final = 128 * 1024 * 1024
+"""The same of all that one record batch has inside of lists and structures."""
 MAX_RECORD_BYTES: Final = 1024 * 1024
 """Bytes that one row of text may have: what a quote that is never closed can take hold of."""
 
@@ -23,8 +27,9 @@ MAX_RECORD_BYTES: Final = 1024 * 1024
 class Source(Protocol):
     """A stream of bytes that is read from a thread."""
 
-    failure: Exception | None
-    """What ended the stream before its end, if anything did: libraries put their own in its place."""
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the stream before its end, if anything did: libraries put their own in its place."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return what there is of the stream, at least one byte, at most `size`; none at its end."""
@@ -33,14 +38,21 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where a stream of bytes is written to from a thread."""
 
-    failure: Exception | None
-    """What ended the writing, if anything did."""
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the writing, if anything did."""
 
     def write(self, data: bytes, /) -> int:
         """Take bytes to be sent soon. Returns their number."""
 
     def flush(self) -> None:
         """Have what was taken sent."""
+
+
+def unwritable(form: str, error: BaseException) -> InvalidArgument:
+    """Return what a caller is told of a value that a library can't write in a form."""
+    words = f"expected values that {form} can hold; ?columns= leaves a column out: {error}"
+    return InvalidArgument(f"columns: {words[:300]}", field="columns")
 
 
 class Fault(NamedTuple):
@@ -112,6 +124,12 @@ class TextBlock(ArrowBlock):
         return self._readers
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Raise InvalidArgument for a name that the library can't have: it would end the process."""
+    if any("\0" in name for name in names):
+        raise InvalidArgument("columns: expected names without NUL characters", field="columns")
+
+
 class Table(ABC):
     """A table that is being read: its columns, then its rows."""
 
@@ -135,6 +153,7 @@ class Table(ABC):
 
         Raises InvalidArgument, naming the column, unless this table can be scored and take the columns `added`.
         """
+        check_names(self.names)
         seen: set[str] = set()
         for name in self.names:
             if name in seen:
@@ -151,6 +170,9 @@ class Table(ABC):
     def lacks_nothing(self) -> bool:
         """Return whether each row has columns of its own, so that none lacks in all."""
         return False
+
+    def close(self) -> None:  # noqa: B027 # most are read by nothing that must be
+        """Let go of what the table is read by."""
 
 
 class ArrowTable(Table):
@@ -186,14 +208,28 @@ class ArrowTable(Table):
         return ArrowBlock(batch, self._readers, faults)
 
     def slices(self, batch: RecordBatch) -> Iterator[Block]:
-        """Yield the rows of a batch of any size, as it was read."""
-        if self._casts:
-            columns = batch.columns
-            for place in self._casts:
+        """Yield the rows of a batch of any size, as it was read. Raises InvalidArgument for what can't be passed on."""
+        for name, kind, array in zip(self.names, self._kinds, batch.columns, strict=True):
+            if is_nested(kind) and inner_bytes(array) > MAX_INNER_BYTES:
+                words = f"expected lists and structures of at most {MAX_INNER_BYTES} bytes in all of a record batch"
+                raise PayloadTooLarge(f"{name}: {words}", field=name)
+        longest = max((longest_text(batch.columns[place]) for place in self._casts), default=0)
+        step = max(1, min(ARROW_ROWS, MAX_SPREAD_BYTES // (longest or 1)))
+        for start in range(0, batch.num_rows, step):
+            yield self.block(self._cast(batch.slice(start, min(step, batch.num_rows - start))))
+
+    def _cast(self, batch: RecordBatch) -> RecordBatch:
+        """Return rows in the types that they are passed on in."""
+        if not self._casts:
+            return batch
+        columns = batch.columns
+        for place in self._casts:
+            try:
                 columns[place] = columns[place].cast(self._kinds[place])
-            batch = RecordBatch.from_arrays(columns, schema=self.schema)
-        for start in range(0, batch.num_rows, ARROW_ROWS):
-            yield self.block(batch.slice(start, min(ARROW_ROWS, batch.num_rows - start)))
+            except Exception:  # noqa: BLE001 # the library has but one kind
+                name = self.names[place]
+                raise InvalidArgument(f"{name}: expected values without a dictionary", field=name) from None
+        return RecordBatch.from_arrays(columns, schema=self.schema)
 
 
 def is_nested(kind: DataType) -> bool:

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
-from arro3.core import Array, DataType, Field, RecordBatch, Schema
+from arro3.core import DataType, Field, RecordBatch, Schema
 from arro3.io import read_csv, write_csv
 from numpy.typing import NDArray
 
 from server.errors import InvalidArgument, PayloadTooLarge
-from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, ArrowTable, Block, Fault, Source, TextBlock
+from server.tables.arrays import strings
+from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, ArrowTable, Block, Fault, Source, TextBlock, check_names
 
 _READ_BYTES: Final = 128 * 1024
 _GUESSES: Final = (",", ";", "\t", "|")
@@ -36,10 +37,13 @@ class CsvTable(ArrowTable):
         InvalidArgument where there is no header.
         """
         self._records = CsvRecords(source)
+        if delimiter is not None:
+            self._records.delimiter = delimiter.encode()
         header = self._records.header()
         self.delimiter = delimiter or guess(header, frozenset(expected))
         self._records.delimiter = self.delimiter.encode()
         names = _fields(header, self.delimiter)
+        check_names(names)
         super().__init__(Schema([Field(name, DataType.utf8(), nullable=True) for name in names]))
 
     def block(self, batch: RecordBatch, faults: dict[int, Fault] | None = None) -> Block:
@@ -57,6 +61,8 @@ class CsvTable(ArrowTable):
 
     def _parse(self, text: bytes, rows: int) -> RecordBatch | None:
         """Return the rows of `text`, None where they are not that many, each with all columns, in UTF-8."""
+        if text.count(b"\r") != text.count(b"\r\n"):
+            return None  # the library takes any CR for a line's end
         try:
             batches = list(
                 read_csv(io.BytesIO(text), self.schema, has_header=False, batch_size=rows + 1, delimiter=self.delimiter)
@@ -68,38 +74,60 @@ class CsvTable(ArrowTable):
     def _mended(self, text: bytes, ends: _Ends) -> Block:
         """Return the rows of which some are no such rows: those are made to fit, and said to be at fault."""
         faults: dict[int, Fault] = {}
-        rows: list[list[str | None]] = []
-        start = 0
-        for row, end in enumerate(ends.tolist()):
-            fields, reason = _sound_fields(text[start:end], str(self.delimiter), len(self.names))
-            start = end
-            rows.append(fields)
-            if reason is not None:
-                faults[row] = Fault(None, reason)
-        arrays = [Array(list(values), DataType.utf8()) for values in zip(*rows, strict=True)]
+        columns: list[list[str | None]] = [[] for _ in self.names]
+        for record, rows in self._halved(text, ends):
+            batch = self._parse(record, rows)
+            found: list[Any] = []
+            if batch is not None:
+                found = [column.to_pylist() for column in batch.columns]
+            else:
+                fields, reason = _sound_fields(record, str(self.delimiter), len(self.names))
+                found = [[field] for field in fields]
+                if reason is not None:
+                    faults[len(columns[0])] = Fault(None, reason)
+            for column, values in zip(columns, found, strict=True):
+                column.extend(values)
+        arrays = [strings(column) for column in columns]
         return self.block(RecordBatch.from_arrays(arrays, schema=self.schema), faults)
+
+    def _halved(self, text: bytes, ends: _Ends) -> Iterator[tuple[bytes, int]]:
+        """Yield records that can be read together, and how many they are; one alone where it can't be read."""
+        parts = [(0, ends)]
+        while parts:
+            start, ends = parts.pop()
+            record = text[start : ends[-1]]
+            if len(ends) == 1 or self._parse(record, len(ends)) is not None:
+                yield record, len(ends)
+            else:
+                middle = len(ends) // 2
+                parts += [(int(ends[middle - 1]), ends[middle:]), (start, ends[:middle])]
 
 
 def _sound_fields(record: bytes, delimiter: str, number: int) -> tuple[list[str | None], str | None]:
     """Return `number` fields of a record, and what is wrong with it where it has others."""
-    text = record.decode(errors="replace").strip("\r\n")
+    reason = None
     try:
-        fields: list[str | None] = [field or None for field in _split(text, delimiter)]
-    except csv.Error as error:
-        return [None] * number, f"expected {number} fields; {error}"
-    reason = None if len(fields) == number else f"expected {number} fields; got {len(fields)}"
-    if reason is None and "�" in text:
-        reason = "expected UTF-8"
+        text = record.decode()
+    except UnicodeDecodeError:
+        text, reason = record.decode(errors="replace"), "expected UTF-8"
+    try:
+        fields: list[str | None] = [field or None for field in _split(text.strip("\r\n"), delimiter)]
+    except csv.Error:
+        return [None] * number, "expected lines to end in LF or CRLF, and others in quotes; got CR alone"
+    if len(fields) != number:
+        reason = f"expected {number} fields; got {len(fields)}"
     return (fields + [None] * number)[:number], reason
 
 
 def _split(record: str, delimiter: str) -> list[str]:
-    return next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter), [])
+    """Return the fields of one record. Raises csv.Error for a line end in a field without quotes."""
+    csv.field_size_limit(2 * MAX_RECORD_BYTES)  # of all readers of this process: there are no others
+    return next(csv.reader([record], delimiter=delimiter), [])
 
 
 def _fields(header: bytes, delimiter: str) -> list[str]:
     try:
-        return _split(header.removeprefix(_BYTE_ORDER_MARK).decode(), delimiter)
+        return _split(header.decode(), delimiter)
     except (UnicodeDecodeError, csv.Error):
         raise InvalidArgument("body: expected a header of column names in UTF-8 on the first line") from None
 
@@ -108,7 +136,10 @@ def guess(header: bytes, expected: frozenset[str] = frozenset()) -> str:
     """Return the delimiter that finds the most of the `expected` names in a header, and the most names at all."""
 
     def found(delimiter: str) -> tuple[int, int]:
-        names = _fields(header, delimiter)
+        try:
+            names = _fields(header, delimiter)
+        except InvalidArgument:
+            return -1, 0  # a line end stands in quotes that only another delimiter opens
         return len(expected.intersection(names)), len(names)
 
     return max(_GUESSES, key=found)
@@ -119,13 +150,16 @@ class CsvRecords:
 
     def __init__(self, source: Source) -> None:
         """Read `source`."""
-        self.delimiter = b","
-        """What stands before a quote that opens a field."""
+        self.delimiter = "".join(_GUESSES).encode()
+        """What stands before a quote that opens a field: one character, or each that it may be."""
         self._source = source
         self._held = b""
 
     def header(self) -> bytes:
-        """Return the first record that isn't blank."""
+        """Return the first record that isn't blank, without a byte order mark."""
+        while len(self._held) < len(_BYTE_ORDER_MARK) and self._more():
+            pass
+        self._held = self._held.removeprefix(_BYTE_ORDER_MARK)
         while True:
             ends = self._whole(self._held)
             if len(ends):
@@ -136,7 +170,7 @@ class CsvRecords:
             if not self._more():
                 break
         header, self._held = self._held.strip(b"\r\n"), b""
-        if not header.strip(_BYTE_ORDER_MARK):
+        if not header:
             raise InvalidArgument("body: expected a header of column names; it is empty")
         return header
 
@@ -200,7 +234,7 @@ class CsvRecords:
         quotes = np.flatnonzero(characters == ord('"'))
         openings = quotes[::2]
         before = characters[np.maximum(openings - 1, 0)]
-        field_starts = np.isin(before, np.frombuffer(b'"\n\xbf' + self.delimiter, np.uint8)) | (openings == 0)
+        field_starts = np.isin(before, np.frombuffer(b'"\n' + self.delimiter, np.uint8)) | (openings == 0)
         if not field_starts.all():
             return self._one_by_one(text)
         outside: _Ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
@@ -208,9 +242,9 @@ class CsvRecords:
 
     def _one_by_one(self, text: bytes) -> _Ends:
         """Do the same where a quote stands in a field that doesn't begin with one: there it is a character."""
-        delimiter = re.escape(self.delimiter)
-        field = rb'(?:"(?:[^"]|"")*+"[^\n%b]*+|[^"\n%b][^\n%b]*+|)' % (delimiter, delimiter, delimiter)
-        record = re.compile(rb"%b(?:%b%b)*+\n" % (field, delimiter, field))
+        these = re.escape(self.delimiter)
+        field = rb'(?:"(?:[^"]|"")*+"[^\n%b]*+|[^"\n%b][^\n%b]*+|)' % (these, these, these)
+        record = re.compile(rb"%b(?:[%b]%b)*+\n" % (field, these, field))
         ends: list[int] = []
         while found := record.match(text, ends[-1] if ends else 0):
             ends.append(found.end())

@@ -1,13 +1,14 @@
 """What a table may be written as: how each is known by its first bytes, and what reads it."""
 
 from collections.abc import Collection
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from server.errors import InvalidArgument
+from server.records import RecordDecoder
 from server.signature import Signature
-from server.tables import packing
+from server.tables import files, packing
 from server.tables.arrow import IpcTable
-from server.tables.blocks import Source, Table
+from server.tables.blocks import ArrowTable, Source, Table
 from server.tables.csv import CsvTable
 from server.tables.forms import ARROW, CSV, NDJSON, PARQUET, Form
 from server.tables.ipc import FILE_MAGIC, MARKER
@@ -27,9 +28,11 @@ class Reading(NamedTuple):
     max_string_bytes: int
     max_json_depth: int
     max_block_bytes: int
-    """Bytes that one record batch of an Arrow stream may have."""
+    """Bytes that one record batch of an Arrow stream may have, and half of what a Parquet file may be unpacked in."""
+    has_columns: bool
+    """Whether the answer is to have columns: then the first lines of NDJSON must tell which."""
     max_spool_bytes: int
-    """Bytes that a Parquet file may have."""
+    """Bytes that a file may have whose index stands at its end: Parquet, and some of Arrow's."""
 
 
 def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Table, Form]:
@@ -40,7 +43,11 @@ def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Tab
     begun = begin(source)
     form = form or sniffed(begun.first)
     table = _open(begun, form, reading)
-    table.prepare(reading.signature, reading.added, reading.max_string_bytes)
+    try:
+        table.prepare(reading.signature, reading.added, reading.max_string_bytes)
+    except BaseException:
+        table.close()
+        raise
     return table, form
 
 
@@ -56,14 +63,23 @@ def begin(source: Source) -> "Begun":
     return begun
 
 
-def _open(source: Source, form: Form, reading: Reading) -> Table:
+def _open(source: "Begun", form: Form, reading: Reading) -> Table:
     if form is CSV:
         return CsvTable(source, reading.delimiter, reading.signature.by_name)
     if form is NDJSON:
-        return NdjsonTable(source, reading.signature, reading.added, reading.max_string_bytes, reading.max_json_depth)
+        records = RecordDecoder(reading.signature, 1, reading.max_string_bytes, reading.max_json_depth)
+        return NdjsonTable(source, records, reading.added, has_columns=reading.has_columns)
+    return open_typed(source, form, reading.max_block_bytes, reading.max_spool_bytes)
+
+
+def open_typed(source: "Begun", form: Form, max_block_bytes: int, max_spool_bytes: int) -> ArrowTable:
+    """Read the header of a table whose columns have types: Arrow or Parquet. Raises RequestError."""
+    if form is ARROW and source.first.startswith(FILE_MAGIC) and not source.first.startswith(FILE_MAGIC + MARKER):
+        spool = files.spooled(source, max_spool_bytes)
+        return files.FileTable(source, spool, "ipc", max_block_bytes)
     if form is ARROW:
-        return IpcTable(source, reading.max_block_bytes)
-    return ParquetTable(source, reading.max_spool_bytes)
+        return IpcTable(source, max_block_bytes)
+    return ParquetTable(source, max_spool_bytes, max_block_bytes)
 
 
 def sniffed(first: bytes) -> Form:
@@ -83,26 +99,36 @@ class Begun:
 
     def __init__(self, source: Source) -> None:
         """Take some bytes from `source`; `first` is empty where there are none."""
-        self.failure: Exception | None = None
         self._source = source
         self.first = b""
         while len(self.first) < _SNIFFED_BYTES and (data := source.read(_SNIFFED_BYTES - len(self.first))):
             self.first += data
         self._held = self.first
-        self.whole: IO[bytes] | None = getattr(source, "whole", None)
-        """The file that is read, where it can be read in any order."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the stream."""
+        return self._source.failure
 
     def read(self, size: int = -1, /) -> bytes:
         """Return some bytes, at most `size`."""
         if not self._held:
-            try:
-                return self._source.read(size)
-            except Exception as error:
-                self.failure = error
-                raise
+            return self._source.read(size)
         size = len(self._held) if size < 0 else size
         data, self._held = self._held[:size], self._held[size:]
         return data
 
 
-__all__ = ["ARROW", "CSV", "NDJSON", "PARQUET", "Begun", "Form", "Reading", "begin", "open_table", "sniffed"]
+__all__ = [
+    "ARROW",
+    "CSV",
+    "NDJSON",
+    "PARQUET",
+    "Begun",
+    "Form",
+    "Reading",
+    "begin",
+    "open_table",
+    "open_typed",
+    "sniffed",
+]

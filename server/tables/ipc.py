@@ -12,6 +12,8 @@ from typing import Final
 
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.tables.blocks import Source
+from server.tables.flatbuffer import FlatTable
+from server.tables.layout import Layout
 
 MAX_METADATA_BYTES: Final = 16 * 1024 * 1024
 """Bytes that one message's description may have: tens of thousands of columns."""
@@ -22,14 +24,12 @@ _TORN: Final = "body: the Arrow stream ends in the middle of a message"
 _NO_STREAM: Final = "body: expected an Arrow IPC stream"
 _VERSION, _HEADER_TYPE, _HEADER, _BODY_LENGTH = 0, 1, 2, 3
 """Fields of a Message, by their place in the flatbuffer's table."""
-_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+_SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3
 """Values of a Message's header type."""
-_DATA = 1
-"""A DictionaryBatch's field that holds its record batch."""
+_ID, _DATA, _IS_DELTA = 0, 1, 2
+"""Fields of a DictionaryBatch: which it is, its record batch, and whether that is added to what it was."""
 _NOTES_AT: Final = 48
 """Where the custom metadata stands in a message that `annotated` makes."""
-_BUFFERS, _COMPRESSION = 2, 3
-"""Fields of a RecordBatch."""
 
 
 class Messages:
@@ -43,6 +43,8 @@ class Messages:
         self._max_bytes = max_bytes
         self._ready = memoryview(b"")
         self._ended = False
+        self._layout: Layout | None = None
+        self._dictionary_bytes: dict[int, int] = {}
 
     def read(self, size: int = -1, /) -> bytes:
         """Return some bytes, whole messages one after the other. Raises InvalidArgument, PayloadTooLarge."""
@@ -83,29 +85,34 @@ class Messages:
         return marker + metadata + body
 
     def _body(self, metadata: bytes) -> bytes:
-        message = _Table.root(metadata)
+        message = FlatTable.root(metadata)
         length = message.number(_BODY_LENGTH, "<q")
         if not 0 <= length <= self._max_bytes:
             words = f"expected record batches of at most {self._max_bytes} bytes; write smaller ones"
             raise PayloadTooLarge(f"body: {words}")
         body = self._take(length)
-        kind = message.number(_HEADER_TYPE, "<B")
-        if kind in {_DICTIONARY_BATCH, _RECORD_BATCH}:
-            batch = message.table(_HEADER)
-            if batch is not None and kind == _DICTIONARY_BATCH:
-                batch = batch.table(_DATA)
-            if batch is not None and batch.place(_COMPRESSION):
-                self._check_unpacked(batch, body)
+        self._check(message, body)
         return body
 
-    def _check_unpacked(self, batch: "_Table", body: bytes) -> None:
-        """Each compressed buffer begins with the number of bytes it unpacks to, -1 where it is not compressed."""
-        total = 0
-        for offset, length in batch.pairs(_BUFFERS):
-            if length:
-                (unpacked,) = struct.unpack_from("<q", body, offset)
-                total += max(unpacked, 0)
-        if total > self._max_bytes:
+    def _check(self, message: FlatTable, body: bytes) -> None:
+        """Hold a message to the schema, which comes first."""
+        kind, header = message.number(_HEADER_TYPE, "<B"), message.table(_HEADER)
+        if header is None or (kind == _SCHEMA) != (self._layout is None):
+            raise InvalidArgument(_NO_STREAM)
+        if self._layout is None:
+            self._layout = Layout(header)
+            return
+        dictionary = header.number(_ID, "<q") if kind == _DICTIONARY_BATCH else None
+        batch = header if dictionary is None else header.table(_DATA)
+        if kind not in {_DICTIONARY_BATCH, _RECORD_BATCH} or batch is None:
+            raise InvalidArgument(_NO_STREAM)
+        total = self._layout.check(batch, body, dictionary)
+        if dictionary is not None:
+            self._dictionary_bytes[dictionary] = total + (
+                self._dictionary_bytes.get(dictionary, 0) if header.number(_IS_DELTA, "<B") else 0
+            )
+            total = 0
+        if total + sum(self._dictionary_bytes.values()) > self._max_bytes:
             raise PayloadTooLarge(f"body: expected record batches of at most {self._max_bytes} bytes, unpacked")
 
     def _take(self, size: int, *, at_end: bool = False) -> bytes:
@@ -128,7 +135,7 @@ def annotated(message: bytes, notes: Mapping[str, str]) -> bytes:
     """Return a message with custom metadata: the same flatbuffer behind a Message of its own, which points into it."""
     (size,) = struct.unpack_from("<i", message, 4)
     metadata, body = message[8 : 8 + size], message[8 + size :]
-    old = _Table.root(metadata)
+    old = FlatTable.root(metadata)
     version, kind, length = old.number(_VERSION, "<h"), old.number(_HEADER_TYPE, "<B"), old.number(_BODY_LENGTH, "<q")
     entries = [_key_value(key.encode(), value.encode()) for key, value in notes.items()]
     starts = list(itertools.accumulate(map(len, entries), initial=_NOTES_AT + 4 + 4 * len(entries)))
@@ -156,53 +163,3 @@ def _string(text: bytes) -> bytes:
 
 def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 8)
-
-
-class _Table:
-    """A flatbuffer's table: https://flatbuffers.dev/internals. Raises struct.error where it points out of its bytes."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data = data
-        self._at = at
-        self._vtable = at - self._unpack("<i", at)
-        self._vtable_bytes = self._unpack("<H", self._vtable)
-
-    @classmethod
-    def root(cls, data: bytes) -> "_Table":
-        return cls(data, struct.unpack_from("<I", data)[0])
-
-    def place(self, field: int) -> int:
-        """Return where a field's value is, 0 where it isn't given."""
-        slot = 4 + 2 * field
-        offset = self._unpack("<H", self._vtable + slot) if slot < self._vtable_bytes else 0
-        return self._at + offset if offset else 0
-
-    def target(self, field: int) -> int:
-        """Return where the table is that a field points to."""
-        place = self.place(field)
-        return place + self._unpack("<I", place)
-
-    def number(self, field: int, form: str) -> int:
-        place = self.place(field)
-        return self._unpack(form, place) if place else 0
-
-    def table(self, field: int) -> "_Table | None":
-        place = self.place(field)
-        return _Table(self._data, place + self._unpack("<I", place)) if place else None
-
-    def pairs(self, field: int) -> list[tuple[int, int]]:
-        """Return a vector of structures of two 64-bit numbers."""
-        place = self.place(field)
-        if not place:
-            return []
-        start = place + self._unpack("<I", place)
-        count = self._unpack("<I", start)
-        if start + 4 + 16 * count > len(self._data):
-            raise struct.error("a vector ends behind its bytes")
-        return [struct.unpack_from("<qq", self._data, start + 4 + 16 * n) for n in range(count)]
-
-    def _unpack(self, form: str, at: int) -> int:
-        if at < 0:
-            raise struct.error("an offset points before the bytes")
-        number: int = struct.unpack_from(form, self._data, at)[0]
-        return number

@@ -5,22 +5,24 @@ is asked for, a line is passed on as it was written, the answer behind its own f
 """
 
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
-from arro3.core import Array, DataType, Field, RecordBatch, Schema
-from arro3.io import infer_json_schema, read_json, write_ndjson
+from arro3.core import Array, DataType, RecordBatch
+from arro3.io import write_ndjson
 
-from server.errors import InvalidArgument, PayloadTooLarge, RequestError
+from server.errors import PayloadTooLarge, RequestError
 from server.manifest import Scalar
 from server.records import MALFORMED, RecordDecoder, record_type
 from server.signature import Column, Signature
-from server.tables.arrays import no_rows
 from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, Block, Fault, Source, Table
 from server.tables.features import Values, filler
+from server.tables.json_others import FIELDS, Others, objects
 
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _READ_BYTES: Final = 128 * 1024
 _TYPES: Final[Mapping[str, DataType]] = {
     "BYTES": DataType.utf8(),
@@ -32,29 +34,24 @@ _TYPES: Final[Mapping[str, DataType]] = {
 }
 """Datatype to the type of its column, where that is another than INT64."""
 _Row = Sequence[Scalar | None]
-_ReadOthers = Callable[[Sequence[bytes], Sequence[str]], RecordBatch]
 
 
 class NdjsonTable(Table):
     """Lines of JSON objects, each with fields of its own."""
 
-    def __init__(
-        self,
-        source: Source,
-        signature: Signature,
-        reserved: Collection[str],
-        max_string_bytes: int,
-        max_json_depth: int,
-    ) -> None:
-        """Read the first lines, which tell what there is besides the features; `reserved` fields are refused."""
+    def __init__(self, source: Source, records: RecordDecoder, reserved: Collection[str], *, has_columns: bool) -> None:
+        """Read `records`, of which `reserved` fields are refused.
+
+        `has_columns`: the first lines are read at once, and tell what there is besides the features.
+        """
         self._lines = lines(source)
-        self._first = next(self._lines, [])
-        self._decode = msgspec.json.Decoder(record_type(signature, others=True))
-        self._records = RecordDecoder(signature, 1, max_string_bytes, max_json_depth)
-        self._signature = signature
+        self._records = records
+        self._signature = records.signature
+        self._decode = msgspec.json.Decoder(record_type(self._signature, others=True))
         self._reserved = reserved
-        self._others: Schema | None = None
-        self.names = _names(self._first, signature)
+        self._first = _some_first(self._lines) if has_columns else []
+        self._others = Others(self._first, frozenset(self._signature.by_name))
+        self.names = _names(self._first, self._signature) if has_columns else []
 
     def lacks_nothing(self) -> bool:
         """Return True: a field that is missing is its line's own fault."""
@@ -66,63 +63,79 @@ class NdjsonTable(Table):
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
-        lines: list[bytes] | None = self._first
-        while lines:
-            yield self._block(lines)
-            lines = next(self._lines, None)
+        first = (self._first[start : start + TEXT_ROWS] for start in range(0, len(self._first), TEXT_ROWS))
+        for some in itertools.chain(first, self._lines):
+            yield self._block(some)
 
     def _block(self, lines: list[bytes]) -> Block:
         rows, faults = self._rows(lines)
-        return _LinesBlock(lines, rows, faults, self._signature, self._read_others)
+        return _LinesBlock(lines, rows, faults, self._signature, self._others)
 
     def _rows(self, lines: list[bytes]) -> tuple[list[_Row], dict[int, Fault]]:
         """Return each line's features in their order, and what is wrong with those that can't be scored."""
         text = b"\n".join(lines)
         try:
-            if not any(msgspec.json.encode(name) in text for name in self._reserved):
+            text.decode()  # what is passed over isn't looked at
+            if _are_objects(lines, text) and not self._names_reserved(text):
                 rows: list[_Row] = [msgspec.structs.astuple(record) for record in self._decode.decode_lines(text)]
                 if rows:
                     self._signature.check_strings(list(zip(*rows, strict=True)), self._records.max_string_bytes)
-                return rows, {}
+                if len(rows) == len(lines):
+                    return rows, {}
         except (*MALFORMED, RequestError):
             pass  # some line is wrong: each is looked at
         looked = [self._row(line) for line in lines]
         return [row for row, _ in looked], {n: fault for n, (_, fault) in enumerate(looked) if fault is not None}
 
+    def _names_reserved(self, text: bytes) -> bool:
+        """Return whether a line may have a field that is reserved. Raises DecodeError where one is no object."""
+        if b"\\" in text:  # what is escaped isn't seen by looking
+            return any(name in line for line in FIELDS.decode_lines(text) for name in self._reserved)
+        return any(msgspec.json.encode(name) in text for name in self._reserved)
+
     def _row(self, line: bytes) -> tuple[_Row, Fault | None]:
         """Return a line's features, and what is wrong with it."""
         nothing: _Row = [None] * len(self._signature.columns)
         try:
-            document = msgspec.json.decode(line)
+            line.decode()
+            found = FIELDS.decode(line)
+        except msgspec.ValidationError:
+            return nothing, Fault(None, "expected a JSON object")
+        except UnicodeDecodeError:
+            return nothing, Fault(None, "expected a JSON object in UTF-8")
         except MALFORMED as error:
             return nothing, Fault(None, f"expected a JSON object: {error}")
-        if not isinstance(document, dict):
-            return nothing, Fault(None, "expected a JSON object")
         for name in self._reserved:
-            if name in document:
+            if name in found:
                 return nothing, Fault(name, f"{name}: expected no field of this name: the answers are called so")
-        given = {name: document[name] for name in self._signature.by_name if name in document}
+        given = {
+            c.feature.name: _value(found[c.feature.name], c) for c in self._signature.columns if c.feature.name in found
+        }
         try:
             columns, _ = self._records.decode(msgspec.json.encode(given))
         except RequestError as error:
-            return [_typed(given.get(c.feature.name), c) for c in self._signature.columns], Fault(
-                error.field, error.message
-            )
+            typed = [_typed(given.get(c.feature.name), c) for c in self._signature.columns]
+            return typed, Fault(error.field, error.message)
         return [values[0] for values in columns], None
 
-    def _read_others(self, lines: Sequence[bytes], names: Sequence[str]) -> RecordBatch:
-        """Return fields that are no features, in the types that the first lines have them in."""
-        if self._others is None:
-            self._others = _infer(self._first, frozenset(self._signature.by_name))
-        schema = Schema([self._others.field(name) for name in names])
-        if not lines:
-            return no_rows(schema)
-        try:
-            batches = list(read_json(io.BytesIO(b"\n".join(lines)), schema, batch_size=len(lines) + 1))
-        except Exception:  # noqa: BLE001 # the library has but one kind
-            words = "expected every line's fields in the types that the first lines have them in"
-            raise InvalidArgument(f"columns: {words}; ?columns= leaves fields out", field="columns") from None
-        return batches[0]
+
+def _are_objects(lines: Sequence[bytes], text: bytes) -> bool:
+    """Return whether each of the lines, which are `text`, begins and ends as an object: none is part of another."""
+    ends = text.count(b"}\n{") + text.count(b"}\r\n{")
+    if ends == len(lines) - 1 and text.startswith(b"{") and text.rstrip().endswith(b"}"):
+        return True
+    stripped = [line.strip() for line in lines]
+    return all(line.startswith(b"{") and line.endswith(b"}") for line in stripped)
+
+
+def _value(raw: msgspec.Raw, column: Column) -> object:
+    """Return a feature's value, a whole number as an integer where it is to be one; what can't be read as it is."""
+    try:
+        value = msgspec.json.decode(raw)
+    except MALFORMED:
+        return raw
+    is_whole = column.dtype.kind in "iu" and isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value
 
 
 class _LinesBlock(Block):
@@ -134,14 +147,14 @@ class _LinesBlock(Block):
         rows: list[_Row],
         faults: dict[int, Fault],
         signature: Signature,
-        read_others: _ReadOthers,
+        others: Others,
     ) -> None:
         super().__init__(len(lines), faults)
         self._lines = lines
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(signature.columns)
         self._columns = dict(zip(signature.by_name, columns, strict=True))
         self._signature = signature
-        self._read_others = read_others
+        self._others = others
 
     @property
     def lines(self) -> Sequence[bytes]:
@@ -163,7 +176,7 @@ class _LinesBlock(Block):
         batch = None
         if other:
             lines = [b"{}" if self._is_broken(row) else line for row, line in enumerate(self._lines)]
-            batch = self._read_others(lines, other)
+            batch = self._others.read(lines, other)
         return [
             self._columns_array(name) if batch is None or name in self._columns else batch.column(name)
             for name in names
@@ -179,6 +192,9 @@ class _LinesBlock(Block):
 def lines(source: Source) -> Iterator[list[bytes]]:
     """Yield lines that are not blank, at most TEXT_ROWS at a time."""
     held = b""
+    while len(held) < len(_BYTE_ORDER_MARK) and (data := source.read(_READ_BYTES)):
+        held += data
+    held = held.removeprefix(_BYTE_ORDER_MARK)
     while data := source.read(_READ_BYTES):
         whole, end, held = (held + data).rpartition(b"\n")
         if len(held) > MAX_RECORD_BYTES:
@@ -194,36 +210,22 @@ def _some(text: bytes) -> Iterator[list[bytes]]:
         yield lines[start : start + TEXT_ROWS]
 
 
+def _some_first(lines: Iterator[list[bytes]]) -> list[bytes]:
+    """Return the first lines: as many as a block has, unless they are long."""
+    first: list[bytes] = []
+    size = 0
+    for some in lines:
+        first += some
+        size += sum(map(len, some))
+        if len(first) >= TEXT_ROWS or size >= MAX_RECORD_BYTES:
+            break
+    return first
+
+
 def _names(lines: list[bytes], signature: Signature) -> list[str]:
     """Return the fields of the first lines, in their order; the features first where no line has any."""
-    names: dict[str, None] = {}
-    for line in lines:
-        try:
-            document = msgspec.json.decode(line)
-        except MALFORMED:
-            continue
-        if isinstance(document, dict):
-            names.update(dict.fromkeys(document))
+    names = dict.fromkeys(name for found in objects(lines) for name in found)
     return [*names] or [*signature.by_name]
-
-
-def _infer(lines: list[bytes], known: frozenset[str]) -> Schema:
-    """Return the fields of the first lines but the `known`, each in the type that holds all of its values."""
-    objects = []
-    for line in lines:
-        try:
-            document = msgspec.json.decode(line)
-        except MALFORMED:
-            continue
-        if isinstance(document, dict):
-            objects.append(msgspec.json.encode({k: v for k, v in document.items() if k not in known}))
-    try:
-        schema = infer_json_schema(io.BytesIO(b"\n".join(objects)))
-    except Exception:  # noqa: BLE001 # the library has but one kind
-        words = "expected each field in one type in the first lines"
-        raise InvalidArgument(f"columns: {words}; ?columns= leaves fields out", field="columns") from None
-    fields = [schema.field(place) for place in range(len(schema))]
-    return Schema([Field(f.name, DataType.utf8()) if DataType.is_null(f.type) else f for f in fields])
 
 
 def _typed(value: object, column: Column) -> Scalar | None:

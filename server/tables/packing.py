@@ -27,11 +27,16 @@ class Unpacked:
 
     def __init__(self, source: Source, encoding: str) -> None:
         """Unpack `source`, which is in gzip or zstd."""
-        self.failure: Exception | None = None
         self._source = source
         self._encoding = encoding
         self._unpack: Any = None
         self._held = b""
+        self._failed: Exception | None = None
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the stream."""
+        return self._failed or self._source.failure
 
     def read(self, size: int = -1, /) -> bytes:
         """Return some of what is inside, at most `size` bytes. Raises InvalidArgument for what is not so packed."""
@@ -44,7 +49,7 @@ class Unpacked:
                 if data:
                     return data
         except Exception as error:
-            self.failure = error
+            self._failed = error
             raise
 
     def _begin(self) -> bool:

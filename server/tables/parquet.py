@@ -1,66 +1,47 @@
-"""Parquet to blocks and back. Its index stands at its end: what comes in is put into a temporary file first."""
+"""Parquet to blocks and back."""
 
-import tempfile
+import itertools
+import os
 from collections.abc import Callable, Iterator
-from os import SEEK_END
 from typing import IO, Final
 
-from arro3.core import RecordBatch, RecordBatchReader, Schema
-from arro3.io import read_parquet, write_parquet
+from arro3.core import DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.io import write_parquet
 
-from server.errors import InvalidArgument, PayloadTooLarge, Unavailable
-from server.tables.arrow import told
-from server.tables.blocks import ARROW_ROWS, ArrowTable, Block, Sink, Source
+from server.errors import InvalidArgument, PayloadTooLarge
+from server.tables import files
+from server.tables.blocks import Sink, Source, unwritable
 
 MAGIC: Final = b"PAR1"
 ROW_GROUP_ROWS: Final = 65_536
 """Rows that are held until they are written, compressed as they are by then."""
-_COPY_BYTES: Final = 1024 * 1024
+MAX_GROUP_BYTES: Final = 256 * 1024 * 1024
+"""Bytes that they may have before they are."""
+_TOO_LONG: Final = "expected rows that grow no longer towards the end, or another form than Parquet asked for"
 _HELD_BYTES: Final = 256 * 1024
 """Bytes at the end of a file among which its metadata is."""
 _DIGITS: Final = 20
 
 
-class ParquetTable(ArrowTable):
+class ParquetTable(files.FileTable):
     """A Parquet file."""
 
-    def __init__(self, source: Source, max_bytes: int) -> None:
-        """Read the whole file, of at most `max_bytes`, into the folder for temporary files. Raises RequestError."""
-        self.failure: Exception | None = None
-        self._file = spooled(source, max_bytes)
-        with told(self, "expected a Parquet file"):
-            self._reader = read_parquet(self._file, batch_size=ARROW_ROWS)
-            super().__init__(self._reader.schema)
+    def __init__(self, source: Source, max_spool_bytes: int, max_block_bytes: int) -> None:
+        """Read the whole file, of at most `max_spool_bytes`, into the folder for temporary files.
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield the rows."""
-        with self._file:
-            while True:
-                with told(self, "a row group can't be read"):
-                    batch = next(self._reader, None)
-                if batch is None:
-                    return
-                yield from self.slices(batch)
+        What it is unpacked in takes about `max_block_bytes`, twice. Raises RequestError.
+        """
+        super().__init__(source, spooled(source, max_spool_bytes), "parquet", max_block_bytes)
 
 
 def spooled(source: Source, max_bytes: int) -> IO[bytes]:
-    """Return a file of what `source` holds, or is, which looks as a Parquet file does from outside."""
-    whole: IO[bytes] | None = getattr(source, "whole", None)
-    if whole is not None:
-        _check_ends(whole, whole.seek(0, SEEK_END))
-        whole.seek(0)
-        return whole
+    """Return a file of what `source` holds, which looks as a Parquet file does from outside."""
+    file = files.spooled(source, max_bytes)
     try:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 # it is closed by who reads it
-        length = 0
-        while data := source.read(_COPY_BYTES):
-            length += len(data)
-            if length > max_bytes:
-                raise PayloadTooLarge(f"body: expected a Parquet file of at most {max_bytes} bytes; send it in parts")
-            file.write(data)
-        _check_ends(file, length)
-    except OSError as error:
-        raise Unavailable(f"there is no room for the file now: {error.strerror}") from None
+        _check_ends(file, file.seek(0, os.SEEK_END))
+    except InvalidArgument:
+        file.close()
+        raise
     file.seek(0)
     return file
 
@@ -87,25 +68,67 @@ class ParquetWriter:
     def write(self, schema: Schema, batches: Iterator[RecordBatch], metadata: Callable[[], dict[str, int]]) -> None:
         """Write all of `batches`, which are pulled as there is room for them, then the `metadata` as it is by then.
 
-        Raises what `batches` or the sink raise. The library doesn't learn of it: it would panic, in words of its own.
+        What `batches` raise is raised, and nothing is written behind it.
         """
-        reader = RecordBatchReader.from_batches(schema, self._until_failure(batches))
+        kinds = [_held_as(schema.field(place).type) for place in range(len(schema))]
+        held = Schema([Field(name, kind) for name, kind in zip(schema.names, kinds, strict=True)])
+        first = next(batches, None)
+        rows = ROW_GROUP_ROWS if first is None else _group_rows(first)
+        pulled = self._pulled(itertools.chain([] if first is None else [first], batches), held, rows)
         room = {name: _room(place) for place, name in enumerate(metadata())}
-        write_parquet(
-            reader,
-            self._sink,  # type: ignore[arg-type] # it needs no more than write
-            compression="snappy",
-            max_row_group_size=ROW_GROUP_ROWS,
-            key_value_metadata=room,
-        )
+        try:
+            write_parquet(
+                RecordBatchReader.from_batches(held, pulled),
+                self._sink,  # type: ignore[arg-type] # it needs no more than write
+                compression="snappy",
+                max_row_group_size=rows,
+                key_value_metadata=room,
+            )
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 # panics are no exceptions
+            raise self._sink.failure or unwritable("parquet", error) from None
+        if self._sink.failure is not None:
+            raise self._sink.failure
         self._sink.end({room[name]: value for name, value in metadata().items()})
 
-    def _until_failure(self, batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
+    def _pulled(self, batches: Iterator[RecordBatch], held: Schema, group_rows: int) -> Iterator[RecordBatch]:
+        """Yield batches in the types of `held`, until there is no other: the library must not see what is raised.
+
+        It would end the process for some of it.
+        """
+        kinds = [held.field(place).type for place in range(len(held))]
+        rows = size = 0
         try:
-            while self._sink.failure is None and (batch := next(batches, None)) is not None:
-                yield batch
-        except BaseException as failure:  # noqa: BLE001 # it is raised by `end`
-            self._sink.failure = failure
+            for batch in batches:
+                if self._sink.failure is not None:
+                    return
+                rows, size = rows + batch.num_rows, size + batch.nbytes
+                if rows >= group_rows:
+                    rows, size = rows % group_rows, 0
+                if size > MAX_GROUP_BYTES:
+                    raise PayloadTooLarge(f"body: {_TOO_LONG}")
+                arrays = [array.cast(kind) for array, kind in zip(batch.columns, kinds, strict=True)]
+                yield RecordBatch.from_arrays(arrays, schema=held)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 # whatever it is, `write` raises it
+            self._sink.failure = error
+
+
+def _group_rows(first: RecordBatch) -> int:
+    """Return how many rows may be held until they are written, where all are as long as the `first`."""
+    row_bytes = first.nbytes // max(first.num_rows, 1) + 1
+    return max(1, min(ROW_GROUP_ROWS, MAX_GROUP_BYTES // 4 // row_bytes))
+
+
+def _held_as(kind: DataType) -> DataType:
+    """Return the type that Parquet has for one that it doesn't know: the library would write bare numbers."""
+    if DataType.is_date64(kind):
+        return DataType.date32()
+    if DataType.is_time32(kind):
+        return DataType.time32("ms")
+    return kind
 
 
 def _room(place: int) -> str:
@@ -117,10 +140,10 @@ class _Held:
     """What the library takes for a file. The last bytes are held back until what stands in them is known."""
 
     def __init__(self, sink: Sink) -> None:
+        self.failure: BaseException | None = None
+        """Why nothing is to be written any more."""
         self._sink = sink
         self._last = bytearray()
-        self.failure: BaseException | None = None
-        """What ended the table before its end: nothing is written from then on."""
 
     def write(self, data: bytes) -> int:
         if self.failure is not None:
@@ -129,15 +152,13 @@ class _Held:
         if len(self._last) > 2 * _HELD_BYTES:
             try:
                 self._sink.write(bytes(self._last[:-_HELD_BYTES]))
-            except BaseException as failure:  # noqa: BLE001 # it is raised by `end`
-                self.failure = failure
+            except BaseException as error:  # noqa: BLE001 # `write` raises it; the library would panic, in its own words
+                self.failure = error
             del self._last[:-_HELD_BYTES]
         return len(data)
 
     def end(self, numbers: dict[str, int]) -> None:
-        """Write the last bytes, each number where there is room for it. Raises the failure, if there was one."""
-        if self.failure is not None:
-            raise self.failure
+        """Write the last bytes, each number where there is room for it."""
         last = bytes(self._last)
         for room, number in numbers.items():
             last = last.replace(room.encode(), b"%0*d" % (_DIGITS, number))

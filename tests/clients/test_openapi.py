@@ -9,11 +9,14 @@ import pytest
 from tests.server.process import serving
 
 PYTHON: Final = Path(__file__).parents[2] / ".build" / "clients" / "schemathesis" / "bin" / "python"
-INFER: Final = "/infer$"
+TABLES: Final = "/(infer|batch)$"
 KIND_OF_RUN: Final = [
-    pytest.param(["--exclude-path-regex", INFER], id="all but inference"),
-    # That a tensor has as many elements as its shape says can't be said in a schema: valid by it is not yet right.
-    pytest.param(["--include-path-regex", INFER, "--exclude-checks", "positive_data_acceptance"], id="inference"),
+    pytest.param(["--exclude-path-regex", TABLES], id="all but tensors and files"),
+    # That a tensor has as many elements as its shape says, and what is in a file, can't be said in a schema: valid by
+    # it is not yet right.
+    pytest.param(
+        ["--include-path-regex", TABLES, "--exclude-checks", "positive_data_acceptance"], id="tensors and files"
+    ),
 ]
 
 

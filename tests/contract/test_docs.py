@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
@@ -21,6 +23,29 @@ _SHOWN = re.compile(r"```sh\n(?P<call>curl -s 127\.0\.0\.1:8080[^\n]*)\n```\n\n`
 SHOWN: Final = [
     (page.name, match["call"], match["answer"]) for page in PAGES for match in _SHOWN.finditer(page.read_text())
 ]
+
+
+_PIPED = re.compile(
+    r"```sh\n(?P<command>printf [^\n]* \| curl [^\n]*)\n```\n\n```(?:csv|json)\n(?P<answer>.*?)\n```", re.DOTALL
+)
+PIPED: Final = [
+    (page.name, match["command"], match["answer"]) for page in PAGES for match in _PIPED.finditer(page.read_text())
+]
+
+
+def test_pages_show_files() -> None:
+    """The page on files shows some with their answers."""
+    assert len([page for page, _, _ in PIPED if page == "batch.md"]) >= 3
+
+
+@pytest.mark.parametrize(("page", "command", "answer"), PIPED)
+def test_a_shown_file_has_the_shown_answer(server: httpx.Client, page: str, command: str, answer: str) -> None:
+    """What a page pipes into curl is answered to the letter as the page says."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is missing (Debian: curl)")
+    here = command.replace("http://127.0.0.1:8080", str(server.base_url).rstrip("/"))
+    done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip("\n") == answer, page
 
 
 def test_pages_show_calls() -> None:

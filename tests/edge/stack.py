@@ -127,8 +127,9 @@ def wrangler_dev(state: Path, docker: str, docker_host: str, *options: str, **en
 class Engine:
     """The stand-in engine from outside: what it runs, and what it is told to run."""
 
-    def __init__(self, socket: Path) -> None:
-        """Talk to the engine at this socket."""
+    def __init__(self, socket: Path, log: Command) -> None:
+        """Talk to the engine at this socket; `log` is what its servers print."""
+        self.log = log
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine", timeout=CALL_S
         )
@@ -179,7 +180,7 @@ def stand_in_engine(folder: Path) -> Iterator[tuple[Engine, str]]:
     socket = folder / "engine.sock"
     command = Command([sys.executable, "-m", "tests.edge.engine", str(socket)], {})
     command.wait_for("listening")
-    engine = Engine(socket)
+    engine = Engine(socket, command)
     try:
         yield engine, f"unix://{socket}"
     finally:

@@ -57,6 +57,11 @@ class ServerProcess:
         host, _, port = line.partition("http://")[2].split()[0].partition(":")
         return host, int(port)
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Send the process a signal."""
         self._process.send_signal(number)

@@ -40,3 +40,17 @@ def test_a_start_loads_no_calls() -> None:
     late = {"google.protobuf.descriptor", "zttp", "server.rpc.services", "server.http2"}
     assert not late & before
     assert late <= after
+
+
+def test_a_start_loads_no_tables() -> None:
+    """What files need is imported when the first one comes, and what their command line needs by that alone."""
+    code = (
+        "import sys; from pathlib import Path; from server.app import create_app; from server.protocol import protocol;"
+        "from server.repository import Repository; from server.settings import Settings; import server.__main__;"
+        "app = create_app(Repository.load(Path('models')), Settings());"
+        "protocol(app.hot, app.draining, 65_536); print(*sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    held = set(printed.split())
+    late = {"arro3", "nanoarrow", "backports.zstd", "tqdm", "csv", "server.asked", "server.batch", "server.pipes"}
+    assert not late & held

@@ -26,9 +26,26 @@ describe("what goes to a container", () => {
 
   it("takes the headers away that would steer the platform or the hop", async () => {
     const { env, seen } = fake(ok);
-    const headers = { "cf-container-target-port": "22", upgrade: "websocket", te: "trailers" };
+    const headers = {
+      "cf-container-target-port": "22",
+      upgrade: "websocket",
+      te: "trailers",
+      expect: "100-continue",
+    };
     await app.request("/api/predict", { method: "POST", headers }, env);
     for (const name of Object.keys(headers)) expect(seen[0]?.request.headers.has(name)).toBe(false);
+  });
+
+  it.each([
+    ["zstd", "zstd"],
+    ["", "identity"],
+    [undefined, "br, gzip"],
+  ])("asks for an answer packed as the caller accepts it: %j becomes %s", async (clientAcceptEncoding, sent) => {
+    const { env, seen } = fake(ok);
+    const request = new Request("http://edge/api/models", { headers: { "accept-encoding": "br, gzip" } });
+    Object.defineProperty(request, "cf", { value: { clientAcceptEncoding } });
+    await app.request(request, undefined, env);
+    expect(seen[0]?.request.headers.get("accept-encoding")).toBe(sent);
   });
 
   it("gives the container and the caller one request id", async () => {

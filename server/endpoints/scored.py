@@ -1,0 +1,222 @@
+"""One file's body to the answer: read, scored in a thread, sent as it comes, ended so that its end can be trusted."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import Receive, Scope, Send
+
+from server.asked import Asked
+from server.counters import Counters
+from server.errors import Canceled, DeadlineExceeded, RequestError
+from server.pipes import AnswerPipe, BodyPipe
+from server.responses import envelope, failure, response
+from server.settings import Settings
+from server.tables.forms import CSV, TAB_SEPARATED, Form
+from server.trailers import BREAK_OFF, EXTENSION, takes_trailers
+
+if TYPE_CHECKING:
+    from server.batch import Job
+
+LINGER_S: Final = 1.0
+"""For so long a caller who is being refused may go on sending, and take the last words."""
+LAST_WORDS_S: Final = 0.1
+"""For so long the last words are on their way before the connection is closed."""
+PREFIX: Final = "lifeboat-"
+"""What the names of this answer's own headers and trailers begin with."""
+_COUNTS: Final = ("rows-read", "rows-scored", "rows-failed")
+_log = logging.getLogger("lifeboat.batch")
+"""Of the one line that each file leaves."""
+
+
+class ScoredFile:
+    """The answer to one file."""
+
+    def __init__(self, asked: Asked, settings: Settings, counters: Counters, scope: Scope, send: Send) -> None:
+        """Answer what is `asked` on the exchange of `scope`, and count it in `counters`."""
+        self._asked = asked
+        self._settings = settings
+        self._counters = counters
+        self._scope = scope
+        self._send = send
+        self._form: Form | None = None
+        self._started = False
+        self._is_read = False
+        """Whether the whole body was."""
+        extensions = scope.get("extensions", {})
+        self._trails = EXTENSION in extensions and takes_trailers(scope)
+        self._ends = extensions.get(BREAK_OFF)
+        if scope["http_version"] == "2":  # uvicorn sends trailers only to who says that they are read
+            scope["headers"].append((b"te", b"trailers"))
+
+    async def answer(self, executor: Executor, timeout_s: float | None, receive: Receive) -> None:
+        """Read the body, score it in a thread of `executor`, send what comes of it.
+
+        A failure is answered as such where the answer has not begun, else the answer is broken off.
+        """
+        from server.batch import Job
+
+        job = Job(self._asked, self._settings)
+        began_s = asyncio.get_running_loop().time()
+        failed = await self._scored(job, executor, timeout_s, receive)
+        self._count(job, failed, asyncio.get_running_loop().time() - began_s)
+        if failed is None:
+            await self._end(job)
+        elif self._started:
+            await self._break_off(failed, job.last_words(failed), receive)
+        else:
+            await response(envelope(failed))(self._scope, receive, self._send)
+
+    async def _scored(
+        self, job: "Job", executor: Executor, timeout_s: float | None, receive: Receive
+    ) -> RequestError | None:
+        """Have the file scored; return what it came to nothing by."""
+        idle_s = self._settings.max_idle_s
+        answer = AnswerPipe(self._send_part)
+        body = BodyPipe(self._settings.max_spool_bytes, answer.unread_s)
+        feeding = asyncio.ensure_future(_feed(receive, body))
+        work = asyncio.get_running_loop().run_in_executor(
+            executor, job.run, body, lambda: body.is_dry, answer, self._begin
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                await _moving(work, feeding, idle_s, lambda: body.moved + answer.moved)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # whatever it is, the caller is told
+            late = DeadlineExceeded("the deadline passed before the answer was whole")
+            failed = failure(late if isinstance(error, TimeoutError) else error, self._scope["headers"])
+            body.fail(failed)
+            answer.fail(failed)
+            work.add_done_callback(_retrieve)
+            if not isinstance(error, asyncio.CancelledError):  # else the loop is to end: there is no time to wait in
+                await asyncio.wait([work])
+            return failed
+        finally:
+            self._is_read = body.is_whole
+            feeding.cancel()
+            feeding.add_done_callback(_retrieve)
+            body.close()
+        return None
+
+    def _begin(self, form: Form) -> None:
+        self._form = form
+
+    async def _send_part(self, data: bytes) -> None:
+        if not self._started:
+            await self._start()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _start(self) -> None:
+        self._started = True
+        assert self._form is not None  # noqa: S101 # the job says so before it writes
+        tabs = self._form is CSV and self._asked.answer_delimiter == "\t"
+        headers = [
+            (b"content-type", (TAB_SEPARATED if tabs else self._form.media_type).encode()),
+            (PREFIX.encode() + b"model", self._asked.model.name.encode()),
+            (PREFIX.encode() + b"version", self._asked.model.version.encode()),
+        ]
+        if self._asked.answer_encoding != "identity":
+            headers.append((b"content-encoding", self._asked.answer_encoding.encode()))
+        if self._trails:
+            headers.append((b"trailer", ", ".join(PREFIX + name for name in _COUNTS).encode()))
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": self._trails})
+
+    async def _end(self, job: "Job") -> None:
+        """End the answer, and tell the counts."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        if self._trails:
+            trailers = [((PREFIX + name).encode(), b"%d" % n) for name, n in job.counts.named().items()]
+            await self._send({"type": EXTENSION, "headers": trailers})
+
+    async def _break_off(self, failed: RequestError, words: bytes, receive: Receive) -> None:
+        """End in a way that no client takes for success, behind the reason.
+
+        The rest of the body is read for a while: a connection that is closed while its peer sends is reset, and what it
+        was sent last may be lost. Who takes nothing is not waited for. Nor is a connection closed right behind the
+        reason: the Workers runtime drops what it has not yet passed on when it sees that.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                if words:
+                    await self._send({"type": "http.response.body", "body": words, "more_body": True})
+                while not self._is_read and (await receive()).get("more_body", False):
+                    pass
+            async with asyncio.timeout(LAST_WORDS_S):
+                await _disconnect(receive)
+        if self._ends is None:
+            raise failed  # a server without a word for it breaks the connection where an application fails
+        self._ends.close()
+        try:
+            async with asyncio.timeout(LINGER_S):
+                await _disconnect(receive)
+        except TimeoutError:
+            self._ends.abort()
+
+    def _count(self, job: "Job", failed: RequestError | None, took_s: float) -> None:
+        """Count the file as one request of all of its rows, and log it."""
+        counts, counters = job.counts, self._counters
+        counters.runs += counts.runs
+        counters.rows += counts.scored
+        if failed is None:
+            counters.requests += 1
+            counters.request_ns += int(took_s * 1e9)
+        else:
+            counters.fail(failed, int(took_s * 1e9))
+        end = "scored" if failed is None else f"failed ({failed.code}: {failed.message})"
+        _log.info(
+            "batch %s: %s version %s: %d rows read, %d scored, %d failed in %.2f s",
+            end,
+            self._asked.model.name,
+            self._asked.model.version,
+            counts.read,
+            counts.scored,
+            counts.failed,
+            took_s,
+        )
+
+
+async def _feed(receive: Receive, body: BodyPipe) -> None:
+    """Put the body into the pipe; when all is there, wait for the caller to leave. Raises Canceled when it does."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Canceled("the caller left before its file was whole")
+        if data := message.get("body", b""):
+            await body.put(data)
+        more = message.get("more_body", False)
+    body.end()
+    await receive()
+    raise Canceled("the caller left before its answer was whole")
+
+
+def _retrieve(ended: asyncio.Future[None]) -> None:
+    """Take what something raised that is waited for no longer: what it says was said already."""
+    if not ended.cancelled():
+        ended.exception()
+
+
+async def _disconnect(receive: Receive) -> None:
+    """Wait until the caller has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _moving(
+    work: asyncio.Future[None], feeding: asyncio.Future[None], idle_s: float, moved: Callable[[], int]
+) -> None:
+    """Return when the work is done.
+
+    Raises what it raised; what `feeding` raised, which only ends so; DeadlineExceeded where nothing `moved` so long.
+    """
+    now = moved()
+    while not work.done():
+        ended, _ = await asyncio.wait([work, feeding], timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+        before, now = now, moved()
+        if not ended and now == before:
+            raise DeadlineExceeded(f"nothing of the file came, and nothing of the answer was read, for {idle_s} s")
+        if feeding in ended and not work.done():
+            feeding.result()
+    work.result()

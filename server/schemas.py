@@ -1,0 +1,119 @@
+"""JSON Schemas of what a model takes and answers: the parts of the OpenAPI document that come of a manifest."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from server.errors import CODES
+from server.json_types import INT64_MAX
+from server.manifest import Manifest
+from server.model import Model
+from server.settings import Settings
+from server.signature import Column
+
+Document = dict[str, Any]
+
+PARAMETERS: Final[Document] = {
+    "type": ["object", "null"],
+    "additionalProperties": {"type": ["boolean", "integer", "number", "string"]},
+}
+
+
+def of_model(model: Model, settings: Settings) -> Document:
+    """Return the schemas of a model's records and answers."""
+    manifest, title = model.manifest, title_of(model.manifest)
+    columns = model.signature.columns
+    several = {"type": "array", "minItems": 1, "maxItems": settings.max_rows, "items": ref(f"{title}Record")}
+    answer = _answer(manifest)
+    served = {"model": {"const": model.name}, "version": {"const": model.version}}
+    answers = {"type": "array", "items": _closed(answer)}
+    return {
+        f"{title}Record": _closed(
+            {column.feature.name: _value(column, settings) for column in columns},
+            [column.feature.name for column in columns if not column.feature.nullable],
+        ),
+        f"{title}Records": _closed({"records": several}),
+        f"{title}Answer": _closed(served | answer),
+        f"{title}Answers": _closed(served | {"predictions": answers}),
+    }
+
+
+def _value(column: Column, settings: Settings) -> Document:
+    """Return the schema of exactly the values that a column takes from JSON."""
+    feature = column.feature
+    schema: Document = {"description": feature.description, "examples": [feature.example]}
+    if feature.categories is not None:
+        return schema | {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
+    kind, limits = "number", {"minimum": column.low, "maximum": column.high}
+    if feature.datatype == "BYTES":
+        kind, limits = "string", {"maxLength": settings.max_string_bytes // 4}  # characters, of four bytes at most
+    elif feature.datatype == "BOOL":
+        kind, limits = "boolean", {}
+    elif not feature.is_float:
+        kind, limits["maximum"] = "integer", min(int(column.high or 0), INT64_MAX)
+    return schema | {"type": [kind, "null"] if feature.nullable else kind} | limits
+
+
+def _answer(manifest: Manifest) -> Document:
+    """Return the members of one answer: those that `server.answers` gives."""
+    if manifest.kind == "regression":
+        return {"value": {"type": ["number", "null"]}}
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    members = {"label": {"enum": manifest.classes}, "probabilities": _closed(dict.fromkeys(manifest.classes, share))}
+    return members | ({"probability": share} if manifest.kind == "binary" else {})
+
+
+def infer_request(settings: Settings) -> Document:
+    """Return the schema of a request of the Open Inference Protocol, for any model."""
+    data = {"type": "array", "maxItems": settings.max_rows}
+    tensor = {
+        "type": "object",
+        "required": ["name", "shape", "datatype"],
+        "properties": {
+            "name": {"type": "string"},
+            "shape": {"type": "array", "items": {"type": "integer"}},
+            "datatype": {"type": "string"},
+            "data": data,
+            "parameters": PARAMETERS,
+        },
+    }
+    output = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string"}, "parameters": PARAMETERS},
+    }
+    return {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": ["string", "null"]},
+            "parameters": PARAMETERS,
+            "inputs": {"type": "array", "minItems": 1, "items": tensor},
+            "outputs": {"type": ["array", "null"], "items": output},
+        },
+    }
+
+
+def error() -> Document:
+    """Return the schema of the error envelope."""
+    schema = _closed({"error": {"type": "string"}, "code": {"enum": list(CODES)}, "field": {"type": "string"}})
+    return schema | {"required": ["error", "code"]}
+
+
+def _closed(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Document:
+    """Return the schema of an object with these members and no other, all required unless told."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties) if required is None else list(required),
+        "additionalProperties": False,
+    }
+
+
+def ref(name: str) -> Document:
+    """Return a reference to one of the document's schemas."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def title_of(manifest: Manifest) -> str:
+    """Return what the names of a model version's schemas begin with."""
+    return f"{manifest.name}.{manifest.version}."
