@@ -25,11 +25,17 @@ def _exit(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+def _interrupted(number: int, _frame: FrameType | None) -> None:
+    """End as a program does that a signal ended."""
+    sys.exit(128 + number)
+
+
 def main(arguments: "Sequence[str]") -> None:
     """Serve until SIGTERM or SIGINT; what is in flight then is answered. Ends with 1 where the start is refused.
 
     With `score` as the first argument, score a file instead.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; the threads it starts unasked never have work here
     if arguments:
         sys.exit(_command(arguments))
     # First of all: as process 1 of a container, a signal without a handler would be ignored while the models load.
@@ -37,7 +43,6 @@ def main(arguments: "Sequence[str]") -> None:
     signal.signal(signal.SIGINT, _exit)
 
     gc.disable()  # until all is loaded: nothing of it becomes garbage
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; the threads it starts unasked never have work here
 
     from server.errors import ModelError, SettingsError
     from server.settings import from_environment, unknown
@@ -63,6 +68,9 @@ def main(arguments: "Sequence[str]") -> None:
 def _command(arguments: "Sequence[str]") -> int:
     """Do what is asked for instead of serving. Returns the exit code."""
     if arguments[0] == "score":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupted)  # until it has its own: what is imported takes a while
+
         from server.score.command import main as score
 
         return score(arguments[1:])

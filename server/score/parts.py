@@ -1,119 +1,148 @@
-"""A file to scored parts in a folder: what was finished once is not done again."""
+"""A file to scored parts in a folder, and to one file of them where that is asked for."""
 
 import io
-import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 from server.batch import Job
-from server.errors import RequestError
+from server.errors import InvalidArgument, PayloadTooLarge, RequestError
 from server.score.files import Output, Reader
+from server.score.folder import Folder, PartsError
+from server.score.joining import join
 from server.score.progress import Progress
-from server.score.remote import Service
-from server.score.splitting import Part, join, split
-from server.score.task import Task, asked_here, settings_of
+from server.score.remote import RemoteError, Service
+from server.score.splitting import Part, split
+from server.score.task import Served, Task, asked_here, served_by, settings_of
 from server.scoring import Counts
+from server.settings import Settings
 from server.tables.forms import Form
+from server.tables.packing import Packed
 
-STATE_FILE: Final = "job.json"
-_KEPT: Final = ("read", "scored", "failed")
-
-
-class PartsError(Exception):
-    """The folder can't be gone on with, or a part was refused; the message says which."""
+_ROW: Final = re.compile(r"row (\d+): ")
 
 
-def score_parts(task: Task) -> Counts:
+class _Scores(Protocol):
+    """What scores parts."""
+
+    def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
+        """Write a part's answer. Returns its counts, and the version that answered."""
+
+
+def score_parts(task: Task) -> tuple[Counts, Served]:
     """Score a file part by part, here or by a service, and put the parts together where one file is asked for.
 
     Raises PartsError, RequestError, ModelError, SettingsError, RemoteError, OSError.
     """
     assert task.input is not None and task.parts is not None  # noqa: S101, PT018 # the command line has seen to it
-    settings = settings_of(task)
-    score = Service(task).score if task.url is not None else _scorer(task)
-    parts = _Parts(task, task.parts)
-    with task.input.open("rb") as file, Progress(task.input.stat().st_size, quiet=task.quiet) as progress:
-        for part in split(Reader(file, progress), task.part_rows, settings.max_spool_bytes, task.tried.delimiter):
-            parts.finish(part, score)
-            progress.at(parts.counts.read)
+    with Reader(task.input) as reader:
+        settings = settings_of(task)
+        folder = Folder(task.parts, task)
+        if folder.is_joined and folder.served is not None and task.output is not None:
+            if task.output.exists():
+                counts = folder.all_kept()
+                folder.remove()
+                return counts, folder.served
+            folder.begin_anew()
+        try:
+            scores = Service(task, folder.served) if task.remote is not None else _Here(task, settings, folder.served)
+            with Progress(reader.size, shows=task.shows) as progress:
+
+                def note(was_kept: bool, rows: int) -> None:
+                    (progress.kept if was_kept else progress.at)(rows, reader.taken)
+
+                parts = split(reader, task.part_rows, settings, task.tried.delimiter)
+                counts, form = _finish(parts, task.form, folder, scores, note)
+        except BaseException:
+            if folder.is_new:
+                folder.remove()
+            raise
+    served = folder.served
+    assert served is not None  # noqa: S101 # there is one part at least
     if task.output is not None:
-        parts.join(task.output)
-    return parts.counts
+        _join(task.output, folder, form, counts, task.encoding)
+    return counts, served
 
 
-def _scorer(task: Task) -> Callable[[Part, Any, Form | None], Counts]:
-    settings = settings_of(task)
-    asked = asked_here(task, settings)
+def _finish(
+    parts: Iterator[Part], form: Form | None, folder: Folder, scores: _Scores, note: Callable[[bool, int], None]
+) -> tuple[Counts, Form]:
+    """Have each part scored that is not yet. Returns the counts of all, and the form they are in.
 
-    def score(part: Part, out: Any, form: Form | None) -> Counts:  # noqa: ANN401
-        asked.form, asked.answer_form = part.form, form
-        job = Job(asked, settings)
+    After each, `note` is told whether it was there already, and the rows so far.
+    """
+    counts = Counts()
+    for part in parts:
+        form = form or part.file_form
+        file = folder.file(part, form)
+        of_part = folder.kept(file)
+        was_kept = of_part is not None
+        if of_part is None:
+            of_part = _score(part, scores, folder, file, form)
+        counts.read += of_part.read
+        counts.scored += of_part.scored
+        counts.failed += of_part.failed
+        note(was_kept, counts.read)
+    assert form is not None  # noqa: S101 # there is one part at least
+    return counts, form
+
+
+def _score(part: Part, scores: _Scores, folder: Folder, file: Path, form: Form) -> Counts:
+    try:
+        with Output(file) as out:
+            counts, served = scores.score(part, out, form)
+    except (InvalidArgument, PayloadTooLarge) as error:
+        raise PartsError(_of_file(error, part)) from None
+    except RemoteError as error:
+        raise RemoteError(f"{part}: {error}") from None
+    folder.keep(file, counts, served)
+    return counts
+
+
+def _of_file(error: RequestError, part: Part) -> str:
+    """Return the words of a refusal with the row's number in the file."""
+    found = _ROW.match(error.message)
+    if found is None:
+        return f"{part}: {error.message}"
+    return f"row {part.first_row - 1 + int(found[1])}: {error.message[found.end() :]}"
+
+
+def _join(output: Path, folder: Folder, form: Form, counts: Counts, encoding: str) -> None:
+    """Put the parts together in one file, and remove them."""
+    with Output(output) as out:
+        packed = Packed(out, encoding) if encoding != "identity" else None
+        join(folder.files, form, packed or out, counts)
+        if packed is not None:
+            packed.end()
+    folder.joined()
+    folder.remove()
+
+
+class _Here:
+    """Scores parts in this process."""
+
+    def __init__(self, task: Task, settings: Settings, served: Served | None) -> None:
+        """Score by the version that is `served`, where some parts were by then: by no other one."""
+        self._settings = settings
+        self._asked = asked_here(task, settings, served)
+        self._served = served_by(self._asked)
+        if served is not None and self._served != served:
+            words = "its model.onnx is another than the parts in the folder were scored by"
+            raise PartsError(f"{served}: {words}; remove {task.parts}, or name another folder")
+
+    def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
+        """Write a part's answer. Raises RequestError, OSError."""
+        self._asked.form, self._asked.answer_form = part.form, form
+        job = Job(self._asked, self._settings)
         job.run(_Body(part.body), lambda: False, out, lambda _form: None)
-        return job.counts
-
-    return score
+        return job.counts, self._served
 
 
 class _Body:
+    """Bytes as a source."""
+
     failure: Exception | None = None
 
     def __init__(self, body: bytes) -> None:
         self.read = io.BytesIO(body).read
-
-
-class _Parts:
-    """The parts in a folder, and what was noted of them."""
-
-    def __init__(self, task: Task, folder: Path) -> None:
-        """Begin, or go on where the folder has parts of the same file, scored for the same."""
-        assert task.input is not None  # noqa: S101
-        self.counts = Counts()
-        self._form = task.form
-        self._folder = folder
-        self._files: list[Path] = []
-        file = task.input.stat()
-        self._job = {
-            "input": {"name": task.input.name, "bytes": file.st_size, "modified_ns": file.st_mtime_ns},
-            "asked": task.tried._asdict() | {"url": task.url, "form": None if task.form is None else task.form.name},
-            "part_rows": task.part_rows,
-        }
-        self._done: dict[str, dict[str, int]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / STATE_FILE).exists():
-            state = json.loads((folder / STATE_FILE).read_text())
-            if state["job"] != self._job:
-                raise PartsError(f"{folder}: it holds parts of another job; remove it, or name another folder")
-            self._done = state["parts"]
-        elif any(folder.iterdir()):
-            raise PartsError(f"{folder}: expected a folder that is empty, or that holds parts of this job")
-
-    def finish(self, part: Part, score: Callable[[Part, Any, Form | None], Counts]) -> None:
-        """Have a part scored, unless it was."""
-        form = self._form or part.form
-        path = self._folder / f"part-{part.number:05}{form.suffixes[0]}"
-        self._files.append(path)
-        self._form = form
-        kept = self._done.get(path.name)
-        if kept is None or not path.exists():
-            try:
-                with Output(path) as out:
-                    counts = score(part, out, form)
-            except RequestError as error:
-                rows = f"rows {part.first_row} to {part.first_row + part.rows - 1}"
-                raise PartsError(f"part {part.number} ({rows} of the file), in it {error}") from None
-            kept = {name: getattr(counts, name) for name in _KEPT}
-            self._done[path.name] = kept
-            with Output(self._folder / STATE_FILE) as state:
-                state.write(json.dumps({"job": self._job, "parts": self._done}, indent=1).encode())
-        for name in _KEPT:
-            setattr(self.counts, name, getattr(self.counts, name) + kept[name])
-
-    def join(self, output: Path) -> None:
-        """Put the parts together in one file, and remove them."""
-        assert self._form is not None  # noqa: S101 # there is one part at least
-        with Output(output) as out:
-            join(self._files, self._form, out)
-        for path in (*self._files, self._folder / STATE_FILE):
-            path.unlink()
-        self._folder.rmdir()

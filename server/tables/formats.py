@@ -8,7 +8,7 @@ from server.records import RecordDecoder
 from server.signature import Signature
 from server.tables import files, packing
 from server.tables.arrow import IpcTable
-from server.tables.blocks import Source, Table
+from server.tables.blocks import ArrowTable, Source, Table
 from server.tables.csv import CsvTable
 from server.tables.forms import ARROW, CSV, NDJSON, PARQUET, Form
 from server.tables.ipc import FILE_MAGIC, MARKER
@@ -40,13 +40,7 @@ def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Tab
 
     A stream that is packed though nobody said so is unpacked. Raises RequestError.
     """
-    begun = Begun(source)
-    for magic, encoding in ((packing.GZIP_MAGIC, "gzip"), (packing.ZSTD_MAGIC, "zstd")):
-        if begun.first.startswith(magic):
-            begun = Begun(packing.Unpacked(begun, encoding))
-            break
-    if not begun.first:
-        raise InvalidArgument("body: expected rows; it is empty")
+    begun = begin(source)
     form = form or sniffed(begun.first)
     table = _open(begun, form, reading)
     try:
@@ -57,18 +51,35 @@ def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Tab
     return table, form
 
 
+def begin(source: Source) -> "Begun":
+    """Begin to read a stream, which is unpacked where it is packed. Raises InvalidArgument where it is empty."""
+    begun = Begun(source)
+    for magic, encoding in ((packing.GZIP_MAGIC, "gzip"), (packing.ZSTD_MAGIC, "zstd")):
+        if begun.first.startswith(magic):
+            begun = Begun(packing.Unpacked(begun, encoding))
+            break
+    if not begun.first:
+        raise InvalidArgument("body: expected rows; it is empty")
+    return begun
+
+
 def _open(source: "Begun", form: Form, reading: Reading) -> Table:
     if form is CSV:
         return CsvTable(source, reading.delimiter, reading.signature.by_name)
     if form is NDJSON:
         records = RecordDecoder(reading.signature, 1, reading.max_string_bytes, reading.max_json_depth)
         return NdjsonTable(source, records, reading.added, has_columns=reading.has_columns)
+    return open_typed(source, form, reading.max_block_bytes, reading.max_spool_bytes)
+
+
+def open_typed(source: "Begun", form: Form, max_block_bytes: int, max_spool_bytes: int) -> ArrowTable:
+    """Read the header of a table whose columns have types: Arrow or Parquet. Raises RequestError."""
     if form is ARROW and source.first.startswith(FILE_MAGIC) and not source.first.startswith(FILE_MAGIC + MARKER):
-        spool = files.spooled(source, reading.max_spool_bytes)
-        return files.FileTable(source, spool, "ipc", reading.max_block_bytes)
+        spool = files.spooled(source, max_spool_bytes)
+        return files.FileTable(source, spool, "ipc", max_block_bytes)
     if form is ARROW:
-        return IpcTable(source, reading.max_block_bytes)
-    return ParquetTable(source, reading.max_spool_bytes, reading.max_block_bytes)
+        return IpcTable(source, max_block_bytes)
+    return ParquetTable(source, max_spool_bytes, max_block_bytes)
 
 
 def sniffed(first: bytes) -> Form:
@@ -108,4 +119,16 @@ class Begun:
         return data
 
 
-__all__ = ["ARROW", "CSV", "NDJSON", "PARQUET", "Begun", "Form", "Reading", "open_table", "sniffed"]
+__all__ = [
+    "ARROW",
+    "CSV",
+    "NDJSON",
+    "PARQUET",
+    "Begun",
+    "Form",
+    "Reading",
+    "begin",
+    "open_table",
+    "open_typed",
+    "sniffed",
+]

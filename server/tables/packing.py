@@ -83,6 +83,11 @@ class Unpacked:
         return found
 
 
+def packed(data: bytes) -> bytes:
+    """Return bytes in zstd, at the level that costs least."""
+    return zstd.compress(data, level=1)
+
+
 class Packed:
     """Packs what is written, at the level that costs least."""
 

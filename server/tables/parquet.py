@@ -101,6 +101,8 @@ class ParquetWriter:
         rows = size = 0
         try:
             for batch in batches:
+                if self._sink.failure is not None:
+                    return
                 rows, size = rows + batch.num_rows, size + batch.nbytes
                 if rows >= group_rows:
                     rows, size = rows % group_rows, 0
@@ -150,9 +152,8 @@ class _Held:
         if len(self._last) > 2 * _HELD_BYTES:
             try:
                 self._sink.write(bytes(self._last[:-_HELD_BYTES]))
-            except Exception as error:
+            except BaseException as error:  # noqa: BLE001 # `write` raises it; the library would panic, in its own words
                 self.failure = error
-                raise
             del self._last[:-_HELD_BYTES]
         return len(data)
 
