@@ -33,9 +33,6 @@ class _Counted(io.FileIO):
 class Reader(AbstractContextManager["Reader"]):
     """A file as a source of bytes."""
 
-    whole: IO[bytes] | None = None
-    """The file itself, where one can go back and forth in it."""
-
     def __init__(self, path: Path | None) -> None:
         """Read the file at `path`, None for standard input. Raises OSError."""
         self.failure: Exception | None = None
@@ -45,7 +42,6 @@ class Reader(AbstractContextManager["Reader"]):
         self._file = io.BufferedReader(self._raw, 128 * 1024)
         self.size: int | None = None
         if path is not None and path.is_file():
-            self.whole = self._file
             self.size = path.stat().st_size
 
     def __exit__(self, *_of: object) -> None:
