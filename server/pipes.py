@@ -11,15 +11,12 @@ from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import IO, Final
 
-from server.errors import PayloadTooLarge
-
 HELD_BYTES: Final = 256 * 1024
 """Bytes of a body that are held in memory; behind them its sender is held back."""
 SENT_BYTES: Final = 64 * 1024
 """Bytes of an answer that are sent at once."""
 UNREAD_S: Final = 0.25
 """Who has read nothing of the answer for so long counts as one who reads when all is sent."""
-_STUCK: Final = "body: expected a caller who reads the answer while it comes, or a smaller file; send it in parts"
 
 
 class BodyPipe:
@@ -29,15 +26,11 @@ class BodyPipe:
     as most libraries do, would wait for ever: what such a one sends goes into a temporary file meanwhile.
     """
 
-    def __init__(self, max_spool_bytes: int, stuck_s: float, unread_s: Callable[[], float]) -> None:
-        """Hold some bytes in memory, and up to `max_spool_bytes` in a file while the answer is unread for long.
-
-        Who sends more than that, and has read nothing for `stuck_s` by `unread_s`, is told so.
-        """
+    def __init__(self, max_spool_bytes: int, unread_s: Callable[[], float]) -> None:
+        """Hold some bytes in memory, and up to `max_spool_bytes` in a file while the answer is unread for long."""
         self.failure: Exception | None = None
         self.moved = 0
         """Pieces that came."""
-        self._stuck_s = stuck_s
         self._unread_s = unread_s
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
@@ -51,10 +44,9 @@ class BodyPipe:
         """Whether all of it came."""
 
     async def put(self, data: bytes) -> None:
-        """Put some bytes in, and wait until there is room for more. Raises PayloadTooLarge where there will be none."""
+        """Put some bytes in, and wait until there is room for more: for ever, where nobody reads."""
         while not self._take(data):
-            if not await self._has_room() and self._unread_s() > self._stuck_s:
-                raise PayloadTooLarge(_STUCK)
+            await self._has_room()
         while self._held > HELD_BYTES and not self._spools:
             if not await self._has_room() and self._unread_s() > UNREAD_S:
                 self._spools = True

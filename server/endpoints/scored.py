@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -75,14 +76,14 @@ class ScoredFile:
         """Have the file scored; return what it came to nothing by."""
         idle_s = self._settings.max_idle_s
         answer = AnswerPipe(self._send_part)
-        body = BodyPipe(self._settings.max_spool_bytes, idle_s / 2, answer.unread_s)
-        feeding = asyncio.ensure_future(_feed(receive, body, answer))
+        body = BodyPipe(self._settings.max_spool_bytes, answer.unread_s)
+        feeding = asyncio.ensure_future(_feed(receive, body))
         work = asyncio.get_running_loop().run_in_executor(
             executor, job.run, body, lambda: body.is_dry, answer, self._begin
         )
         try:
             async with asyncio.timeout(timeout_s):
-                await _moving(work, idle_s, body, answer)
+                await _moving(work, feeding, idle_s, lambda: body.moved + answer.moved)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # whatever it is, the caller is told
             late = DeadlineExceeded("the deadline passed before the answer was whole")
             failed = failure(late if isinstance(error, TimeoutError) else error, self._scope["headers"])
@@ -95,6 +96,7 @@ class ScoredFile:
         finally:
             self._is_read = body.is_whole
             feeding.cancel()
+            feeding.add_done_callback(_retrieve)
             body.close()
         return None
 
@@ -175,24 +177,25 @@ class ScoredFile:
         )
 
 
-async def _feed(receive: Receive, body: BodyPipe, answer: AnswerPipe) -> None:
-    """Put the body into the pipe; when all is there, wait for the caller to leave."""
-    try:
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                body.fail(Canceled("the caller left before its file was whole"))
-                return
-            if data := message.get("body", b""):
-                await body.put(data)
-            more = message.get("more_body", False)
-        body.end()
-        await receive()
-        body.fail(Canceled("the caller left before its answer was whole"))
-    except RequestError as error:
-        body.fail(error)
-        answer.fail(error)  # its sender is who waits: for a caller who doesn't read
+async def _feed(receive: Receive, body: BodyPipe) -> None:
+    """Put the body into the pipe; when all is there, wait for the caller to leave. Raises Canceled when it does."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Canceled("the caller left before its file was whole")
+        if data := message.get("body", b""):
+            await body.put(data)
+        more = message.get("more_body", False)
+    body.end()
+    await receive()
+    raise Canceled("the caller left before its answer was whole")
+
+
+def _retrieve(ended: asyncio.Future[None]) -> None:
+    """Take what something raised that is waited for no longer: what it says was said already."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 async def _disconnect(receive: Receive) -> None:
@@ -201,16 +204,19 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-def _retrieve(work: asyncio.Future[None]) -> None:
-    """Take what the work raised when it was told of a failure: it is the same, or came of it."""
-    work.exception()
+async def _moving(
+    work: asyncio.Future[None], feeding: asyncio.Future[None], idle_s: float, moved: Callable[[], int]
+) -> None:
+    """Return when the work is done.
 
-
-async def _moving(work: asyncio.Future[None], idle_s: float, body: BodyPipe, answer: AnswerPipe) -> None:
-    """Return when the work is done. Raises what it raised; DeadlineExceeded where nothing came or went for `idle_s`."""
-    moved = -1
-    while not (await asyncio.wait([work], timeout=idle_s))[0]:
-        moved, before = body.moved + answer.moved, moved
-        if moved == before:
+    Raises what it raised; what `feeding` raised, which only ends so; DeadlineExceeded where nothing `moved` so long.
+    """
+    now = moved()
+    while not work.done():
+        ended, _ = await asyncio.wait([work, feeding], timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+        before, now = now, moved()
+        if not ended and now == before:
             raise DeadlineExceeded(f"nothing of the file came, and nothing of the answer was read, for {idle_s} s")
+        if feeding in ended and not work.done():
+            feeding.result()
     work.result()

@@ -1,5 +1,6 @@
 """Files at /api/batch: streamed in and out in bounded memory, and ended so that the end can be trusted."""
 
+import asyncio
 import gzip
 import shutil
 import signal
@@ -12,9 +13,14 @@ import httpx
 import pytest
 from backports import zstd
 
+from server.app import create_app
+from server.repository import Repository
+from server.settings import Settings
+from server.trailers import BREAK_OFF, Ends
 from tests.server import files
 from tests.server.files import HEADER, Record, upload
 from tests.server.process import HUNG_S, ServerProcess, serving
+from tests.server.rpc import MODELS
 from tests.server.test_metrics import read as metrics
 
 BATCH: Final = "/api/batch"
@@ -228,8 +234,7 @@ def test_a_caller_who_leaves_stops_the_work(process: ServerProcess, client: http
         assert sent.head()[0] == 200
         assert sent.piece()
     process.read_until("failed (canceled: the caller left before its file was whole): titanic version 1:")
-    sample = "nv_inference_request_failure canceled"
-    assert metrics(client)[sample] == 1
+    assert metrics(client)["nv_inference_request_failure canceled"] == 1
     assert metrics(client)["nv_inference_pending_request_count"] == 0
 
 
@@ -248,6 +253,41 @@ def test_a_deadline_cuts_it(process: ServerProcess, client: httpx.Client, passen
     process.read_until("failed (deadline_exceeded")
 
 
+@pytest.mark.parametrize(
+    ("headers", "ends"), [([], ["closed"]), ([(b"x-request-timeout-ms", b"50")], ["closed", "aborted"])]
+)
+def test_an_answer_that_nobody_takes(
+    passengers: list[Record], headers: list[tuple[bytes, bytes]], ends: list[str]
+) -> None:
+    """Who has sent all, takes nothing, and leaves or is late, holds up nothing: the work is stopped in its sending."""
+    app = create_app(Repository.load(MODELS), Settings(max_batches=1))
+    body = {"type": "http.request", "body": files.csv(passengers), "more_body": False}
+
+    async def call() -> list[str]:
+        messages = [body]
+        begun, never = asyncio.Event(), asyncio.Event()
+        told: list[str] = []
+
+        async def receive() -> Any:  # noqa: ANN401 # a message
+            if messages:
+                return messages.pop()
+            await (never if headers else begun).wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_message: object) -> None:
+            begun.set()
+            await never.wait()
+
+        scope = {"type": "http", "http_version": "1.1", "method": "PUT", "path": BATCH, "headers": headers}
+        extensions = {BREAK_OFF: Ends(lambda: told.append("closed"), lambda: told.append("aborted"))}
+        async with asyncio.timeout(HUNG_S / 2):
+            await app(scope | {"query_string": b"", "root_path": "", "extensions": extensions}, receive, send)
+        return told
+
+    for _ in range(2):
+        assert asyncio.run(call()) == ends
+
+
 def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:
     """Who sends nothing more is told so after the time for it; who reads nothing and sends too much, too."""
     with serving(LIFEBOAT_MAX_IDLE_S="1", LIFEBOAT_MAX_SPOOL_BYTES="1000") as client:
@@ -260,7 +300,7 @@ def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:
         assert trailers is None
         assert text.endswith(b"was read, for 1 s\n")
         wide = files.csv(passengers, 2_000_000)
-        with upload(client) as sent, pytest.raises(OSError):  # noqa: PT011 # reset or a broken pipe
+        with upload(client) as sent, pytest.raises(ConnectionError):
             sent.send(wide)
         assert client.put(BATCH, content=files.csv(passengers[:1])).status_code == 200
 
@@ -277,15 +317,15 @@ def test_who_reads_nothing_is_told_so(passengers: list[Record]) -> None:
 
 def test_who_reads_when_all_is_sent(server: httpx.Client, passengers: list[Record]) -> None:
     """A caller who reads nothing before its file is sent, as most libraries do, is answered whole."""
-    body = files.csv(passengers, 2 * ROWS)
+    rows = 6 * ROWS  # more than the buffers on its way take
     with upload(server) as sent:
-        sent.send(body)
+        sent.send(files.csv(passengers, rows))
         sent.end()
         assert sent.head()[0] == 200
         text, trailers = sent.rest()
     assert trailers is not None
-    assert trailers["lifeboat-rows-scored"] == str(2 * ROWS)
-    assert text.count(b"\n") == 2 * ROWS + 1
+    assert trailers["lifeboat-rows-scored"] == str(rows)
+    assert text.count(b"\n") == rows + 1
 
 
 def test_predictions_are_answered_meanwhile(server: httpx.Client, passenger: dict[str, Any], large: bytes) -> None:
@@ -299,6 +339,18 @@ def test_predictions_are_answered_meanwhile(server: httpx.Client, passenger: dic
         sent.end()
         assert server.post("/api/predict", json=passenger).json() == alone
         assert sent.rest()[0].count(b"\n") == ROWS + 1
+
+
+def test_others_go_first(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
+    """The thread that scores files, and no other, has the least priority there is."""
+
+    def priorities() -> list[int]:
+        stats = Path(f"/proc/{process.pid}/task").glob("*/stat")
+        return sorted(int(each.read_text().rpartition(")")[2].split()[16]) for each in stats)
+
+    assert priorities()[-1] == 0
+    client.put(BATCH, content=files.csv(passengers[:1]))
+    assert priorities()[-2:] == [0, 19]
 
 
 def test_only_so_many_at_a_time(passengers: list[Record]) -> None:

@@ -115,12 +115,14 @@ def test_other_methods_and_models(server: httpx.Client) -> None:
     assert server.put("/api/models/titanic/versions/9/batch", content=b"x").status_code == 404
 
 
-def test_http_1_0(server: httpx.Client) -> None:
+def test_http_1_0(server: httpx.Client, passengers: list[Record]) -> None:
     """HTTP/1.0, which ends an answer as it ends a broken one, is refused."""
     with connect(server) as connection:
-        connection.sendall(b"PUT /api/batch HTTP/1.0\r\ncontent-length: 1\r\n\r\nx")
-        status, _, body = read_response(connection)
-    assert (status, json.loads(body)["code"]) == (400, "invalid_argument")
+        body = files.csv(passengers[:1])
+        connection.sendall(b"PUT /api/batch HTTP/1.0\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        status, _, answer = read_response(connection)
+    assert (status, json.loads(answer)["code"]) == (400, "invalid_argument")
+    assert "expected HTTP/1.1 or 2" in json.loads(answer)["error"]
 
 
 def test_the_timeout_must_be_a_number(server: httpx.Client) -> None:
