@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from server.repository import Repository
+from tests.server.process import HUNG_S, ServerProcess
 from tests.server.rpc import MODELS
 from tests.server.wire import Wire, wire
 
@@ -13,4 +15,19 @@ from tests.server.wire import Wire, wire
 def served() -> Iterator[Wire]:
     """Serve the committed models on HTTP/1.1 and HTTP/2."""
     with wire(Repository.load(MODELS), http2=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def process() -> Iterator[ServerProcess]:
+    """Yield a server that has done nothing yet, and whose log can be read."""
+    with ServerProcess() as started:
+        yield started
+
+
+@pytest.fixture
+def client(process: ServerProcess) -> Iterator[httpx.Client]:
+    """Yield a client of that server."""
+    host, port = process.address()
+    with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as opened:
         yield opened

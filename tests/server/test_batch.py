@@ -5,7 +5,6 @@ import gzip
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,21 +29,6 @@ WORDS: Final = 'row {row}: embarked: expected one of "C", "Q", "S" or null; got 
 TRAILERS: Final = "lifeboat-rows-read, lifeboat-rows-scored, lifeboat-rows-failed"
 ROWS: Final = 100_000
 """Rows of a file that is larger than all the buffers on its way."""
-
-
-@pytest.fixture
-def process() -> Iterator[ServerProcess]:
-    """Yield a server whose log can be read."""
-    with ServerProcess() as started:
-        yield started
-
-
-@pytest.fixture
-def client(process: ServerProcess) -> Iterator[httpx.Client]:
-    """Yield a client of that server."""
-    host, port = process.address()
-    with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as opened:
-        yield opened
 
 
 @pytest.fixture

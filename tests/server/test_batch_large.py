@@ -1,7 +1,6 @@
 """A million rows at /api/batch: all there, in order, right to the last bit, in memory that doesn't grow with them."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -10,32 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pytest
 
 from tests.server import files
 from tests.server.files import Record, upload
-from tests.server.process import HUNG_S, ServerProcess
+from tests.server.process import ServerProcess
 
 BATCH: Final = "/api/batch"
 ROWS: Final = 1_000_000
 FEW: Final = 50_000
 MORE_MB: Final = 20
 """What the peak for ROWS rows may be over that for FEW."""
-
-
-@pytest.fixture
-def process() -> Iterator[ServerProcess]:
-    """Yield a server that has done nothing yet."""
-    with ServerProcess() as started:
-        yield started
-
-
-@pytest.fixture
-def client(process: ServerProcess) -> Iterator[httpx.Client]:
-    """Yield a client of it."""
-    host, port = process.address()
-    with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as opened:
-        yield opened
 
 
 def peak_mb(process: ServerProcess) -> float:
