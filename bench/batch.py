@@ -37,7 +37,6 @@ _SENT_SHARE: Final = 0.1
 """Of a file, sent by then."""
 _OVER_AND_OVER: Final = 20
 """Times that a file is sent while predictions are measured: more than there is time for."""
-_ANSWER: Final = BUILD / "files" / "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def speed(contender: Contender, model: str, form: str, seen: Seen, cores: Cores)
 def _send(pid: int, port: int, model: str, file: Path, cores: Cores) -> Took:
     """Have curl send a file, and put the answer into one."""
     began_s, before_s = time.monotonic(), machine.cpu_s(pid)
-    command = machine.pinned([*_curl(port, model, file), "--output", str(_ANSWER)], cores.load)
+    command = machine.pinned([*_curl(port, model, file), "--output", str(files.answer())], cores.load)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"curl: {done.stderr.strip()[-300:]}")
@@ -141,7 +140,7 @@ def _alone(model: str, chunk: int, cores: Cores) -> Mapping[str, float]:
 
 
 def _check(form: str, alone: Mapping[str, float]) -> None:
-    got_rows, first, last = files.answers(_ANSWER, form)
+    got_rows, first, last = files.answers(files.answer(), form)
     if got_rows != MANY_ROWS or abs(first - alone["first"]) > TOLERANCE or abs(last - alone["last"]) > TOLERANCE:
         raise BenchError(f"a file of {MANY_ROWS} rows came back as {got_rows}, probabilities {first} to {last}")
 
@@ -152,12 +151,12 @@ def company(contender: Contender, form: str, seen: Seen, cores: Cores) -> None:
     with serving(contender, cores) as (pid, port, _):
         target = Target(pid, port, next(iter(contender.calls.values())), cores, BUILD)
         _send(pid, port, "titanic", file, cores)
-        row_bytes = _ANSWER.stat().st_size / MANY_ROWS
+        row_bytes = files.answer().stat().st_size / MANY_ROWS
         seen.quiet.append(window(target, 1))
         with _scoring(port, file, cores) as client:
-            began_s, size = time.monotonic(), _ANSWER.stat().st_size
+            began_s, size = time.monotonic(), files.answer().stat().st_size
             taken = window(target, 1, beside=client.pid)
-            rate = (_ANSWER.stat().st_size - size) / row_bytes / (time.monotonic() - began_s)
+            rate = (files.answer().stat().st_size - size) / row_bytes / (time.monotonic() - began_s)
             if client.poll() is not None:
                 raise BenchError(f"{form}: the files were at their end before the predictions were measured")
         seen.beside.append((taken, rate))
@@ -168,11 +167,11 @@ def company(contender: Contender, form: str, seen: Seen, cores: Cores) -> None:
 @contextmanager
 def _scoring(port: int, file: Path, cores: Cores) -> Iterator[subprocess.Popen[bytes]]:
     """Have a file scored over and over; yield the client when the first rows have come."""
-    with _ANSWER.open("wb") as out:
+    with files.answer().open("wb") as out:
         command = machine.pinned(_curl(port, "titanic", file, _OVER_AND_OVER), cores.load)
         client = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
         try:
-            while _ANSWER.stat().st_size < _BEGUN_BYTES and client.poll() is None:
+            while files.answer().stat().st_size < _BEGUN_BYTES and client.poll() is None:
                 time.sleep(0.01)
             yield client
         finally:

@@ -26,11 +26,15 @@ BATCH_ROWS: Final = 65_536
 """Rows of a record batch, as pyarrow writes what it has read from Parquet."""
 
 
+def answer() -> Path:
+    """Return where the answer to a file is written."""
+    return _folder() / "answer"
+
+
 def written(form: str, rows: int) -> Path:
     """Return a file of so many passengers; it is written once."""
-    path = BUILD / "files" / f"{rows}.{form}"
+    path = _folder() / f"{rows}.{form}"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         begun = path.with_suffix(".begun")
         _write(form, rows, begun)
         begun.rename(path)
@@ -89,3 +93,9 @@ def _object(record: dict[str, str]) -> dict[str, Any]:
 
 def _over_and_over(lines: list[str], rows: int) -> str:
     return "".join(itertools.islice(itertools.cycle(lines), rows))
+
+
+def _folder() -> Path:
+    folder = BUILD / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

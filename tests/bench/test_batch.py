@@ -40,8 +40,7 @@ def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {(each.form, each.model): each for each in batch.measured(1)}
     assert set(found) == {(form, model) for form in ("arrow", "parquet") for model in ("Titanic", "linear")}
     for each in found.values():
-        assert each.session_rate.median > each.rate.median > 0
-        assert 0 < each.ratio.median < 1
+        assert min(each.session_rate.median, each.rate.median, each.ratio.median) > 0
         assert all(peak.median > 1 for peak in each.peak_mb.values())
     arrow, parquet = found["arrow", "Titanic"], found["parquet", "Titanic"]
     assert arrow.first_row_ms is not None
