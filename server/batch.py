@@ -95,11 +95,16 @@ class _Prompt:
     """A body whose reader doesn't wait for more of it while there is something of the answer that wasn't sent."""
 
     def __init__(self, source: Source, is_dry: Callable[[], bool]) -> None:
-        self.failure: Exception | None = None
         self.out: Sink | None = None
         """Where the answer goes, once it has begun."""
         self._source = source
         self._is_dry = is_dry
+        self._failed: Exception | None = None
+        """What ended a read, be it that the answer could not be sent."""
+
+    @property
+    def failure(self) -> Exception | None:
+        return self._failed or self._source.failure
 
     def read(self, size: int = -1, /) -> bytes:
         try:
@@ -107,7 +112,7 @@ class _Prompt:
                 self.out.flush()
             return self._source.read(size)
         except Exception as error:
-            self.failure = error
+            self._failed = error
             raise
 
 

@@ -130,14 +130,16 @@ class _Spool:
         return self._end - self._start
 
     def write(self, data: bytes) -> bool:
-        """Keep some bytes; False where they are too many, or the file system takes none."""
+        """Keep some bytes; False where they are too many, or the file system doesn't take them all."""
         if self._end + len(data) > self._max_bytes:
             return False
         try:
             self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
-            self._end += os.pwrite(self._file.fileno(), data, self._end)
+            if os.pwrite(self._file.fileno(), data, self._end) < len(data):
+                return False  # the file system is full: what it took of them is written over later
         except OSError:
             return False
+        self._end += len(data)
         return True
 
     def read(self, size: int) -> bytes:
@@ -177,6 +179,8 @@ class AnswerPipe:
 
     def write(self, data: bytes, /) -> int:
         """Take bytes; send them when there are many. To be called in a thread; raises what `fail` was given."""
+        if self.failure is not None:
+            raise self.failure
         self._held += data
         if len(self._held) >= SENT_BYTES:
             self.flush()
@@ -207,5 +211,6 @@ class AnswerPipe:
     def fail(self, error: Exception) -> None:
         """Have whoever writes get `error`, now."""
         self.failure = self.failure or error
-        if self._sending is not None:
-            self._sending.cancel()
+        sending = self._sending  # looked at once: the thread lets go of it when it is done
+        if sending is not None:
+            sending.cancel()

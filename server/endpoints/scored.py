@@ -25,6 +25,8 @@ LINGER_S: Final = 1.0
 """For so long a caller who is being refused may go on sending, and take the last words."""
 LAST_WORDS_S: Final = 0.1
 """For so long the last words are on their way before the connection is closed."""
+_LOOKS: Final = 8
+"""How often it is looked whether something moves, in the time that a file may stand still."""
 PREFIX: Final = "lifeboat-"
 """What the names of this answer's own headers and trailers begin with."""
 _COUNTS: Final = ("rows-read", "rows-scored", "rows-failed")
@@ -63,17 +65,15 @@ class ScoredFile:
         began_s = asyncio.get_running_loop().time()
         failed = await self._scored(job, executor, timeout_s, receive)
         self._count(job, failed, asyncio.get_running_loop().time() - began_s)
-        if failed is None:
-            await self._end(job)
-        elif self._started:
+        if failed is not None and self._started:
             await self._break_off(failed, job.last_words(failed), receive)
-        else:
+        elif failed is not None:
             await response(envelope(failed))(self._scope, receive, self._send)
 
     async def _scored(
         self, job: "Job", executor: Executor, timeout_s: float | None, receive: Receive
     ) -> RequestError | None:
-        """Have the file scored; return what it came to nothing by."""
+        """Have the file scored and its answer sent to the end; return what it came to nothing by."""
         idle_s = self._settings.max_idle_s
         answer = AnswerPipe(self._send_part)
         body = BodyPipe(self._settings.max_spool_bytes, answer.unread_s)
@@ -83,7 +83,8 @@ class ScoredFile:
         )
         try:
             async with asyncio.timeout(timeout_s):
-                await _moving(work, feeding, idle_s, lambda: body.moved + answer.moved)
+                await _moving(work, feeding, idle_s, lambda: body.moved + answer.moved + job.counts.read)
+                await self._end(job, idle_s)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # whatever it is, the caller is told
             late = DeadlineExceeded("the deadline passed before the answer was whole")
             failed = failure(late if isinstance(error, TimeoutError) else error, self._scope["headers"])
@@ -123,12 +124,16 @@ class ScoredFile:
             headers.append((b"trailer", ", ".join(PREFIX + name for name in _COUNTS).encode()))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": self._trails})
 
-    async def _end(self, job: "Job") -> None:
-        """End the answer, and tell the counts."""
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        if self._trails:
-            trailers = [((PREFIX + name).encode(), b"%d" % n) for name, n in job.counts.named().items()]
-            await self._send({"type": EXTENSION, "headers": trailers})
+    async def _end(self, job: "Job", idle_s: float) -> None:
+        """End the answer, and tell the counts. Raises DeadlineExceeded where the caller doesn't take what is before."""
+        try:
+            async with asyncio.timeout(idle_s):
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                if self._trails:
+                    trailers = [((PREFIX + name).encode(), b"%d" % n) for name, n in job.counts.named().items()]
+                    await self._send({"type": EXTENSION, "headers": trailers})
+        except TimeoutError:
+            raise _stands_still(idle_s) from None
 
     async def _break_off(self, failed: RequestError, words: bytes, receive: Receive) -> None:
         """End in a way that no client takes for success, behind the reason.
@@ -148,11 +153,14 @@ class ScoredFile:
         if self._ends is None:
             raise failed  # a server without a word for it breaks the connection where an application fails
         self._ends.close()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 await _disconnect(receive)
-        except TimeoutError:
-            self._ends.abort()
+                return
+        self._ends.abort()
+        with suppress(TimeoutError):  # a server that doesn't know yet that it is over would call it a fault
+            async with asyncio.timeout(LINGER_S):
+                await _disconnect(receive)
 
     def _count(self, job: "Job", failed: RequestError | None, took_s: float) -> None:
         """Count the file as one request of all of its rows, and log it."""
@@ -211,12 +219,18 @@ async def _moving(
 
     Raises what it raised; what `feeding` raised, which only ends so; DeadlineExceeded where nothing `moved` so long.
     """
-    now = moved()
+    clock = asyncio.get_running_loop().time
+    seen, since_s = moved(), clock()
     while not work.done():
-        ended, _ = await asyncio.wait([work, feeding], timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
-        before, now = now, moved()
-        if not ended and now == before:
-            raise DeadlineExceeded(f"nothing of the file came, and nothing of the answer was read, for {idle_s} s")
+        ended, _ = await asyncio.wait([work, feeding], timeout=idle_s / _LOOKS, return_when=asyncio.FIRST_COMPLETED)
         if feeding in ended and not work.done():
             feeding.result()
+        if moved() != seen:
+            seen, since_s = moved(), clock()
+        elif clock() - since_s >= idle_s:
+            raise _stands_still(idle_s)
     work.result()
+
+
+def _stands_still(idle_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"nothing of the file came, and nothing of the answer was read, for {idle_s} s")

@@ -1,6 +1,7 @@
 """A folder of scored parts, and the file in it that says whose they are: what was finished once is not done again."""
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -37,11 +38,25 @@ class Folder:
         self._job = _job(task)
         self._done: dict[str, dict[str, int]] = {}
         path.mkdir(exist_ok=True)
+        self._lock()
         if (path / STATE_FILE).exists():
             self._go_on()
         elif any(not each.name.endswith(UNFINISHED) for each in path.iterdir()):
             raise PartsError(f"{path}: expected a folder that is empty, or that holds parts of this job")
         self._write()  # before the first part, so that a folder is never without it
+
+    def _lock(self) -> None:
+        """Keep other runs out until this process ends, where the system knows how. Raises PartsError."""
+        try:
+            import fcntl
+        except ImportError:
+            return
+        held = os.open(self._path, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            raise PartsError(f"{self._path}: another run is at work in it") from None
 
     def _go_on(self) -> None:
         state_file = self._path / STATE_FILE

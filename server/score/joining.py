@@ -12,7 +12,7 @@ from server.scoring import Counts
 from server.tables.arrays import no_rows
 from server.tables.arrow import IpcWriter
 from server.tables.blocks import ARROW_ROWS, Sink
-from server.tables.csv import CsvRecords
+from server.tables.cutting import CsvRecords
 from server.tables.forms import ARROW, CSV, NDJSON, PARQUET, Form
 from server.tables.parquet import ParquetWriter
 from server.writing import PREFIX

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from server.asked import delimiter_of
 from server.batch import Job
 from server.errors import InvalidArgument, PayloadTooLarge, RequestError
 from server.score.files import Output, Reader
@@ -52,7 +53,7 @@ def score_parts(task: Task) -> tuple[Counts, Served]:
                 def note(was_kept: bool, rows: int) -> None:
                     (progress.kept if was_kept else progress.at)(rows, reader.taken)
 
-                parts = split(reader, task.part_rows, settings, task.tried.delimiter)
+                parts = split(reader, task.part_rows, settings, delimiter_of(task.tried.delimiter))
                 counts, form = _finish(parts, task.form, folder, scores, note)
         except BaseException:
             if folder.is_new:
@@ -92,6 +93,8 @@ def _score(part: Part, scores: _Scores, folder: Folder, file: Path, form: Form) 
     try:
         with Output(file) as out:
             counts, served = scores.score(part, out, form)
+            if counts.read != part.rows:
+                raise PartsError(f"{part}: expected answers to {part.rows:,} rows; got them to {counts.read:,}")
     except (InvalidArgument, PayloadTooLarge) as error:
         raise PartsError(_of_file(error, part)) from None
     except RemoteError as error:

@@ -9,7 +9,8 @@ from arro3.io import write_ipc_stream
 
 from server.settings import Settings
 from server.tables.blocks import ArrowTable, Source
-from server.tables.csv import CsvRecords, guess
+from server.tables.csv import guess
+from server.tables.cutting import CsvRecords
 from server.tables.formats import begin, open_typed, sniffed
 from server.tables.forms import ARROW, CSV, NDJSON, Form
 from server.tables.ndjson import lines

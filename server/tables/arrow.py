@@ -22,8 +22,9 @@ class IpcTable(ArrowTable):
         first = b""
         while len(first) < len(FILE_MAGIC) and (data := source.read(len(FILE_MAGIC) - len(first))):
             first += data
-        self._messages = Messages(source, b"" if first == FILE_MAGIC else first, max_bytes)
-        with _Told(self._messages, "expected an Arrow IPC stream"):
+        is_file = first == FILE_MAGIC
+        self._messages = Messages(source, b"" if is_file else first, max_bytes, is_file=is_file)
+        with Told(self._messages, "expected an Arrow IPC stream"):
             self._reader = read_ipc_stream(self._messages)  # type: ignore[arg-type] # it needs no more than read
             super().__init__(self._reader.schema)
 
@@ -34,15 +35,16 @@ class IpcTable(ArrowTable):
 
     def _next(self) -> Iterator[Block] | None:
         """Return the next record batch in slices, which alone hold it; None at the end."""
-        with _Told(self._messages, "a record batch can't be read"):
+        with Told(self._messages, "a record batch can't be read"):
             batch = next(self._reader, None)
         return None if batch is None else self.slices(batch)
 
 
-class _Told:
+class Told:
     """Turns what the library raises, its panics too, into what the caller is told: the stream's own failure first."""
 
     def __init__(self, source: Any, words: str) -> None:  # noqa: ANN401
+        """Say `words` of what is read from `source`, beside the library's own."""
         self._source = source
         self._words = words
 
@@ -58,16 +60,18 @@ class _Told:
         raise InvalidArgument(f"body: {self._words}: {reason}") from None
 
 
-told = _Told
-
-
 class IpcWriter:
     """Batches to one stream."""
 
+    def __init__(self) -> None:
+        """Begin with `header`."""
+        self._schema_bytes = 0
+
     def header(self, empty: RecordBatch) -> bytes:
         """Return the schema's message."""
-        self._schema_bytes = len(self._stream(empty, batches=0))
-        return self._stream(empty, batches=0)
+        schema = self._stream(empty, batches=0)
+        self._schema_bytes = len(schema)
+        return schema
 
     def rows(self, batch: RecordBatch) -> bytes:
         """Return the batch's message."""

@@ -164,8 +164,7 @@ class Table(ABC):
         lacking = [c.feature.name for c in signature.columns if c.feature.name not in seen and not c.feature.nullable]
         if lacking and not self.lacks_nothing():
             shown = ", ".join(self.names)[:200]
-            words = f"columns: expected {', '.join(signature.by_name)}; {', '.join(lacking)} missing"
-            raise InvalidArgument(f"{words}; got {shown}", field=lacking[0])
+            raise InvalidArgument(f"columns: {', '.join(lacking)} missing; got {shown}", field=lacking[0])
 
     def lacks_nothing(self) -> bool:
         """Return whether each row has columns of its own, so that none lacks in all."""

@@ -1,30 +1,24 @@
 """CSV to blocks and back, as RFC 4180 has it: quotes, line ends in fields, LF and CRLF, a byte order mark.
 
-The records are found here, so that a row that is wrong is one row's fault and has a number; their fields are read by
-the library.
+The records are found by `server.tables.cutting`, so that a row that is wrong is one row's fault and has a number; their
+fields are read by the library.
 """
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-import numpy as np
 from arro3.core import DataType, Field, RecordBatch, Schema
 from arro3.io import read_csv, write_csv
-from numpy.typing import NDArray
 
-from server.errors import InvalidArgument, PayloadTooLarge
+from server.errors import InvalidArgument
 from server.tables.arrays import strings
-from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, ArrowTable, Block, Fault, Source, TextBlock, check_names
+from server.tables.blocks import MAX_RECORD_BYTES, ArrowTable, Block, Fault, Source, TextBlock, check_names
+from server.tables.cutting import DELIMITERS, CsvRecords, Ends
 
-_READ_BYTES: Final = 128 * 1024
 _WRITTEN_ROWS: Final = 512
 """Rows that are written at once: the library holds the interpreter meanwhile, and a prediction may wait for it."""
-_GUESSES: Final = (",", ";", "\t", "|")
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_Ends = NDArray[np.intp]
 
 
 class CsvTable(ArrowTable):
@@ -73,7 +67,7 @@ class CsvTable(ArrowTable):
             return None
         return batches[0] if len(batches) == 1 and batches[0].num_rows == rows else None
 
-    def _mended(self, text: bytes, ends: _Ends) -> Block:
+    def _mended(self, text: bytes, ends: Ends) -> Block:
         """Return the rows of which some are no such rows: those are made to fit, and said to be at fault."""
         faults: dict[int, Fault] = {}
         columns: list[list[str | None]] = [[] for _ in self.names]
@@ -92,7 +86,7 @@ class CsvTable(ArrowTable):
         arrays = [strings(column) for column in columns]
         return self.block(RecordBatch.from_arrays(arrays, schema=self.schema), faults)
 
-    def _halved(self, text: bytes, ends: _Ends) -> Iterator[tuple[bytes, int]]:
+    def _halved(self, text: bytes, ends: Ends) -> Iterator[tuple[bytes, int]]:
         """Yield records that can be read together, and how many they are; one alone where it can't be read."""
         parts = [(0, ends)]
         while parts:
@@ -144,113 +138,7 @@ def guess(header: bytes, expected: frozenset[str] = frozenset()) -> str:
             return -1, 0  # a line end stands in quotes that only another delimiter opens
         return len(expected.intersection(names)), len(names)
 
-    return max(_GUESSES, key=found)
-
-
-class CsvRecords:
-    """Cuts a stream between records."""
-
-    def __init__(self, source: Source) -> None:
-        """Read `source`."""
-        self.delimiter = "".join(_GUESSES).encode()
-        """What stands before a quote that opens a field: one character, or each that it may be."""
-        self._source = source
-        self._held = b""
-
-    def header(self) -> bytes:
-        """Return the first record that isn't blank, without a byte order mark."""
-        while len(self._held) < len(_BYTE_ORDER_MARK) and self._more():
-            pass
-        self._held = self._held.removeprefix(_BYTE_ORDER_MARK)
-        while True:
-            ends = self._whole(self._held)
-            if len(ends):
-                header, self._held = self._held[: ends[0]], self._held[ends[0] :]
-                return header.strip(b"\r\n")
-            if b"\r" in self._held[:-1] and b"\n" not in self._held and b'"' not in self._held:
-                raise InvalidArgument("body: expected lines to end in LF or CRLF; got CR alone")
-            if not self._more():
-                break
-        header, self._held = self._held.strip(b"\r\n"), b""
-        if not header:
-            raise InvalidArgument("body: expected a header of column names; it is empty")
-        return header
-
-    def rest(self) -> bytes:
-        """Return what was read behind the header."""
-        held, self._held = self._held, b""
-        return held
-
-    def blocks(self) -> Iterator[tuple[bytes, _Ends]]:
-        """Yield some whole records and where each ends, at most TEXT_ROWS at a time."""
-        while True:
-            ends = self._whole(self._held)
-            while len(ends):
-                block, ends = ends[:TEXT_ROWS], ends[TEXT_ROWS:]
-                stop = int(block[-1])
-                text, self._held = self._held[:stop], self._held[stop:]
-                yield text, block
-                ends = ends - stop
-            if not self._more():
-                break
-        if self._held.strip(b"\r\n"):
-            yield from self._last()
-
-    def _last(self) -> Iterator[tuple[bytes, _Ends]]:
-        """Yield the record that no line end follows."""
-        text = self._held + b"\n"
-        ends = self._whole(text)
-        if not len(ends):
-            raise InvalidArgument("body: expected every quote to be closed; the last record's is not")
-        yield text, ends
-
-    def _more(self) -> bool:
-        """Read on; False at the end."""
-        data = self._source.read(_READ_BYTES)
-        if data and len(self._held) > MAX_RECORD_BYTES:
-            raise PayloadTooLarge(
-                f"body: expected records of at most {MAX_RECORD_BYTES} bytes; is a quote never closed?"
-            )
-        self._held += data
-        return bool(data)
-
-    def _whole(self, text: bytes) -> _Ends:
-        """Return where each record ends that `text` holds whole; blank lines belong to the record before them."""
-        characters = np.frombuffer(text, np.uint8)
-        ends = np.flatnonzero(characters == ord("\n")) + 1
-        if b'"' in text:
-            ends = self._outside_quotes(text, characters, ends)
-        if not len(ends):
-            return ends
-        starts = np.concatenate(([0], ends[:-1]))
-        lengths = ends - starts
-        blank = (lengths == 1) | ((lengths == 2) & (characters[starts] == ord("\r")))
-        if not blank.any():
-            return ends
-        # A blank line is moved to the end of the record before it; those before the first record are its own.
-        kept = np.flatnonzero(~blank)
-        return ends[np.append(kept[1:] - 1, len(ends) - 1)] if len(kept) else ends[:0]
-
-    def _outside_quotes(self, text: bytes, characters: NDArray[np.uint8], ends: _Ends) -> _Ends:
-        """Return those of the line ends that are ends of records: an even number of quotes stands before them."""
-        quotes = np.flatnonzero(characters == ord('"'))
-        openings = quotes[::2]
-        before = characters[np.maximum(openings - 1, 0)]
-        field_starts = np.isin(before, np.frombuffer(b'"\n' + self.delimiter, np.uint8)) | (openings == 0)
-        if not field_starts.all():
-            return self._one_by_one(text)
-        outside: _Ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-        return outside
-
-    def _one_by_one(self, text: bytes) -> _Ends:
-        """Do the same where a quote stands in a field that doesn't begin with one: there it is a character."""
-        these = re.escape(self.delimiter)
-        field = rb'(?:"(?:[^"]|"")*+"[^\n%b]*+|[^"\n%b][^\n%b]*+|)' % (these, these, these)
-        record = re.compile(rb"%b(?:[%b]%b)*+\n" % (field, these, field))
-        ends: list[int] = []
-        while found := record.match(text, ends[-1] if ends else 0):
-            ends.append(found.end())
-        return np.array(ends, np.intp)
+    return max(DELIMITERS, key=found)
 
 
 class CsvWriter:

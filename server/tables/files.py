@@ -75,8 +75,10 @@ class _Apart:
 
     def read(self, size: int = -1, /) -> bytes:
         """Return some bytes. Raises InvalidArgument where the file can't be read, and what `source` failed by."""
-        while not self._ready.select(_LOOK_S):
-            if self._source.failure is not None:
+        is_ready = False
+        while not is_ready:
+            is_ready = bool(self._ready.select(_LOOK_S))
+            if self._source.failure is not None:  # nothing else looks at it, once the file is there
                 raise self._source.failure
         data = self._out.read(_COPY_BYTES if size < 0 else size)
         if not data and self._process.wait() != 0:

@@ -20,6 +20,9 @@ MAX_METADATA_BYTES: Final = 16 * 1024 * 1024
 MARKER: Final = b"\xff\xff\xff\xff"
 FILE_MAGIC: Final = b"ARROW1\0\0"
 """What an IPC file begins with; the stream that it holds comes next."""
+_FILE_END: Final = b"ARROW1"
+_READ_BYTES: Final = 64 * 1024
+_TORN_FILE: Final = "body: expected an Arrow IPC file; its end is missing"
 _TORN: Final = "body: the Arrow stream ends in the middle of a message"
 _NO_STREAM: Final = "body: expected an Arrow IPC stream"
 _VERSION, _HEADER_TYPE, _HEADER, _BODY_LENGTH = 0, 1, 2, 3
@@ -35,13 +38,14 @@ _NOTES_AT: Final = 48
 class Messages:
     """A stream of messages, none of which asks for more than `max_bytes`; to be read as a file is."""
 
-    def __init__(self, source: Source, first: bytes, max_bytes: int) -> None:
-        """Read what follows `first`, which was taken from `source` already."""
+    def __init__(self, source: Source, first: bytes, max_bytes: int, *, is_file: bool = False) -> None:
+        """Read what follows `first`, which was taken from `source` already; `is_file`: it stands in an IPC file."""
         self.failure: Exception | None = None
         self._source = source
         self._held = first
         self._max_bytes = max_bytes
         self._ready: list[bytes | memoryview] = []
+        self._is_file = is_file
         self._ended = False
         self._layout: Layout | None = None
         self._dictionary_bytes: dict[int, int] = {}
@@ -71,13 +75,16 @@ class Messages:
     def _message(self) -> list[bytes | memoryview]:
         marker = self._take(8, at_end=True)
         if not marker:
-            self._ended = True
+            if self._is_file:
+                raise InvalidArgument(_TORN_FILE)
+            self._ended = True  # the format lets a stream end so
             return []
         (size,) = struct.unpack_from("<i", marker, 4)
         if marker[:4] != MARKER or not size >= 0:
             raise InvalidArgument(_NO_STREAM)
         if size == 0:
             self._ended = True
+            self._check_rest()
             return [marker]
         if size > MAX_METADATA_BYTES:
             raise PayloadTooLarge(f"{_NO_STREAM} with metadata of at most {MAX_METADATA_BYTES} bytes a message")
@@ -87,6 +94,16 @@ class Messages:
         except struct.error:
             raise InvalidArgument(_NO_STREAM) from None
         return [marker + metadata, body] if body else [marker + metadata]
+
+    def _check_rest(self) -> None:
+        """Hold what follows the stream's end to be nothing, of a file its index: no rows are passed over in silence."""
+        last = self._held
+        while data := self._source.read(_READ_BYTES):
+            if not self._is_file:
+                raise InvalidArgument("body: expected nothing behind the Arrow stream's end")
+            last = (last + data)[-len(_FILE_END) :]
+        if self._is_file and last != _FILE_END:
+            raise InvalidArgument(_TORN_FILE)
 
     def _body(self, metadata: bytes) -> bytes:
         message = FlatTable.root(metadata)

@@ -15,8 +15,6 @@ else:
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-PACKED: Final = ("gzip", "zstd")
-"""What a stream may be packed as, by HTTP's names."""
 _READ_BYTES: Final = 64 * 1024
 _MAX_WINDOW_LOG: Final = 23
 """A zstd stream may ask for 8 MiB of memory, as HTTP has it (RFC 9659)."""
@@ -75,7 +73,8 @@ class Unpacked:
         try:
             found: bytes = unpack.decompress(data, size)
         except (zlib.error, zstd.ZstdError):
-            raise InvalidArgument(f"body: expected {self._encoding}, as its encoding states") from None
+            window = f", of a window of at most {2**_MAX_WINDOW_LOG >> 20} MiB" * (self._encoding == "zstd")
+            raise InvalidArgument(f"body: expected {self._encoding}, as its encoding states{window}") from None
         if unpack.eof:
             self._held, self._unpack = unpack.unused_data, None
         elif self._encoding == "gzip":

@@ -1,6 +1,5 @@
 """Files at /api/batch: streamed in and out in bounded memory, and ended so that the end can be trusted."""
 
-import asyncio
 import gzip
 import shutil
 import signal
@@ -12,14 +11,9 @@ import httpx
 import pytest
 from backports import zstd
 
-from server.app import create_app
-from server.repository import Repository
-from server.settings import Settings
-from server.trailers import BREAK_OFF, Ends
 from tests.server import files
 from tests.server.files import HEADER, Record, upload
-from tests.server.process import HUNG_S, ServerProcess, serving
-from tests.server.rpc import MODELS
+from tests.server.process import ServerProcess, serving
 from tests.server.test_metrics import read as metrics
 
 BATCH: Final = "/api/batch"
@@ -235,41 +229,6 @@ def test_a_deadline_cuts_it(process: ServerProcess, client: httpx.Client, passen
     assert text.endswith(b"# error: the deadline passed before the answer was whole\n")
     process.read_until("failed (deadline_exceeded")
     process.read_until("failed (deadline_exceeded")
-
-
-@pytest.mark.parametrize(
-    ("headers", "ends"), [([], ["closed"]), ([(b"x-request-timeout-ms", b"50")], ["closed", "aborted"])]
-)
-def test_an_answer_that_nobody_takes(
-    passengers: list[Record], headers: list[tuple[bytes, bytes]], ends: list[str]
-) -> None:
-    """Who has sent all, takes nothing, and leaves or is late, holds up nothing: the work is stopped in its sending."""
-    app = create_app(Repository.load(MODELS), Settings(max_batches=1))
-    body = {"type": "http.request", "body": files.csv(passengers), "more_body": False}
-
-    async def call() -> list[str]:
-        messages = [body]
-        begun, never = asyncio.Event(), asyncio.Event()
-        told: list[str] = []
-
-        async def receive() -> Any:  # noqa: ANN401 # a message
-            if messages:
-                return messages.pop()
-            await (never if headers else begun).wait()
-            return {"type": "http.disconnect"}
-
-        async def send(_message: object) -> None:
-            begun.set()
-            await never.wait()
-
-        scope = {"type": "http", "http_version": "1.1", "method": "PUT", "path": BATCH, "headers": headers}
-        extensions = {BREAK_OFF: Ends(lambda: told.append("closed"), lambda: told.append("aborted"))}
-        async with asyncio.timeout(HUNG_S / 2):
-            await app(scope | {"query_string": b"", "root_path": "", "extensions": extensions}, receive, send)
-        return told
-
-    for _ in range(2):
-        assert asyncio.run(call()) == ends
 
 
 def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:

@@ -14,7 +14,6 @@ BATCH: Final = "/api/batch"
 TYPES: Final = (
     "text/csv, application/x-ndjson, application/vnd.apache.arrow.stream, application/vnd.apache.parquet; got"
 )
-MISSING: Final = "pclass, sex, age, sibsp, parch, fare, embarked;"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,11 @@ def test_what_states_nothing(server: httpx.Client, passengers: list[Record], sta
     [
         (b"", None, "body: expected rows; it is empty"),
         (b"\n\n", None, "body: expected a header of column names; it is empty"),
-        (b"a,b\n1,2\n", "pclass", f"columns: expected {MISSING} pclass, sex, sibsp, parch missing; got a, b"),
+        (
+            b"a,b\n1,2\n",
+            "pclass",
+            "columns: pclass, sex, sibsp, parch missing; got a, b",
+        ),
         (b"sex,sex,pclass,sibsp,parch\n", "sex", "sex: expected each column once"),
         (
             HEADER.strip() + b",predicted_survived\n",

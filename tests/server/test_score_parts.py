@@ -1,6 +1,8 @@
 """`python -m server score` into a folder of parts: gone on with after any end, each part done once."""
 
+import fcntl
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -171,6 +173,27 @@ def test_tabs_in_parts(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(as_csv(rows(5)))
     scored(tmp_path / "in.csv", f"{tmp_path}/parts/", "--to", "tsv")
     assert (tmp_path / "parts" / "part-00000.csv").read_text().startswith("id\tpclass\t")
+
+
+def test_a_delimiter_by_its_name(tmp_path: Path) -> None:
+    """A delimiter may be named: records that hold line ends are cut where they end, as in one go."""
+    source = tmp_path / "in.tsv"
+    source.write_bytes(as_csv(rows(600), "\t"))
+    parts = tmp_path / "out"
+    parts.mkdir()
+    said = scored(source, parts, "--part-rows", "100", "--delimiter", "tab", "--to", "csv")
+    assert "600 rows read, 600 scored" in said
+    assert len(_parts(parts)) == 6
+
+
+def test_one_run_at_a_time(source: Path) -> None:
+    """A folder that another run is at work in is refused."""
+    parts = source.parent / "out"
+    parts.mkdir()
+    held = os.open(parts, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert refused(source, parts).endswith(f"{parts}: another run is at work in it")
+    os.close(held)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -150,6 +150,28 @@ def test_torn_arrow(name: str) -> None:
         assert torn.error is None or torn.error.code == "invalid_argument"
 
 
+@pytest.mark.parametrize(
+    "behind", [b"x", b"\xff\xff\xff\xff\0\0\0\0", _ipc(TABLE)], ids=["a byte", "an end", "a stream"]
+)
+def test_what_stands_behind_an_arrow_stream(behind: bytes) -> None:
+    """Rows behind the end of a stream aren't passed over in silence."""
+    refused = score(titanic(), _ipc(TABLE) + behind).error
+    assert refused is not None
+    assert refused.message == "body: expected nothing behind the Arrow stream's end"
+
+
+def test_a_torn_arrow_file() -> None:
+    """An IPC file that lacks its end is refused, be it cut between two of its record batches."""
+    whole = _ipc(TABLE, file=True)
+    assert score(titanic(), whole).counts == (20, 20, 0)
+    cuts = [at for at in range(9, len(whole)) if whole[at : at + 4] == b"\xff\xff\xff\xff"] + [len(whole) - 1]
+    assert len(cuts) > 3
+    for cut in cuts:
+        refused = score(titanic(), whole[:cut]).error
+        assert refused is not None, cut
+        assert refused.message.startswith("body: ")
+
+
 def test_torn_parquet() -> None:
     """A Parquet file without its end is told so before its first row."""
     body = write(TABLE, PARQUET)
