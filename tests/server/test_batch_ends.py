@@ -5,6 +5,7 @@ import io
 import resource
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,26 +20,34 @@ from server.settings import Settings
 from server.trailers import BREAK_OFF, Ends
 from tests.server import files
 from tests.server.files import Record, upload
-from tests.server.process import HUNG_S, ServerProcess
+from tests.server.process import HUNG_S, ServerProcess, serving
 from tests.server.rpc import MODELS
 
 BATCH: Final = "/api/batch"
+NDJSON: Final = {"accept": "application/x-ndjson"}
 LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="limits and files of another process, as Linux has")
 
 
 @pytest.mark.parametrize(
-    ("headers", "blocked", "ends"),
+    ("blocked", "leaves", "timeout_ms", "words"),
     [
-        pytest.param([], "begin", ["closed"], id="who leaves"),
-        pytest.param([(b"x-request-timeout-ms", b"50")], "begin", ["closed", "aborted"], id="who is late"),
-        pytest.param([(b"x-request-timeout-ms", b"50")], "end", ["closed", "aborted"], id="who is late at the end"),
-        pytest.param([(b"x-idle", b"")], "end", ["closed", "aborted"], id="who takes no end"),
+        pytest.param("begin", True, None, "canceled: the caller left", id="who leaves"),
+        pytest.param("begin", False, b"50", "deadline_exceeded: the deadline passed", id="who is late"),
+        pytest.param("end", False, b"50", "deadline_exceeded: the deadline passed", id="who is late at the end"),
+        pytest.param("end", False, None, "deadline_exceeded: nothing of the file came", id="who takes no end"),
     ],
 )
-def test_an_answer_that_nobody_takes(
-    passengers: list[Record], headers: list[tuple[bytes, bytes]], blocked: str, ends: list[str]
+def test_an_answer_that_nobody_takes(  # a table's columns
+    passengers: list[Record],
+    caplog: pytest.LogCaptureFixture,
+    blocked: str,
+    leaves: bool,
+    timeout_ms: bytes | None,
+    words: str,
 ) -> None:
     """Who has sent all, takes nothing any more, and leaves, is late or stands still, holds up nothing."""
+    caplog.set_level("INFO")
+    headers = [] if timeout_ms is None else [(b"x-request-timeout-ms", timeout_ms)]
     app = create_app(Repository.load(MODELS), Settings(max_batches=1, max_idle_s=1))
     body = {"type": "http.request", "body": files.csv(passengers), "more_body": False}
 
@@ -50,7 +59,7 @@ def test_an_answer_that_nobody_takes(
         async def receive() -> Any:  # noqa: ANN401 # a message
             if messages:
                 return messages.pop()
-            await (never if headers else begun).wait()
+            await (begun if leaves else never).wait()
             return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:  # noqa: ANN401
@@ -65,7 +74,9 @@ def test_an_answer_that_nobody_takes(
         return told
 
     for _ in range(2):
-        assert asyncio.run(call()) == ends
+        caplog.clear()
+        assert asyncio.run(call()) == (["closed"] if leaves else ["closed", "aborted"])
+        assert f"batch failed ({words}" in caplog.text
 
 
 @LINUX
@@ -95,21 +106,37 @@ def test_a_full_disk_loses_nothing(process: ServerProcess, client: httpx.Client,
 
 def _kept_bytes(pid: int) -> int:
     """Return the size of a process's largest temporary file."""
-    held = [each for each in Path(f"/proc/{pid}/fd").iterdir() if str(each.readlink()).endswith("(deleted)")]
-    return max((each.stat().st_size for each in held), default=0)
+    size = 0
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed in between
+            if str(each.readlink()).endswith("(deleted)"):
+                size = max(size, each.stat().st_size)
+    return size
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/vnd.apache.parquet"])
 def test_a_small_file_of_many_rows_can_be_stopped(process: ServerProcess, client: httpx.Client, accept: str) -> None:
     """A deadline ends the work on a Parquet file that is there already, though nothing of the answer is to be sent."""
     rows = 4_000_000
-    constant: dict[str, Any] = {"pclass": 9, "sex": "male", "sibsp": 0, "parch": 0}
-    table = pa.table({name: pa.repeat(value, rows) for name, value in constant.items()})
-    out = io.BytesIO()
-    pq.write_table(table, out)
     headers = {"accept": accept, "x-request-timeout-ms": "1000"}
-    response = client.put(f"{BATCH}?on_error=skip&columns=none", content=out.getvalue(), headers=headers)
+    response = client.put(f"{BATCH}?on_error=skip&columns=none", content=_wrong(rows), headers=headers)
     assert response.status_code == 504
     line = process.read_until("batch failed (deadline_exceeded: the deadline passed")
     read = int(line.partition("version 1: ")[2].split()[0])
     assert 0 < read < rows
+
+
+def _wrong(rows: int) -> bytes:
+    """Return a small Parquet file of so many rows, all wrong."""
+    constant: dict[str, Any] = {"pclass": 9, "sex": "male", "sibsp": 0, "parch": 0}
+    out = io.BytesIO()
+    pq.write_table(pa.table({name: pa.repeat(value, rows) for name, value in constant.items()}), out)
+    return out.getvalue()
+
+
+def test_work_of_which_nothing_is_seen_is_no_standstill() -> None:
+    """A file whose rows are all left out is worked on for as long as it takes, whatever the limit of a standstill."""
+    rows = 1_500_000
+    with serving(LIFEBOAT_MAX_IDLE_S="1") as client:
+        response = client.put(f"{BATCH}?on_error=skip&columns=none&summary=last", content=_wrong(rows), headers=NDJSON)
+    assert response.json() == {"summary": {"rows-read": rows, "rows-scored": 0, "rows-failed": rows}}
