@@ -11,8 +11,8 @@ from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import IO, Final
 
-HELD_BYTES: Final = 256 * 1024
-"""Bytes of a body that are held in memory; behind them its sender is held back."""
+HELD_BYTES: Final = 512 * 1024
+"""Bytes of a body that are held in memory; behind them its sender is held back, until half of them are read."""
 SENT_BYTES: Final = 64 * 1024
 """Bytes of an answer that are sent at once."""
 UNREAD_S: Final = 0.25
@@ -34,6 +34,8 @@ class BodyPipe:
         self._unread_s = unread_s
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
+        self._waits = False
+        """Whether the event loop waits for room: to wake it costs, so it is done only then."""
         self._changed = threading.Condition()
         self._chunks: deque[bytes] = deque()
         self._held = 0
@@ -65,7 +67,11 @@ class BodyPipe:
 
     async def _has_room(self) -> bool:
         """Wait for room; False where there is none for a while."""
-        self._room.clear()
+        with self._changed:
+            if not self._spools and self._held <= HELD_BYTES // 2:
+                return True
+            self._room.clear()
+            self._waits = True
         with suppress(TimeoutError):
             async with asyncio.timeout(UNREAD_S):
                 await self._room.wait()
@@ -104,7 +110,9 @@ class BodyPipe:
                 raise self.failure
             data = self._from_memory(size) if self._chunks else self._spool.read(size)
             self._spools = self._spools and self._spool.unread > 0
-            self._loop.call_soon_threadsafe(self._room.set)
+            if self._waits and (self._spools or self._held <= HELD_BYTES // 2):
+                self._waits = False
+                self._loop.call_soon_threadsafe(self._room.set)
             return data
 
     def _from_memory(self, size: int) -> bytes:
