@@ -57,7 +57,7 @@ def _join_text(parts: list[Path], form: Form, out: Sink) -> None:
     for number, part in enumerate(parts):
         with part.open("rb") as file:
             if form is CSV:
-                records = CsvRecords(_Plain(file))
+                records = CsvRecords(Plain(file))
                 header = records.header()
                 first = first or header
                 _check(part, header == first)
@@ -99,10 +99,11 @@ def _unreadable(part: Path, error: Exception) -> PartsError:
     return PartsError(f"{part}: it can't be read ({str(error)[:100]}); without it, the same command makes it anew")
 
 
-class _Plain:
+class Plain:
     """A file as a source."""
 
     failure: Exception | None = None
 
     def __init__(self, file: Any) -> None:  # noqa: ANN401
+        """Read `file`."""
         self.read = file.read

@@ -11,7 +11,7 @@ from server.batch import Job
 from server.errors import InvalidArgument, PayloadTooLarge, RequestError
 from server.score.files import Output, Reader
 from server.score.folder import Folder, PartsError
-from server.score.joining import join
+from server.score.joining import Plain, join
 from server.score.progress import Progress
 from server.score.remote import RemoteError, Service
 from server.score.splitting import Part, split
@@ -138,14 +138,5 @@ class _Here:
         """Write a part's answer. Raises RequestError, OSError."""
         self._asked.form, self._asked.answer_form = part.form, form
         job = Job(self._asked, self._settings)
-        job.run(_Body(part.body), lambda: False, out, lambda _form: None)
+        job.run(Plain(io.BytesIO(part.body)), lambda: False, out, lambda _form: None)
         return job.counts, self._served
-
-
-class _Body:
-    """Bytes as a source."""
-
-    failure: Exception | None = None
-
-    def __init__(self, body: bytes) -> None:
-        self.read = io.BytesIO(body).read

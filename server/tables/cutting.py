@@ -1,6 +1,7 @@
 """A stream of CSV to whole records: where each ends, whatever stands in quotes."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,7 +17,6 @@ _READ_BYTES: Final = 128 * 1024
 _LONG_BYTES: Final = 64 * 1024
 _GROWTH: Final = 8
 """A record longer than _LONG_BYTES is looked at again when it has grown by such a part."""
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 Ends = NDArray[np.intp]
 """Where records end in their text."""
 
@@ -33,9 +33,9 @@ class CsvRecords:
 
     def header(self) -> bytes:
         """Return the first record that isn't blank, without a byte order mark."""
-        while len(self._held) < len(_BYTE_ORDER_MARK) and self._more():
+        while len(self._held) < len(BOM_UTF8) and self._more():
             pass
-        self._held = self._held.removeprefix(_BYTE_ORDER_MARK)
+        self._held = self._held.removeprefix(BOM_UTF8)
         while True:
             ends = self._whole(self._held)
             if len(ends):

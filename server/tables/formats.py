@@ -1,5 +1,6 @@
 """What a table may be written as: how each is known by its first bytes, and what reads it."""
 
+from codecs import BOM_UTF8
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
@@ -88,7 +89,7 @@ def sniffed(first: bytes) -> Form:
         return PARQUET
     if first.startswith((MARKER, FILE_MAGIC)):
         return ARROW
-    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = first.removeprefix(BOM_UTF8).lstrip()
     if text.startswith(b"["):
         raise InvalidArgument("body: expected one JSON object a line; got an array")
     return NDJSON if text.startswith(b"{") else CSV

@@ -6,6 +6,7 @@ is asked for, a line is passed on as it was written, the answer behind its own f
 
 import io
 import itertools
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -22,7 +23,6 @@ from server.tables.blocks import MAX_RECORD_BYTES, TEXT_ROWS, Block, Fault, Sour
 from server.tables.features import Values, filler
 from server.tables.json_others import FIELDS, Others, objects
 
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _READ_BYTES: Final = 128 * 1024
 _TYPES: Final[Mapping[str, DataType]] = {
     "BYTES": DataType.utf8(),
@@ -192,9 +192,9 @@ class _LinesBlock(Block):
 def lines(source: Source) -> Iterator[list[bytes]]:
     """Yield lines that are not blank, at most TEXT_ROWS at a time."""
     held = b""
-    while len(held) < len(_BYTE_ORDER_MARK) and (data := source.read(_READ_BYTES)):
+    while len(held) < len(BOM_UTF8) and (data := source.read(_READ_BYTES)):
         held += data
-    held = held.removeprefix(_BYTE_ORDER_MARK)
+    held = held.removeprefix(BOM_UTF8)
     while data := source.read(_READ_BYTES):
         whole, end, held = (held + data).rpartition(b"\n")
         if len(held) > MAX_RECORD_BYTES:

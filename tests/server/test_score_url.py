@@ -405,3 +405,14 @@ def test_https(server: httpx.Client, source: Path, certificate: Path) -> None:
         scored(source, out, "--url", url, SSL_CERT_FILE=str(certificate))
     assert out.read_bytes() == _whole(source)
     assert refused(source, out, "--url", str(server.base_url).replace("http:", "https:")).endswith("of http://?")
+
+
+def test_a_service_that_loses_rows(server: httpx.Client, source: Path) -> None:
+    """An answer to fewer rows than a part has is none, whatever its status: the part isn't kept."""
+    kind = (("content-type", "text/csv"), ("lifeboat-model", "titanic"), ("lifeboat-version", "1"))
+    few = Refuse(200, kind, b"pclass\n1\n# rows-read=1, rows-scored=1, rows-failed=0\n")
+    out = source.with_name("out.csv")
+    with Between(server, few) as front:
+        said = refused(source, out, "--url", front.url, "--part-rows", "1000")
+    assert said.endswith("rows 1 to 1,000: expected answers to 1,000 rows; got them to 1")
+    assert not out.exists()
