@@ -9,12 +9,12 @@ import msgspec
 import pandas as pd
 
 from bench.contenders import BUILD, ROOT
-from export.__main__ import SEED
 from export.convert import convert
 from export.data import load, split
+from export.options import SEED
+from export.pipelines import LOGISTIC_REGRESSION, candidates
 from export.publish import publish
 from export.titanic import TITANIC
-from export.train import BASELINE, candidates
 from export.verify import Verified, edge_records, edge_rows
 from server import manifest as manifests
 from server.manifest import Manifest
@@ -34,9 +34,9 @@ def made() -> Path:
 
 def _publish(models: Path) -> None:
     """Fit, convert and publish it as the exporter does, with what the committed model's manifest says of the rows."""
-    dataset = load(TITANIC.data, TITANIC)
+    dataset = load(TITANIC)
     part = split(dataset, SEED)
-    pipeline = candidates(TITANIC.features, SEED)[BASELINE].fit(part.X_train, part.y_train)
+    pipeline = candidates(TITANIC, SEED)[LOGISTIC_REGRESSION].fit(part.X_train, part.y_train)
     converted = convert(pipeline, TITANIC.features, len(TITANIC.classes))
     verified = Verified(pipeline, converted, TITANIC.features)
     edges = edge_records(TITANIC.features, {feature.name: feature.example for feature in TITANIC.features})

@@ -1,12 +1,15 @@
-"""A fitted pipeline to ONNX bytes. The only module that imports skl2onnx."""
+"""A fitted pipeline to ONNX bytes: the only module that calls skl2onnx's converter."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import onnx
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import BooleanTensorType, FloatTensorType, Int64TensorType, StringTensorType
+from skl2onnx import convert_sklearn
+from skl2onnx._supported_operators import sklearn_operator_name_map
+from skl2onnx.common import data_types
+from skl2onnx.common._registration import get_converter
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 
 from server.manifest import Datatype, Feature, Output
@@ -15,11 +18,21 @@ TARGET_OPSETS: Final = {"": 21, "ai.onnx.ml": 3}
 """A ceiling, held still so that a newer converter writes the same file; what came out is recorded."""
 
 _TENSOR_TYPES: Final[Mapping[Datatype, Any]] = {
-    "BOOL": BooleanTensorType,
-    "INT64": Int64TensorType,
-    "FP32": FloatTensorType,
-    "BYTES": StringTensorType,
+    "BOOL": data_types.BooleanTensorType,
+    "INT8": data_types.Int8TensorType,
+    "INT16": data_types.Int16TensorType,
+    "INT32": data_types.Int32TensorType,
+    "INT64": data_types.Int64TensorType,
+    "UINT8": data_types.UInt8TensorType,
+    "UINT16": data_types.UInt16TensorType,
+    "UINT32": data_types.UInt32TensorType,
+    "UINT64": data_types.UInt64TensorType,
+    "FP16": data_types.Float16TensorType,
+    "FP32": data_types.FloatTensorType,
+    "FP64": data_types.DoubleTensorType,
+    "BYTES": data_types.StringTensorType,
 }
+_FLAGS: Final = "nodes_missing_value_tracks_true"
 
 
 class ConvertError(Exception):
@@ -37,36 +50,43 @@ class Converted:
 
 
 def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Converted:
-    """Convert a fitted classifier: one input of shape [None, 1] a feature, a label and a tensor of probabilities out.
+    """Convert a fitted pipeline: one input of shape [None, 1] a feature.
 
-    Raises ConvertError for a datatype or a pipeline that the converter doesn't take, or outputs other than those two.
+    A classifier of that many classes has two outputs, a label and a tensor of probabilities; a regression (0 classes)
+    has one. Raises ConvertError for a pipeline that the converter doesn't take, or other outputs than those.
     """
-    inputs = []
-    for feature in features:
-        if feature.datatype not in _TENSOR_TYPES:
-            raise ConvertError(
-                f"{feature.name}: datatype {feature.datatype} can't be converted; use {', '.join(_TENSOR_TYPES)}"
-            )
-        inputs.append((feature.name, _TENSOR_TYPES[feature.datatype]([None, 1])))
+    inputs = [(feature.name, _TENSOR_TYPES[feature.datatype]([None, 1])) for feature in features]
     try:
-        graph = to_onnx(
-            pipeline, initial_types=inputs, options={id(pipeline): {"zipmap": False}}, target_opset=TARGET_OPSETS
+        graph = convert_sklearn(
+            pipeline,
+            initial_types=inputs,
+            options={id(pipeline): {"zipmap": False}} if classes else None,
+            target_opset=TARGET_OPSETS,
+            custom_conversion_functions={each: _whole(each) for each in _HISTOGRAMS},
         )
     except Exception as error:  # the converter has a class of its own for some reasons, NameError for others
         raise ConvertError(f"skl2onnx can't convert it: {error}") from error
+    graph.graph.name = "model"  # the converter draws one anew each time
     _sort_opsets(graph)
     onnx.checker.check_model(graph, full_check=True)
-    names = [output.name for output in graph.graph.output]
-    if len(names) != 2:
-        raise ConvertError(f"expected a label and probabilities as outputs; got {', '.join(names)}")
     return Converted(
         graph.SerializeToString(deterministic=True),
-        (
-            Output(name=names[0], datatype="BYTES", shape=[-1], role="label"),
-            Output(name=names[1], datatype="FP32", shape=[-1, classes], role="probabilities"),
-        ),
+        _outputs([output.name for output in graph.graph.output], classes),
         graph.ir_version,
         {each.domain or "ai.onnx": each.version for each in graph.opset_import},
+    )
+
+
+def _outputs(names: list[str], classes: int) -> tuple[Output, ...]:
+    if not classes:
+        if len(names) != 1:
+            raise ConvertError(f"expected one output, the value; got {', '.join(names)}")
+        return (Output(name=names[0], datatype="FP32", shape=[-1, 1], role="value"),)
+    if len(names) != 2:
+        raise ConvertError(f"expected a label and probabilities as outputs; got {', '.join(names)}")
+    return (
+        Output(name=names[0], datatype="BYTES", shape=[-1], role="label"),
+        Output(name=names[1], datatype="FP32", shape=[-1, classes], role="probabilities"),
     )
 
 
@@ -75,3 +95,27 @@ def _sort_opsets(graph: onnx.ModelProto) -> None:
     opsets = sorted(graph.opset_import, key=lambda each: each.domain)
     del graph.opset_import[:]
     graph.opset_import.extend(opsets)
+
+
+_HISTOGRAMS: Final = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+
+
+class _WholeNumbers:
+    """A converter's container in which flags are 0 and 1: protobuf takes no False among integers any more."""
+
+    def __init__(self, container: Any) -> None:  # noqa: ANN401 # it ships no types
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 # the same
+        return getattr(self._container, name)
+
+    def add_node(self, op_type: str, inputs: Any, outputs: Any, **attributes: Any) -> None:  # noqa: ANN401 # the same
+        if _FLAGS in attributes:
+            attributes[_FLAGS] = [int(flag) for flag in attributes[_FLAGS]]
+        self._container.add_node(op_type, inputs, outputs, **attributes)
+
+
+def _whole(estimator: type) -> Callable[[Any, Any, Any], None]:
+    """Return the library's own converter of histogram gradient boosting, its flags written as numbers."""
+    convert_it = get_converter(sklearn_operator_name_map[estimator])
+    return lambda scope, operator, container: convert_it(scope, operator, _WholeNumbers(container))

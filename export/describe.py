@@ -1,26 +1,25 @@
 """What every step found, to the manifest."""
 
 import hashlib
-import platform
 from dataclasses import dataclass
-from importlib.metadata import version as installed
-from typing import Final
+
+import numpy as np
 
 from export.convert import Converted
-from export.data import HELD_OUT_SHARE, Dataset, Spec
-from export.train import Fitted
-from server.manifest import FORMAT, Golden, Manifest, Metrics, Parity, Provenance
-
-LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
-"""The libraries whose versions decide what the model file holds."""
+from export.data import HELD_OUT_SHARE
+from export.recipe import cpu, recipe, versions
+from export.reference import background, reference
+from export.source import Source
+from export.train import Fitted, answers_of
+from server.evidence import Metrics, Provenance, Reference
+from server.manifest import FORMAT, Golden, Manifest, Parity
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything the steps before publication found out."""
 
-    dataset: Dataset
-    seed: int
+    source: Source
     fitted: Fitted
     metrics: Metrics
     converted: Converted
@@ -29,14 +28,15 @@ class Evidence:
     min_batch_rows: int
 
 
-def manifest(spec: Spec, version: int, evidence: Evidence) -> Manifest:
+def manifest(version: int, evidence: Evidence) -> Manifest:
     """Return the manifest of this version. It holds no time and no path: the same recipe gives the same bytes."""
-    converted = evidence.converted
+    converted, source = evidence.converted, evidence.source
+    spec = source.spec
     return Manifest(
         format=FORMAT,
         name=spec.name,
         version=version,
-        kind="binary",
+        kind=spec.kind,
         description=spec.description,
         target=spec.target,
         classes=sorted(spec.classes.values()),
@@ -48,20 +48,38 @@ def manifest(spec: Spec, version: int, evidence: Evidence) -> Manifest:
         metrics=evidence.metrics,
         parity=evidence.parity,
         golden=evidence.golden,
+        limits=list(spec.limits),
+        reference=_reference(evidence),
+        background=background(spec.features, source.part.X_train, source.seed),
         provenance=_provenance(evidence),
     )
 
 
+def _reference(evidence: Evidence) -> Reference:
+    spec, pipeline, X = evidence.source.spec, evidence.fitted.pipeline, evidence.source.part.X_train
+    answers = answers_of(spec, pipeline, X)
+    if spec.kind == "multiclass":
+        answers = np.asarray(pipeline.classes_)[answers.argmax(axis=1)]
+    elif spec.positive_class is not None:
+        answers = answers[:, list(pipeline.classes_).index(spec.positive_class)]
+    return reference(spec.features, X, answers, spec.kind)
+
+
 def _provenance(evidence: Evidence) -> Provenance:
+    fitted, source = evidence.fitted, evidence.source
     return Provenance(
-        dataset=evidence.dataset.name,
-        dataset_sha256=evidence.dataset.sha256,
-        dataset_rows=len(evidence.dataset.y),
-        seed=evidence.seed,
+        dataset=source.data.table.name,
+        dataset_sha256=source.data.table.sha256,
+        dataset_rows=len(source.data.y),
+        seed=source.seed,
         held_out_share=HELD_OUT_SHARE,
-        estimator=evidence.fitted.estimator,
-        candidates=dict(evidence.fitted.candidates),
+        estimator=fitted.estimator,
+        calibration=fitted.calibration,
+        loss=fitted.loss,
+        candidates=dict(fitted.candidates),
         ir_version=evidence.converted.ir_version,
         opsets=dict(evidence.converted.opsets),
-        versions={"python": platform.python_version(), **{name: installed(name) for name in LIBRARIES}},
+        versions=versions(),
+        cpu=cpu(),
+        recipe=recipe(source),
     )

@@ -1,18 +1,56 @@
-"""What is the Titanic model's own: its features, its target, its name. Nothing else in `export` knows a passenger."""
+"""The Titanic model's spec: its features, its target, its candidates. Nothing else in `export` knows a passenger."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from export.data import Spec
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+
+from export.pipelines import pipeline
+from export.spec import Spec
 from server.manifest import Feature
+
+
+def candidates(features: Sequence[Feature], seed: int) -> dict[str, Pipeline]:
+    """Return the pipelines to choose from."""
+    return {
+        "logistic_regression": pipeline(features, LogisticRegression(max_iter=2000)),
+        "random_forest": pipeline(
+            features, RandomForestClassifier(100, min_samples_leaf=3, max_features=0.5, random_state=seed)
+        ),
+        "gradient_boosting": pipeline(
+            features,
+            GradientBoostingClassifier(
+                n_estimators=150, learning_rate=0.05, max_depth=3, subsample=0.7, random_state=seed
+            ),
+        ),
+        "hist_gradient_boosting": pipeline(
+            features,
+            HistGradientBoostingClassifier(
+                max_iter=100, learning_rate=0.05, max_leaf_nodes=15, early_stopping=False, random_state=seed
+            ),
+        ),
+    }
+
 
 TITANIC: Final = Spec(
     name="titanic",
     description="Whether a passenger of the RMS Titanic survived, from what was known when she sailed.",
+    kind="binary",
     data=Path(__file__).parent / "data" / "titanic.csv",
+    openml=40945,
+    candidates=candidates,
     target="survived",
     classes={0: "died", 1: "survived"},
     positive_class="survived",
+    limits=(
+        "It describes the passengers of one ship in 1912 and says nothing about other voyages or about people today.",
+        "Crew are not in the data, and the fates of some passengers were disputed.",
+        "Sex and class weigh most because lifeboats were filled by them: a record of what was done, no rule.",
+        "Ages are missing for a fifth of the passengers; a missing age is answered as the median age.",
+    ),
     features=(
         Feature(
             name="pclass",

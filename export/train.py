@@ -1,131 +1,166 @@
 """Training rows to a fitted pipeline: candidates, a cross-validated choice, scores on rows never seen."""
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
 
-from export.data import Dataset, Spec, Split, split
-from server.manifest import Feature, Metrics, Scores, Spread
+from export.console import Console
+from export.data import DataError, Split, split
+from export.pipelines import CALIBRATION, CALIBRATION_FOLDS, calibrated, candidates
+from export.scores import intervals, scores
+from export.source import Source
+from export.spec import Spec
+from server.evidence import Candidate, Metrics, Scores, Spread
 
-BASELINE: Final = "logistic_regression"
 FOLDS: Final = 5
+REPEATS: Final = 3
 SEEDS: Final = 20
 """Splits that the spread of the scores is taken over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The chosen candidate, fitted on the training rows, and what every candidate scored in cross-validation."""
+    """The chosen candidate, fitted on the training rows, and what every candidate cost in cross-validation."""
 
     estimator: str
+    calibration: str | None
+    loss: str
     pipeline: Pipeline
-    candidates: Mapping[str, float]
+    candidates: Mapping[str, Candidate]
 
 
-def candidates(features: Iterable[Feature], seed: int) -> dict[str, Pipeline]:
-    """Return the pipelines to choose from, each whole: imputer and encoder are fitted with the model, on its rows only.
+def loss_of(spec: Spec) -> str:
+    """Return what the candidates are compared by."""
+    return "rmse" if spec.kind == "regression" else "log_loss"
 
-    No scaler stands before trees: float32 rounding after it would move rows across a split that scikit-learn decides in
-    double precision.
+
+def fit(source: Source, console: Console) -> Fitted:
+    """Fit the candidate with the least loss in repeated cross-validation on the training rows.
+
+    Each fold fits encoder, imputer and estimator anew on its own rows. The least is compared once more with itself
+    calibrated, on the same folds, and calibration stays where it lowers the mean. Raises DataError where a class has
+    too few rows for the folds.
     """
-    features = tuple(features)
-    boosting = GradientBoostingClassifier(
-        n_estimators=150, learning_rate=0.05, max_depth=3, subsample=0.7, random_state=seed
-    )
-    forest = RandomForestClassifier(n_estimators=100, min_samples_leaf=3, max_features=0.5, random_state=seed)
-    return {
-        BASELINE: _pipeline(features, LogisticRegression(max_iter=2000), scale=True),
-        "random_forest": _pipeline(features, forest),
-        "gradient_boosting": _pipeline(features, boosting),
-    }
+    spec, part, seed = source.spec, source.part, source.seed
+    _check_folds(part)
+    pipelines = candidates(spec, seed)
+    told: dict[str, Candidate] = {}
+    with reproducible():
+        for name in console.track([*pipelines], "cross-validation"):
+            told[name] = _validate(spec, pipelines[name], part, seed)
+            console.say(f"  {name}: {_show(spec, told[name])}")
+        best = min(told, key=lambda name: told[name].mean)
+        chosen, calibration = pipelines[best], None
+        if spec.kind != "regression":
+            corrected = calibrated(chosen, seed)
+            name = f"{best}, calibrated by {CALIBRATION}"
+            told[name] = _validate(spec, corrected, part, seed)
+            console.say(f"  {name}: {_show(spec, told[name])}")
+            if told[name].mean < told[best].mean:
+                chosen, calibration = corrected, CALIBRATION
+        return Fitted(best, calibration, loss_of(spec), chosen.fit(part.X_train, part.y_train), told)
 
 
-def fit(features: Iterable[Feature], part: Split, seed: int, say: Callable[[str], None]) -> Fitted:
-    """Fit the candidate with the least log loss in cross-validation on the training rows."""
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    pipelines = candidates(features, seed)
-    losses = {}
-    for name, pipeline in pipelines.items():
-        scores = cross_val_score(pipeline, part.X_train, part.y_train, cv=folds, scoring="neg_log_loss")
-        losses[name] = round(-float(scores.mean()), 6)
-        say(f"  {name}: log loss {losses[name]:.4f} (standard deviation {scores.std():.4f} over {FOLDS} folds)")
-    best = min(losses, key=lambda name: losses[name])
-    return Fitted(best, pipelines[best].fit(part.X_train, part.y_train), losses)
+def measure(source: Source, fitted: Fitted, console: Console) -> Metrics:
+    """Score the fitted pipeline and the first candidate on held-out rows, and both over SEEDS other splits."""
+    spec, part, seed = source.spec, source.part, source.seed
+    plain = next(iter(candidates(spec, seed)))
+    over: dict[bool, list[Scores]] = {True: [], False: []}
+    with reproducible():
+        baseline = candidates(spec, seed)[plain].fit(part.X_train, part.y_train)
+        for other in console.track([each for each in range(SEEDS + 1) if each != seed][:SEEDS], "other splits"):
+            rows = split(source.data, other)
+            for is_chosen, made in ((True, _again(spec, fitted, other)), (False, candidates(spec, other)[plain])):
+                over[is_chosen].append(score(spec, made.fit(rows.X_train, rows.y_train), rows))
+        answers = answers_of(spec, fitted.pipeline, part.X_test)
+        classes, positive = _classes(spec, fitted.pipeline), spec.positive_class
+        return Metrics(
+            held_out_rows=len(part.y_test),
+            held_out=score(spec, fitted.pipeline, part),
+            intervals=intervals(
+                part.y_test, lambda rows: scores(part.y_test[rows], answers[rows], classes, positive), seed
+            ),
+            baseline=score(spec, baseline, part),
+            seeds=SEEDS,
+            over_seeds=_spread(over[True]),
+            baseline_over_seeds=_spread(over[False]),
+        )
 
 
-def measure(spec: Spec, dataset: Dataset, part: Split, fitted: Fitted) -> Metrics:
-    """Score the fitted pipeline and a plain logistic regression on held-out rows, and both over SEEDS other splits."""
-    baseline = candidates(spec.features, 0)[BASELINE].fit(part.X_train, part.y_train)
-    over = {fitted.estimator: list[Scores](), BASELINE: list[Scores]()}
-    for seed in range(SEEDS):
-        other = split(dataset, seed)
-        pipelines = candidates(spec.features, seed)
-        for name, scores in over.items():
-            scores.append(score(pipelines[name].fit(other.X_train, other.y_train), other, spec.positive_class))
-    return Metrics(
-        held_out_rows=len(part.y_test),
-        held_out=score(fitted.pipeline, part, spec.positive_class),
-        baseline=score(baseline, part, spec.positive_class),
-        seeds=SEEDS,
-        over_seeds=_spread(over[fitted.estimator]),
-        baseline_over_seeds=_spread(over[BASELINE]),
-    )
-
-
-def score(pipeline: Pipeline, part: Split, positive_class: str) -> Scores:
+def score(spec: Spec, pipeline: Pipeline, part: Split) -> Scores:
     """Score a fitted pipeline on the held-out rows."""
-    probability = pipeline.predict_proba(part.X_test)[:, list(pipeline.classes_).index(positive_class)]
-    truth = part.y_test == positive_class
-    return Scores(
-        accuracy=_round(accuracy_score(part.y_test, pipeline.predict(part.X_test))),
-        roc_auc=_round(roc_auc_score(truth, probability)),
-        log_loss=_round(log_loss(truth, probability)),
-        brier=_round(brier_score_loss(truth, probability)),
+    answers = answers_of(spec, pipeline, part.X_test)
+    return scores(part.y_test, answers, _classes(spec, pipeline), spec.positive_class)
+
+
+def answers_of(spec: Spec, pipeline: Pipeline, X: pd.DataFrame) -> NDArray[Any]:
+    """Return a fitted pipeline's probabilities, shape [rows, classes], or values, shape [rows]."""
+    return np.asarray(pipeline.predict(X) if spec.kind == "regression" else pipeline.predict_proba(X))
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Fit on one thread, so that sums are taken in one order whatever the machine has; end at what won't converge."""
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a candidate that stops early is compared as it is
+        yield
+
+
+def _again(spec: Spec, fitted: Fitted, seed: int) -> Pipeline:
+    made = candidates(spec, seed)[fitted.estimator]
+    return calibrated(made, seed) if fitted.calibration else made
+
+
+def _validate(spec: Spec, pipeline: Pipeline, part: Split, seed: int) -> Candidate:
+    is_regression = spec.kind == "regression"
+    folds = (RepeatedKFold if is_regression else RepeatedStratifiedKFold)(
+        n_splits=FOLDS, n_repeats=REPEATS, random_state=seed
+    )
+    scoring = "neg_root_mean_squared_error" if is_regression else "neg_log_loss"
+    each = -cross_val_score(pipeline, part.X_train, part.y_train, cv=folds, scoring=scoring, error_score="raise")
+    return Candidate(mean=_round(each.mean()), deviation=_round(each.std(ddof=1)))
+
+
+def _check_folds(part: Split) -> None:
+    least = FOLDS * CALIBRATION_FOLDS
+    if part.y_train.dtype != object:
+        if len(part.y_train) < least:
+            raise DataError(f"{len(part.y_train)} training rows are too few for {FOLDS} folds; expected {least}")
+        return
+    names, counts = np.unique(part.y_train.astype(str), return_counts=True)
+    if counts.min() < least:
+        name = names[counts.argmin()]
+        raise DataError(f"{counts.min()} training rows of {name!r} are too few for {FOLDS} folds; expected {least}")
+
+
+def _classes(spec: Spec, pipeline: Pipeline) -> list[str]:
+    return [] if spec.kind == "regression" else [str(name) for name in pipeline.classes_]
+
+
+def _show(spec: Spec, candidate: Candidate) -> str:
+    return (
+        f"{loss_of(spec)} {candidate.mean:.4f} (standard deviation {candidate.deviation:.4f} "
+        f"over {REPEATS} times {FOLDS} folds)"
     )
 
 
-def _spread(scores: list[Scores]) -> Spread:
-    table = pd.DataFrame([{name: getattr(each, name) for name in Scores.__struct_fields__} for each in scores])
+def _spread(each: list[Scores]) -> Spread:
+    table = pd.DataFrame(each)
     return Spread(
-        mean=Scores(**{str(name): _round(value) for name, value in table.mean().items()}),
-        deviation=Scores(**{str(name): _round(value) for name, value in table.std().items()}),
+        mean={str(name): _round(value) for name, value in table.mean().items()},
+        deviation={str(name): _round(value) for name, value in table.std().items()},
     )
 
 
 def _round(value: float) -> float:
     return round(float(value), 6)
-
-
-def _pipeline(features: tuple[Feature, ...], estimator: Any, *, scale: bool = False) -> Pipeline:  # noqa: ANN401 # any classifier
-    """Encode categories (a null one as no category at all), fill missing numbers with the median, then `estimator`."""
-    strings = [f for f in features if f.categories is not None and f.datatype == "BYTES"]
-    codes = [f for f in features if f.categories is not None and f.datatype != "BYTES"]
-    numbers = [f.name for f in features if f.categories is None]
-    fill = [("impute", SimpleImputer(strategy="median"))]
-    steps: list[tuple[str, Any, list[str]]] = [
-        ("strings", _encoder(strings), [f.name for f in strings]),
-        ("codes", _encoder(codes), [f.name for f in codes]),
-        ("numbers", Pipeline([*fill, ("scale", StandardScaler())] if scale else fill), numbers),
-    ]
-    encode = ColumnTransformer([step for step in steps if step[2]])
-    return Pipeline([("encode", encode), ("classify", estimator)])
-
-
-def _encoder(features: list[Feature]) -> OneHotEncoder:
-    return OneHotEncoder(
-        categories=[list(f.categories or ()) for f in features],
-        handle_unknown="ignore",
-        sparse_output=False,
-        dtype=np.float32,
-    )

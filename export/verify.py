@@ -1,7 +1,7 @@
-"""scikit-learn against onnxruntime: on every row, on the edges of the signature, alone and in company."""
+"""scikit-learn against onnxruntime: on every row, on the edges of the signature, around every split, in any company."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -9,16 +9,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from export.causes import likely_cause
 from export.convert import Converted
 from export.data import columns
 from server.manifest import Feature, Golden, Parity, Scalar
 from server.model import open_session
-from server.signature import Signature
+from server.signature import Column, Signature
 
 TOLERANCE: Final = 1e-5
-"""Largest difference in a probability that float32 may cost against scikit-learn's double precision."""
+"""Largest difference in a probability that float32 may cost against scikit-learn's double precision; in a regression's
+value this share of the target's standard deviation, or of the value where that is more."""
 BATCH_ROWS: Final = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 100)
 """Batch sizes on both sides of the widths at which kernels change their code."""
+WORST_ROWS: Final = 5
+_CHUNK_ROWS: Final = 20_000
+UNSEEN: Final = "\N{EARTH GLOBE AMERICAS} none of these"
+"""A category that no training row has."""
 
 
 class ParityError(Exception):
@@ -28,33 +34,77 @@ class ParityError(Exception):
 class Verified:
     """A converted model open in onnxruntime, beside the pipeline it came from."""
 
-    def __init__(self, pipeline: Pipeline, converted: Converted, features: Iterable[Feature]) -> None:
-        """Open the session as the server will."""
+    def __init__(
+        self, pipeline: Pipeline, converted: Converted, features: Sequence[Feature], deviation: float = 1.0
+    ) -> None:
+        """Open the session as the server will. `deviation` is a regression target's standard deviation."""
+        self._features = tuple(features)
         self._signature = Signature(features)
         self._pipeline = pipeline
         self._session = open_session(converted.model)
         self._names = [output.name for output in converted.outputs]
+        self._is_regression = converted.outputs[0].role == "value"
+        self.tolerance = TOLERANCE * (deviation if self._is_regression else 1.0)
 
-    def run(self, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the labels, shape [rows], and the probabilities, shape [rows, classes]."""
-        labels, probabilities = self._session.run(self._names, columns(X))
-        return labels, probabilities
+    def run(self, X: pd.DataFrame) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+        """Return the labels, shape [rows], None of a regression, and the probabilities or values, shape [rows, n]."""
+        outputs = self._session.run(self._names, columns(X))
+        return (None, outputs[0]) if self._is_regression else (outputs[0], outputs[1])
 
-    def parity(self, X: pd.DataFrame) -> Parity:
-        """Compare every row. Raises ParityError, showing the worst row, for a label flip or too large a difference."""
-        labels, probabilities = self.run(X)
-        differences = np.abs(probabilities - self._pipeline.predict_proba(X)).max(axis=1)
-        flips = int((labels != self._pipeline.predict(X)).sum())
-        worst = int(np.argmax(np.where(np.isnan(differences), np.inf, differences)))
-        if flips or not differences[worst] <= TOLERANCE:
-            raise ParityError(
-                f"{flips} labels of {len(X)} differ, probabilities by up to {differences[worst]:.3g} "
-                f"(at most {TOLERANCE:g} may be); "
-                f"the worst row is {X.iloc[worst].to_dict()}"
-            )
+    def parity(self, X: pd.DataFrame, edge_rows: int = 0, threshold_rows: int = 0) -> Parity:
+        """Compare every row; the counts say how many of them are edges, and stand around thresholds.
+
+        Raises ParityError, showing the worst rows and the likely cause, for a label flip or too large a difference.
+        """
+        parts = [self._compare(X.iloc[start : start + _CHUNK_ROWS]) for start in range(0, len(X), _CHUNK_ROWS)]
+        differences, allowed = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
+        flips = np.concatenate([part[2] for part in parts])
+        with np.errstate(invalid="ignore"):
+            wrong = flips | ~(differences <= allowed)
+        if wrong.any():
+            raise ParityError(self._explain(X, differences, flips, wrong))
         return Parity(
-            rows=len(X), label_flips=flips, max_abs_difference=float(f"{differences[worst]:.3g}"), tolerance=TOLERANCE
+            rows=len(X),
+            label_flips=0,
+            max_abs_difference=float(f"{differences.max():.3g}"),
+            tolerance=float(f"{self.tolerance:.6g}"),
+            edge_rows=edge_rows,
+            threshold_rows=threshold_rows,
         )
+
+    def _compare(self, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+        """Return each row's difference, the largest that is allowed, and whether its label differs."""
+        labels, answers = self.run(X)
+        if labels is None:
+            expected = np.asarray(self._pipeline.predict(X)).reshape(-1, 1)
+            allowed = np.maximum(self.tolerance, TOLERANCE * np.abs(expected[:, 0]))
+            flips = np.zeros(len(X), np.bool_)
+        else:
+            expected = self._pipeline.predict_proba(X)
+            allowed = np.full(len(X), self.tolerance)
+            flips = labels.reshape(-1) != self._pipeline.predict(X)
+        with np.errstate(invalid="ignore"):
+            return np.abs(answers - expected).max(axis=1), allowed, flips
+
+    def _explain(
+        self, X: pd.DataFrame, differences: NDArray[Any], flips: NDArray[np.bool_], wrong: NDArray[np.bool_]
+    ) -> str:
+        severity = np.where(np.isnan(differences), np.inf, differences)
+        order = np.argsort(np.where(wrong, -severity, np.inf), kind="stable")[: min(WORST_ROWS, int(wrong.sum()))]
+        worst = X.iloc[order]
+        _, answers = self.run(worst)
+        expected = self._pipeline.predict(worst) if self._is_regression else self._pipeline.predict_proba(worst)
+        lines = [
+            f"  {row}: onnxruntime {np.round(got, 7).tolist()}, scikit-learn {np.round(wanted, 7).tolist()}"
+            for row, got, wanted in zip(worst.to_dict("records"), answers, np.asarray(expected), strict=True)
+        ]
+        what = "values" if self._is_regression else "probabilities"
+        head = (
+            f"{int(flips.sum())} labels of {len(X)} differ, {what} of {int(wrong.sum())} rows by up to "
+            f"{differences[order[0]]:.3g} (at most {self.tolerance:g} may be); the worst:"
+        )
+        cause = f"likely cause: {likely_cause(self._pipeline, self._features, worst.iloc[0])}"
+        return "\n".join([head, *lines, cause])
 
     def min_batch_rows(self, X: pd.DataFrame) -> int:
         """Return the fewest rows to run at once so that a row's answer never depends on its company.
@@ -66,6 +116,8 @@ class Verified:
         least = 1
         for rows in BATCH_ROWS:
             parts = [self.run(X.iloc[start : start + rows])[1] for start in range(0, len(X) - rows + 1, rows)]
+            if not parts:
+                continue
             apart = np.concatenate(parts)
             if not np.array_equal(apart, together[: len(apart)]):
                 least = BATCH_ROWS[BATCH_ROWS.index(rows) + 1] if rows < BATCH_ROWS[-1] else rows + 1
@@ -77,17 +129,20 @@ class Verified:
         """Return the records with the answers the model gives here and now."""
         outputs = self._session.run(self._names, self._signature.from_records(records))
         answers = {name: output.tolist() for name, output in zip(self._names, outputs, strict=True)}
-        return Golden(records=records, outputs=answers, tolerance=TOLERANCE)
+        tolerance = self.tolerance
+        if self._is_regression:
+            tolerance = max(tolerance, TOLERANCE * float(np.abs(outputs[0]).max()))
+        return Golden(records=records, outputs=answers, tolerance=float(f"{tolerance:.6g}"))
 
 
-def edge_records(features: Iterable[Feature], example: dict[str, Scalar | None]) -> list[dict[str, Scalar | None]]:
+def edge_records(features: Sequence[Feature], example: dict[str, Scalar | None]) -> list[dict[str, Scalar | None]]:
     """Return the example with, one at a time, each feature's null, categories, limits, -0.0 and smallest numbers."""
     records = [example]
     for feature in features:
         values: list[Scalar | None] = list(feature.categories or ())
         if feature.nullable:
             values.append(None)
-        if feature.categories is None and feature.datatype != "BYTES":
+        if feature.categories is None:
             values += _edges(feature)
         records += [example | {feature.name: value} for value in values]
     nullable = [feature.name for feature in features if feature.nullable]
@@ -98,16 +153,21 @@ def edge_records(features: Iterable[Feature], example: dict[str, Scalar | None])
     ]
 
 
-def edge_rows(features: Iterable[Feature], records: Iterable[dict[str, Scalar | None]]) -> pd.DataFrame:
+def edge_rows(features: Sequence[Feature], records: Sequence[dict[str, Scalar | None]]) -> pd.DataFrame:
     """Return records as the table the pipeline takes."""
     arrays = Signature(features).from_records(list(records))
     return pd.DataFrame({name: array.reshape(-1) for name, array in arrays.items()})
 
 
 def _edges(feature: Feature) -> list[Scalar | None]:
-    """Return a number's limits and, within them, where float32 is delicate; a count's small and large values."""
-    low, high = feature.minimum, feature.maximum
-    limits = [limit for limit in (low, high) if limit is not None]
-    inner = [-0.0, 1e-45, 1e-38, 0.5, 1e6] if feature.is_float else [1, 2, 10, 1000]
-    within = [n for n in [*limits, *inner] if (low is None or n >= low) and (high is None or n <= high)]
-    return [*within] if feature.is_float else [int(n) for n in within]
+    """Return what a column without categories may hold that is delicate: limits, tiny and huge numbers, odd words."""
+    if feature.datatype == "BYTES":
+        return [UNSEEN, " "] if feature.null == "" else [UNSEEN, " ", ""]
+    if feature.datatype == "BOOL":
+        return [False, True]
+    column = Column.of(feature)
+    low, high = column.low, column.high
+    assert low is not None  # noqa: S101 # a number's column has both
+    assert high is not None  # noqa: S101 # the same
+    inner: list[float | int] = [-0.0, 1e-45, 1e-38, 0.5, 1e6] if feature.is_float else [0, 1, 2, 10, 1000]
+    return [n if feature.is_float else int(n) for n in [low, high, *inner] if low <= n <= high]

@@ -6,17 +6,19 @@ change that an older server must not read raises FORMAT.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from server.errors import ManifestError
+from server.evidence import Comparison, Metrics, Provenance, Reference
 
 FORMAT: Final = 1
 MODEL_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
+MAX_BACKGROUND_ROWS: Final = 32
 MAX_FIELD_NUMBER: Final = 2**29 - 1
 RESERVED_FIELD_NUMBERS: Final = range(19_000, 20_000)
 """Protobuf's own; the language guide, "Assigning Field Numbers", has both limits."""
@@ -88,41 +90,17 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
 
 
-class Scores(msgspec.Struct, frozen=True, kw_only=True):
-    """A binary classifier's scores on rows it never saw."""
-
-    accuracy: float
-    roc_auc: float
-    log_loss: float
-    brier: float
-
-
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """The same scores over several splits: their mean and standard deviation."""
-
-    mean: Scores
-    deviation: Scores
-
-
-class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """How good the published model is, beside a plain logistic regression on the same split."""
-
-    held_out_rows: int
-    held_out: Scores
-    baseline: Scores
-    seeds: int
-    """Number of splits behind the two spreads."""
-    over_seeds: Spread
-    baseline_over_seeds: Spread
-
-
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """How far onnxruntime's answers were from scikit-learn's when the model was verified."""
 
     rows: int
+    """Rows compared: all of the data, the edges of the signature, and those around the trees' split thresholds."""
     label_flips: int
     max_abs_difference: float
     tolerance: float
+    """Largest difference allowed: of a probability, or of a value in the target's own unit."""
+    edge_rows: int = 0
+    threshold_rows: int = 0
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,23 +110,6 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, list[Scalar | list[float]]]
     tolerance: float
     """Largest difference a number may show: another CPU's instructions may round the last bits otherwise."""
-
-
-class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the model comes from: enough to make it again."""
-
-    dataset: str
-    dataset_sha256: str
-    dataset_rows: int
-    seed: int
-    held_out_share: float
-    estimator: str
-    candidates: dict[str, float]
-    """Cross-validated log loss of each candidate pipeline, lower is better."""
-    ir_version: int
-    opsets: dict[str, int]
-    versions: dict[str, str]
-    """Library name to version, Python's own among them."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +137,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The class whose probability is `probability`; binary only."""
     min_batch_rows: int = 1
     """Fewest rows to run at once so that a row's answer has the same bits alone and in company."""
+    limits: list[str] = msgspec.field(default_factory=list)
+    """What the model must not be used for, or not without care: a sentence each, from its author."""
+    comparison: Comparison | None = None
+    """The model beside the version it took the place of; None for the first."""
+    reference: Reference | None = None
+    """What the training rows hold: histograms and shares of the categories."""
+    background: list[dict[str, Scalar | None]] = msgspec.field(default_factory=list)
+    """A sample of at most MAX_BACKGROUND_ROWS training rows, which explanations are made against."""
 
     def output(self, role: Role) -> Output:
         """Return the output of this role. Raises ManifestError where there is none."""
@@ -209,14 +178,10 @@ def check(manifest: Manifest) -> None:
     """Raise ManifestError for what types alone can't say."""
     if manifest.format != FORMAT:
         raise ManifestError(f"format: expected {FORMAT}, got {manifest.format}; this server is older than the model")
-    names = [feature.name for feature in manifest.features]
-    if not names or len(set(names)) != len(names):
-        raise ManifestError("features: expected at least one, each with a name of its own")
-    if "records" in names:
-        raise ManifestError("features: 'records' is the request's own word and can't name a feature")
-    for feature in manifest.features:
-        _check_feature(feature)
+    check_features(manifest.features)
     _check_numbers(manifest)
+    if len(manifest.background) > MAX_BACKGROUND_ROWS:
+        raise ManifestError(f"background: expected at most {MAX_BACKGROUND_ROWS} rows; got {len(manifest.background)}")
     if manifest.kind == "regression":
         manifest.output("value")
         return
@@ -225,6 +190,17 @@ def check(manifest: Manifest) -> None:
         raise ManifestError("outputs: the probabilities' shape must be [-1, number of classes]")
     if manifest.kind == "binary" and manifest.positive_class not in manifest.classes:
         raise ManifestError(f"positive_class: expected one of {manifest.classes}, got {manifest.positive_class!r}")
+
+
+def check_features(features: Sequence[Feature]) -> None:
+    """Raise ManifestError, naming the feature, for what no signature can hold; numbers of fields are not looked at."""
+    names = [feature.name for feature in features]
+    if not names or len(set(names)) != len(names):
+        raise ManifestError("features: expected at least one, each with a name of its own")
+    if "records" in names:
+        raise ManifestError("features: 'records' is the request's own word and can't name a feature")
+    for feature in features:
+        _check_feature(feature)
 
 
 def _check_feature(feature: Feature) -> None:

@@ -10,10 +10,11 @@ import httpx
 import pytest
 from sklearn.pipeline import Pipeline
 
-from export.__main__ import SEED
 from export.data import Dataset, Split, load, split
+from export.options import SEED
+from export.pipelines import GRADIENT_BOOSTING, candidates
 from export.titanic import TITANIC
-from export.train import candidates
+from export.train import reproducible
 from tests.passenger import PASSENGER
 from tests.server.process import serving
 
@@ -51,7 +52,7 @@ def passengers() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
     """Return the data set that is trained on."""
-    return load(TITANIC.data, TITANIC)
+    return load(TITANIC)
 
 
 @pytest.fixture(scope="session")
@@ -63,4 +64,5 @@ def part(dataset: Dataset) -> Split:
 @pytest.fixture(scope="session")
 def pipeline(part: Split) -> Pipeline:
     """Return the published pipeline as scikit-learn has it, fitted again."""
-    return candidates(TITANIC.features, SEED)["gradient_boosting"].fit(part.X_train, part.y_train)
+    with reproducible():
+        return candidates(TITANIC, SEED)[GRADIENT_BOOSTING].fit(part.X_train, part.y_train)

@@ -101,9 +101,9 @@ def test_the_readme_states_the_published_scores() -> None:
         (metrics.held_out, metrics.over_seeds.mean, metrics.over_seeds.deviation),
         (metrics.baseline, metrics.baseline_over_seeds.mean, metrics.baseline_over_seeds.deviation),
     ):
-        accuracy = f"accuracy {mean.accuracy:.3f} ± {spread.accuracy:.3f}"
-        area = f"ROC AUC {mean.roc_auc:.3f} ± {spread.roc_auc:.3f}"
-        assert f"| accuracy {once.accuracy:.3f}, ROC AUC {once.roc_auc:.3f} | {accuracy}, {area} |" in page
+        accuracy = f"accuracy {mean['accuracy']:.3f} ± {spread['accuracy']:.3f}"
+        area = f"ROC AUC {mean['roc_auc']:.3f} ± {spread['roc_auc']:.3f}"
+        assert f"| accuracy {once['accuracy']:.3f}, ROC AUC {once['roc_auc']:.3f} | {accuracy}, {area} |" in page
 
 
 def test_every_make_target_is_in_the_readme() -> None:

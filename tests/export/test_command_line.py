@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from export.data import Dataset, columns
-from export.describe import LIBRARIES
-from export.titanic import TITANIC
+from export.recipe import LIBRARIES
 from server import manifest as manifests
 from server.model import Model
 from server.repository import Repository
 from tests.export.command import Run, export, export_run
 
+DATA = Path(__file__).parents[2] / "export" / "data" / "titanic.csv"
 COMMITTED = Path(__file__).parents[2] / "models" / "titanic" / "1"
 
 
@@ -27,7 +27,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_run_tells_every_step(done: Run) -> None:
     """A run ends with 0 and tells each of its steps and what may come next."""
     assert done.code == 0, done.complained
-    for step in ("data: 1309 rows, 262 of them held out (seed 1912)", "train: ", "convert: ", "verify: ", "publish: "):
+    for step in (
+        "data: titanic.csv, 1309 rows, 269 of them held out (seed 1912)",
+        "train: ",
+        "convert: ",
+        "verify: ",
+        "publish: ",
+    ):
         assert f"\n{step}" in f"\n{done.said}"
 
 
@@ -69,7 +75,7 @@ def test_run_tells_what_is_incompatible(models: Path) -> None:
 def test_refused_run(tmp_path: Path) -> None:
     """A run that is refused ends with 1, says why in one line, and publishes nothing."""
     data = tmp_path / "data.csv"
-    data.write_text(TITANIC.data.read_text().replace(",female,", ",woman,", 1))
+    data.write_text(DATA.read_text().replace(",female,", ",woman,", 1))
     refused = export_run(tmp_path / "models", "--data", str(data))
     assert refused.code == 1
     assert refused.complained == (f'refused: {data}: sex: row 0: expected one of "female", "male"; got woman\n')

@@ -17,14 +17,14 @@ from server.manifest import Feature
 
 DIGEST = """
 import hashlib
-from export.__main__ import SEED
+from export.options import SEED
 from export.convert import convert
 from export.data import load, split
 from export.titanic import TITANIC
-from export.train import candidates
+from export.pipelines import candidates
 
-part = split(load(TITANIC.data, TITANIC), SEED)
-pipeline = candidates(TITANIC.features, SEED)["gradient_boosting"].fit(part.X_train, part.y_train)
+part = split(load(TITANIC), SEED)
+pipeline = candidates(TITANIC, SEED)["gradient_boosting"].fit(part.X_train, part.y_train)
 print(hashlib.sha256(convert(pipeline, TITANIC.features, 2).model).hexdigest())
 """
 
@@ -92,15 +92,8 @@ def test_bytes_do_not_depend_on_hashing() -> None:
     assert digests[0] == digests[1]
 
 
-def test_datatype_that_cannot_be_converted(pipeline: Pipeline) -> None:
-    """A feature of a datatype that the converter doesn't take is refused by name."""
-    feature = Feature(name="day", datatype="UINT8", description="", example=1, field_number=8)
-    with pytest.raises(ConvertError, match="day: datatype UINT8 can't be converted; use BOOL, INT64, FP32, BYTES"):
-        convert(pipeline, [*TITANIC.features, feature], 2)
-
-
 def test_pipeline_that_is_no_classifier() -> None:
-    """A pipeline that has no label and probabilities to answer is refused."""
+    """A pipeline that has no label and probabilities to answer is refused as a classifier."""
     feature = Feature(name="x", datatype="FP32", description="", example=1.0, field_number=1)
     X = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
     pipeline = Pipeline([("regress", LinearRegression())]).fit(X, X["x"])

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from export.publish import Published, promote, publish
+from export.labels import move
+from export.publish import Published, publish
 from server import manifest as manifests
 from server.errors import DigestError, GoldenError
 from server.manifest import Feature, Manifest
@@ -161,12 +162,12 @@ def test_promote(tmp_path: Path) -> None:
     for graph, answer in ((small.DOUBLE, 2.0), (TRIPLE, 3.0)):
         _publish(tmp_path, graph, answer)
     path = tmp_path / "small" / "labels.json"
-    promote(tmp_path, "small", 2)
+    move(tmp_path, "small", "stable", 2)
     assert json.loads(path.read_text()) == {"stable": 2}
     path.write_text('{"canary": 2, "stable": 2}')
-    promote(tmp_path, "small", 1)
+    move(tmp_path, "small", "stable", 1)
     assert json.loads(path.read_text()) == {"canary": 2, "stable": 1}
-    assert sorted(child.name for child in path.parent.iterdir()) == ["1", "2", "labels.json"]
+    assert sorted(child.name for child in path.parent.iterdir()) == ["1", "2", "history.json", "labels.json"]
     assert Repository.load(tmp_path).resolve().version == "1"
 
 
@@ -175,5 +176,5 @@ def test_promoting_what_is_stable_writes_nothing(tmp_path: Path) -> None:
     _publish(tmp_path, small.DOUBLE, 2.0)
     path = tmp_path / "small" / "labels.json"
     path.write_text('{ "stable": 1 }')
-    promote(tmp_path, "small", 1)
+    move(tmp_path, "small", "stable", 1)
     assert path.read_text() == '{ "stable": 1 }'

@@ -9,7 +9,8 @@ import msgspec
 import onnx
 
 from server import manifest as manifests
-from server.manifest import Feature, Golden, Manifest, Output, Parity, Provenance
+from server.evidence import Provenance
+from server.manifest import Feature, Golden, Manifest, Output, Parity
 
 X: Final = Feature(name="x", datatype="FP32", description="A number.", example=1.0, field_number=1)
 INDEX: Final = Feature(name="index", datatype="INT64", description="0, 1 or 2.", example=0, field_number=1)

@@ -10,12 +10,14 @@ def make(out: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     import joblib
 
-    from export.__main__ import SEED
-    from export.data import load, split
+    from export.console import Console
+    from export.data import load
+    from export.options import SEED
+    from export.source import Source
     from export.titanic import TITANIC
     from export.train import fit
 
-    fitted = fit(TITANIC.features, split(load(TITANIC.data, TITANIC), SEED), SEED, print)
+    fitted = fit(Source.of(TITANIC, load(TITANIC), SEED), Console())
     out.mkdir(parents=True, exist_ok=True)
     joblib.dump(fitted.pipeline, out / "model.joblib")
 

@@ -1,0 +1,142 @@
+"""Labels of a model's versions: moved in one step, and moved back.
+
+`labels.json` says where each label points and is what a server reads. `history.json` beside it says, for each label,
+the versions that it pointed at before, oldest first. Whichever of the two a crash leaves older, a rollback goes right:
+the file that only adds is written first, and a version the label points at already is passed over.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from export.durable import locked, replace
+from server.errors import ModelError
+from server.model import Model
+from server.repository import LABELS_FILE, read_labels
+
+HISTORY_FILE: Final = "history.json"
+MAX_HISTORY: Final = 100
+"""Moves of a label that are kept."""
+
+
+class LabelError(Exception):
+    """A label can't be moved there; the message says what there is instead."""
+
+
+def move(root: Path, name: str, label: str, version: int) -> int | None:
+    """Point a label of model `name` at `version`, in one step. Returns the version that it pointed at before, if any.
+
+    Raises LabelError where there is no such version, ModelError for a broken file and for a version that a server would
+    not load; nothing is changed then.
+    """
+    home = home_of(root, name)
+    _check_version(home, version)
+    Model.load(home / str(version))
+    with locked(home):
+        return move_locked(home, label, version)
+
+
+def remove(root: Path, name: str, label: str) -> int:
+    """Take a label away, its history too. Returns the version it pointed at. Raises LabelError where it isn't set."""
+    home = home_of(root, name)
+    with locked(home):
+        labels, history = read_labels(home / LABELS_FILE), read_history(home)
+        version = _version_of(home, labels, label)
+        replace(home / LABELS_FILE, _encoded({each: number for each, number in labels.items() if each != label}))
+        if history.pop(label, None):
+            replace(home / HISTORY_FILE, _encoded(history))
+        return version
+
+
+def move_locked(home: Path, label: str, version: int) -> int | None:
+    """Do the same in a model's folder, for who holds its lock."""
+    if not label or label != label.strip() or "/" in label:
+        raise LabelError(f"label: expected a name without slashes and blanks around it; got {label!r}")
+    _check_version(home, version)
+    labels = read_labels(home / LABELS_FILE)
+    before = labels.get(label)
+    if before == version:
+        return before
+    if before is not None:
+        history = read_history(home)
+        history[label] = [*history.get(label, []), before][-MAX_HISTORY:]
+        replace(home / HISTORY_FILE, _encoded(history))
+    replace(home / LABELS_FILE, _encoded(labels | {label: version}))
+    return before
+
+
+def rollback(root: Path, name: str, label: str) -> tuple[int, int]:
+    """Point a label at the version it pointed at before, in one step. Returns the version it left, and that one.
+
+    Versions that are there no longer are passed over. Raises LabelError where there is none before, ModelError where a
+    server would not load it; nothing is changed then.
+    """
+    home = home_of(root, name)
+    with locked(home):
+        labels, history = read_labels(home / LABELS_FILE), read_history(home)
+        left = _version_of(home, labels, label)
+        before = history.get(label, [])
+        while before and (before[-1] == left or not (home / str(before[-1])).is_dir()):
+            before.pop()
+        if not before:
+            raise LabelError(
+                f"{label!r} of {name} points at version {left}, and pointed at none before it that is there"
+            )
+        version = before.pop()
+        Model.load(home / str(version))
+        replace(home / LABELS_FILE, _encoded(labels | {label: version}))
+        replace(home / HISTORY_FILE, _encoded(history | {label: before}))
+        return left, version
+
+
+def read_history(home: Path) -> dict[str, list[int]]:
+    """Return the versions that each label pointed at before, oldest first. Raises ModelError for a broken file."""
+    path = home / HISTORY_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, list[int]])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def check(home: Path) -> None:
+    """Raise ModelError where a model's labels, or their history, can't be read."""
+    read_labels(home / LABELS_FILE)
+    read_history(home)
+
+
+def names(root: Path) -> list[str]:
+    """Return the names of the models there are."""
+    if not root.is_dir():
+        return []
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def home_of(root: Path, name: str) -> Path:
+    """Return the folder of a model that is there. Raises LabelError, naming those that are."""
+    if name not in names(root):
+        raise LabelError(f"{root}: there is no model {name!r}; there is {', '.join(names(root)) or 'none'}")
+    return root / name
+
+
+def _check_version(home: Path, version: int) -> None:
+    if not (home / str(version)).is_dir():
+        raise LabelError(f"{home.name} has no version {version}; there is {_versions(home)}")
+
+
+def _version_of(home: Path, labels: Mapping[str, int], label: str) -> int:
+    if label not in labels:
+        raise LabelError(f"{home.name} has no label {label!r}; there is {', '.join(labels) or 'none'}")
+    return labels[label]
+
+
+def _versions(home: Path) -> str:
+    numbers = sorted(int(child.name) for child in home.iterdir() if child.name.isdecimal())
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _encoded(content: object) -> bytes:
+    return msgspec.json.encode(content) + b"\n"

@@ -1,0 +1,212 @@
+"""The workflow's steps: data to a fitted model, to a verified candidate, to a published version."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from msgspec.structs import replace as with_members
+
+from export.card import card
+from export.console import Console
+from export.convert import convert
+from export.data import row_numbers
+from export.describe import Evidence, manifest
+from export.gate import WorseError, compare, is_worse, may_have_seen
+from export.publish import Published, Terms, find_recipe, publish, versions
+from export.recipe import recipe
+from export.source import Source
+from export.thresholds import BASES, threshold_rows
+from export.train import Fitted, fit, loss_of, measure
+from export.verify import Verified, edge_records, edge_rows
+from server.evidence import Comparison, Metrics, Scores
+from server.manifest import Manifest
+from server.model import Model
+from server.repository import LABELS_FILE, STABLE, read_labels
+
+CARD_FILE = "card.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training gave."""
+
+    fitted: Fitted
+    metrics: Metrics
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that agrees with scikit-learn, described for whatever version it may become."""
+
+    model: bytes
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a candidate is to be published."""
+
+    models: Path
+    promote: bool = True
+    force: bool = False
+
+
+def train(source: Source, console: Console) -> Trained:
+    """Compare the candidates, fit the best and score it. Raises DataError where the rows are too few."""
+    spec, rows = source.spec, len(source.data.y)
+    console.say(
+        f"data: {source.data.table.name}, {rows} rows, {len(source.part.y_test)} of them held out (seed {source.seed})"
+    )
+    console.say(f"train: candidates, least {loss_of(spec)} wins")
+    fitted = fit(source, console)
+    chosen = fitted.estimator + (f", calibrated by {fitted.calibration}" if fitted.calibration else "")
+    console.say(f"  chosen: {chosen}")
+    metrics = measure(source, fitted, console)
+    _show(console, "held-out rows", metrics.held_out, intervals=metrics.intervals)
+    _show(console, f"over {metrics.seeds} other splits", metrics.over_seeds.mean, metrics.over_seeds.deviation)
+    _show(console, "plain model, held-out rows", metrics.baseline)
+    spread = metrics.baseline_over_seeds
+    _show(console, f"plain model, over {metrics.seeds} other splits", spread.mean, spread.deviation)
+    console.fact(estimator=chosen, candidates=fitted.candidates, metrics=metrics)
+    return Trained(fitted, metrics, recipe(source))
+
+
+def verify(source: Source, trained: Trained, console: Console) -> Candidate:
+    """Convert the pipeline and compare it with its conversion.
+
+    Raises ConvertError where it can't be converted, ParityError where the two disagree.
+    """
+    spec, pipeline = source.spec, trained.fitted.pipeline
+    converted = convert(pipeline, spec.features, len(spec.classes))
+    console.say(f"convert: {len(converted.model)} bytes, IR {converted.ir_version}, opsets {converted.opsets}")
+    deviation = 1.0 if spec.classes else float(source.part.y_train.std())
+    verified = Verified(pipeline, converted, spec.features, deviation)
+    edges = edge_records(spec.features, {f.name: f.example for f in spec.features})
+    data = pd.concat([source.data.X, edge_rows(spec.features, edges)], ignore_index=True)
+    around = threshold_rows(converted.model, pipeline, spec.features, _bases(source))
+    parity = verified.parity(pd.concat([data, around], ignore_index=True), len(edges), len(around))
+    what = "values" if spec.kind == "regression" else "probabilities"
+    console.say(
+        f"verify: {parity.rows} rows ({len(source.data.y)} of data, {len(edges)} edges, {len(around)} around splits), "
+        f"{parity.label_flips} labels differ, {what} by at most {parity.max_abs_difference:g}"
+    )
+    console.fact(parity=parity)
+    evidence = Evidence(
+        source,
+        trained.fitted,
+        trained.metrics,
+        converted,
+        parity,
+        verified.golden(edges),
+        verified.min_batch_rows(data),
+    )
+    return Candidate(converted.model, manifest(0, evidence))
+
+
+def release(source: Source, candidate: Candidate, wishes: Wishes, console: Console) -> Published:
+    """Publish a candidate. Raises WorseError where the stable version is better, ModelError where it wouldn't load."""
+    name = candidate.manifest.name
+
+    def judge(challenger: Model, champion: Model) -> Comparison:
+        return _judge(source, challenger, champion, console, force=wishes.force)
+
+    def files(described: Manifest, model: Model) -> Mapping[str, bytes]:
+        return {CARD_FILE: card(described, model, source.data, source.part)}
+
+    published = publish(
+        wishes.models,
+        name,
+        candidate.model,
+        lambda version: with_members(candidate.manifest, version=version),
+        Terms(judge, files, promote=wishes.promote),
+    )
+    tell(published, name, wishes, console)
+    return published
+
+
+def unchanged(source: Source, wishes: Wishes, console: Console) -> bool:
+    """Return whether a version was made by this very recipe already, and is whole: then there is nothing to do."""
+    home = wishes.models / source.spec.name
+    version = find_recipe(home, recipe(source))
+    if version is None:
+        return False
+    labels = read_labels(home / LABELS_FILE)
+    if version == max(versions(home)) and STABLE not in labels and wishes.promote:
+        return False  # a publication that was stopped before its last step
+    published = Published(home / str(version), version, new=False, api_version=0, stable=labels.get(STABLE))
+    tell(published, source.spec.name, wishes, console)
+    return True
+
+
+def tell(published: Published, name: str, wishes: Wishes, console: Console) -> None:
+    """Say what was published, and what may come next."""
+    console.fact(model=name, version=published.version, new=published.new, stable=published.stable)
+    console.fact(path=str(published.path), comparison=published.comparison, incompatible=published.incompatible)
+    if published.broken:
+        console.say(f"compare: the stable version can't be loaded, nothing to compare with: {published.broken}")
+    if published.new:
+        console.say(f"publish: {published.path} published")
+    else:
+        console.say(f"publish: nothing new: {published.path} is this very model")
+    if published.incompatible:
+        console.say(f"api: version {published.api_version} of the typed RPC API: {'; '.join(published.incompatible)}")
+    if published.stable not in {None, published.version}:
+        console.say(f"stable: version {published.stable}, not this one")
+        console.say(f"next: python -m export label {name} stable {published.version}{_where(wishes)}")
+    elif published.new and published.version > 1:
+        console.say(f"next: python -m export diff {name}{_where(wishes)}, and make run or make image")
+    else:
+        console.say("next: make run, or make image")
+
+
+def _where(wishes: Wishes) -> str:
+    return "" if wishes.models == Path("models") else f" --models {wishes.models}"
+
+
+def _judge(source: Source, challenger: Model, champion: Model, console: Console, *, force: bool) -> Comparison:
+    try:
+        comparison = compare(challenger, champion, source.data, source.part.held_out, source.seed)
+    except WorseError:
+        if not force:
+            raise
+        console.say("compare: the stable version can't be compared with; published all the same (--force)")
+        return Comparison(version=champion.manifest.version, rows=0, loss="", difference=0.0, interval=[], forced=True)
+    low, high = comparison.interval
+    text = (
+        f"version {comparison.version} on the same {comparison.rows} held-out rows: {comparison.loss} a row "
+        f"{comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
+    )
+    console.say(f"compare: beside stable {text}")
+    if may_have_seen(challenger.manifest, champion.manifest):
+        console.say("  it was split by another seed or other features and may have seen these rows: this favours it")
+    if not is_worse(comparison):
+        return comparison
+    if not force:
+        raise WorseError(f"worse than stable {text}; --force publishes it all the same")
+    console.say("  worse beyond the noise; published all the same (--force)")
+    return with_members(comparison, forced=True)
+
+
+def _bases(source: Source) -> pd.DataFrame:
+    """Return the rows that thresholds are tried in."""
+    X = source.data.X
+    return X.iloc[np.argsort(row_numbers(X, source.seed), kind="stable")[:BASES]].reset_index(drop=True)
+
+
+def _show(
+    console: Console,
+    title: str,
+    scores: Scores,
+    deviation: Scores | None = None,
+    intervals: Mapping[str, list[float]] | None = None,
+) -> None:
+    parts = []
+    for name, value in scores.items():
+        spread = "" if deviation is None else f" +- {deviation[name]:.4f}"
+        if intervals is not None:
+            spread = " ({:.4f} to {:.4f})".format(*intervals[name])
+        parts.append(f"{name} {value:.4f}{spread}")
+    console.say(f"  {title}: {', '.join(parts)}")

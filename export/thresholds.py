@@ -1,0 +1,103 @@
+"""Split thresholds of a model's trees to the rows on either side of each: where float32 could decide otherwise."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from server.manifest import Feature
+from server.signature import Column
+
+BASES: Final = 4
+"""Rows of the data that each threshold is tried in: what a split decides hangs on the splits above it."""
+_TREES: Final = frozenset({"TreeEnsembleClassifier", "TreeEnsembleRegressor"})
+
+
+def has_trees(model: bytes) -> bool:
+    """Return whether an ONNX model decides by trees."""
+    return any(node.op_type in _TREES for node in onnx.load_from_string(model).graph.node)
+
+
+def threshold_rows(model: bytes, pipeline: Pipeline, features: Sequence[Feature], bases: pd.DataFrame) -> pd.DataFrame:
+    """Return rows around every split threshold: each row of `bases` with one feature at, just below and just above it.
+
+    The thresholds are those of the converted model, taken back through the scaler that stands before the trees, where
+    one does. The neighbours of a float are the next in its own precision and in float32; of an integer the whole
+    numbers on either side. None leaves the feature's range. No rows where the model has no trees.
+    """
+    by_column = _thresholds(model)
+    parts = []
+    for feature in features:
+        if feature.categories is not None or feature.datatype in {"BYTES", "BOOL"}:
+            continue
+        values = _around(np.array(_of_feature(by_column, pipeline, feature.name)), feature)
+        for row in range(len(bases)) if len(values) else ():
+            part = bases.iloc[[row] * len(values)].reset_index(drop=True)
+            part[feature.name] = values
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else bases.iloc[:0]
+
+
+def _thresholds(model: bytes) -> dict[int, set[float]]:
+    """Return the distinct split values of each column that the trees see."""
+    found: dict[int, set[float]] = {}
+    for node in onnx.load_from_string(model).graph.node:
+        if node.op_type in _TREES:
+            of = {each.name: each for each in node.attribute}
+            nodes = zip(of["nodes_modes"].strings, of["nodes_featureids"].ints, of["nodes_values"].floats, strict=True)
+            for mode, column, value in nodes:
+                if mode != b"LEAF" and np.isfinite(value):
+                    found.setdefault(column, set()).add(value)
+    return found
+
+
+def _of_feature(by_column: dict[int, set[float]], pipeline: Pipeline, name: str) -> list[float]:
+    """Return the thresholds that may be a feature's own; all of them where it can't be told which are."""
+    encode = pipeline.steps[0][1]
+    if not isinstance(encode, ColumnTransformer):
+        return sorted({value for values in by_column.values() for value in values})
+    found: list[float] = []
+    for step, transformer, names in encode.transformers_:
+        place = encode.output_indices_.get(step, slice(0, 0))
+        if name not in names:
+            continue
+        for column in range(place.start, place.stop):
+            is_own = place.stop - place.start != len(names) or list(names).index(name) == column - place.start
+            if is_own:
+                found += _back(transformer, sorted(by_column.get(column, ())), column - place.start, len(names))
+    return sorted(set(found))
+
+
+def _back(transformer: Any, values: list[float], place: int, width: int) -> list[float]:  # noqa: ANN401 # any transformer
+    """Take values of a column back through the scalers of its transformer."""
+    steps = [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]
+    for step in reversed(steps):
+        if values and hasattr(step, "scale_") and hasattr(step, "inverse_transform"):
+            table = np.zeros((len(values), width))
+            table[:, place] = values
+            values = step.inverse_transform(table)[:, place].tolist()
+    return values
+
+
+def _around(thresholds: NDArray[np.float64], feature: Feature) -> NDArray[Any]:
+    column = Column.of(feature)
+    if feature.is_float:
+        near = [value for dtype in {np.dtype(np.float32), column.dtype} for value in _neighbours(thresholds, dtype)]
+    else:
+        near = [np.floor(thresholds), np.floor(thresholds) + 1]
+    values = np.unique(np.concatenate([each.astype(np.float64) for each in near] or [thresholds]))
+    low = -np.inf if column.low is None else column.low
+    high = np.inf if column.high is None else column.high
+    return np.unique(values[(values >= low) & (values <= high)].astype(column.dtype))
+
+
+def _neighbours(values: NDArray[np.float64], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    there = values.astype(dtype)
+    yield there
+    for end in (-np.inf, np.inf):
+        yield np.nextafter(there, dtype.type(end))
