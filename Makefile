@@ -21,7 +21,7 @@ run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for an
 test: test-python test-worker ## every test but those of the image
 
 test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/clients/web/.installed .build/go/grpcurl .build/go/actionlint
-	$(PYTHON_BIN) -m pytest --ignore=tests/e2e
+	$(PYTHON_BIN) -m pytest --ignore=tests/e2e $(TESTS)
 
 # Public clients, each in an environment of its own: they want other versions of the same libraries.
 .build/clients/%/.installed: tests/clients/%/requirements.lock

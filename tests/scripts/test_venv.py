@@ -67,5 +67,5 @@ def test_the_project_is_installed_beside_what_builds_it(tmp_path: Path) -> None:
     assert not command.exists()
     subprocess.run([tree / "scripts" / "venv", "large.lock"], env=environment, check=True)
     installed = subprocess.run([command, "--help"], cwd=elsewhere, capture_output=True, text=True, check=True)
-    module = [python, "-m", "export", "--help"]
-    assert installed.stdout == subprocess.run(module, cwd=tree, capture_output=True, text=True, check=True).stdout
+    module = subprocess.run([python, "-m", "export", "--help"], cwd=tree, capture_output=True, text=True, check=True)
+    assert installed.stdout == module.stdout
