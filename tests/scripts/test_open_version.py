@@ -123,7 +123,8 @@ def test_a_change_without_a_version_is_refused(tree: Path) -> None:
 
 
 def test_a_published_version_that_changed_is_refused(tree: Path) -> None:
-    """Versions are immutable: where the bytes of a committed one differ, the script ends with 1 and pushes nothing."""
+    """Versions are immutable: where a committed one's bytes differ, a new one beside it is not opened either."""
+    export(tree, "two")
     (tree / "models" / "titanic" / "1" / "model.onnx").write_text("tampered with")
     done = open_version(tree)
     assert done.returncode == 1
