@@ -20,8 +20,8 @@ run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for an
 
 test: test-python test-worker ## every test but those of the image
 
-test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/clients/web/.installed .build/go/grpcurl
-	$(PYTHON_BIN) -m pytest --ignore=tests/e2e
+test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/clients/web/.installed .build/go/grpcurl .build/go/actionlint
+	$(PYTHON_BIN) -m pytest --ignore=tests/e2e $(TESTS)
 
 # Public clients, each in an environment of its own: they want other versions of the same libraries.
 .build/clients/%/.installed: tests/clients/%/requirements.lock
@@ -35,19 +35,21 @@ test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.ins
 	$(NODE) npm --prefix $(@D) install --no-save --ignore-scripts --no-progress --loglevel=error
 	@touch $@
 
-# One that is a Go program: where there is no Go, its tests are skipped and say so.
-.build/go/grpcurl:
+# Go programs: where there is no Go, their tests are skipped and say so.
+.build/go/grpcurl: GO_PROGRAM := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
+.build/go/actionlint: GO_PROGRAM := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+.build/go/grpcurl .build/go/actionlint:
 	@if command -v go >/dev/null; then \
-		GOBIN="$(CURDIR)/$(@D)" go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4; \
+		GOBIN="$(CURDIR)/$(@D)" go install $(GO_PROGRAM); \
 	else \
-		echo "there is no go here, to build grpcurl with"; \
+		echo "there is no go here, to build $(@F) with"; \
 	fi
 
 test-worker: node_modules/.lifeboat worker/env.d.ts
 	$(NODE) npx vitest run
 
-export: .venv/.export ## train, convert, verify and publish the Titanic model into models/
-	$(PYTHON_BIN) -m export run
+export: .venv/.export ## train, convert, verify and publish the Titanic model into models/ (EXPORT_FLAGS=... for its options)
+	$(PYTHON_BIN) -m export run $(EXPORT_FLAGS)
 
 conformance: .venv/.dev ## the public Connect suite against the RPC wires (needs Go)
 	scripts/conformance
@@ -114,9 +116,9 @@ UV_COMPILE := $(PYTHON_BIN) -m uv pip compile --quiet --universal --python-versi
 	--generate-hashes --no-annotate --custom-compile-command 'make lock' $(UV_FLAGS)
 lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for newer ones)
 	$(UV_COMPILE) pyproject.toml --output-file requirements.lock
-	$(UV_COMPILE) pyproject.toml --extra export --constraint requirements.lock --output-file requirements-export.lock
-	$(UV_COMPILE) pyproject.toml --extra export --group dev --constraint requirements-export.lock --output-file requirements-dev.lock
-	$(UV_COMPILE) pyproject.toml --extra export --group dev --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+	$(UV_COMPILE) pyproject.toml --extra export --group build --constraint requirements.lock --output-file requirements-export.lock
+	$(UV_COMPILE) pyproject.toml --extra export --group build --group dev --constraint requirements-export.lock --output-file requirements-dev.lock
+	$(UV_COMPILE) pyproject.toml --extra export --group build --group dev --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(foreach client,$(CLIENTS),$(UV_COMPILE) tests/clients/$(client)/requirements.in --output-file tests/clients/$(client)/requirements.lock;)
 	$(UV_COMPILE) --group node --output-file requirements-node.lock
 	rm -rf node_modules # npm would write only the optional packages that are installed here
@@ -124,5 +126,5 @@ lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for 
 	$(NODE) npm --prefix tests/clients/web install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 
 clean: ## remove what the other targets made
-	rm -rf .venv .node node_modules .wrangler .build worker/env.d.ts
+	rm -rf .venv .node node_modules .wrangler .build build lifeboat.egg-info worker/env.d.ts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

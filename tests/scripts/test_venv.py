@@ -1,8 +1,11 @@
-"""scripts/venv on machines that lack what it needs: it says in words what to install."""
+"""scripts/venv: it says in words what a machine lacks, and installs the project beside what builds it."""
 
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -37,3 +40,32 @@ def test_what_is_missing_is_said_in_words(tmp_path: Path, python: str | None, wo
     assert done.returncode == 1
     assert words in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_project_is_installed_beside_what_builds_it(tmp_path: Path) -> None:
+    """A lock that holds setuptools brings the project, whose command says what the module says."""
+    tree, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder in ("scripts", "export", "server"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, tree)
+    subprocess.run([sys.executable, "-m", "venv", tree / ".venv"], check=True)
+    python = tree / ".venv" / "bin" / "python"
+    subprocess.run(
+        [python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], check=True
+    )  # venv's own: another
+    # What is installed here is installed there too, so that nothing is fetched: a lock only names it.
+    site = next((tree / ".venv").glob("lib/python*/site-packages"))
+    (site / "here.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    (tree / "small.lock").write_text(f"numpy=={version('numpy')} --hash=sha256:{'0' * 64}\n")
+    (tree / "large.lock").write_text(f"setuptools=={version('setuptools')} --hash=sha256:{'0' * 64}\n")
+    environment = os.environ | {"PIP_NO_INDEX": "1"}
+    command = tree / ".venv" / "bin" / "lifeboat-export"
+
+    subprocess.run([tree / "scripts" / "venv", "small.lock"], env=environment, check=True)
+    assert not command.exists()
+    subprocess.run([tree / "scripts" / "venv", "large.lock"], env=environment, check=True)
+    installed = subprocess.run([command, "--help"], cwd=elsewhere, capture_output=True, text=True, check=True)
+    module = subprocess.run([python, "-m", "export", "--help"], cwd=tree, capture_output=True, text=True, check=True)
+    assert installed.stdout == module.stdout
