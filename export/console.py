@@ -1,7 +1,7 @@
 """What a command says while it works, to a person or to a machine."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -43,7 +43,7 @@ class Console:
         else:
             print(f"refused: {error}", file=sys.stderr)  # a command speaks
 
-    def end(self, write: Callable[[str], object] = sys.stdout.write) -> None:
+    def end(self) -> None:
         """Write the object for a machine, where one listens."""
         if self._json:
-            write(msgspec.json.encode(self._facts).decode() + "\n")
+            print(msgspec.json.encode(self._facts).decode())

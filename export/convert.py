@@ -56,6 +56,7 @@ def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Co
     has one. Raises ConvertError for a pipeline that the converter doesn't take, or other outputs than those.
     """
     inputs = [(feature.name, _TENSOR_TYPES[feature.datatype]([None, 1])) for feature in features]
+    names = [name for name, _ in inputs]
     try:
         graph = convert_sklearn(
             pipeline,
@@ -67,6 +68,7 @@ def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Co
     except Exception as error:  # the converter has a class of its own for some reasons, NameError for others
         raise ConvertError(f"skl2onnx can't convert it: {error}") from error
     graph.graph.name = "model"  # the converter draws one anew each time
+    _name_inputs(graph.graph, names)
     _sort_opsets(graph)
     onnx.checker.check_model(graph, full_check=True)
     return Converted(
@@ -88,6 +90,16 @@ def _outputs(names: list[str], classes: int) -> tuple[Output, ...]:
         Output(name=names[0], datatype="BYTES", shape=[-1], role="label"),
         Output(name=names[1], datatype="FP32", shape=[-1, classes], role="probabilities"),
     )
+
+
+def _name_inputs(graph: onnx.GraphProto, names: list[str]) -> None:
+    """Give the inputs the features' own names, which no other value has: the converter makes identifiers of them."""
+    own = {each.name: name for each, name in zip(graph.input, names, strict=True)}
+    for each in graph.input:
+        each.name = own[each.name]
+    for node in graph.node:
+        for place, value in enumerate(node.input):
+            node.input[place] = own.get(value, value)
 
 
 def _sort_opsets(graph: onnx.ModelProto) -> None:

@@ -84,7 +84,8 @@ def fetch_table(spec: Spec) -> Table:
     from sklearn.datasets import fetch_openml  # here: nothing else needs it
 
     try:
-        frame = fetch_openml(data_id=spec.openml, as_frame=True).frame
+        # Its other parser trips over columns of numbers with the pandas that is pinned here.
+        frame = fetch_openml(data_id=spec.openml, as_frame=True, parser="liac-arff").frame
     except Exception as error:  # urllib, http, ssl and the parser raise what each has
         raise DataError(f"OpenML {spec.openml}: {type(error).__name__}: {error}") from error
     cells = frame.astype(object).where(frame.notna(), None).map(lambda cell: cell if cell is None else str(cell))

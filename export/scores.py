@@ -1,10 +1,11 @@
 """Answers and truths to scores: of a whole set of rows, of each row, and the interval that chance leaves them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from sklearn.metrics import (
     accuracy_score,
     brier_score_loss,
@@ -56,30 +57,70 @@ def scores(
     }
 
 
-def losses(truths: NDArray[Any], answers: NDArray[Any], classes: Sequence[str] = ()) -> NDArray[np.float64]:
+def losses(
+    truths: NDArray[Any], answers: NDArray[Any], classes: Sequence[str] = (), least: float = LEAST_PROBABILITY
+) -> NDArray[np.float64]:
     """Return each row's loss, shape [rows]: minus the logarithm of the true class's probability, or the error squared.
 
-    The probability counts as LEAST_PROBABILITY at least.
+    The probability counts as `least` at least.
     """
     if not classes:
         return np.asarray(np.square(answers.astype(np.float64) - truths))
     places = {name: place for place, name in enumerate(classes)}
     chosen = answers.astype(np.float64)[np.arange(len(truths)), [places[truth] for truth in truths]]
-    return np.asarray(-np.log(np.maximum(chosen, LEAST_PROBABILITY)))
+    return np.asarray(-np.log(np.maximum(chosen, least)))
 
 
-def intervals(truths: NDArray[Any], score: Callable[[NDArray[np.intp]], Scores], seed: int) -> dict[str, list[float]]:
-    """Return the ends of each score's interval: percentiles over bootstrap samples of the rows.
+def intervals(
+    truths: NDArray[Any], answers: NDArray[Any], classes: Sequence[str], positive: str | None, seed: int
+) -> dict[str, list[float]]:
+    """Return the ends of the interval of each score of `scores`: percentiles over bootstrap samples of the rows.
 
-    `score` is given the rows' numbers. Each class keeps its number of rows, so that no sample lacks one.
+    Each class keeps its number of rows, so that no sample lacks one.
     """
     drawn = np.random.default_rng(seed)
-    if truths.dtype == object:
-        strata = [np.flatnonzero(truths == name) for name in sorted(set(truths))]
-    else:
-        strata = [np.arange(len(truths))]
-    samples = [score(np.concatenate([drawn.choice(rows, len(rows)) for rows in strata])) for _ in range(RESAMPLES // 4)]
-    return {name: interval([each[name] for each in samples]) for name in samples[0]}
+    each_class = [np.flatnonzero(truths == name) for name in sorted(set(truths))]
+    strata = each_class if classes else [np.arange(len(truths))]
+    parts = [drawn.choice(rows, (RESAMPLES, len(rows))) for rows in strata]
+    samples = np.concatenate(parts, axis=1)
+    told = _of_classes(truths, answers, classes, positive, samples) if classes else _of_values(truths, answers, samples)
+    return {name: interval(values) for name, values in told.items()}
+
+
+def _of_values(truths: NDArray[Any], answers: NDArray[Any], samples: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    """Return a regression's scores on each sample of the rows, shape [samples]."""
+    squares, drawn = losses(truths, answers)[samples], truths[samples]
+    spread = np.square(drawn - drawn.mean(axis=1, keepdims=True)).sum(axis=1)
+    return {
+        "rmse": np.sqrt(squares.mean(axis=1)),
+        "mae": np.abs(answers - truths)[samples].mean(axis=1),
+        "r2": 1 - squares.sum(axis=1) / np.maximum(spread, np.finfo(np.float64).tiny),
+    }
+
+
+def _of_classes(
+    truths: NDArray[Any], answers: NDArray[Any], classes: Sequence[str], positive: str | None, samples: NDArray[np.intp]
+) -> dict[str, NDArray[Any]]:
+    """Return a classifier's scores on each sample of the rows, shape [samples]."""
+    answers = answers.astype(np.float64)
+    hits = truths[:, None] == np.array(classes, dtype=object)
+    asked = range(len(classes)) if positive is None else [list(classes).index(positive)]
+    brier = np.square(answers - hits).sum(axis=1) / (1 if positive is None else 2)
+    return {
+        "accuracy": hits[np.arange(len(hits)), answers.argmax(axis=1)][samples].mean(axis=1),
+        "roc_auc": np.mean([_areas(hits[:, each], answers[:, each], samples) for each in asked], axis=0),
+        "log_loss": losses(truths, answers, classes, np.finfo(np.float64).eps)[samples].mean(axis=1),
+        "brier": brier[samples].mean(axis=1),
+    }
+
+
+def _areas(hits: NDArray[np.bool_], answers: NDArray[np.float64], samples: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the area under the ROC curve on each sample: the share of pairs that stand in the right order."""
+    drawn = hits[samples]
+    ranks = rankdata(answers[samples], axis=1)
+    positives = drawn.sum(axis=1)
+    above = (ranks * drawn).sum(axis=1) - positives * (positives + 1) / 2
+    return np.asarray(above / (positives * (drawn.shape[1] - positives)))
 
 
 def mean_interval(values: NDArray[np.float64], seed: int) -> list[float]:
@@ -89,7 +130,7 @@ def mean_interval(values: NDArray[np.float64], seed: int) -> list[float]:
     return interval(means)
 
 
-def interval(values: Sequence[float]) -> list[float]:
+def interval(values: Sequence[float] | NDArray[Any]) -> list[float]:
     """Return the percentiles, low and high, of a score over samples."""
     return [_round(end) for end in np.percentile(values, PERCENTILES)]
 

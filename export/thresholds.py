@@ -27,8 +27,9 @@ def threshold_rows(model: bytes, pipeline: Pipeline, features: Sequence[Feature]
     """Return rows around every split threshold: each row of `bases` with one feature at, just below and just above it.
 
     The thresholds are those of the converted model, taken back through the scaler that stands before the trees, where
-    one does. The neighbours of a float are the next in its own precision and in float32; of an integer the whole
-    numbers on either side. None leaves the feature's range. No rows where the model has no trees.
+    one does. The neighbours of a float are the next two in its own precision and in float32 (a converter may have moved
+    the threshold itself by one); of an integer the whole numbers on either side. None leaves the feature's range. No
+    rows where the model has no trees.
     """
     by_column = _thresholds(model)
     parts = []
@@ -58,19 +59,29 @@ def _thresholds(model: bytes) -> dict[int, set[float]]:
 
 def _of_feature(by_column: dict[int, set[float]], pipeline: Pipeline, name: str) -> list[float]:
     """Return the thresholds that may be a feature's own; all of them where it can't be told which are."""
-    encode = pipeline.steps[0][1]
-    if not isinstance(encode, ColumnTransformer):
-        return sorted({value for values in by_column.values() for value in values})
     found: list[float] = []
-    for step, transformer, names in encode.transformers_:
-        place = encode.output_indices_.get(step, slice(0, 0))
+    for transformer, names, place in _blocks(pipeline):
         if name not in names:
             continue
         for column in range(place.start, place.stop):
-            is_own = place.stop - place.start != len(names) or list(names).index(name) == column - place.start
+            is_own = place.stop - place.start != len(names) or names.index(name) == column - place.start
             if is_own:
                 found += _back(transformer, sorted(by_column.get(column, ())), column - place.start, len(names))
     return sorted(set(found))
+
+
+def _blocks(pipeline: Pipeline) -> Iterator[tuple[Any, list[str], slice]]:
+    """Yield what transforms columns together: itself, the columns' names, and the columns that the trees see of it."""
+    encode = pipeline.steps[0][1]
+    if isinstance(encode, ColumnTransformer):
+        for step, transformer, names in encode.transformers_:
+            yield transformer, [*names], encode.output_indices_.get(step, slice(0, 0))
+    else:
+        yield (
+            Pipeline(pipeline.steps[:-1]),
+            [*pipeline.feature_names_in_],
+            slice(0, pipeline.steps[-1][1].n_features_in_),
+        )
 
 
 def _back(transformer: Any, values: list[float], place: int, width: int) -> list[float]:  # noqa: ANN401 # any transformer
@@ -99,5 +110,7 @@ def _around(thresholds: NDArray[np.float64], feature: Feature) -> NDArray[Any]:
 def _neighbours(values: NDArray[np.float64], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     there = values.astype(dtype)
     yield there
-    for end in (-np.inf, np.inf):
-        yield np.nextafter(there, dtype.type(end))
+    for end in (dtype.type(-np.inf), dtype.type(np.inf)):
+        next_ = np.nextafter(there, end)
+        yield next_
+        yield np.nextafter(next_, end)

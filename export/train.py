@@ -83,13 +83,10 @@ def measure(source: Source, fitted: Fitted, console: Console) -> Metrics:
             for is_chosen, made in ((True, _again(spec, fitted, other)), (False, candidates(spec, other)[plain])):
                 over[is_chosen].append(score(spec, made.fit(rows.X_train, rows.y_train), rows))
         answers = answers_of(spec, fitted.pipeline, part.X_test)
-        classes, positive = _classes(spec, fitted.pipeline), spec.positive_class
         return Metrics(
             held_out_rows=len(part.y_test),
             held_out=score(spec, fitted.pipeline, part),
-            intervals=intervals(
-                part.y_test, lambda rows: scores(part.y_test[rows], answers[rows], classes, positive), seed
-            ),
+            intervals=intervals(part.y_test, answers, _classes(spec, fitted.pipeline), spec.positive_class, seed),
             baseline=score(spec, baseline, part),
             seeds=SEEDS,
             over_seeds=_spread(over[True]),
@@ -139,7 +136,7 @@ def _check_folds(part: Split) -> None:
         return
     names, counts = np.unique(part.y_train.astype(str), return_counts=True)
     if counts.min() < least:
-        name = names[counts.argmin()]
+        name = str(names[counts.argmin()])
         raise DataError(f"{counts.min()} training rows of {name!r} are too few for {FOLDS} folds; expected {least}")
 
 

@@ -73,7 +73,7 @@ def test_manifest_speaks_of_this_data(manifest: Manifest, dataset: Dataset) -> N
 
 
 def test_parity_was_perfect(manifest: Manifest) -> None:
-    """No label differed when the model was verified: on all data, the edge cases, and around the splits of its trees."""
+    """No label differed when it was verified: on all data, the edge cases, and around the splits of its trees."""
     parity = manifest.parity
     assert parity.label_flips == 0
     assert parity.edge_rows == len(manifest.golden.records)

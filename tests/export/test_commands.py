@@ -1,0 +1,245 @@
+"""The commands of the exporter, called as its entry point is: what they do, say and end with."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.__main__ import main
+from export.options import COMMANDS
+from server.repository import Repository
+from tests.export import tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> list[str]:
+    """Return the options that name a tiny spec, its data, and a repository that isn't there yet."""
+    return tiny.write(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a repository of two versions, the second one stable, and what that was made from."""
+    folder = tmp_path_factory.mktemp("published")
+    source = tiny.write(folder)
+    assert main(["run", *source]) == 0
+    tiny.points(500, seed=1, noise=0.3).to_csv(folder / "tiny.csv", index=False)
+    assert main(["run", *source]) == 0
+    return folder
+
+
+@pytest.fixture
+def two(published: Path, tmp_path: Path) -> list[str]:
+    """Return the option that names a copy of it below the test's own folder."""
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    return ["--models", str(tmp_path / "models")]
+
+
+def _labels(folder: Path) -> Any:  # noqa: ANN401 # JSON
+    return json.loads((folder / "models" / "tiny" / "labels.json").read_text())
+
+
+def test_run_twice_changes_nothing(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The same recipe again trains nothing, publishes nothing and changes no byte."""
+    assert main(["run", *source]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    capsys.readouterr()
+    assert main(["run", *source]) == 0
+    said = capsys.readouterr().out
+    assert f"publish: nothing new: {tmp_path}/models/tiny/1 is this very model" in said
+    assert "train:" not in said
+    assert {
+        path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".pyc"
+    } == before
+
+
+def test_an_unchanged_recipe_moves_no_label(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that has nothing new to publish leaves a label that was rolled back, and says how to move it."""
+    assert main(["rollback", "tiny", *two]) == 0
+    assert main(["run", "--spec", str(tmp_path / "tiny.py"), "--data", str(tmp_path / "tiny.csv"), *two]) == 0
+    said = capsys.readouterr().out
+    assert "stable: version 1, not this one" in said
+    assert f"next: python -m export label tiny stable 2 --models {tmp_path}/models" in said
+    assert _labels(tmp_path) == {"stable": 1}
+
+
+def test_a_publication_stopped_before_its_label_is_finished(tmp_path: Path, source: list[str]) -> None:
+    """Where the only thing that lacks is the label, the next run sets it."""
+    assert main(["run", *source]) == 0
+    (tmp_path / "models" / "tiny" / "labels.json").unlink()
+    assert main(["run", *source]) == 0
+    assert _labels(tmp_path) == {"stable": 1}
+
+
+def test_no_promote(tmp_path: Path, source: list[str]) -> None:
+    """With --no-promote a version is published and no label moves."""
+    assert main(["run", *source, "--no-promote"]) == 0
+    assert (tmp_path / "models" / "tiny" / "1" / "model.onnx").is_file()
+    assert not (tmp_path / "models" / "tiny" / "labels.json").exists()
+
+
+def test_changed_data_are_a_new_version(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Other data make version 2, with a card, compared with version 1, and stable."""
+    folder = tmp_path / "models" / "tiny" / "2"
+    assert _labels(tmp_path) == {"stable": 2}
+    assert (folder / "card.html").is_file()
+    comparison = json.loads((folder / "manifest.json").read_text())["comparison"]
+    assert (comparison["version"], comparison["loss"], comparison["forced"]) == (1, "log_loss", False)
+    assert main(["list", "tiny", *two]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[0].startswith("tiny 2 (stable): linear of tiny.csv, 500 rows; accuracy ")
+    assert listed[1].startswith("tiny 1: linear of tiny.csv, 300 rows; accuracy ")
+
+
+def test_diff(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A diff tells signature, provenance, scores, and how the two answer the data; stable may be version 1 or 2."""
+    assert main(["diff", "tiny", "--data", str(tmp_path / "tiny.csv"), *two]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("diff: tiny 1 and 2\nsignature: the same\nmade from:\n  dataset sha256: ")
+    assert "  dataset rows: 300 is now 500\n" in said
+    assert "accuracy, each on its own held-out rows: " in said
+    assert " labels of 500 rows differ; answers by 0." in said
+    assert main(["diff", "tiny", "2", "1", *two, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["before"], told["after"], told["disagreement"]) == (2, 1, None)
+
+
+def test_label_and_rollback(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A label is set, moved back and taken away; what serves follows the file."""
+    assert main(["label", "tiny", "canary", "1", *two]) == 0
+    assert _labels(tmp_path) == {"stable": 2, "canary": 1}
+    assert main(["rollback", "tiny", *two]) == 0
+    assert "rollback: stable of tiny is version 1 again, it was 2\n" in capsys.readouterr().out
+    assert Repository.load(tmp_path / "models").resolve().version == "1"
+    assert main(["label", "tiny", "canary", "--remove", *two]) == 0
+    assert _labels(tmp_path) == {"stable": 1}
+    assert main(["rollback", "tiny", *two]) == 1
+    assert "refused: 'stable' of tiny points at version 1, and pointed at none before it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["label", "tiny", "stable", "7"], "tiny has no version 7; there is 1, 2"),
+        (["label", "tiny", "stable"], "label: expected either a version or --remove"),
+        (["label", "huge", "stable", "1"], "there is no model 'huge'; there is tiny"),
+        (["diff", "tiny", "9"], "tiny has no version or label '9'; there is 2, 1, stable"),
+        (["card", "tiny", "canary"], "tiny has no version or label 'canary'"),
+        (["card", "tiny", "--out", "card.html"], "--spec: expected the spec of tiny; got titanic's"),
+        (["rollback", "tiny", "--label", "canary"], "tiny has no label 'canary'; there is stable"),
+    ],
+)
+def test_refused_commands(two: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    """What isn't there is refused with what there is instead, and ends with 1."""
+    assert main([*arguments, *two]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_the_steps_one_by_one(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Train, verify and publish, each a command, come to what run comes to, and each names the next."""
+    spec, work, models = source[:2], ["--work", str(tmp_path / "work")], source[4:]
+    assert main(["train", *source[:4], *work]) == 0
+    assert f"next: python -m export verify --spec {source[1]}\n" in capsys.readouterr().out
+    assert main(["verify", *spec, *work]) == 0
+    assert f"next: python -m export publish --spec {source[1]}\n" in capsys.readouterr().out
+    assert main(["publish", *spec, *work, *models]) == 0
+    first = (tmp_path / "models" / "tiny" / "1" / "manifest.json").read_bytes()
+    assert main(["run", *source[:4], "--models", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "tiny" / "1" / "manifest.json").read_bytes() == first
+
+
+def test_steps_out_of_order(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A step whose step before was not taken, or is of other data, names the one to take."""
+    spec, work, models = source[:2], ["--work", str(tmp_path / "work")], source[4:]
+    assert main(["verify", *spec, *work]) == 1
+    assert "is not there; first: python -m export train" in capsys.readouterr().err
+    assert main(["train", *source[:4], *work]) == 0
+    assert main(["publish", *spec, *work, *models]) == 1
+    assert "is not there; first: python -m export verify" in capsys.readouterr().err
+    tiny.points(320).to_csv(tmp_path / "tiny.csv", index=False)
+    assert main(["verify", *spec, *work]) == 1
+    assert "not what was trained with; again: python -m export train" in capsys.readouterr().err
+    (tmp_path / "work" / "tiny" / "trained.joblib").write_bytes(b"nothing")
+    assert main(["verify", *spec, *work]) == 1
+    assert "can't be read" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_card(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A version's card is found, and drawn again to the byte from its own data, not from other data."""
+    assert main(["card", "tiny", *two]) == 0
+    published = tmp_path / "models" / "tiny" / "2" / "card.html"
+    assert capsys.readouterr().out.startswith(f"card: {published}\n")
+    source = ["--spec", str(tmp_path / "tiny.py"), "--data", str(tmp_path / "tiny.csv")]
+    drawn = ["--out", str(tmp_path / "card.html"), *source]
+    assert main(["card", "tiny", *drawn, *two]) == 0
+    assert (tmp_path / "card.html").read_bytes() == published.read_bytes()
+    assert main(["card", "tiny", "1", *drawn, *two]) == 1
+    assert "tiny.csv is not what version 1 was made from (tiny.csv)" in capsys.readouterr().err
+
+
+def test_json(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json there is one object on standard output, and nothing else."""
+    assert main(["run", *source, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["version"], told["new"], told["stable"]) == ("tiny", 1, True, 1)
+    assert told["parity"]["label_flips"] == 0
+    assert main(["list", "--models", str(tmp_path / "models"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"]["tiny"][0]["labels"] == ["stable"]
+    (tmp_path / "tiny.csv").write_text("x,y\n1,1\n")
+    assert main(["run", *source, "--json"]) == 1
+    refused = capsys.readouterr()
+    assert json.loads(refused.out)["code"] == 1
+    assert "expected a column 'above'" in json.loads(refused.out)["error"]
+    assert refused.err == ""
+
+
+def test_worse_ends_with_4(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that is worse than the stable one ends with 4 and is not published; --force publishes it."""
+    assert main(["run", *source]) == 0
+    tiny.write(tmp_path, tiny.SPEC.replace("LogisticRegression()", "LogisticRegression(C=1e-6)"))
+    assert main(["run", *source]) == 4
+    assert "refused: worse than stable version 1 on the same " in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "models" / "tiny").iterdir()) == ["1", "labels.json"]
+    assert main(["run", *source, "--force"]) == 0
+    assert _labels(tmp_path) == {"stable": 2}
+
+
+def test_parity_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipeline whose conversion disagrees ends with 3, the worst rows and the likely cause, and publishes nothing."""
+    spec = tiny.SPEC.replace(
+        "pipeline(features, LogisticRegression())",
+        'Pipeline([("scale", StandardScaler()), ("trees", DecisionTreeClassifier(random_state=0))])',
+    ).replace(
+        "from sklearn.linear_model import LogisticRegression\n",
+        "from sklearn.pipeline import Pipeline\nfrom sklearn.preprocessing import StandardScaler\n"
+        "from sklearn.tree import DecisionTreeClassifier\n",
+    )
+    source = tiny.write(tmp_path, spec)
+    assert main(["run", *source]) == 3
+    refused = capsys.readouterr().err
+    assert "the worst:\n  {'x': " in refused
+    assert "likely cause: StandardScaler stands before DecisionTreeClassifier" in refused
+    assert not (tmp_path / "models").exists()
+
+
+def test_broken_labels_are_told_before_the_work(
+    tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A repository whose labels can't be read refuses a run before anything is trained."""
+    (tmp_path / "models" / "tiny" / "labels.json").write_text("{")
+    assert main(["run", "--spec", str(tmp_path / "tiny.py"), "--data", str(tmp_path / "tiny.csv"), *two]) == 1
+    refused = capsys.readouterr()
+    assert "labels.json: " in refused.err
+    assert refused.out == ""
+
+
+def test_every_command_is_documented() -> None:
+    """The page on the exporter shows the help of every command to the letter."""
+    page = (ROOT / "docs" / "export.md").read_text()
+    for name in COMMANDS:
+        assert f"python -m export {name} --help" in page, name

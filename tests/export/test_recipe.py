@@ -1,0 +1,70 @@
+"""What decides a model's bytes, to one digest."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from export.data import load
+from export.pipelines import pipeline
+from export.recipe import recipe
+from export.source import Source
+from export.spec import Spec, read_spec
+from export.titanic import TITANIC
+from tests.export import tiny
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """Return a tiny spec with its data."""
+    tiny.write(tmp_path)
+    spec = read_spec(tmp_path / "tiny.py")
+    return Source.of(spec, load(spec, tmp_path / "tiny.csv"), 1)
+
+
+def _of(source: Source, spec: Spec) -> str:
+    return recipe(Source.of(spec, source.data, source.seed))
+
+
+def test_the_same_is_the_same(source: Source, tmp_path: Path) -> None:
+    """The same spec and data give the same digest, read again too, and wherever they stand."""
+    assert len(recipe(source)) == 64
+    again = tmp_path / "elsewhere"
+    again.mkdir()
+    tiny.write(again)
+    spec = read_spec(again / "tiny.py")
+    assert recipe(Source.of(spec, load(spec, again / "tiny.csv"), 1)) == recipe(source)
+
+
+def test_whatever_decides_the_model_changes_it(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other data, seed, features, words, pipelines, libraries or CPU are another recipe."""
+    spec = source.spec
+    tiny.points(301).to_csv(tmp_path / "other.csv", index=False)
+    found = [
+        recipe(source),
+        recipe(Source.of(spec, source.data, 2)),
+        recipe(Source.of(spec, load(spec, tmp_path / "other.csv"), 1)),
+        _of(source, replace(spec, description="Told otherwise.")),
+        _of(source, replace(spec, limits=("Not at night.",))),
+        _of(source, replace(spec, features=spec.features[::-1])),
+        _of(source, replace(spec, candidates=lambda f, _: {"linear": pipeline(f, LogisticRegression(C=2.0))})),
+        _of(source, replace(spec, candidates=None)),
+    ]
+    monkeypatch.setattr("export.recipe.cpu", lambda: "abacus")
+    found.append(recipe(source))
+    monkeypatch.undo()
+    monkeypatch.setattr("export.recipe.installed", lambda _name: "0")
+    found.append(recipe(source))
+    assert len(set(found)) == len(found)
+
+
+def test_where_something_is_does_not(source: Source) -> None:
+    """Where the data come from is not what the model is made of."""
+    assert _of(source, replace(source.spec, data=Path("elsewhere.csv"), openml=1)) == recipe(source)
+
+
+def test_titanic_has_one() -> None:
+    """The recipe of the shipped spec can be taken, twice the same."""
+    source = Source.of(TITANIC, load(TITANIC), 1)
+    assert recipe(source) == recipe(source)

@@ -1,0 +1,115 @@
+"""Split thresholds to the rows around them."""
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from export.convert import convert
+from export.data import columns
+from export.pipelines import pipeline
+from export.thresholds import threshold_rows
+from export.verify import ParityError, Verified
+from server.manifest import Feature
+from tests.export import tiny
+
+X = Feature(name="x", datatype="FP32", description="", example=1.0)
+COUNT = Feature(name="count", datatype="INT64", minimum=0.0, maximum=9.0, description="", example=1)
+SEX = Feature(name="sex", datatype="BYTES", categories=["f", "m"], description="", example="f")
+FEATURES = (X, COUNT, SEX)
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    """Return rows of a float, a count and a category."""
+    drawn = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "x": drawn.normal(size=300).astype(np.float32),
+            "count": drawn.integers(0, 10, 300),
+            "sex": drawn.choice(["f", "m"], 300).astype(object),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def answers(table: pd.DataFrame) -> np.ndarray:
+    """Return classes that all three decide."""
+    return np.where(table["x"] + table["count"] / 5 + (table["sex"] == "f") > 1.3, "yes", "no").astype(object)
+
+
+def _rows(fitted: Pipeline, table: pd.DataFrame, classes: int = 2) -> pd.DataFrame:
+    return threshold_rows(convert(fitted, FEATURES, classes).model, fitted, FEATURES, table.iloc[:2])
+
+
+def test_every_split_is_surrounded(table: pd.DataFrame, answers: np.ndarray) -> None:
+    """Each threshold of a float is there with its float32 neighbours, each of a count with the numbers beside it."""
+    fitted = pipeline(FEATURES, GradientBoostingClassifier(n_estimators=20, random_state=0)).fit(table, answers)
+    trees = [tree for (tree,) in fitted.steps[-1][1].estimators_]
+    names = list(fitted.steps[0][1].get_feature_names_out())
+    splits = {
+        name: np.concatenate([each.tree_.threshold[each.tree_.feature == names.index(name)] for each in trees])
+        for name in ("numbers__x", "numbers__count")
+    }
+    rows = _rows(fitted, table)
+    for base in (0, 1):
+        own = rows[(rows["count"] == table["count"][base]) & (rows["sex"] == table["sex"][base])]
+        tried = set(own["x"].tolist())
+        for split in splits["numbers__x"].astype(np.float32):
+            near = {float(split), float(np.nextafter(split, np.float32(9))), float(np.nextafter(split, np.float32(-9)))}
+            assert near <= tried
+    counts = {int(side) for split in splits["numbers__count"] for side in (np.floor(split), np.floor(split) + 1)}
+    assert counts <= set(rows["count"].tolist())
+    assert (rows.dtypes == table.dtypes).all()
+
+
+def test_rows_stay_in_the_signature(table: pd.DataFrame, answers: np.ndarray) -> None:
+    """No row leaves a feature's range, and a category is never varied."""
+    fitted = pipeline(FEATURES, HistGradientBoostingClassifier(max_iter=20, random_state=0)).fit(table, answers)
+    rows = _rows(fitted, table)
+    assert len(rows) > 50
+    assert rows["count"].between(0, 9).all()
+    assert set(rows["sex"]) <= set(table["sex"][:2])
+
+
+def test_a_model_without_trees_has_none(table: pd.DataFrame, answers: np.ndarray) -> None:
+    """A linear model splits nowhere."""
+    fitted = pipeline(FEATURES, LogisticRegression()).fit(table, answers)
+    assert len(_rows(fitted, table)) == 0
+
+
+def test_regression_trees_split_too(table: pd.DataFrame) -> None:
+    """The thresholds of a regression's trees are found."""
+    fitted = pipeline(FEATURES, RandomForestRegressor(5, random_state=0)).fit(table, table["x"] * 2)
+    assert len(_rows(fitted, table, 0)) > 50
+
+
+def test_thresholds_behind_a_scaler_are_taken_back() -> None:
+    """A scaler before trees is refused by the rows around its splits, though every row of the data agrees."""
+    points = tiny.points(120).astype(np.float32)
+    features = tuple(Feature(name=name, datatype="FP32", description="", example=1.0) for name in "xy")
+    X, y = points[["x", "y"]], np.where(points["above"] > 0, "above", "below").astype(object)
+    scaled = Pipeline([("scale", StandardScaler()), ("trees", DecisionTreeClassifier(random_state=0))]).fit(X, y)
+    converted = convert(scaled, features, 2)
+    around = threshold_rows(converted.model, scaled, features, X.iloc[:4])
+    tree, scaler = scaled.steps[-1][1].tree_, scaled.steps[0][1]
+    for place, name in enumerate("xy"):
+        raw = tree.threshold[tree.feature == place] * scaler.scale_[place] + scaler.mean_[place]
+        nearest = [np.abs(around[name].to_numpy(np.float64) - value).min() for value in raw]
+        assert max(nearest) < 1e-6
+    with pytest.raises(ParityError, match="likely cause: StandardScaler stands before DecisionTreeClassifier"):
+        Verified(scaled, converted, features).parity(pd.concat([X, around], ignore_index=True))
+
+
+def test_rows_are_what_the_model_takes(table: pd.DataFrame, answers: np.ndarray) -> None:
+    """The rows can be run as they are."""
+    fitted = pipeline(FEATURES, GradientBoostingClassifier(n_estimators=5, random_state=0)).fit(table, answers)
+    converted = convert(fitted, FEATURES, 2)
+    assert {each.name for each in onnx.load_from_string(converted.model).graph.input} == set(columns(table))
+    verified = Verified(fitted, converted, FEATURES)
+    assert verified.parity(_rows(fitted, table)).label_flips == 0

@@ -1,0 +1,189 @@
+"""Training rows to a fitted pipeline: what is compared, chosen, calibrated and told."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import Pipeline
+
+from export.console import Console
+from export.convert import convert
+from export.data import DataError, Dataset, Table, dataset
+from export.pipelines import calibrated, candidates, pipeline
+from export.scores import losses
+from export.source import Source
+from export.spec import Spec
+from export.titanic import TITANIC
+from export.train import FOLDS, REPEATS, answers_of, fit, measure
+from export.verify import Verified, edge_records, edge_rows
+from server.manifest import Feature
+from tests.export import tiny
+
+FEATURES = tuple(
+    Feature(name=name, datatype="FP32", minimum=-100.0, maximum=100.0, description="", example=1.0) for name in "xy"
+)
+
+
+def _spec(**estimators: BaseEstimator) -> Spec:
+    def made(features: Sequence[Feature], _seed: int) -> dict[str, Pipeline]:
+        return {name: pipeline(features, estimator) for name, estimator in estimators.items()}
+
+    return Spec(
+        name="tiny",
+        description="",
+        kind="binary",
+        target="above",
+        classes={0: "below", 1: "above"},
+        positive_class="above",
+        features=FEATURES,
+        candidates=made,
+    )
+
+
+def _data(spec: Spec, table: pd.DataFrame) -> Dataset:
+    cells = table.astype(object).map(str)
+    return dataset(Table("points", cells, "", "points"), spec)
+
+
+def _source(spec: Spec, rows: int = 300, noise: float = 0.5) -> Source:
+    return Source.of(spec, _data(spec, tiny.points(rows, noise=noise)), 7)
+
+
+class _Seen(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
+    """Answers a half, and keeps what it was fitted on."""
+
+    rows: list[int] = []  # noqa: RUF012 # clones share it on purpose
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "_Seen":
+        self.classes_ = np.unique(y)
+        self.rows.append(len(X))
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        return np.full((len(X), 2), 0.5)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.full(len(X), self.classes_[0], dtype=object)
+
+
+def test_the_least_loss_wins() -> None:
+    """The candidate with the least log loss is chosen, and each one's mean and spread over the folds is told."""
+    source = _source(_spec(poor=LogisticRegression(C=1e-4), good=LogisticRegression()))
+    fitted = fit(source, Console(json=True))
+    assert fitted.estimator == "good"
+    means = {name: each.mean for name, each in fitted.candidates.items()}
+    assert means["good"] < means["poor"]
+    assert all(each.deviation > 0 for each in fitted.candidates.values())
+
+
+def test_the_loss_is_that_of_repeated_cross_validation() -> None:
+    """What is told of a candidate is the mean over the folds of models fitted on the other folds alone."""
+    source = _source(_spec(good=LogisticRegression()))
+    told = fit(source, Console(json=True)).candidates["good"]
+    X, y, each = source.part.X_train, source.part.y_train, []
+    for train, test in RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=7).split(X, y):
+        fitted = candidates(source.spec, 7)["good"].fit(X.iloc[train], y[train])
+        each.append(losses(y[test], fitted.predict_proba(X.iloc[test]), list(fitted.classes_), 0.0).mean())
+    assert told.mean == pytest.approx(np.mean(each), abs=1e-6)
+    assert told.deviation == pytest.approx(np.std(each, ddof=1), abs=1e-6)
+
+
+def test_no_held_out_row_is_fitted_on() -> None:
+    """Cross-validation and the fit see training rows alone: each fold some of them, the fit all, and nothing else."""
+    _Seen.rows.clear()
+    source = _source(_spec(seen=_Seen()))
+    fit(source, Console(json=True))
+    assert max(_Seen.rows) == len(source.part.y_train) < len(source.data.y)
+    assert _Seen.rows.count(len(source.part.y_train)) == 1
+
+
+def test_calibration_stays_where_it_helps() -> None:
+    """Probabilities that are too sure are corrected, those of a model that is right are left."""
+    drawn = np.random.default_rng(0)
+    table = tiny.points(600, noise=1.0)
+    for copy in range(10):
+        table[f"x{copy}"] = table["x"] + drawn.normal(0, 0.01, len(table))
+    features = tuple(replace_name(FEATURES[0], name) for name in table.columns if name != "above")
+    sure = replace(_spec(naive=GaussianNB()), features=features)
+    fitted = fit(Source.of(sure, _data(sure, table), 7), Console(json=True))
+    assert fitted.calibration == "sigmoid"
+    assert fitted.candidates["naive, calibrated by sigmoid"].mean < fitted.candidates["naive"].mean
+    right = fit(_source(_spec(good=LogisticRegression()), 2000, noise=2.0), Console(json=True))
+    assert right.calibration is None
+
+
+def replace_name(feature: Feature, name: str) -> Feature:
+    """Return the same feature under another name."""
+    return Feature(name=name, datatype=feature.datatype, description="", example=1.0)
+
+
+def test_scores_are_told_with_intervals_and_spread() -> None:
+    """Each score of the held-out rows lies in its interval, and twenty other splits tell mean and spread."""
+    source = _source(_spec(good=LogisticRegression()))
+    metrics = measure(source, fit(source, Console(json=True)), Console(json=True))
+    assert metrics.held_out_rows == len(source.part.y_test)
+    for name, value in metrics.held_out.items():
+        low, high = metrics.intervals[name]
+        assert low <= value <= high
+        assert low < high
+    assert (metrics.seeds, set(metrics.over_seeds.mean)) == (20, {"accuracy", "roc_auc", "log_loss", "brier"})
+    assert metrics.over_seeds.deviation["log_loss"] > 0
+
+
+def test_too_few_rows_of_a_class() -> None:
+    """A class that has too few rows for the folds is refused by name, before anything is fitted."""
+    spec = _spec(good=LogisticRegression())
+    table = tiny.points(300)
+    table["above"] = 0
+    table.loc[:14, "above"] = 1
+    source = Source.of(spec, _data(spec, table), 7)
+    with pytest.raises(DataError, match=r"\d+ training rows of 'above' are too few for 5 folds; expected 15"):
+        fit(source, Console(json=True))
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_every_ready_candidate_agrees_with_its_conversion(kind: str) -> None:
+    """Each of the four candidates there are for a kind, calibrated too, is converted to the same answers."""
+    table = tiny.points(400)
+    table["level"] = np.digitize(table["y"] - table["x"], [-1, 1])
+    target = {"binary": "above", "multiclass": "level", "regression": "y"}[kind]
+    names = {"binary": {0: "below", 1: "above"}, "multiclass": {0: "low", 1: "mid", 2: "high"}, "regression": {}}[kind]
+    spec = Spec(
+        name="tiny",
+        description="",
+        kind=kind,  # type: ignore[arg-type] # one of the three
+        target=target,
+        classes=names,  # type: ignore[arg-type] # the same
+        positive_class="above" if kind == "binary" else None,
+        features=FEATURES[: 1 if kind == "regression" else 2],
+    )
+    data = _data(spec, table)
+    made = candidates(spec, 7)
+    assert len(made) == 4
+    if kind != "regression":
+        made |= {f"{name} calibrated": calibrated(each, 7) for name, each in made.items()}
+    edges = edge_rows(spec.features, edge_records(spec.features, {f.name: f.example for f in spec.features}))
+    rows = pd.concat([data.X, edges], ignore_index=True)
+    for name, each in made.items():
+        fitted = each.fit(data.X, data.y)
+        verified = Verified(fitted, convert(fitted, spec.features, len(names)), spec.features, float(table["y"].std()))
+        assert verified.parity(rows).label_flips == 0, name
+        assert answers_of(spec, fitted, rows).shape[0] == len(rows)
+
+
+def test_titanic_has_the_candidates_it_says() -> None:
+    """Titanic's candidates are a plain linear model and three of trees."""
+    assert list(candidates(TITANIC, 1)) == [
+        "logistic_regression",
+        "random_forest",
+        "gradient_boosting",
+        "hist_gradient_boosting",
+    ]
+    assert isinstance(candidates(TITANIC, 1)["gradient_boosting"].steps[-1][1], GradientBoostingClassifier)
