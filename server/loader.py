@@ -20,10 +20,10 @@ class Loader:
         self._policy = policy
 
     def names(self) -> list[str]:
-        """Return the names of the models there are. Raises ModelError where there is no such folder."""
+        """Return the names of the models there are. Raises ModelError where the folder can't be read."""
         if not self.root.is_dir():
             raise ModelError(f"{self.root}: there is no such folder")
-        return [path.name for path in folders(self.root)]
+        return [path.name for path in _folders(self.root)]
 
     def load(self, name: str) -> Versions:
         """Load the versions of a model that the policy or a label names, each checked and warm.
@@ -74,7 +74,7 @@ class Loader:
         if name not in self.names():
             raise MissingModelError(f"{name}: there is no such model")
         labels = read_labels(path / LABELS_FILE)
-        there = {int(child.name): child for child in folders(path) if child.name.isdecimal()}
+        there = {int(child.name): child for child in _folders(path) if child.name.isdecimal()}
         for label, version in labels.items():
             if version not in there:
                 raise points_at_nothing(name, label, version)
@@ -107,3 +107,11 @@ class Loader:
 def folders(path: Path) -> list[Path]:
     """Return the folders in `path` that are no half-written ones: those begin with a dot until they are renamed."""
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the same. Raises ModelError where `path` can't be read, as where it is being removed."""
+    try:
+        return folders(path)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error

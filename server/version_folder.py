@@ -20,7 +20,10 @@ _log = logging.getLogger("lifeboat.repository")
 
 
 def load(path: Path) -> Model:
-    """Load, check and warm the version in a folder. Raises ModelError, which names model and version."""
+    """Load, check and warm the version in a folder.
+
+    Raises ModelError, which names model and version, whatever is wrong: of what nobody foresaw the log has all.
+    """
     started = time.perf_counter()
     try:
         model = Model.load(path)
@@ -28,6 +31,10 @@ def load(path: Path) -> Model:
             raise ModelError(f"its manifest says {model.name} version {model.version}")
     except ModelError as error:
         raise type(error)(f"model {path.parent.name!r} version {path.name}: {error}") from error
+    except Exception as error:
+        reason = f"model {path.parent.name!r} version {path.name}: it can't be loaded; the log says more"
+        _log.exception(reason)
+        raise ModelError(reason) from error
     model.load_s = time.perf_counter() - started
     _log.info("model %s version %s ready in %.0f ms", model.name, model.version, model.load_s * 1e3)
     return model

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from server.repository import Repository
@@ -131,12 +132,17 @@ def broken_golden(folder: Path) -> None:
     small.edit(folder, golden={"records": [{"x": 1.0}], "outputs": {"value": [[7.0]]}, "tolerance": 1e-5})
 
 
+def unforeseen(folder: Path) -> None:
+    """Let the golden rows speak of an output that the model doesn't have."""
+    small.edit(folder, golden={"records": [{"x": 1.0}], "outputs": {"other": [[7.0]]}, "tolerance": 1e-5})
+
+
 def missing_model(folder: Path) -> None:
     """Leave no model."""
     (folder / "model.onnx").unlink()
 
 
-@pytest.mark.parametrize("breaks", [broken_digest, broken_manifest, broken_golden, missing_model])
+@pytest.mark.parametrize("breaks", [broken_digest, broken_manifest, broken_golden, unforeseen, missing_model])
 def test_a_broken_new_version(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture, breaks: Any) -> None:  # noqa: ANN401
     """A broken version replaces nothing: labels stay where they were, and log, metrics, index and answer say why."""
     breaks(publish(root, 2, 3))
@@ -278,3 +284,22 @@ def test_the_time_of_a_load_is_told(app: InProcess) -> None:
     load(app)
     (last,) = metrics(app, "lifeboat_model_last_reload_timestamp_seconds")
     assert float(last.split()[1]) > 1e9
+
+
+def test_a_version_without_an_interface(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A version that loads, and for which no decoder can be made, is not put in place: all goes on as before."""
+    feature = msgspec.structs.replace(small.INDEX, categories=[0, 2**63])  # more than a JSON type can tell apart
+    model = small.onnx_bytes(small.LOOK_UP)
+    small.write(root, model, small.manifest(model, feature, ((0, 10.0),), version=2))
+    label(root, stable=2)
+    assert load(app) == (400, "load: small: no interface can be made for it; the log says more")
+    assert "NotImplementedError" in caplog.text
+    assert answer(app) == ("1", 2.0)
+    assert states(app) == {
+        ("small", "1"): ("READY", ""),
+        ("small", ""): ("UNAVAILABLE", "small: no interface can be made for it; the log says more"),
+    }
+    shutil.rmtree(root / "small" / "2")
+    label(root, stable=1)
+    assert load(app) == (200, "")
+    assert states(app) == {("small", "1"): ("READY", "")}
