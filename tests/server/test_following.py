@@ -65,17 +65,19 @@ def test_a_new_version_and_its_label(client: httpx.Client, root: Path) -> None:
 
 def test_a_broken_version_is_told_once(process: ServerProcess, client: httpx.Client, root: Path) -> None:
     """A broken version that the label points at replaces nothing; its reason is in the index until it is mended."""
-    (publish(root, 2, 3) / "model.onnx").write_bytes(b"half a file")
+    refused = 'lifeboat_model_reloads_total{{model="small",result="refused"}} {}.0'
+    publish(root, 2, 3, is_broken=True)
     label(root, stable=2)
-    until(client, INDEX, lambda answer: len(answer.json()) == 3)
+    until(client, "/metrics", lambda answer: refused.format(1) in answer.text)
     (_, told, model) = index(client)
     assert (told["version"], told["state"], model["version"]) == ("2", "UNAVAILABLE", "")
     assert told["reason"].startswith("model 'small' version 2: model.onnx: expected SHA-256")
     assert answers(client) == ("1", 2.0)
     pass_looks(client, root, "other")
     pass_looks(client, root, "another")
-    label(root, stable=2, canary=1)  # something else has changed: the broken version is not loaded for that
-    pass_looks(client, root, "last")
+    assert refused.format(1) in client.get("/metrics").text
+    label(root, stable=2, canary=1)  # something else has changed: it is read again, and there is nothing new to tell
+    until(client, "/metrics", lambda answer: refused.format(2) in answer.text)
     shutil.rmtree(root / "small" / "2")
     publish(root, 2, 3)
     until(client, "/api/models/small", lambda answer: answer.json()["version"] == "2")
