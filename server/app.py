@@ -17,7 +17,6 @@ from server.descriptions import Descriptions
 from server.draining import Draining
 from server.endpoints.admin import AdminEndpoint
 from server.endpoints.batch import BatchEndpoint
-from server.endpoints.card import CardEndpoint
 from server.endpoints.describe import DescribeEndpoint
 from server.endpoints.metrics import MetricsEndpoint
 from server.endpoints.predict import PredictEndpoint
@@ -69,7 +68,6 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),
             *DescribeEndpoint(repository, settings).routes(),
-            *CardEndpoint(repository).routes(),
             *MetricsEndpoint(repository, runners).routes(),
         ],
         exception_handlers={RequestError: _answer, HTTPException: _answer_routing},

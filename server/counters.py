@@ -51,13 +51,14 @@ ReloadResult = Literal["changed", "unchanged", "refused"]
 RELOAD_RESULTS: Final[tuple[ReloadResult, ...]] = get_args(ReloadResult)
 
 
-@dataclass(slots=True)
 class Reloads:
     """How often one model was read again from its folder."""
 
-    results: dict[ReloadResult, int] = field(default_factory=lambda: dict.fromkeys(RELOAD_RESULTS, 0))
-    last_unix_s: float = 0.0
-    """When that last ended."""
+    def __init__(self) -> None:
+        """Never so far."""
+        self.results: dict[ReloadResult, int] = dict.fromkeys(RELOAD_RESULTS, 0)
+        self.last_unix_s = 0.0
+        """When that last ended."""
 
     def count(self, result: ReloadResult) -> None:
         """Count one that ends now."""

@@ -1,4 +1,7 @@
-"""GET /api/models/{model}/card: the model card that the exporter wrote, a page without a script."""
+"""GET /api/models/{model}/card: the model card that the exporter wrote, a page without a script.
+
+Imported when one is first asked for: no start pays for it.
+"""
 
 import asyncio
 import hashlib
@@ -7,7 +10,6 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from server.errors import NotFound
 from server.repository import Repository
@@ -21,31 +23,18 @@ _HEADERS: Final = {
 """The page may be looked at, and no more: it stands on the service's own origin."""
 
 
-class CardEndpoint:
-    """The routes to the card of the version that answers, and of a named version or label."""
-
-    def __init__(self, repository: Repository) -> None:
-        """Answer from the folders of `repository`."""
-        self._repository = repository
-
-    def routes(self) -> list[Route]:
-        """Return the routes."""
-        model = "/api/models/{model}"
-        paths = (f"{model}/card", f"{model}/versions/{{version}}/card", f"{model}/labels/{{label}}/card")
-        return [Route(path, self.card, methods=["GET"]) for path in paths]
-
-    async def card(self, request: Request) -> Response:
-        """Answer the page; 304 to who has it already. Raises NotFound where the version has none."""
-        where = request.path_params
-        model = self._repository.resolve(where["model"], where.get("version"), where.get("label"))
-        path = self._repository.card(model)
-        page = None if path is None else await asyncio.to_thread(_read, path)
-        if page is None:
-            raise NotFound(f"model {model.name!r} version {model.version} has no card", field="model")
-        headers = _HEADERS | {"etag": f'"{hashlib.sha256(page).hexdigest()}"'}
-        if _has(request.headers.get("if-none-match", ""), headers["etag"]):
-            return Response(status_code=304, headers=headers)
-        return Response(page, headers=headers, media_type="text/html; charset=utf-8")
+async def answer(request: Request, repository: Repository) -> Response:
+    """Answer the page; 304 to who has it already. Raises NotFound where the version has none."""
+    where = request.path_params
+    model = repository.resolve(where["model"], where.get("version"), where.get("label"))
+    path = repository.card(model)
+    page = None if path is None else await asyncio.to_thread(_read, path)
+    if page is None:
+        raise NotFound(f"model {model.name!r} version {model.version} has no card", field="model")
+    headers = _HEADERS | {"etag": f'"{hashlib.sha256(page).hexdigest()}"'}
+    if _has(request.headers.get("if-none-match", ""), headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(page, headers=headers, media_type="text/html; charset=utf-8")
 
 
 def _read(path: Path) -> bytes | None:
