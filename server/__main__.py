@@ -99,7 +99,7 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
             loop="auto",
             http=protocol(app.hot, app.draining, settings.max_header_bytes, http2=settings.http2),  # type: ignore[arg-type] # uvicorn only calls it
             ws="none",
-            lifespan="off",
+            lifespan="on" if settings.watch_s else "off",
             access_log=False,
             proxy_headers=False,  # nothing here asks for the caller's address
             server_header=False,

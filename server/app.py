@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from server.batching import Limits
 from server.control import ModelControl
@@ -68,19 +68,29 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),
             *DescribeEndpoint(repository, settings).routes(),
-            *MetricsEndpoint(runners).routes(),
+            *MetricsEndpoint(repository, runners).routes(),
         ],
         exception_handlers={RequestError: _answer, HTTPException: _answer_routing},
         middleware=[Middleware(Opaque)],
+        lifespan=_lifespan(repository, control, settings.watch_s),
     )
     app.router.redirect_slashes = False  # a path is what it says: a redirect would lose a body
     return FrontDoor(hot, rpc, draining, app)
 
 
+def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Lifespan[Starlette] | None:
+    """Return what goes on while the server lives: following the folder, where that is asked for."""
+    if not watch_s or repository.loader is None:
+        return None
+    from server.following import Follower  # here: no other start pays for it
+
+    return Follower(repository, repository.loader, control, watch_s).following
+
+
 class FrontDoor:
     """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest on."""
 
-    def __init__(self, hot: Mapping[str, Prediction], rpc: RpcDoor, draining: Draining, app: ASGIApp) -> None:
+    def __init__(self, hot: Mapping[str, Prediction], rpc: RpcDoor, draining: Draining, app: Starlette) -> None:
         """Answer a POST to a path in `hot`, whatever stands there at the time; anything else by `rpc` or `app`."""
         self.hot = hot
         self.rpc = rpc
@@ -88,7 +98,10 @@ class FrontDoor:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request, or live as long as the server does."""
+        if scope["type"] == "lifespan":
+            await self._app.router(scope, receive, send)
+            return
         prediction = self.hot.get(scope["path"])
         if prediction is not None and scope["method"] == "POST":
             await prediction(scope, receive, send)

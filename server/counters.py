@@ -1,7 +1,8 @@
-"""What a batcher counts: requests, rows, runs, and where the time went."""
+"""What is counted: requests, rows, runs and where the time went; and what came of reading models again."""
 
+import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from server.errors import Internal, RequestError
 
@@ -43,3 +44,23 @@ class Counters:
         self.failed_ns += after_ns
         code = error.code if isinstance(error, RequestError) else Internal.code
         self.failures[code] = self.failures.get(code, 0) + 1
+
+
+ReloadResult = Literal["changed", "unchanged", "refused"]
+"""Other versions or labels are served; the same as before; not all that the folder has for callers can be."""
+RELOAD_RESULTS: Final[tuple[ReloadResult, ...]] = get_args(ReloadResult)
+
+
+class Reloads:
+    """How often one model was read again from its folder."""
+
+    def __init__(self) -> None:
+        """Never so far."""
+        self.results: dict[ReloadResult, int] = dict.fromkeys(RELOAD_RESULTS, 0)
+        self.last_unix_s = 0.0
+        """When that last ended."""
+
+    def count(self, result: ReloadResult) -> None:
+        """Count one that ends now."""
+        self.results[result] += 1
+        self.last_unix_s = time.time()

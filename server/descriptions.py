@@ -6,7 +6,7 @@ Each is the JSON of REST's answer, whose names are those of the RPC messages too
 from typing import Any, Final
 
 from server import VERSION
-from server.repository import Repository, Versions
+from server.repository import Repository, State
 from server.runner import Runner, Runners
 from server.settings import Settings
 
@@ -86,19 +86,20 @@ class Descriptions:
         return {"model_stats": [_statistics(self._runners[model]) for model in models]}
 
     def index(self, *, ready: bool) -> list[Description]:
-        """Return every version there is, its state, and why it isn't ready; where `ready`, those that are alone."""
-        entries = [entry for versions in self._repository.models.values() for entry in _entries(versions)]
-        entries += [_entry(name, "", reason) for name, reason in self._repository.failed.items()]
-        return [entry for entry in entries if not ready or entry["state"] == READY]
+        """Return every version there is, its state, and what is wrong; where `ready`, those alone that are.
+
+        An entry without a version is about the model as a whole.
+        """
+        return [_entry(each) for each in self._repository.states() if each.is_ready or not ready]
 
 
-def _entries(versions: Versions) -> list[Description]:
-    ready = [_entry(versions.name, model.version) for model in versions.models.values()]
-    return ready + [_entry(versions.name, str(version), reason) for version, reason in versions.failed.items()]
-
-
-def _entry(name: str, version: str, reason: str = "") -> Description:
-    return {"name": name, "version": version, "state": "UNAVAILABLE" if reason else READY, "reason": reason}
+def _entry(state: State) -> Description:
+    return {
+        "name": state.name,
+        "version": state.version,
+        "state": READY if state.is_ready else "UNAVAILABLE",
+        "reason": state.reason,
+    }
 
 
 def _statistics(runner: Runner) -> Description:

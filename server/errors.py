@@ -3,6 +3,7 @@
 Exception
 ├── SettingsError            an environment variable is wrong; the server does not start
 ├── ModelError               a model version can't be served; the message says which and why
+│   ├── MissingModelError    there is no folder of the model's name
 │   ├── ManifestError        manifest.json is missing, malformed or contradicts itself
 │   ├── DigestError          model.onnx is not the file the manifest was written for
 │   ├── SignatureError       the session's inputs or outputs are not the manifest's
@@ -63,6 +64,10 @@ class SettingsError(Exception):
 
 class ModelError(Exception):
     """A model version can't be served."""
+
+
+class MissingModelError(ModelError):
+    """There is no folder of the model's name."""
 
 
 class ManifestError(ModelError):

@@ -170,7 +170,10 @@ class Predictions(Generic[OnePrediction]):
         """Return what answers for `model`; what answered for models that are served no longer is forgotten."""
         runner = self._runners[model]
         if runner not in self._made:
-            served = set(self._runners)
-            self._made = {each: made for each, made in self._made.items() if each in served}
             self._made[runner] = self._make(runner)
         return self._made[runner]
+
+    def keep(self) -> None:
+        """Forget what answers for models that are served no longer."""
+        served = set(self._runners)
+        self._made = {runner: made for runner, made in self._made.items() if runner in served}

@@ -5,14 +5,15 @@ untyped, by a collector of our own, and are called counters in its text.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric, UnknownMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
 from server.counters import Counters
+from server.repository import Repository
 from server.runner import Runner
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -60,6 +61,23 @@ COUNTERS: Final = (
 FAILURES: Final = ("nv_inference_request_failure", "Requests that failed, by the code in the error envelope.")
 PENDING: Final = ("nv_inference_pending_request_count", "Requests that wait or run now.")
 
+READY: Final = (
+    "lifeboat_model_ready",
+    "1: served; 0: not. Without a version: the model as a whole.",
+)
+FAULT: Final = (
+    "lifeboat_model_fault",
+    "1, with the reason why what the folder holds isn't served; what was loaded before is, where there is such.",
+)
+DEFAULT: Final = ("lifeboat_model_default", "1: the version answers who names none.")
+LABEL: Final = ("lifeboat_model_label", "1: the label points at the version.")
+LOAD: Final = ("lifeboat_model_load_seconds", "Seconds that reading, checking and warming the version took.")
+LAST_RELOAD: Final = ("lifeboat_model_last_reload_timestamp_seconds", "Unix time when the model was last read again.")
+RELOADS: Final = (
+    "lifeboat_model_reloads",
+    "Times that the model was read again from its folder, by what came of it: changed, unchanged or refused.",
+)
+
 
 class _RunnerCollector(Collector):
     """Reads the counters of each model version when Prometheus asks."""
@@ -84,9 +102,47 @@ class _RunnerCollector(Collector):
         yield pending
 
 
-def exposition(runners: Iterable[Runner]) -> bytes:
+class _RepositoryCollector(Collector):
+    """Tells what is served, what isn't and why, and what came of reading models again."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._models = [*repository.models.values()]
+        self._states = repository.states()
+        self._reloads = [*repository.reloads.items()]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric with its samples."""
+        yield _samples(*READY, _LABELS, (([s.name, s.version], float(s.is_ready)) for s in self._states))
+        reasons = (([s.name, s.version, s.reason], 1.0) for s in self._states if s.reason)
+        yield _samples(*FAULT, (*_LABELS, "reason"), reasons)
+        defaults = (([each.name, each.default.version], 1.0) for each in self._models)
+        yield _samples(*DEFAULT, _LABELS, defaults)
+        labels = (
+            ([each.name, str(version), label], 1.0) for each in self._models for label, version in each.labels.items()
+        )
+        yield _samples(*LABEL, (*_LABELS, "label"), labels)
+        loaded = [model for each in self._models for model in each.models.values()]
+        yield _samples(*LOAD, _LABELS, (([model.name, model.version], model.load_s) for model in loaded))
+        lasts = (([name], reloads.last_unix_s) for name, reloads in self._reloads)
+        yield _samples(*LAST_RELOAD, ("model",), lasts)
+        counter = CounterMetricFamily(*RELOADS, labels=("model", "result"))
+        for name, reloads in self._reloads:
+            for result, number in reloads.results.items():
+                counter.add_metric([name, result], number)
+        yield counter
+
+
+def _samples(name: str, text: str, labels: Sequence[str], samples: Iterable[tuple[list[str], float]]) -> Metric:
+    gauge = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        gauge.add_metric(values, value)
+    return gauge
+
+
+def exposition(repository: Repository, runners: Iterable[Runner]) -> bytes:
     """Return the text of every metric now, the process's own (CPU, memory, start time) among them."""
     registry = CollectorRegistry()
     registry.register(_RunnerCollector(runners))
+    registry.register(_RepositoryCollector(repository))
     ProcessCollector(registry=registry)
     return _UNTYPED.sub(rb"\1 counter", generate_latest(registry))

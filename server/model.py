@@ -68,6 +68,8 @@ class Model:
         self.manifest = manifest
         self.name = manifest.name
         self.version = str(manifest.version)
+        self.load_s = 0.0
+        """How long reading, checking and warming it took, where it was loaded from a folder."""
         self.signature = Signature(manifest.features)
         self.output_names = [output.name for output in manifest.outputs]
         self._session = open_session(model)

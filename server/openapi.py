@@ -61,7 +61,8 @@ def document(repository: Repository, settings: Settings) -> Document:
         for number, model in versions.models.items():
             paths |= _version_paths(f"/versions/{number}", name, model)
         for label, number in versions.labels.items():
-            paths |= _record_paths(f"/api/models/{name}/labels/{label}", versions.models[number])
+            root = f"/api/models/{name}/labels/{label}"
+            paths |= _record_paths(root, versions.models[number]) | _card_path(root, versions.models[number])
     if repository.default_model in repository.models:
         paths |= _record_paths("/api", repository.resolve())
     return {
@@ -94,6 +95,7 @@ def _version_paths(below: str, name: str, model: Model) -> Document:
     root = f"/v2/models/{name}{below}"
     return {
         **_record_paths(f"/api/models/{name}{below}", model),
+        **_card_path(f"/api/models/{name}{below}", model),
         root: {"get": _operation("Inputs and outputs", {}, _MODEL)},
         f"{root}/ready": {"get": _operation("Whether it is ready", {}, _MODEL)},
         f"{root}/stats": {"get": _operation("Statistics", {}, _MODEL)},
@@ -105,6 +107,13 @@ def _version_paths(below: str, name: str, model: Model) -> Document:
 def _record_paths(root: str, model: Model) -> Document:
     batch = _batch(model)
     return {f"{root}/predict": {"post": _predict(model)}, f"{root}/batch": {"post": batch, "put": batch}}
+
+
+def _card_path(root: str, model: Model) -> Document:
+    page = {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}}
+    responses = {"200": page, "304": {"description": "The page is what If-None-Match says"}}
+    words = f"The model card of {model.name} version {model.version}, where it has one"
+    return {f"{root}/card": {"get": _operation(words, {"responses": responses}, _MODEL)}}
 
 
 def _server_paths() -> Document:

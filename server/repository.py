@@ -1,90 +1,24 @@
 """models/ to verified, warmed Models, found by name and version or label."""
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from server.errors import ModelError, NotFound
+from server.counters import ReloadResult, Reloads
+from server.errors import MissingModelError, ModelError, NotFound
+from server.loader import Loader
 from server.model import Model
+from server.version_folder import CARD_FILE
 from server.version_policy import ALL, VersionPolicy
+from server.versions import LABELS_FILE, STABLE, State, Versions, read_labels
 
-LABELS_FILE: Final = "labels.json"
-STABLE: Final = "stable"
-"""The label that a request without a version gets, where it is set; else the highest version answers."""
+__all__ = ["LABELS_FILE", "STABLE", "Repository", "State", "Versions", "read_labels"]
+
+UNLOADED: Final = "unloaded"
+"""The reason why a model isn't served that was unloaded by hand."""
 
 _log = logging.getLogger("lifeboat.repository")
-
-
-class Versions:
-    """The versions of one model that are served, the labels that point at them, and those that can't be served."""
-
-    def __init__(
-        self, name: str, models: Iterable[Model], labels: Mapping[str, int], failed: Mapping[int, str] | None = None
-    ) -> None:
-        """Raise ModelError where there is no version, or a label points at none."""
-        self.name = name
-        self.models = {model.manifest.version: model for model in models}
-        self.labels = dict(labels)
-        self.failed = dict(failed or {})
-        """Version to the reason why it isn't served."""
-        if not self.models:
-            raise ModelError(f"{name}: there is no version to serve")
-        for label, version in labels.items():
-            if version not in self.models:
-                raise ModelError(
-                    f"{name}/{LABELS_FILE}: label {label!r} points at version {version}, which is not there"
-                )
-
-    @property
-    def default(self) -> Model:
-        """The version labelled stable, else the highest."""
-        return self.models[self.labels.get(STABLE, max(self.models))]
-
-
-class Loader:
-    """Reads models below a folder, as its policy has it."""
-
-    def __init__(self, root: Path, policy: VersionPolicy = ALL) -> None:
-        """Read below `root`."""
-        self._root = root
-        self._policy = policy
-
-    def names(self) -> list[str]:
-        """Return the names of the models there are. Raises ModelError where there is no such folder."""
-        if not self._root.is_dir():
-            raise ModelError(f"{self._root}: there is no such folder")
-        return [path.name for path in _folders(self._root)]
-
-    def load(self, name: str) -> Versions:
-        """Load the versions of a model that the policy or a label names, each checked and warm.
-
-        One that can't be served doesn't stop the others. Raises ModelError where a label points at such a one, and
-        where none can be.
-        """
-        path = self._root / name
-        if name not in self.names():
-            raise ModelError(f"{name}: there is no such model")
-        labels = read_labels(path / LABELS_FILE)
-        there = {int(child.name): child for child in _folders(path) if child.name.isdecimal()}
-        models, errors = [], {}
-        for version in sorted(self._policy.choose(there) | (set(labels.values()) & set(there))):
-            try:
-                models.append(_load(there[version]))
-            except ModelError as error:
-                errors[version] = error
-        for version, reason in errors.items():
-            if not models or version in labels.values():
-                raise reason
-            _log.error("%s; the other versions are served", reason)
-        return Versions(name, models, labels, {version: self.told(reason) for version, reason in errors.items()})
-
-    def told(self, error: ModelError) -> str:
-        """Return the reason as callers may read it: without the folder's own place."""
-        return str(error).replace(f"{self._root}/", "")
 
 
 class Repository:
@@ -97,7 +31,10 @@ class Repository:
         self.models = {versions.name: versions for versions in models}
         self.failed = dict(failed or {})
         """Model of which no version is served, to the reason."""
+        self.reloads: dict[str, Reloads] = {}
+        """What came of reading models again."""
         self.loader: Loader | None = None
+        self._is_named = bool(default_model)
         names = [*self.models, *self.failed]
         if not self.models:
             raise ModelError("there is no model to serve")
@@ -128,22 +65,54 @@ class Repository:
         repository.loader = loader
         return repository
 
-    def read(self, name: str) -> Versions:
-        """Read a model again from its folder, to be put in place by `replace`. Raises ModelError; may take a while."""
-        if self.loader is None:
-            raise ModelError(f"{name}: it was not read from a folder")
-        return self.loader.load(name)
+    def read(self, name: str, *, by_hand: bool = True) -> Versions:
+        """Read a model again from its folder, to be put in place by `replace`; what its folder still holds is kept.
 
-    def replace(self, versions: Versions) -> None:
-        """Serve these versions of a model from now on, and no other ones of it."""
+        Versions that failed are tried again `by_hand` though nothing about them has changed. May take a while. Raises
+        ModelError where nothing of the model is served, nor can be; MissingModelError where there is no such folder.
+        """
+        if self.loader is None:
+            raise MissingModelError(f"{name}: it was not read from a folder")
+        served = self.models.get(name)
+        return self.loader.load(name) if served is None else self.loader.reload(served, by_hand=by_hand)
+
+    def replace(self, versions: Versions) -> bool:
+        """Serve these versions of a model from now on, and no other ones of it. Returns whether it is others."""
+        served = self.models.get(versions.name)
         self.failed.pop(versions.name, None)
         self.models[versions.name] = versions
+        if served is None and len(self.models) > 1 and not self._is_named:
+            _log.warning("several models are served now: the next start needs LIFEBOAT_DEFAULT_MODEL to name one")
+        return served is None or not served.serves_as(versions)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Tell from now on why nothing of a model is served."""
+        self.models.pop(name, None)
+        self.failed[name] = reason
 
     def unload(self, name: str) -> None:
         """Serve a model no longer. Raises NotFound where it isn't served."""
         self.versions(name)
-        del self.models[name]
-        self.failed[name] = "unloaded"
+        self.fail(name, UNLOADED)
+
+    def remove(self, name: str) -> bool:
+        """Forget a model. Returns whether it was served."""
+        self.failed.pop(name, None)
+        self.reloads.pop(name, None)
+        return self.models.pop(name, None) is not None
+
+    def count(self, name: str, result: ReloadResult) -> None:
+        """Count that a model was read again, and what came of it."""
+        self.reloads.setdefault(name, Reloads()).count(result)
+
+    def card(self, model: Model) -> Path | None:
+        """Return where the model card of a version is, if it has one."""
+        return None if self.loader is None else self.loader.root / model.name / model.version / CARD_FILE
+
+    def states(self) -> list[State]:
+        """Return the state of every version there is, and of models as a whole where there is something to say."""
+        states = [state for versions in self.models.values() for state in versions.states()]
+        return states + [State(name, "", is_ready=False, reason=reason) for name, reason in self.failed.items()]
 
     def versions(self, name: str) -> Versions:
         """Return the versions of a model. Raises NotFound."""
@@ -176,30 +145,3 @@ class Repository:
         raise NotFound(
             f"model {versions.name!r} has no version {version[:64]!r}; its versions: {known}", field="version"
         )
-
-
-def _folders(path: Path) -> list[Path]:
-    """Return the folders in `path` that are no half-written ones: those begin with a dot until they are renamed."""
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _load(path: Path) -> Model:
-    started = time.perf_counter()
-    try:
-        model = Model.load(path)
-        if (model.name, model.version) != (path.parent.name, path.name):
-            raise ModelError(f"its manifest says {model.name} version {model.version}")
-    except ModelError as error:
-        raise type(error)(f"model {path.parent.name!r} version {path.name}: {error}") from error
-    _log.info("model %s version %s ready in %.0f ms", model.name, model.version, (time.perf_counter() - started) * 1e3)
-    return model
-
-
-def read_labels(path: Path) -> dict[str, int]:
-    """Return the labels in a labels.json, none where there is no such file. Raises ModelError for a broken one."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: {error}") from error

@@ -36,9 +36,8 @@ class Runner:
     def __init__(self, model: Model, limits: Limits, executor: Executor) -> None:
         """Lay out the batches of `model`; large requests run in `executor`."""
         self.model = model
-        self._max_batch_rows = limits.max_batch_rows
-        self._feed = self._lay_out(limits.max_batch_rows)
-        self._batcher: Batcher[Work, Body] = Batcher(self._run, limits, executor)
+        # The queue holds what runs the model and not this object: a circle would keep a session until it is collected.
+        self._batcher: Batcher[Work, Body] = Batcher(_Runs(model, limits.max_batch_rows), limits, executor)
 
     @property
     def counters(self) -> Counters:
@@ -52,10 +51,19 @@ class Runner:
         """
         self._batcher.submit(work, work.rows, receiver, timeout_s)
 
-    def _lay_out(self, rows: int) -> Feed:
-        return Feed(self.model.signature, rows, self.model.manifest.min_batch_rows)
 
-    def _run(self, works: Sequence[Work]) -> tuple[list[Body], Stages]:
+class _Runs:
+    """Runs batches of one model version."""
+
+    def __init__(self, model: Model, max_batch_rows: int) -> None:
+        self._model = model
+        self._max_batch_rows = max_batch_rows
+        self._feed = self._lay_out(max_batch_rows)
+
+    def _lay_out(self, rows: int) -> Feed:
+        return Feed(self._model.signature, rows, self._model.manifest.min_batch_rows)
+
+    def __call__(self, works: Sequence[Work]) -> tuple[list[Body], Stages]:
         """Run one batch: on the event loop with the arrays made at load, in a thread with its own."""
         began_ns = time.perf_counter_ns()
         large = works[0].rows > self._max_batch_rows
@@ -65,7 +73,7 @@ class Runner:
             feed.write(rows, work.rows, work.columns)
             rows += work.rows
         laid_out_ns = time.perf_counter_ns()
-        outputs = self.model.compute(feed.tensors(rows))
+        outputs = self._model.compute(feed.tensors(rows))
         computed_ns = time.perf_counter_ns()
         answers: list[Body] = []
         start = 0
@@ -84,17 +92,22 @@ class Runners:
         self._limits = limits
         self._executor = executor
         self._runners: dict[Model, Runner] = {}
+        self._served: Collection[Model] = ()
 
     def __getitem__(self, model: Model) -> Runner:
-        """Return the model's own runner."""
-        if model not in self._runners:
-            self._runners[model] = Runner(model, self._limits, self._executor)
-        return self._runners[model]
+        """Return the model's own runner; one that is not kept for a model that is served no longer."""
+        runner = self._runners.get(model)
+        if runner is None:
+            runner = Runner(model, self._limits, self._executor)
+            if model in self._served:
+                self._runners[model] = runner
+        return runner
 
     def __iter__(self) -> Iterator[Runner]:
         """Yield every runner there is."""
         return iter([*self._runners.values()])
 
     def keep(self, models: Collection[Model]) -> None:
-        """Forget the runners of all other models: what they have under way is still answered."""
+        """Keep the runners of these models alone: what others have under way is still answered."""
+        self._served = models
         self._runners = {model: runner for model, runner in self._runners.items() if model in models}

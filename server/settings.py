@@ -26,6 +26,8 @@ class Settings:
     """The model that /api/predict answers from; needed only where several are served."""
     version_policy: VersionPolicy = ALL
     """Which versions of each model are served: all, latest, latest:N or specific:1,2,...; labelled ones always are."""
+    watch_s: int = 0
+    """Seconds between two looks at the model repository, of which what has changed is read again; 0: none."""
     admin_token: str = ""
     """The bearer token that loading and unloading models takes; without one, neither can be done."""
     max_body_bytes: int = 4 * 1024 * 1024
@@ -74,6 +76,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     values: dict[str, object] = dict(given)
     for name, low, high in (
         ("port", 0, 65535),
+        ("watch_s", 0, 86_400),
         ("max_body_bytes", 1, 2**31),
         ("max_rows", 1, 2**31),
         ("max_header_bytes", 256, 2**31),

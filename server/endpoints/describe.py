@@ -27,6 +27,9 @@ class DescribeEndpoint:
             Route("/api/models/{model}", self.describe_model, methods=["GET"]),
             Route("/api/models/{model}/service.proto", self.service, methods=["GET"]),
             Route("/api/openapi.json", self.openapi, methods=["GET"]),
+            Route("/api/models/{model}/card", self.card, methods=["GET"]),
+            Route("/api/models/{model}/versions/{version}/card", self.card, methods=["GET"]),
+            Route("/api/models/{model}/labels/{label}/card", self.card, methods=["GET"]),
         ]
 
     async def list_models(self, _request: Request) -> Response:
@@ -39,6 +42,12 @@ class DescribeEndpoint:
         from server.openapi import document  # here: no prediction pays for it
 
         return json_response(document(self._repository, self._settings))
+
+    async def card(self, request: Request) -> Response:
+        """Answer the model card of the version that answers, or of the one that is named."""
+        from server.endpoints.card import answer  # here: no start pays for it
+
+        return await answer(request, self._repository)
 
     async def service(self, request: Request) -> Response:
         """Answer the .proto file of the model's typed service, for code generation."""

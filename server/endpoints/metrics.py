@@ -7,14 +7,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from server.repository import Repository
 from server.runner import Runners
 
 
 class MetricsEndpoint:
     """The route that a scraper calls."""
 
-    def __init__(self, runners: Runners) -> None:
-        """Tell of the model versions of `runners`."""
+    def __init__(self, repository: Repository, runners: Runners) -> None:
+        """Tell what of `repository` is served, and what `runners` have done."""
+        self._repository = repository
         self._runners = runners
 
     def routes(self) -> list[Route]:
@@ -24,7 +26,7 @@ class MetricsEndpoint:
     async def metrics(self, _request: Request) -> Response:
         """Answer in Prometheus's text format, version 0.0.4."""
         metrics = await asyncio.to_thread(_import)
-        return Response(metrics.exposition(self._runners), media_type=metrics.CONTENT_TYPE)
+        return Response(metrics.exposition(self._repository, self._runners), media_type=metrics.CONTENT_TYPE)
 
 
 def _import() -> ModuleType:

@@ -50,7 +50,8 @@ class PredictEndpoint:
         self._predictors = Predictions(runners, lambda runner: Predictor(runner, settings))
 
     def hot(self) -> dict[str, Prediction]:
-        """Return what answers a POST to each path that is known now: made here, so that no caller waits for it."""
+        """Return what answers a POST to each path that is known now, and no other: made here, nobody waits for it."""
+        self._predictors.keep()
         known: dict[str, Prediction] = {}
         if self._repository.default_model in self._repository.models:
             known["/api/predict"] = self._predictors[self._repository.resolve()]

@@ -61,7 +61,8 @@ class V2Endpoint:
         self._inferrers = Predictions(runners, lambda runner: Inferrer(runner, settings))
 
     def hot(self) -> dict[str, Prediction]:
-        """Return what answers a POST to each path that is known now."""
+        """Return what answers a POST to each path that is known now, and keep no other."""
+        self._inferrers.keep()
         return {f"{path}/infer": self._inferrers[model] for path, model in paths(self._repository, "/v2/models")}
 
     def routes(self) -> list[Route]:

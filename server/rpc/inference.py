@@ -45,6 +45,17 @@ class _Plan(NamedTuple):
     timeout_s: float | None
 
 
+class _Known(NamedTuple):
+    """What was found out while the same models were served.
+
+    Who adds to it, which may be a thread, holds it meanwhile: what it finds out of a model that comes to be served no
+    longer is then nobody's to come upon.
+    """
+
+    inferrers: dict[Model, _Inferrer]
+    plans: dict[bytes, _Plan]
+
+
 class ModelInfer(PredictionCall):
     """Tensors in, tensors out, for the model that the message names.
 
@@ -59,12 +70,11 @@ class ModelInfer(PredictionCall):
         self._repository = repository
         self._runners = runners
         self._settings = settings
-        self.forget()
+        self._known = _Known({}, {})
 
     def forget(self) -> None:
-        """Keep nothing of what was found out so far: other models are served now."""
-        self._inferrers = dict[Model, _Inferrer]()
-        self._plans = dict[bytes, _Plan]()
+        """Keep nothing of what was found out so far, nor what is being found out now: other models are served."""
+        self._known = _Known({}, {})
 
     def decode(self, codec: str, message: bytes) -> Work:
         """Return the columns of the request's tensors, and what answers with the outputs it asks for."""
@@ -73,7 +83,7 @@ class ModelInfer(PredictionCall):
             return self._raw(message, *apart)
         request = codecs.decode(codec, pb.ModelInferRequest, message)
         raw = request.raw_input_contents
-        inferrer = self._inferrer(request)
+        inferrer = self._inferrer(self._known, request)
         try:
             layout = inferrer.decoder.layout(request, len(raw))
             if raw:
@@ -93,9 +103,10 @@ class ModelInfer(PredictionCall):
 
     def _raw(self, message: bytes, rest: bytes, places: Sequence[Place]) -> Work:
         """Return the work of a request whose raw contents stand at `places` of `message`."""
-        plan = self._plans.get(rest)
+        known = self._known
+        plan = known.plans.get(rest)
         if plan is None or len(plan.layout.features) != len(places):
-            plan = self._plan(rest, len(places))
+            plan = self._plan(known, rest, len(places))
         try:
             columns = plan.inferrer.decoder.raw(plan.layout, message, places)
         except RequestError as error:
@@ -103,9 +114,9 @@ class ModelInfer(PredictionCall):
             raise
         return Work(plan.inferrer.runner, columns, plan.layout.rows, plan.encode, plan.timeout_s)
 
-    def _plan(self, rest: bytes, raw: int) -> _Plan:
+    def _plan(self, known: _Known, rest: bytes, raw: int) -> _Plan:
         request = codecs.decode(codecs.PROTO, pb.ModelInferRequest, rest)
-        inferrer = self._inferrer(request)
+        inferrer = self._inferrer(known, request)
         try:
             layout = inferrer.decoder.layout(request, raw)
             inference = layout.inference(())
@@ -115,16 +126,16 @@ class ModelInfer(PredictionCall):
             raise
         plan = _Plan(inferrer, layout, encode, inference.timeout_s)
         if len(rest) <= _PLAN_BYTES:
-            if len(self._plans) >= _MAX_PLANS:
-                self._plans.clear()
-            self._plans[rest] = plan
+            if len(known.plans) >= _MAX_PLANS:
+                known.plans.clear()
+            known.plans[rest] = plan
         return plan
 
-    def _inferrer(self, request: pb.ModelInferRequest) -> _Inferrer:
+    def _inferrer(self, known: _Known, request: pb.ModelInferRequest) -> _Inferrer:
         model = self._repository.resolve(request.model_name, request.model_version or None)
-        if model not in self._inferrers:
-            self._inferrers[model] = _Inferrer(self._runners[model], self._settings)
-        return self._inferrers[model]
+        if model not in known.inferrers:
+            known.inferrers[model] = _Inferrer(self._runners[model], self._settings)
+        return known.inferrers[model]
 
 
 class InferenceHandlers:

@@ -1,0 +1,50 @@
+"""GET /api/models/{model}/card: the model card that the exporter wrote, a page without a script.
+
+Imported when one is first asked for: no start pays for it.
+"""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.errors import NotFound
+from server.repository import Repository
+
+_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-cache",  # kept, and asked for anew: the label may have moved
+}
+"""The page may be looked at, and no more: it stands on the service's own origin."""
+
+
+async def answer(request: Request, repository: Repository) -> Response:
+    """Answer the page; 304 to who has it already. Raises NotFound where the version has none."""
+    where = request.path_params
+    model = repository.resolve(where["model"], where.get("version"), where.get("label"))
+    path = repository.card(model)
+    page = None if path is None else await asyncio.to_thread(_read, path)
+    if page is None:
+        raise NotFound(f"model {model.name!r} version {model.version} has no card", field="model")
+    headers = _HEADERS | {"etag": f'"{hashlib.sha256(page).hexdigest()}"'}
+    if _has(request.headers.get("if-none-match", ""), headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(page, headers=headers, media_type="text/html; charset=utf-8")
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _has(if_none_match: str, etag: str) -> bool:
+    """Return whether a caller has the page of this tag: RFC 9110, section 13.1.2, by the weak comparison."""
+    given = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return etag in given or given == ["*"]
