@@ -1,7 +1,11 @@
 """The commands of the exporter, called as its entry point is: what they do, say and end with."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -238,8 +242,30 @@ def test_broken_labels_are_told_before_the_work(
     assert refused.out == ""
 
 
-def test_every_command_is_documented() -> None:
-    """The page on the exporter shows the help of every command to the letter."""
-    page = (ROOT / "docs" / "export.md").read_text()
-    for name in COMMANDS:
-        assert f"python -m export {name} --help" in page, name
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_every_command_is_documented(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page on the exporter shows the help of every command to the letter, 100 columns wide."""
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert f"```\n{capsys.readouterr().out}```" in (ROOT / "docs" / "export.md").read_text()
+
+
+def test_the_model_that_the_page_shows(tmp_path: Path) -> None:
+    """What the page shows of a model of one's own is typed as it stands, and the model is served."""
+    page = (ROOT / "docs" / "export.md").read_text().partition("## A model of your own")[2]
+    (data, export, serve) = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)).splitlines()
+    (spec,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "iris.py").write_text(spec)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in (data, export):
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert serve == "LIFEBOAT_MODELS=flowers python -m server"
+    answer = Repository.load(tmp_path / "flowers").resolve("iris").manifest
+    assert (answer.kind, answer.classes) == ("multiclass", ["setosa", "versicolor", "virginica"])
