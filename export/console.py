@@ -2,14 +2,12 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from tqdm import tqdm
 
 T = TypeVar("T")
-_QUICK: Final = 0.5
-"""Seconds that a step may take before its bar is shown."""
 
 
 class Console:
@@ -32,9 +30,7 @@ class Console:
 
     def track(self, each: Sequence[T], what: str) -> Iterator[T]:
         """Yield the items of a long step, its progress a bar on a terminal's standard error and nothing elsewhere."""
-        yield from tqdm(
-            each, desc=what, leave=False, disable=self._json or not sys.stderr.isatty(), delay=_QUICK, file=sys.stderr
-        )
+        yield from tqdm(each, desc=what, leave=False, disable=self._json or not sys.stderr.isatty(), file=sys.stderr)
 
     def refuse(self, error: Exception, code: int) -> None:
         """Tell why nothing was done."""

@@ -53,6 +53,15 @@ def test_run_reproduces_the_committed_model(done: Run, dataset: Dataset) -> None
         assert (done.models / "titanic" / "1" / "model.onnx").read_bytes() == (COMMITTED / "model.onnx").read_bytes()
 
 
+def test_run_again_changes_nothing(done: Run) -> None:
+    """The same recipe a second time trains nothing, publishes nothing and changes no byte."""
+    before = {path: path.read_bytes() for path in done.models.rglob("*") if path.is_file()}
+    again = export_run(done.models)
+    assert again.code == 0, again.complained
+    assert again.said.startswith(f"publish: nothing new: {done.models / 'titanic' / '1'} is this very model\n")
+    assert {path: path.read_bytes() for path in done.models.rglob("*") if path.is_file()} == before
+
+
 def test_first_run_tells_nothing_of_the_api(done: Run) -> None:
     """A first run begins with version 1 of the typed RPC API, and has nothing to tell of it."""
     assert "\napi: " not in done.said
