@@ -69,7 +69,9 @@ def read_table(path: Path) -> Table:
     try:
         content = path.read_bytes()
         cells = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
         raise DataError(f"{path}: {error}") from error
     return Table(path.name, cells, hashlib.sha256(content).hexdigest(), str(path))
 

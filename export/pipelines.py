@@ -30,7 +30,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from export.spec import Spec
+from export.spec import Spec, SpecError
 from server.manifest import Feature
 
 LOGISTIC_REGRESSION: Final = "logistic_regression"
@@ -68,11 +68,25 @@ _HISTOGRAMS: Final = (HistGradientBoostingClassifier, HistGradientBoostingRegres
 
 
 def candidates(spec: Spec, seed: int) -> dict[str, Pipeline]:
-    """Return the pipelines to choose from, by name: the spec's own, or the four that there are for its kind."""
+    """Return the pipelines to choose from, by name: the spec's own, or the four that there are for its kind.
+
+    Raises SpecError where the spec's own function fails, or gives none.
+    """
     if spec.candidates is not None:
-        return dict(spec.candidates(spec.features, seed))
+        return _own(spec, seed)
     estimators = _ESTIMATORS[spec.kind == "regression"]
     return {name: pipeline(spec.features, make(seed)) for name, make in estimators.items()}
+
+
+def _own(spec: Spec, seed: int) -> dict[str, Pipeline]:
+    assert spec.candidates is not None  # noqa: S101 # who calls this has seen to it
+    try:
+        made = dict(spec.candidates(spec.features, seed))
+    except Exception as error:  # whatever the author's own code raises is theirs to read
+        raise SpecError(f"candidates: {type(error).__name__}: {error}") from error
+    if not made or not all(isinstance(each, Pipeline) for each in made.values()):
+        raise SpecError(f"candidates: expected pipelines by name, at least one; got {made}")
+    return made
 
 
 def pipeline(features: Sequence[Feature], estimator: Any) -> Pipeline:  # noqa: ANN401 # any that skl2onnx converts

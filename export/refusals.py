@@ -7,6 +7,7 @@ from export.data import DataError
 from export.gate import WorseError
 from export.labels import LabelError
 from export.spec import SpecError
+from export.train import TrainError
 from export.verify import ParityError
 from export.work import WorkError
 from server.errors import ModelError
@@ -14,6 +15,7 @@ from server.errors import ModelError
 _CODES: Final[dict[type[Exception], int]] = {
     SpecError: 1,
     DataError: 1,
+    TrainError: 1,
     ConvertError: 1,
     LabelError: 1,
     WorkError: 1,

@@ -28,6 +28,10 @@ SEEDS: Final = 20
 """Splits that the spread of the scores is taken over."""
 
 
+class TrainError(Exception):
+    """A candidate can't be fitted, or not scored; the message names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """The chosen candidate, fitted on the training rows, and what every candidate cost in cross-validation."""
@@ -49,7 +53,7 @@ def fit(source: Source, console: Console) -> Fitted:
 
     Each fold fits encoder, imputer and estimator anew on its own rows. The least is compared once more with itself
     calibrated, on the same folds, and calibration stays where it lowers the mean. Raises DataError where a class has
-    too few rows for the folds.
+    too few rows for the folds, TrainError where a candidate fails.
     """
     spec, part, seed = source.spec, source.part, source.seed
     _check_folds(part)
@@ -57,14 +61,14 @@ def fit(source: Source, console: Console) -> Fitted:
     told: dict[str, Candidate] = {}
     with reproducible():
         for name in console.track([*pipelines], "cross-validation"):
-            told[name] = _validate(spec, pipelines[name], part, seed)
+            told[name] = _validate(source, name, pipelines[name])
             console.say(f"  {name}: {_show(spec, told[name])}")
         best = min(told, key=lambda name: told[name].mean)
         chosen, calibration = pipelines[best], None
         if spec.kind != "regression":
             corrected = calibrated(chosen, seed)
             name = f"{best}, calibrated by {CALIBRATION}"
-            told[name] = _validate(spec, corrected, part, seed)
+            told[name] = _validate(source, name, corrected)
             console.say(f"  {name}: {_show(spec, told[name])}")
             if told[name].mean < told[best].mean:
                 chosen, calibration = corrected, CALIBRATION
@@ -118,13 +122,16 @@ def _again(spec: Spec, fitted: Fitted, seed: int) -> Pipeline:
     return calibrated(made, seed) if fitted.calibration else made
 
 
-def _validate(spec: Spec, pipeline: Pipeline, part: Split, seed: int) -> Candidate:
-    is_regression = spec.kind == "regression"
+def _validate(source: Source, name: str, pipeline: Pipeline) -> Candidate:
+    part, is_regression = source.part, source.spec.kind == "regression"
     folds = (RepeatedKFold if is_regression else RepeatedStratifiedKFold)(
-        n_splits=FOLDS, n_repeats=REPEATS, random_state=seed
+        n_splits=FOLDS, n_repeats=REPEATS, random_state=source.seed
     )
     scoring = "neg_root_mean_squared_error" if is_regression else "neg_log_loss"
-    each = -cross_val_score(pipeline, part.X_train, part.y_train, cv=folds, scoring=scoring, error_score="raise")
+    try:
+        each = -cross_val_score(pipeline, part.X_train, part.y_train, cv=folds, scoring=scoring, error_score="raise")
+    except Exception as error:  # whatever the spec's own estimators raise is its author's to read
+        raise TrainError(f"candidate {name}: {type(error).__name__}: {error}") from error
     return Candidate(mean=_round(each.mean()), deviation=_round(each.std(ddof=1)))
 
 

@@ -74,15 +74,18 @@ class Verified:
 
     def _compare(self, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
         """Return each row's difference, the largest that is allowed, and whether its label differs."""
-        labels, answers = self.run(X)
+        try:
+            labels, answers = self.run(X)
+            predicted = np.asarray(self._pipeline.predict(X))
+            expected = predicted.reshape(-1, 1) if labels is None else self._pipeline.predict_proba(X)
+        except Exception as error:  # each library has its own for what a step doesn't take
+            raise ParityError(f"a row that the signature allows can't be answered: {error}") from error
         if labels is None:
-            expected = np.asarray(self._pipeline.predict(X)).reshape(-1, 1)
             allowed = np.maximum(self.tolerance, TOLERANCE * np.abs(expected[:, 0]))
             flips = np.zeros(len(X), np.bool_)
         else:
-            expected = self._pipeline.predict_proba(X)
             allowed = np.full(len(X), self.tolerance)
-            flips = labels.reshape(-1) != self._pipeline.predict(X)
+            flips = labels.reshape(-1) != predicted
         with np.errstate(invalid="ignore"):
             return np.abs(answers - expected).max(axis=1), allowed, flips
 

@@ -231,6 +231,49 @@ def test_parity_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize(
+    ("estimator", "code", "words"),
+    [
+        ("LinearSVC()", 1, "candidate linear: AttributeError: "),
+        ("SVC(kernel=lambda a, b: a @ b.T, probability=False)", 1, "candidate linear: "),
+        ("KNeighborsClassifier(metric='canberra')", 1, "skl2onnx can't convert it: "),
+        ("Pipeline([('one', OneHotEncoder()), ('linear', LogisticRegression())])", 1, "candidate linear: ValueError: "),
+    ],
+)
+def test_a_spec_that_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], estimator: str, code: int, words: str
+) -> None:
+    """What a spec's own pipeline can't do is refused with the candidate's name and the reason, no traceback."""
+    spec = tiny.SPEC.replace("pipeline(features, LogisticRegression())", f"Pipeline([('linear', {estimator})])")
+    spec = (
+        "from sklearn.neighbors import KNeighborsClassifier\nfrom sklearn.pipeline import Pipeline\n"
+        "from sklearn.preprocessing import OneHotEncoder\nfrom sklearn.svm import SVC, LinearSVC\n" + spec
+    )
+    assert main(["run", *tiny.write(tmp_path, spec)]) == code
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("candidates", "words"),
+    [
+        ("lambda features, seed: {}", "candidates: expected pipelines by name, at least one; got {}"),
+        ("lambda features, seed: {'a': LogisticRegression()}", "candidates: expected pipelines by name"),
+        ("lambda features, seed: 1 / 0", "candidates: ZeroDivisionError: division by zero"),
+        ("lambda features: {}", "candidates: TypeError: "),
+    ],
+)
+def test_candidates_that_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], candidates: str, words: str
+) -> None:
+    """A spec whose function gives no pipelines is refused before anything is fitted."""
+    spec = re.sub(r"candidates=.*", f"candidates={candidates},", tiny.SPEC)
+    assert main(["run", *tiny.write(tmp_path, spec)]) == 1
+    refused = capsys.readouterr()
+    assert words in refused.err
+    assert refused.out == ""
+
+
 def test_broken_labels_are_told_before_the_work(
     tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

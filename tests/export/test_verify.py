@@ -8,6 +8,7 @@ import pytest
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from export.convert import Converted, convert
 from export.data import Dataset, Split
@@ -82,6 +83,19 @@ def test_scaler_before_trees_disagrees(dataset: Dataset, part: Split) -> None:
         ParityError, match=r"(?s)^\d+ labels .* by up to 0\..*cause: StandardScaler stands before Gradient"
     ):
         verified.parity(dataset.X)
+
+
+def test_row_that_cannot_be_answered() -> None:
+    """A pipeline that fails on a word never seen, which the signature allows, is refused."""
+    word = Feature(name="word", datatype="BYTES", description="", example="a", field_number=1)
+    X = pd.DataFrame({"word": np.array(["a", "b"] * 20, dtype=object)})
+    encode = OneHotEncoder(handle_unknown="error", sparse_output=False, dtype=np.float32)
+    strict = Pipeline([("encode", encode), ("linear", LogisticRegression())]).fit(X, X["word"])
+    edges = edge_rows([word], edge_records([word], {"word": "a"}))
+    verified = Verified(strict, convert(strict, [word], 2), [word])
+    assert verified.parity(X).label_flips == 0
+    with pytest.raises(ParityError, match="a row that the signature allows can't be answered: .*Unknown Category"):
+        verified.parity(edges)
 
 
 def test_answer_that_is_no_number_disagrees(pipeline: Pipeline, dataset: Dataset) -> None:
