@@ -1,11 +1,12 @@
 """Features to pipelines that scikit-learn fits and skl2onnx converts to the same answers, for every kind of model.
 
-Three rules make that hold, each learnt from a difference that was seen:
+Four rules make that hold, each learnt from a difference that was seen:
 
 - no scaler stands before trees: float32 rounding after it would move rows across a split that scikit-learn decides in
   double precision;
-- what is no 64-bit integer or float32 already is cast to float32 before it is imputed, and everything before
-  HistGradientBoosting, which would else compare in double precision;
+- columns of one datatype go together, and what is no float32 is cast to it first: the converter takes a block of
+  columns for what its first one is;
+- everything is cast before HistGradientBoosting, which would else compare in double precision;
 - a null that a column writes as a number of its own (-1) is imputed by that number.
 """
 
@@ -31,7 +32,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from export.spec import Spec, SpecError
-from server.manifest import Feature
+from server.manifest import Feature, Scalar
 
 LOGISTIC_REGRESSION: Final = "logistic_regression"
 RIDGE: Final = "ridge"
@@ -126,19 +127,19 @@ def _encoder(features: Sequence[Feature], *, scale: bool) -> ColumnTransformer:
 
 
 def _numbers(features: Sequence[Feature], *, scale: bool) -> list[tuple[str, Any, list[Feature]]]:
-    """Return a step for each way that a number is cast and its null is written."""
-    groups: dict[tuple[bool, float], list[Feature]] = {}
+    """Return a step for each datatype and each way that its null is written."""
+    groups: dict[tuple[str, Scalar | None], list[Feature]] = {}
     for feature in features:
-        null = feature.null if feature.nullable and feature.null == feature.null else np.nan  # not a NaN
-        assert null is not None  # noqa: S101 # the manifest's rule: a nullable feature has a null value
-        is_cast = feature.datatype not in {"INT64", "FP32"} or null == null  # noqa: PLR0124 # the same
-        groups.setdefault((is_cast, float(null)), []).append(feature)
+        groups.setdefault((feature.datatype, feature.null_value if feature.nullable else None), []).append(feature)
     steps = []
-    for number, ((is_cast, null), each) in enumerate(groups.items()):
-        cast = [("cast", CastTransformer())] if is_cast else []
-        scaler = [("scale", StandardScaler())] if scale else []
-        impute = ("impute", SimpleImputer(missing_values=null, strategy="median"))
-        steps.append((f"numbers{number or ''}", Pipeline([*cast, impute, *scaler]), each))
+    for (datatype, null), each in groups.items():
+        block: list[tuple[str, Any]] = [] if datatype == "FP32" else [("cast", CastTransformer())]
+        if null is not None:
+            block.append(("impute", SimpleImputer(missing_values=float(null), strategy="median")))
+        if scale:
+            block.append(("scale", StandardScaler()))
+        name = datatype.lower() if null is None else f"{datatype}_null_{null}".lower()
+        steps.append((name, Pipeline(block) if block else "passthrough", each))
     return steps
 
 

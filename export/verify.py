@@ -22,6 +22,7 @@ value this share of the target's standard deviation, or of the value where that 
 BATCH_ROWS: Final = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 100)
 """Batch sizes on both sides of the widths at which kernels change their code."""
 WORST_ROWS: Final = 5
+_NARROWER: Final = "where such a value is not possible, give the feature what is: minimum and maximum, or categories"
 _CHUNK_ROWS: Final = 20_000
 UNSEEN: Final = "\N{EARTH GLOBE AMERICAS} none of these"
 """A category that no training row has."""
@@ -79,7 +80,7 @@ class Verified:
             predicted = np.asarray(self._pipeline.predict(X))
             expected = predicted.reshape(-1, 1) if labels is None else self._pipeline.predict_proba(X)
         except Exception as error:  # each library has its own for what a step doesn't take
-            raise ParityError(f"a row that the signature allows can't be answered: {error}") from error
+            raise ParityError(f"a row that the signature allows can't be answered: {error}\n{_NARROWER}") from error
         if labels is None:
             allowed = np.maximum(self.tolerance, TOLERANCE * np.abs(expected[:, 0]))
             flips = np.zeros(len(X), np.bool_)

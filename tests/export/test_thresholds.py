@@ -51,19 +51,19 @@ def test_every_split_is_surrounded(table: pd.DataFrame, answers: np.ndarray) -> 
     """Each threshold of a float is there with its float32 neighbours, each of a count with the numbers beside it."""
     fitted = pipeline(FEATURES, GradientBoostingClassifier(n_estimators=20, random_state=0)).fit(table, answers)
     trees = [tree for (tree,) in fitted.steps[-1][1].estimators_]
-    names = list(fitted.steps[0][1].get_feature_names_out())
+    places = {name: place.start for name, place in fitted.steps[0][1].output_indices_.items()}
     splits = {
-        name: np.concatenate([each.tree_.threshold[each.tree_.feature == names.index(name)] for each in trees])
-        for name in ("numbers__x", "numbers__count")
+        name: np.concatenate([each.tree_.threshold[each.tree_.feature == places[name]] for each in trees])
+        for name in ("fp32", "int64")
     }
     rows = _rows(fitted, table)
     for base in (0, 1):
         own = rows[(rows["count"] == table["count"][base]) & (rows["sex"] == table["sex"][base])]
         tried = set(own["x"].tolist())
-        for split in splits["numbers__x"].astype(np.float32):
+        for split in splits["fp32"].astype(np.float32):
             near = {float(split), float(np.nextafter(split, np.float32(9))), float(np.nextafter(split, np.float32(-9)))}
             assert near <= tried
-    counts = {int(side) for split in splits["numbers__count"] for side in (np.floor(split), np.floor(split) + 1)}
+    counts = {int(side) for split in splits["int64"] for side in (np.floor(split), np.floor(split) + 1)}
     assert counts <= set(rows["count"].tolist())
     assert (rows.dtypes == table.dtypes).all()
 

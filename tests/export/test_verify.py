@@ -15,7 +15,7 @@ from export.data import Dataset, Split
 from export.pipelines import candidates, pipeline
 from export.titanic import TITANIC
 from export.verify import TOLERANCE, ParityError, Verified, edge_records, edge_rows
-from server.manifest import Feature, Output, Scalar
+from server.manifest import Datatype, Feature, Output, Scalar
 from server.signature import Signature
 from tests.server import small
 
@@ -85,6 +85,25 @@ def test_scaler_before_trees_disagrees(dataset: Dataset, part: Split) -> None:
         verified.parity(dataset.X)
 
 
+@pytest.mark.parametrize(
+    "datatypes", [("INT64", "FP32"), ("INT32", "UINT8"), ("BOOL", "UINT8"), ("FP64", "INT64", "FP32"), ("FP16", "BOOL")]
+)
+def test_datatypes_beside_each_other(datatypes: tuple[Datatype, ...]) -> None:
+    """Columns of several datatypes, in whatever order, are converted to the same answers."""
+    drawn = np.random.default_rng(0)
+    features = [
+        Feature(name=f"x{place}", datatype=datatype, description="", example=True if datatype == "BOOL" else 1)
+        for place, datatype in enumerate(datatypes)
+    ]
+    X = pd.DataFrame(
+        {each.name: drawn.integers(0, 2 if each.datatype == "BOOL" else 99, 80) for each in features}
+    ).astype({column.feature.name: column.dtype for column in Signature(features).columns})
+    y = np.where(X.sum(axis=1) > X.sum(axis=1).median(), "more", "less").astype(object)
+    for estimator in (LogisticRegression(max_iter=500), GradientBoostingClassifier(n_estimators=10, random_state=0)):
+        fitted = pipeline(features, estimator).fit(X, y)
+        assert Verified(fitted, convert(fitted, features, 2), features).parity(X).label_flips == 0
+
+
 def test_row_that_cannot_be_answered() -> None:
     """A pipeline that fails on a word never seen, which the signature allows, is refused."""
     word = Feature(name="word", datatype="BYTES", description="", example="a", field_number=1)
@@ -94,7 +113,7 @@ def test_row_that_cannot_be_answered() -> None:
     edges = edge_rows([word], edge_records([word], {"word": "a"}))
     verified = Verified(strict, convert(strict, [word], 2), [word])
     assert verified.parity(X).label_flips == 0
-    with pytest.raises(ParityError, match="a row that the signature allows can't be answered: .*Unknown Category"):
+    with pytest.raises(ParityError, match=r"a row that the signature allows can't be answered: .*Unknown Category"):
         verified.parity(edges)
 
 

@@ -170,7 +170,7 @@ def test_classification(infer: Post, classes: int) -> None:
         asked = {"name": "probabilities", "parameters": {"classification": classes, "binary_data": binary}}
         body, headers = blobs.request(RECORDS[:2], outputs=[asked])
         likeliest = blobs.read(infer(body, headers))["probabilities"]
-        assert likeliest[0][0] == "0.895069:1:survived"
+        assert likeliest[0][0] == "0.898663:1:survived"
         assert [row[0].split(":")[2] for row in likeliest] == ["survived", "died"]
         assert {len(row) for row in likeliest} == {min(classes, 2)}
 

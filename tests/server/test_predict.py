@@ -26,7 +26,7 @@ def test_one_record_gets_one_answer(server: httpx.Client, passenger: dict[str, A
         "died": pytest.approx(1 - answer["probability"]),
         "survived": answer["probability"],
     }
-    assert answer["probability"] == pytest.approx(0.8950689, abs=1e-5)
+    assert answer["probability"] == pytest.approx(0.8986632, abs=1e-5)
 
 
 def test_probability_is_the_positive_class_whatever_the_label(server: httpx.Client, passenger: dict[str, Any]) -> None:

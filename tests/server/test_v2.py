@@ -110,7 +110,7 @@ def test_infer(server: httpx.Client, request_body: Request) -> None:
         "FP32",
         [1, 2],
     )
-    assert probabilities["data"] == pytest.approx([0.1049311, 0.8950689], abs=1e-5)
+    assert probabilities["data"] == pytest.approx([0.1013368, 0.8986632], abs=1e-5)
 
 
 def test_nested_data_is_flat_data(server: httpx.Client, passengers: list[dict[str, Any]]) -> None:

@@ -1,0 +1,113 @@
+"""The model asked again with one column changed: how much it leans on a feature, and where a feature moves it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from export.card.subject import Subject, is_number
+from export.data import row_numbers
+from export.gate import answers_of
+from export.scores import losses
+from server.manifest import Feature
+
+REPEATS: Final = 10
+SHUFFLED_ROWS: Final = 2000
+"""Most held-out rows that are shuffled."""
+SAMPLED_ROWS: Final = 200
+"""Training rows that a partial dependence is the mean over."""
+GRID: Final = 30
+MOST_CATEGORIES: Final = 12
+"""Categories tried: those with the most training rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """How much the mean loss a row rises when a feature's column is shuffled."""
+
+    feature: Feature
+    rises: NDArray[np.float64]
+    """Of each repeat."""
+
+    @property
+    def mean(self) -> float:
+        """The mean over the repeats."""
+        return float(self.rises.mean())
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation over the repeats."""
+        return float(self.rises.std(ddof=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The answers to the sampled rows with one feature set to each value of a grid."""
+
+    feature: Feature
+    grid: list[Any]
+    answers: NDArray[np.float64]
+    """Shape [grid, rows, shown answers]."""
+    null: NDArray[np.float64] | None
+    """The same for null, shape [rows, shown answers]; None where there is none."""
+
+
+def importances(subject: Subject) -> list[Importance]:
+    """Return every feature's importance on the held-out rows, the largest first. One run of the model a feature."""
+    classes, seed = subject.manifest.classes, subject.manifest.provenance.seed
+    few = _sample(subject.part.X_test, seed, SHUFFLED_ROWS)
+    X, truths = subject.part.X_test.iloc[few], subject.truths[few]
+    before = losses(truths, subject.answers[few], classes).mean()
+    repeated = X.iloc[np.tile(np.arange(len(X)), REPEATS)].reset_index(drop=True)
+    found = []
+    for place, feature in enumerate(subject.manifest.features):
+        drawn = np.random.default_rng([abs(seed), place])
+        order = np.concatenate([drawn.permutation(len(X)) for _ in range(REPEATS)])
+        answers = answers_of(subject.model, _with(repeated, feature, X[feature.name].to_numpy()[order]))
+        after = losses(np.tile(truths, REPEATS), answers, classes).reshape(REPEATS, len(X)).mean(axis=1)
+        found.append(Importance(feature, after - before))
+    return sorted(found, key=lambda each: -each.mean)
+
+
+def effect(subject: Subject, feature: Feature) -> Effect | None:
+    """Return what the model answers where the feature has each value; None where training had none. One run."""
+    grid = values(subject, feature)
+    if not grid:
+        return None
+    X = subject.part.X_train
+    X = X.iloc[_sample(X, subject.manifest.provenance.seed, SAMPLED_ROWS)]
+    tried = [*grid, feature.null] if feature.nullable else grid
+    repeated = X.iloc[np.tile(np.arange(len(X)), len(tried))].reset_index(drop=True)
+    column = np.array(tried, dtype=object).repeat(len(X))
+    answers = answers_of(subject.model, _with(repeated, feature, column)).reshape(len(tried), len(X), -1)
+    shown = answers[:, :, subject.shown]
+    return Effect(feature, grid, shown[: len(grid)], shown[-1] if feature.nullable else None)
+
+
+def values(subject: Subject, feature: Feature) -> list[Any]:
+    """Return the grid: quantiles of the training rows, or the categories with the most of them."""
+    trained = subject.trained(feature)
+    if not len(trained):
+        return []
+    if is_number(feature):
+        there = np.unique(trained)
+        if len(there) > GRID:
+            there = np.unique(np.quantile(trained, np.linspace(0.05, 0.95, GRID), method="nearest"))
+        return list(there.tolist())
+    told = subject.reference.features[feature.name]
+    order = np.argsort([-count for count in told.counts], kind="stable")[:MOST_CATEGORIES]
+    return [(told.categories or [])[place] for place in sorted(order)]
+
+
+def _sample(X: pd.DataFrame, seed: int, most: int) -> NDArray[np.intp]:
+    """Return the places of at most so many rows, drawn by what stands in them: the order of the table plays no part."""
+    return np.argsort(row_numbers(X, seed), kind="stable")[:most]
+
+
+def _with(X: pd.DataFrame, feature: Feature, column: Sequence[Any] | NDArray[Any]) -> pd.DataFrame:
+    changed = X.copy()
+    changed[feature.name] = pd.Series(column, index=X.index).astype(X[feature.name].dtype)
+    return changed

@@ -1,0 +1,82 @@
+"""Where the model should not be trusted: what its author says, and what follows from the rows it was fitted on."""
+
+from typing import Final
+
+import numpy as np
+
+from export.card.markup import Markup, bullets, code, element, join, paragraph, table
+from export.card.subject import Subject, is_number
+from export.card.words import allowed, listed, number, rows, value
+from server.manifest import Feature
+from server.signature import Column
+
+FEW_ROWS: Final = 30
+FEW_HELD_OUT: Final = 100
+_NAMED: Final = 12
+"""Categories named one by one where few rows have them."""
+
+
+def limits(subject: Subject) -> Markup:
+    """Return the author's sentences, those that follow from the data, and the ranges beyond training."""
+    written = subject.manifest.limits or ["Its author wrote down no limits: that does not mean that there are none."]
+    return join(
+        bullets(written, class_="limits"),
+        element("h3", "What follows from the data"),
+        bullets(from_data(subject)),
+        _beyond(subject),
+    )
+
+
+def from_data(subject: Subject) -> list[str]:
+    """Return sentences on rows that are few, classes and categories that are rare, nulls never seen."""
+    held_out, told = len(subject.truths), []
+    if held_out < FEW_HELD_OUT:
+        told.append(f"Only {rows(held_out)} are held out: the intervals are wide, and the pictures are rough.")
+    metrics = subject.manifest.metrics
+    if metrics is not None and metrics.held_out.get("accuracy") == 1:
+        told.append("No held-out row is named wrongly, so its interval has no width: that is few rows, not certainty.")
+    told += [
+        f"{name}: {rows(count)} to learn this class from, fewer than {FEW_ROWS}."
+        for name in subject.manifest.classes
+        if (count := int((subject.part.y_train == name).sum())) < FEW_ROWS
+    ]
+    for feature in subject.manifest.features:
+        told += _rare(subject, feature)
+        if feature.nullable and len(subject.trained(feature)) == len(subject.part.y_train):
+            told.append(f"{feature.name}: null is allowed and stood in no training row.")
+    return told or [f"No class or category has fewer than {FEW_ROWS} training rows."]
+
+
+def _rare(subject: Subject, feature: Feature) -> list[str]:
+    if is_number(feature):
+        return []
+    distribution = subject.reference.features[feature.name]
+    if feature.datatype == "BYTES" and feature.categories is None:
+        kinds = len(np.unique(subject.trained(feature).astype(str)))
+        return [f"{feature.name}: any string is allowed; {number(kinds)} different ones stood in training."]
+    counts = zip(distribution.categories or [], distribution.counts, strict=True)
+    few = [f"{value(name)} ({number(count)})" for name, count in counts if count < FEW_ROWS]
+    if not few:
+        return []
+    more = [f"{len(few) - _NAMED} more"] if len(few) > _NAMED else []
+    return [f"{feature.name}: fewer than {FEW_ROWS} training rows have {listed(few[:_NAMED] + more)}."]
+
+
+def _beyond(subject: Subject) -> Markup:
+    """Return a table of the numbers that are allowed beyond what training had."""
+    lines = []
+    for feature in subject.manifest.features:
+        trained = subject.trained(feature)
+        if not is_number(feature) or not len(trained):
+            continue
+        column = Column.of(feature)
+        low, high = trained.min().item(), trained.max().item()
+        if column.low == low and column.high == high:
+            continue
+        lines.append([code(feature.name), f"{number(low)} to {number(high)}", allowed(feature)])
+    if not lines:
+        return Markup()
+    words = (
+        "These may be asked about beyond what was seen: such an answer is extrapolated, and no score here speaks of it."
+    )
+    return join(paragraph(words), table("Allowed beyond training", ["Feature", "Seen in training", "Allowed"], lines))

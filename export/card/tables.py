@@ -1,0 +1,140 @@
+"""Data and scores to tables: what the model was made from, and how it and its rivals did."""
+
+import numpy as np
+
+from export.card.markup import Markup, code, element, facts, join, paragraph, table
+from export.card.subject import Subject
+from export.card.words import NARROW, SCORES, between, number, percent, plainly, rows, score
+from server.evidence import Metrics
+
+
+def data(subject: Subject) -> Markup:
+    """Return the data set's name, digest and rows, the target's spread, and what is missing."""
+    provenance, part = subject.manifest.provenance, subject.part
+    held_out = len(part.y_test) / len(subject.data.y)
+    told = facts(
+        [
+            ("Data set", code(provenance.dataset)),
+            ("SHA-256", code(provenance.dataset_sha256)),
+            ("Rows", number(provenance.dataset_rows)),
+            ("Fitted on", rows(len(part.y_train))),
+            (
+                "Held out",
+                f"{rows(len(part.y_test))} ({percent(held_out)}), drawn by what stands in a row: like rows go together",
+            ),
+        ]
+    )
+    return join(told, element("div", _target(subject), _missing(subject), class_="pair"))
+
+
+def _target(subject: Subject) -> Markup:
+    part, everything = subject.part, subject.data.y
+    named = f"Target: {subject.manifest.target}"
+    if not subject.manifest.classes:
+        lines = [
+            [name, number(len(y)), *(number(each, 4) for each in (y.min(), np.median(y), y.mean(), y.max(), y.std()))]
+            for name, y in (("Fitted on", part.y_train), ("Held out", part.y_test))
+        ]
+        header = ["Rows", "Number", "Least", "Median", "Mean", "Most", "Standard deviation"]
+        return table(named, header, lines, "numbers")
+    lines = [
+        [
+            name,
+            number(int((everything == name).sum())),
+            percent(float((everything == name).mean())),
+            number(int((part.y_train == name).sum())),
+            number(int((part.y_test == name).sum())),
+        ]
+        for name in subject.manifest.classes
+    ]
+    return table(named, ["Class", "Rows", "Share", "Fitted on", "Held out"], lines, "numbers")
+
+
+def _missing(subject: Subject) -> Markup:
+    X = subject.data.X
+    counts = {
+        feature.name: int(subject.nulls(feature, X[feature.name].to_numpy()).sum())
+        for feature in subject.manifest.features
+    }
+    lines = [[code(name), number(count), percent(count / len(X))] for name, count in counts.items() if count]
+    if not lines:
+        return paragraph("No value is missing in any feature.", class_="note")
+    full = len(counts) - len(lines)
+    rest = paragraph(f"No value is missing in the other {full}.", class_="note") if full else Markup()
+    return element("div", table("Missing values", ["Feature", "Rows", "Share"], lines, "numbers"), rest)
+
+
+def scores(subject: Subject) -> Markup:
+    """Return the scores with their intervals, beside the plain model, on these rows and over other splits."""
+    metrics = subject.manifest.metrics
+    if metrics is None:
+        return paragraph("The manifest holds no scores.")
+    plain = plainly(next(iter(subject.manifest.provenance.candidates), ""))
+    header = ["Score", "Held out", f"95{NARROW}% interval", f"Over {metrics.seeds} other splits"]
+    words = f"It is the plain model itself, {plain}: the first candidate."
+    if not subject.is_plain:
+        header += ["Plain model", "Plain model over them"]
+        words = f"The plain model is the first candidate, {plain}, fitted on the same rows."
+    told = table(
+        f"Scores on {rows(metrics.held_out_rows)} held out",
+        header,
+        (line[: len(header)] for line in _score_lines(metrics)),
+        "numbers",
+    )
+    words += (
+        f" An interval holds the middle 95{NARROW}% of the score over bootstrap samples of the held-out rows; over "
+        "other splits the model is fitted anew, mean ± standard deviation."
+    )
+    return join(told, paragraph(words, class_="note"))
+
+
+def _score_lines(metrics: Metrics) -> list[list[str]]:
+    lines = []
+    for name, held_out in metrics.held_out.items():
+        title, meaning = SCORES.get(name, (plainly(name), ""))
+        over = [
+            f"{score(name, each.mean[name])} ± {score(name, each.deviation[name])}"
+            for each in (metrics.over_seeds, metrics.baseline_over_seeds)
+        ]
+        lines.append(
+            [
+                join(title, element("span", meaning, class_="note")),
+                element("strong", score(name, held_out)),
+                between(name, metrics.intervals[name]),
+                over[0],
+                score(name, metrics.baseline[name]),
+                over[1],
+            ]
+        )
+    return lines
+
+
+def candidates(subject: Subject) -> Markup:
+    """Return what each candidate cost in cross-validation, the chosen one marked."""
+    provenance = subject.manifest.provenance
+    if not provenance.candidates:
+        return Markup()
+    chosen = provenance.estimator + (f", calibrated by {provenance.calibration}" if provenance.calibration else "")
+    ordered = sorted(provenance.candidates.items(), key=lambda each: each[1].mean)
+    lines = [
+        [
+            join(plainly(name), element("span", "chosen", class_="chosen")) if name == chosen else plainly(name),
+            _cost(provenance.loss, each.mean),
+            _cost(provenance.loss, each.deviation),
+        ]
+        for name, each in ordered
+    ]
+    loss = SCORES.get(provenance.loss, (plainly(provenance.loss), ""))[0]
+    header = ["Candidate", f"{loss}, mean", "Standard deviation"]
+    if not subject.manifest.classes:
+        words = ""
+    elif provenance.calibration:
+        words = f" Its probabilities are calibrated by {provenance.calibration}, which lowered the loss."
+    else:
+        words = " Calibration did not lower its loss, so its probabilities are its own."
+    note = f"Over the folds of a repeated cross-validation on the training rows alone; the least mean is chosen.{words}"
+    return join(table("Candidates", header, lines, "numbers"), paragraph(note, class_="note"))
+
+
+def _cost(loss: str, value: float) -> str:
+    return f"{value:.4f}" if loss == "log_loss" else number(value, 4)

@@ -1,0 +1,164 @@
+"""The figures that the card tells are scikit-learn's own, or follow from the model's answers alone."""
+
+import re
+
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.inspection import partial_dependence
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+
+from export.card import card, curves
+from export.card.importance import SHUFFLED_ROWS, effect, importances
+from export.card.subject import Subject
+from export.data import Split
+from export.gate import answers_of
+from export.scores import losses
+from server.manifest import Feature
+from tests.export.carded import FLAG, SIDE, Carded, X, binary, multiclass, regression
+from tests.export.opened import Page, drawn
+
+HITS = np.array([1, 0, 1, 1, 0, 0, 1, 0, 1, 1]).astype(bool)
+CHANCES = np.array([0.9, 0.8, 0.7, 0.65, 0.4, 0.3, 0.35, 0.1, 0.95, 0.5])
+
+
+@pytest.fixture(scope="module")
+def made() -> Carded:
+    """Return a binary model."""
+    return binary()
+
+
+def _subject(made: Carded) -> Subject:
+    return Subject.of(made.manifest, made.model, made.data, made.part)
+
+
+def _captions(made: Carded) -> dict[str, str]:
+    return {each["h3"]: each["figcaption"] for each in Page(drawn(made)).figures}
+
+
+def test_areas_are_scikit_learns() -> None:
+    """The areas under both curves are scikit-learn's, and the curves have them under them."""
+    roc, recall = curves.roc(HITS, CHANCES), curves.precision_recall(HITS, CHANCES)
+    assert roc.area == roc_auc_score(HITS, CHANCES) == pytest.approx(np.trapezoid(roc.y, roc.x))
+    assert recall.area == average_precision_score(HITS, CHANCES)
+    assert recall.area == pytest.approx((np.diff(recall.x) * recall.y[1:]).sum())
+
+
+def test_calibration_is_scikit_learns() -> None:
+    """The points are those of calibration_curve; the error weighs their distances by rows."""
+    drawn = np.random.default_rng(0)
+    chances = drawn.random(400)
+    hits = drawn.random(400) < chances**2
+    told = curves.reliability(hits, chances)
+    came, said = calibration_curve(hits, chances, n_bins=10)
+    np.testing.assert_allclose(told.came, came)
+    np.testing.assert_allclose(told.said, said)
+    places = np.digitize(chances, np.linspace(0, 1, 11)[1:-1], right=True)
+    by_hand = sum(
+        abs(hits[places == each].mean() - chances[places == each].mean()) * (places == each).sum() for each in range(10)
+    )
+    assert told.error == pytest.approx(by_hand / 400)
+    assert told.counts.sum() == 400
+    assert (told.low <= told.came).all()
+    assert (told.came <= told.high).all()
+
+
+def test_interval_of_a_share_is_wilsons() -> None:
+    """8 of 10 has the interval that every table gives."""
+    low, high = curves.wilson(np.array([0.8]), np.array([10]))
+    assert (low[0], high[0]) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+
+
+def test_captions_tell_the_models_own_figures(made: Carded) -> None:
+    """The captions' areas, base rate and counts are those of the ONNX model's answers on the held-out rows."""
+    answers, hits = answers_of(made.model, made.part.X_test)[:, 1], made.part.y_test == "yes"
+    captions = _captions(made)
+    assert captions["ROC"].startswith(f"Area {roc_auc_score(hits, answers):.3f}: ")
+    recall = captions["Precision and recall"]
+    assert f"Average precision {average_precision_score(hits, answers):.3f}, " in recall
+    assert f"the base rate of yes, {hits.mean():.3f} " in recall
+    right = int(((answers > 0.5) == hits).sum())
+    assert captions["Confusion"].startswith(f"{right} of 100 rows ({right}.0\u202f%) are named rightly")
+
+
+def test_confusion_is_scikit_learns() -> None:
+    """The counts are those of confusion_matrix, lines the true classes."""
+    made = multiclass()
+    classes = made.manifest.classes
+    labels = np.array(classes, dtype=object)[answers_of(made.model, made.part.X_test).argmax(axis=1)]
+    told = curves.confusion(made.part.y_test, labels, classes)
+    np.testing.assert_array_equal(told, confusion_matrix(made.part.y_test, labels, labels=classes))
+    cells = re.findall(
+        r'class="(?:right|wrong)">(\d+)<', card(made.manifest, made.model, made.data, made.part).decode()
+    )
+    assert [int(each) for each in cells] == told.ravel().tolist()
+
+
+def test_residuals_are_true_less_predicted() -> None:
+    """A regression's captions tell the errors of the ONNX model's answers."""
+    made = regression()
+    left = made.part.y_test - answers_of(made.model, made.part.X_test)
+    captions = _captions(made)
+    assert f"standard deviation {left.std():.3g};" in captions["Spread of the residuals"]
+    assert f"within {np.median(np.abs(left)):.3g} of the truth" in captions["Predicted and true"]
+
+
+def test_importance_is_the_rise_of_the_loss(made: Carded) -> None:
+    """A column that decides has about the loss of answers to shuffled rows; one that is constant has none at all."""
+    constant = made.part.X_test.assign(flag=True)
+    part = Split(made.part.X_train, constant, made.part.y_train, made.part.y_test, made.part.held_out)
+    found = importances(Subject.of(made.manifest, made.model, made.data, part))
+    assert found[0].feature.name == "x"
+    assert {each.feature.name: each.mean for each in found}["flag"] == 0
+    before = losses(made.part.y_test, answers_of(made.model, constant), made.manifest.classes).mean()
+    rises = []
+    for seed in range(30):
+        order = np.random.default_rng(seed).permutation(len(constant))
+        shuffled = constant.assign(x=constant["x"].to_numpy()[order])
+        rises.append(losses(made.part.y_test, answers_of(made.model, shuffled), made.manifest.classes).mean() - before)
+    assert found[0].mean == pytest.approx(np.mean(rises), abs=4 * np.std(rises) / 10**0.5)
+    assert found[0].deviation > 0
+
+
+def test_order_of_the_table_plays_no_part() -> None:
+    """Where rows are too many to shuffle all, those of a table sorted by its target are drawn from all of it."""
+    made = regression(6000, 5000)
+    part, order = made.part, made.part.y_test.argsort()
+    in_order = Split(part.X_train, part.X_test.iloc[order], part.y_train, part.y_test[order], part.held_out)
+    assert len(order) > 2 * SHUFFLED_ROWS
+    drawn, of_sorted = (
+        importances(Subject.of(made.manifest, made.model, made.data, each))[0].mean for each in (part, in_order)
+    )
+    assert of_sorted == pytest.approx(drawn, rel=0.05)
+
+
+@pytest.mark.parametrize("feature", [X, FLAG, SIDE], ids=lambda feature: feature.name)
+def test_partial_dependence_is_scikit_learns(made: Carded, feature: Feature) -> None:
+    """The means over the grid are those that scikit-learn finds with the pipeline."""
+    told = effect(_subject(made), feature)
+    assert told is not None
+    expected = partial_dependence(
+        made.pipeline,
+        made.part.X_train,
+        [feature.name],
+        custom_values={feature.name: np.array(told.grid, dtype=made.part.X_train[feature.name].to_numpy().dtype)},
+        response_method="predict_proba",
+        categorical_features=["side"],
+    )
+    np.testing.assert_allclose(told.answers.mean(axis=1)[:, 0], expected["average"][0], atol=1e-5)
+
+
+def test_null_is_asked_about(made: Carded) -> None:
+    """A nullable feature's mean answer without a value is the mean over rows whose cell is empty."""
+    told = effect(_subject(made), X)
+    assert told is not None
+    assert told.null is not None
+    empty = made.part.X_train.assign(x=np.float32("nan"))
+    np.testing.assert_allclose(told.null.mean(), answers_of(made.model, empty)[:, 1].mean(), atol=1e-6)
+
+
+def test_category_of_no_training_row_is_tried_too(made: Carded) -> None:
+    """Every allowed category has its mark, seen in training or not."""
+    told = effect(_subject(made), SIDE)
+    assert told is not None
+    assert told.grid == ["left", "right", "none"]
