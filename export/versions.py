@@ -13,6 +13,7 @@ from export.data import Table, features_of
 from export.gate import answers_of
 from export.labels import LabelError, home_of
 from export.publish import versions
+from export.whole import load
 from server import manifest as manifests
 from server.errors import ModelError
 from server.manifest import MANIFEST_FILE, Feature, Manifest
@@ -68,7 +69,7 @@ def entries(root: Path, name: str) -> list[Entry]:
     for version in versions(home):
         pointing = sorted(label for label, number in labels.items() if number == version)
         try:
-            found.append(Entry(version, pointing, Model.load(home / str(version)).manifest))
+            found.append(Entry(version, pointing, load(home, version).manifest))
         except ModelError as error:
             found.append(Entry(version, pointing, None, str(error)))
     return found
@@ -106,7 +107,7 @@ def difference(root: Path, name: str, pair: tuple[int, int], table: Table | None
 
     Raises ModelError where one can't be loaded, DataError where a signature doesn't allow the rows.
     """
-    models = [Model.load(root / name / str(version)) for version in pair]
+    models = [load(root / name, version) for version in pair]
     before, after = (model.manifest for model in models)
     return Difference(
         before=pair[0],
