@@ -2,8 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,23 +161,26 @@ def test_folder_that_was_copied(root: Path, home: Path) -> None:
     assert factors.files(root) == before
 
 
-@pytest.mark.parametrize("content", ["{", '{"stable": "1"}', "[1]", '{"stable": 1.5}', "\xff"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda root: move(root, NAME, "stable", 1),
+        lambda root: rollback(root, NAME, "stable"),
+        lambda root: remove(root, NAME, "stable"),
+        lambda root: factors.publish(root, 4),
+        lambda root: labels.check(root / NAME),
+    ],
+    ids=["move", "rollback", "remove", "publish", "check"],
+)
 @pytest.mark.parametrize("file", ["labels.json", "history.json"])
-def test_broken_file(root: Path, home: Path, file: str, content: str) -> None:
+def test_broken_file(root: Path, home: Path, file: str, act: Any) -> None:  # noqa: ANN401 # a function
     """A broken labels.json or history.json is told by its path, and nothing is written over it."""
-    (home / file).write_text(content, encoding="latin-1")
-    before = factors.files(root)
-    acts: dict[str, Callable[[], object]] = {
-        "move": lambda: move(root, NAME, "stable", 1),
-        "rollback": lambda: rollback(root, NAME, "stable"),
-        "remove": lambda: remove(root, NAME, "stable"),
-        "publish": lambda: factors.publish(root, 4),
-        "check": lambda: labels.check(home),
-    }
-    for name, act in acts.items():
+    for content in ("{", '{"stable": "1"}', "[1]", '{"stable": 1.5}', "\xff"):
+        (home / file).write_text(content, encoding="latin-1")
+        before = factors.files(root)
         with pytest.raises(ModelError, match=file):
-            act()
-        assert factors.files(root) == before, name
+            act(root)
+        assert factors.files(root) == before
 
 
 def test_move_to_where_it_points(root: Path, home: Path) -> None:
