@@ -18,10 +18,10 @@ def locked(home: Path) -> Iterator[None]:
     """Be the only one to write in `home`, a folder that is made where it isn't there; wait for who else is.
 
     The kernel ends the lock with its process, however that ends: a file that a crash leaves locks nothing. A folder
-    that is empty in the end is removed.
+    that is empty in the end is removed. Drafts that a crash left are of no one that lives, and are removed first.
     """
     while True:
-        home.mkdir(parents=True, exist_ok=True)
+        _make(home)
         try:
             descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:
@@ -31,6 +31,8 @@ def locked(home: Path) -> Iterator[None]:
             if not _is_there(descriptor, home / _LOCK):
                 continue  # it was removed by who had the lock: this one keeps nobody out
             try:
+                for left in home.glob(f"{_DRAFT}*"):
+                    _remove(left)
                 yield
             finally:
                 (home / _LOCK).unlink(missing_ok=True)
@@ -43,10 +45,8 @@ def locked(home: Path) -> Iterator[None]:
 def draft(home: Path) -> Iterator[Path]:
     """Yield a new folder in `home`, to be renamed to its place; what is left of it at the end is removed.
 
-    To be called by who holds the lock: drafts of others are then of no one that lives, and are removed too.
+    To be called by who holds the lock.
     """
-    for left in home.glob(f"{_DRAFT}*"):
-        _remove(left)
     path = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=home))
     path.chmod(0o755)
     try:
@@ -86,6 +86,15 @@ def flush(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder where it isn't there, and those above it; its name is durable then."""
+    if not folder.parent.is_dir():
+        _make(folder.parent)
+    with contextlib.suppress(FileExistsError):  # not by exist_ok, which fails where it is removed meanwhile
+        folder.mkdir()
+    flush(folder.parent)
 
 
 def _is_there(descriptor: int, path: Path) -> bool:

@@ -17,9 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from export.data import DataError, Dataset, columns, features_of
-from export.scores import losses, mean_interval
+from export.scores import losses, mean_interval, significant
 from server.evidence import Comparison
-from server.manifest import Manifest
+from server.manifest import Feature, Manifest
 from server.model import Model
 
 
@@ -38,7 +38,8 @@ def answers_of(model: Model, X: pd.DataFrame) -> NDArray[np.float64]:
 def compare(challenger: Model, champion: Model, data: Dataset, held_out: NDArray[np.bool_], seed: int) -> Comparison:
     """Compare two models on the held-out rows of a data set.
 
-    Raises WorseError where the champion can't be asked: other classes, or rows that its signature doesn't allow.
+    Raises WorseError where the champion can't be asked (other classes, or rows that its signature doesn't allow), and
+    where one of the two answers what is no number.
     """
     before, after = champion.manifest, challenger.manifest
     if (before.kind, before.classes, before.target) != (after.kind, after.classes, after.target):
@@ -54,11 +55,13 @@ def compare(challenger: Model, champion: Model, data: Dataset, held_out: NDArray
     difference = losses(truths, answers_of(challenger, data.X[held_out]), classes) - losses(
         truths, answers_of(champion, rows), classes
     )
+    if not np.isfinite(difference).all():
+        raise WorseError(f"beside the stable version {before.version}, answers are no numbers: they can't be compared")
     return Comparison(
         version=before.version,
         rows=len(truths),
         loss="log_loss" if classes else "squared_error",
-        difference=round(float(difference.mean()), 6),
+        difference=significant(difference.mean()),
         interval=mean_interval(difference, seed),
     )
 
@@ -70,14 +73,15 @@ def is_worse(comparison: Comparison) -> bool:
 
 def may_have_seen(challenger: Manifest, champion: Manifest) -> bool:
     """Return whether the champion may have been fitted on rows that are held out now, which favours it."""
-    return (challenger.provenance.seed, _names(challenger.features)) != (
+    return (challenger.provenance.seed, _drawn_by(challenger.features)) != (
         champion.provenance.seed,
-        _names(champion.features),
+        _drawn_by(champion.features),
     )
 
 
-def _names(features: Sequence[object]) -> list[object]:
-    return [(getattr(each, "name", None), getattr(each, "datatype", None)) for each in features]
+def _drawn_by(features: Sequence[Feature]) -> list[object]:
+    """Return what decides, beside the cells and the seed, which rows are held out."""
+    return [(each.name, each.datatype, each.null_value) for each in features]
 
 
 def _answer(manifest: Manifest) -> str:

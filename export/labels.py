@@ -11,14 +11,16 @@ from typing import Final
 
 import msgspec
 
-from export.durable import locked, replace
+from export.durable import locked, replace, write
+from export.whole import load
 from server.errors import ModelError
-from server.model import Model
-from server.repository import LABELS_FILE, read_labels
+from server.repository import LABELS_FILE, STABLE, read_labels
 
 HISTORY_FILE: Final = "history.json"
 MAX_HISTORY: Final = 100
 """Moves of a label that are kept."""
+_INTENT: Final = ".stable-next"
+"""A version that is to be labelled stable once it is there: what is left of a publication stopped in between."""
 
 
 class LabelError(Exception):
@@ -33,7 +35,7 @@ def move(root: Path, name: str, label: str, version: int) -> int | None:
     """
     home = home_of(root, name)
     _check_version(home, version)
-    Model.load(home / str(version))
+    load(home, version)
     with locked(home):
         return move_locked(home, label, version)
 
@@ -44,9 +46,10 @@ def remove(root: Path, name: str, label: str) -> int:
     with locked(home):
         labels, history = read_labels(home / LABELS_FILE), read_history(home)
         version = _version_of(home, labels, label)
-        replace(home / LABELS_FILE, _encoded({each: number for each, number in labels.items() if each != label}))
-        if history.pop(label, None):
+        if history.pop(label, None):  # first: where this is all that was done, it can be asked for again
             replace(home / HISTORY_FILE, _encoded(history))
+        replace(home / LABELS_FILE, _encoded({each: number for each, number in labels.items() if each != label}))
+        _decided(home, label)
         return version
 
 
@@ -58,12 +61,14 @@ def move_locked(home: Path, label: str, version: int) -> int | None:
     labels = read_labels(home / LABELS_FILE)
     before = labels.get(label)
     if before == version:
+        _decided(home, label)
         return before
     if before is not None:
         history = read_history(home)
         history[label] = [*history.get(label, []), before][-MAX_HISTORY:]
         replace(home / HISTORY_FILE, _encoded(history))
     replace(home / LABELS_FILE, _encoded(labels | {label: version}))
+    _decided(home, label)
     return before
 
 
@@ -85,10 +90,27 @@ def rollback(root: Path, name: str, label: str) -> tuple[int, int]:
                 f"{label!r} of {name} points at version {left}, and pointed at none before it that is there"
             )
         version = before.pop()
-        Model.load(home / str(version))
+        load(home, version)
         replace(home / LABELS_FILE, _encoded(labels | {label: version}))
         replace(home / HISTORY_FILE, _encoded(history | {label: before}))
+        _decided(home, label)
         return left, version
+
+
+def intend(home: Path, version: int | None) -> None:
+    """Note, for who holds the lock, the version that is to be labelled stable next: forgotten when that label moves."""
+    if version is None:
+        (home / _INTENT).unlink(missing_ok=True)
+    else:
+        write(home / _INTENT, f"{version}\n".encode())
+
+
+def is_intended(home: Path, version: int) -> bool:
+    """Return whether this version was to be labelled stable when its publication was stopped, and is not yet."""
+    try:
+        return (home / _INTENT).read_bytes() == f"{version}\n".encode()
+    except FileNotFoundError:
+        return False
 
 
 def read_history(home: Path) -> dict[str, list[int]]:
@@ -120,6 +142,11 @@ def home_of(root: Path, name: str) -> Path:
     if name not in names(root):
         raise LabelError(f"{root}: there is no model {name!r}; there is {', '.join(names(root)) or 'none'}")
     return root / name
+
+
+def _decided(home: Path, label: str) -> None:
+    if label == STABLE:
+        intend(home, None)
 
 
 def _check_version(home: Path, version: int) -> None:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from export.compatibility import follow, incompatible_changes
 from export.durable import draft, locked, place, write
-from export.labels import move_locked, read_history
+from export.labels import intend, is_intended, move_locked, read_history
+from export.whole import check, load
 from server import manifest as manifests
 from server.errors import ManifestError, ModelError
 from server.evidence import Comparison
@@ -67,9 +68,9 @@ def publish(
     The version is written beside its place, flushed to the disk, loaded as the server will load it, compared by the
     terms' judge with the version labelled stable, and only then renamed, so that a reader sees all of it or nothing.
     Where the newest version already is this very model with this very contract there is no new one, and a label that
-    there is stays where it points. What is published has
-    the field numbers and the `api_version` that follow from the newest manifest that can be read: no server serves
-    another. One publisher works at a time; a second waits.
+    there is stays where it points, unless that version's publication was stopped before the label moved. What is
+    published has the field numbers and the `api_version` that follow from the newest manifest that can be read: no
+    server serves another. One publisher works at a time; a second waits.
     Raises ModelError where the server would not load it, and what the judge raises; nothing is left behind.
     """
     home = root / name
@@ -89,7 +90,7 @@ def find_recipe(home: Path, recipe: str) -> int | None:
     for version in versions(home):
         with contextlib.suppress(ModelError):
             if manifests.read(home / str(version) / MANIFEST_FILE).provenance.recipe == recipe:
-                Model.load(home / str(version))
+                load(home, version)
                 return version
     return None
 
@@ -101,10 +102,10 @@ def _publish(home: Path, model: bytes, describe: Callable[[int], Manifest], term
     labels = read_labels(home / LABELS_FILE)  # a broken one is told before anything is written
     if newest:
         again = follow(previous, describe(newest))
-        if _is(home / str(newest), model, again):
-            if terms.promote and STABLE not in labels:
+        if _is(home, newest, model, again):
+            if terms.promote and (STABLE not in labels or is_intended(home, newest)):
                 move_locked(home, STABLE, newest)
-                labels = {STABLE: newest}
+                labels[STABLE] = newest
             return Published(
                 home / str(newest), newest, new=False, api_version=again.api_version, stable=labels.get(STABLE)
             )
@@ -133,6 +134,7 @@ def _place(
         write(folder / MODEL_FILE, model)
         write(folder / MANIFEST_FILE, manifests.encode(manifest))
         challenger = Model.load(folder)
+        check(challenger, path.parent.name, int(path.name))
         comparison, broken = _judged(challenger, path.parent, stable, terms.judge)
         manifest = replace(manifest, comparison=comparison)
         content = {
@@ -141,6 +143,7 @@ def _place(
         }
         for name, each in content.items():
             write(folder / name, each)
+        intend(path.parent, int(path.name) if terms.promote else None)
         place(folder, path, content)
     return comparison, broken
 
@@ -149,7 +152,7 @@ def _judged(challenger: Model, home: Path, stable: int | None, judge: Judge | No
     if judge is None or stable is None:
         return None, ""
     try:
-        champion = Model.load(home / str(stable))
+        champion = load(home, stable)
     except ModelError as error:
         return None, str(error)
     return judge(challenger, champion), ""
@@ -163,15 +166,15 @@ def _newest_contract(paths: Iterable[Path]) -> Manifest | None:
     return None
 
 
-def _is(path: Path, model: bytes, manifest: Manifest) -> bool:
-    """Return whether the version at `path` is this model with this contract.
+def _is(home: Path, version: int, model: bytes, manifest: Manifest) -> bool:
+    """Return whether a version is whole, and this model with this contract.
 
     What was found out about it may differ in a last digit on another CPU, and that makes no other model.
     """
     try:
-        published = manifests.read(path / MANIFEST_FILE)
-        same_model = (path / MODEL_FILE).read_bytes() == model
-    except (ManifestError, OSError):
+        published = load(home, version).manifest
+        same_model = (home / str(version) / MODEL_FILE).read_bytes() == model
+    except (ModelError, OSError):
         return False
     found_out = ("provenance", "comparison", "metrics", "parity", "golden", "reference", "background")
     alike = replace(published, **{name: getattr(manifest, name) for name in found_out})

@@ -127,12 +127,17 @@ def mean_interval(values: NDArray[np.float64], seed: int) -> list[float]:
     """Return the ends of the interval of the mean of `values`, one a row: percentiles over bootstrap samples."""
     drawn = np.random.default_rng(seed)
     means = [values[drawn.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)]
-    return interval(means)
+    return [significant(end) for end in np.percentile(means, PERCENTILES)]
 
 
 def interval(values: Sequence[float] | NDArray[Any]) -> list[float]:
     """Return the percentiles, low and high, of a score over samples."""
     return [_round(end) for end in np.percentile(values, PERCENTILES)]
+
+
+def significant(value: float) -> float:
+    """Return a number to six digits: a loss has its target's unit, and may be far below 1."""
+    return float(f"{value:.6g}")
 
 
 def _round(value: Any) -> float:  # noqa: ANN401 # a number of any library

@@ -14,6 +14,7 @@ from export.convert import convert
 from export.data import row_numbers
 from export.describe import Evidence, manifest
 from export.gate import WorseError, compare, is_worse, may_have_seen
+from export.labels import is_intended
 from export.publish import Published, Terms, find_recipe, publish, versions
 from export.recipe import recipe
 from export.source import Source
@@ -134,7 +135,8 @@ def unchanged(source: Source, wishes: Wishes, console: Console) -> bool:
     if version is None:
         return False
     labels = read_labels(home / LABELS_FILE)
-    if version == max(versions(home)) and STABLE not in labels and wishes.promote:
+    stopped = STABLE not in labels or is_intended(home, version)
+    if version == max(versions(home)) and stopped and wishes.promote:
         return False  # a publication that was stopped before its last step
     published = Published(home / str(version), version, new=False, api_version=0, stable=labels.get(STABLE))
     tell(published, source.spec.name, wishes, console)

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import pandas as pd
 
 from export.compatibility import incompatible_changes
-from export.data import Table, features_of
+from export.data import DataError, Table, features_of
 from export.gate import answers_of
 from export.labels import LabelError, home_of
 from export.publish import versions
+from export.whole import load
 from server import manifest as manifests
 from server.errors import ModelError
 from server.manifest import MANIFEST_FILE, Feature, Manifest
@@ -68,7 +70,7 @@ def entries(root: Path, name: str) -> list[Entry]:
     for version in versions(home):
         pointing = sorted(label for label, number in labels.items() if number == version)
         try:
-            found.append(Entry(version, pointing, Model.load(home / str(version)).manifest))
+            found.append(Entry(version, pointing, load(home, version).manifest))
         except ModelError as error:
             found.append(Entry(version, pointing, None, str(error)))
     return found
@@ -104,9 +106,9 @@ def pair(root: Path, name: str, before: str | None, after: str | None) -> tuple[
 def difference(root: Path, name: str, pair: tuple[int, int], table: Table | None) -> Difference:
     """Compare two versions; their answers too where there is a table that both can answer.
 
-    Raises ModelError where one can't be loaded, DataError where a signature doesn't allow the rows.
+    Raises ModelError where one can't be loaded, DataError where a signature doesn't allow the rows, or there are none.
     """
-    models = [Model.load(root / name / str(version)) for version in pair]
+    models = [load(root / name, version) for version in pair]
     before, after = (model.manifest for model in models)
     return Difference(
         before=pair[0],
@@ -169,6 +171,8 @@ def _disagreement(models: Sequence[Model], table: Table) -> Disagreement | None:
     manifests_ = [model.manifest for model in models]
     if manifests_[0].classes != manifests_[1].classes or manifests_[0].kind != manifests_[1].kind:
         return None
+    if table.cells.empty:
+        raise DataError(f"{table.path}: expected rows to compare the answers to; there is none")
     tables = [features_of(table, each.features) for each in manifests_]
     first, second = (answers_of(model, X) for model, X in zip(models, tables, strict=True))
     apart = np.abs(second - first).reshape(len(first), -1).max(axis=1)
@@ -181,10 +185,18 @@ def _disagreement(models: Sequence[Model], table: Table) -> Disagreement | None:
         mean=round(float(apart.mean()), 6),
         worst=[
             {
-                "row": tables[1].iloc[row].replace({np.nan: None}).to_dict(),
+                "row": _record(tables[1], row),
                 "before": np.round(first[row], 6).tolist(),
                 "after": np.round(second[row], 6).tolist(),
             }
             for row in worst
         ],
     )
+
+
+def _record(X: pd.DataFrame, row: int) -> dict[str, Any]:
+    """Return a row as JSON has it: each value of its own column's type, what is no number as null."""
+    (record,) = X.iloc[[row]].to_dict("records")
+    return {
+        str(name): None if isinstance(value, float) and np.isnan(value) else value for name, value in record.items()
+    }

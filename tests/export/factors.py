@@ -1,0 +1,60 @@
+"""Models told apart by the factor they multiply with, published in a moment."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from export.publish import Published, Terms
+from export.publish import publish as publish_model
+from server.manifest import Manifest
+from server.model import Model
+from server.repository import Repository
+from tests.server import small
+
+NAME: Final = "small"
+PROMOTED: Final = Terms(promote=True)
+
+
+@functools.cache
+def model(factor: float) -> bytes:
+    """Return the model.onnx that answers `factor` times x."""
+    return small.onnx_bytes(
+        f"g (float[N, 1] x) => (float[N, 1] value) <float[1] factor = {{{factor}}}> {{ value = Mul(x, factor) }}"
+    )
+
+
+def describing(factor: float, **members: Any) -> Callable[[int], Manifest]:  # noqa: ANN401 # of any type
+    """Return what describes that model as any version."""
+    made = model(factor)
+    return lambda version: small.manifest(made, answers=[(1.0, factor)], version=version, **members)
+
+
+def publish(root: Path, factor: float, terms: Terms = PROMOTED, **members: Any) -> Published:  # noqa: ANN401 # the same
+    """Publish the model of this factor, stable unless the terms say otherwise."""
+    return publish_model(root, NAME, model(factor), describing(factor, **members), terms)
+
+
+def factor_of(served: Model) -> float:
+    """Return the factor that a model answers with."""
+    return float(served.run({"x": np.ones((1, 1), np.float32)})["value"][0, 0])
+
+
+def stable_factor(root: Path) -> float:
+    """Return the factor of what a server of the repository answers with by default."""
+    return factor_of(Repository.load(root, NAME).resolve())
+
+
+def files(home: Path) -> dict[str, bytes]:
+    """Return every file below a folder, dot-files too, by its path in there: equal where nothing was changed."""
+    return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def damage(home: Path, version: int) -> None:
+    """Change one byte of a version's model.onnx."""
+    path = home / str(version) / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

@@ -1,0 +1,160 @@
+"""Rows whose truth is known, and models of each kind that are known to be good or bad at them.
+
+Every row is one number x, and every model answers by its product with a slope: the sigmoid of it (binary), the softmax
+of its negative, 0 and it (multiclass), or itself (regression). The truth was drawn by TRUE_SLOPE.
+"""
+
+import functools
+import hashlib
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+
+from export.console import Console
+from export.data import Dataset, load
+from export.pipelines import pipeline
+from export.source import Source
+from export.spec import Spec
+from export.steps import Candidate, train, verify
+from server.manifest import Feature, Golden, Kind, Output
+from server.model import Model, open_session
+from tests.server import small
+
+SEED: Final = 7
+ROWS: Final = 500
+NAME: Final = "gated"
+CLASSES: Final[Mapping[str, Mapping[str | int, str]]] = {
+    "binary": {0: "no", 1: "yes"},
+    "multiclass": {0: "low", 1: "middle", 2: "top"},
+    "regression": {},
+}
+TRUE_SLOPE: Final = 3.0
+
+BINARY: Final = """g (float[N, 1] x) => (string[N] label, float[N, 2] probabilities)
+<string[2] names = {"no", "yes"}, float slope = {SLOPE}, float one = {1}> {
+  scaled = Mul(x, slope)
+  yes = Sigmoid(scaled)
+  no = Sub(one, yes)
+  probabilities = Concat<axis = 1>(no, yes)
+  best = ArgMax<axis = 1, keepdims = 0>(probabilities)
+  label = Gather(names, best)
+}"""
+MULTICLASS: Final = """g (float[N, 1] x) => (string[N] label, float[N, 3] probabilities)
+<string[3] names = {"low", "middle", "top"}, float[1, 3] places = {-1, 0, 1}, float slope = {SLOPE}> {
+  steep = Mul(x, slope)
+  scaled = MatMul(steep, places)
+  probabilities = Softmax<axis = 1>(scaled)
+  best = ArgMax<axis = 1, keepdims = 0>(probabilities)
+  label = Gather(names, best)
+}"""
+REGRESSION: Final = """g (float[N, 1] x) => (float[N, 1] value) <float slope = {SLOPE}> { value = Mul(x, slope) }"""
+GRAPHS: Final = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
+
+
+def stiff(features: Sequence[Feature], _seed: int) -> dict[str, Pipeline]:
+    """Return the candidate: fitted so stiffly that it hardly learns anything."""
+    return {"stiff": pipeline(features, LogisticRegression(C=1e-6))}
+
+
+def spec(kind: Kind) -> Spec:
+    """Return the spec of the model of a kind."""
+    return Spec(
+        name=NAME,
+        description="A model that is put beside others.",
+        kind=kind,
+        target="answer",
+        features=(Feature(name="x", datatype="FP32", description="A number.", example=1.0),),
+        classes=CLASSES[kind],
+        positive_class="yes" if kind == "binary" else None,
+        candidates=stiff,
+    )
+
+
+def data(kind: Kind, rows: int = ROWS, unit: float = 1.0) -> Dataset:
+    """Return that many rows; more of them begin with the fewer. A regression's answers are told in units of `unit`."""
+    drawn = np.random.default_rng(SEED)
+    lines = []
+    for x, luck in drawn.uniform((-2.0, 0.0), (2.0, 1.0), (rows, 2)).astype(np.float32):
+        if kind == "regression":
+            answer: Any = (TRUE_SLOPE * float(x) + float(luck) - 0.5) * unit
+        elif kind == "binary":
+            answer = int(luck < 1 / (1 + np.exp(-TRUE_SLOPE * x)))
+        else:
+            odds = np.exp(np.array([-TRUE_SLOPE * x, 0.0, TRUE_SLOPE * x]))
+            answer = int(np.searchsorted(np.cumsum(odds / odds.sum()), luck))
+        lines.append(f"{x},{answer}\n")
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        file.write("".join(["x,answer\n", *lines]))
+        file.flush()
+        return load(spec(kind), Path(file.name))
+
+
+@functools.cache
+def source(kind: Kind) -> Source:
+    """Return what the model of a kind is made from."""
+    return Source.of(spec(kind), data(kind), SEED)
+
+
+@functools.cache
+def trained() -> Candidate:
+    """Return the binary model that was trained and verified: its slope is next to nothing."""
+    return verify(source("binary"), train(source("binary"), Console()), Console())
+
+
+def champion(root: Path, kind: Kind, slope: float, **members: Any) -> Path:  # noqa: ANN401 # of any type
+    """Write the model of this slope as version 1, labelled stable. Returns its folder."""
+    made = candidate(kind, slope, **members)
+    folder = small.write(root, made.model, made.manifest)
+    (folder.parent / "labels.json").write_text('{"stable": 1}')
+    return folder
+
+
+def loaded(kind: Kind, slope: float, **members: Any) -> Model:  # noqa: ANN401 # the same
+    """Return the model of this slope."""
+    made = candidate(kind, slope, **members)
+    return Model(made.manifest, made.model)
+
+
+def like_trained(slope: float) -> Candidate:
+    """Return the binary model of this slope with all that was found out about the trained one."""
+    made, found = candidate("binary", slope), trained().manifest
+    own = {name: getattr(made.manifest, name) for name in ("sha256", "golden")}
+    return Candidate(made.model, msgspec.structs.replace(found, **own))
+
+
+def candidate(kind: Kind, slope: float, feature: Feature = small.X, **members: Any) -> Candidate:  # noqa: ANN401 # the same
+    """Return the model of this slope as it would be verified; its one feature may have another name than x."""
+    graph = re.sub(r"\bx\b", feature.name, GRAPHS[kind].replace("SLOPE", str(slope)))
+    model = small.onnx_bytes(graph)
+    names = ["value"] if kind == "regression" else ["label", "probabilities"]
+    answers = open_session(model).run(names, {feature.name: np.ones((1, 1), np.float32)})
+    classes = sorted(CLASSES[kind].values())
+    outputs = {
+        "value": Output(name="value", datatype="FP32", shape=[-1, 1], role="value"),
+        "label": Output(name="label", datatype="BYTES", shape=[-1], role="label"),
+        "probabilities": Output(name="probabilities", datatype="FP32", shape=[-1, len(classes)], role="probabilities"),
+    }
+    golden = Golden(
+        records=[{feature.name: 1.0}],
+        outputs={name: answer.tolist() for name, answer in zip(names, answers, strict=True)},
+        tolerance=1e-5,
+    )
+    described: dict[str, Any] = {
+        "name": NAME,
+        "version": 1,
+        "kind": kind,
+        "target": "answer",
+        "classes": classes,
+        "positive_class": "yes" if kind == "binary" else None,
+        "outputs": [outputs[name] for name in names],
+        "golden": golden,
+        "sha256": hashlib.sha256(model).hexdigest(),
+    }
+    return Candidate(model, small.manifest(model, feature, **described | members))

@@ -1,0 +1,85 @@
+"""A version whose model.onnx is not the published one any more, by as little as a byte: nobody takes it for whole."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from export import versions
+from export.labels import move
+from export.publish import find_recipe
+from export.publish import versions as numbers
+from server.errors import DigestError, GoldenError
+from server.model import Model
+from server.repository import Repository
+from tests.export import factors
+from tests.export.factors import NAME
+from tests.server import small
+
+RECIPE = msgspec.structs.replace(small.manifest(b"").provenance, recipe="a recipe")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a repository whose versions 1 and 2 are whole, and 2's model.onnx then changed by one byte."""
+    factors.publish(tmp_path, 1)
+    factors.publish(tmp_path, 2, provenance=RECIPE)
+    assert find_recipe(tmp_path / NAME, "a recipe") == 2
+    move(tmp_path, NAME, "stable", 1)
+    factors.damage(tmp_path / NAME, 2)
+    return tmp_path
+
+
+def test_it_is_not_loaded(root: Path) -> None:
+    """It is refused at load, with both digests; a server serves the other versions."""
+    with pytest.raises(DigestError, match=r"model\.onnx: expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}"):
+        Model.load(root / NAME / "2")
+    served = Repository.load(root).versions(NAME)
+    assert (list(served.models), list(served.failed)) == ([1], [2])
+
+
+def test_it_is_listed_as_broken(root: Path) -> None:
+    """The list of versions tells why it can't be served."""
+    broken, whole = versions.entries(root, NAME)
+    assert (broken.version, broken.manifest, broken.labels) == (2, None, [])
+    assert "expected SHA-256" in broken.broken
+    assert (whole.version, whole.labels, whole.broken) == (1, ["stable"], "")
+    assert whole.manifest is not None
+
+
+def test_it_can_not_be_labelled(root: Path) -> None:
+    """No label can be moved to it."""
+    with pytest.raises(DigestError):
+        move(root, NAME, "stable", 2)
+    assert factors.stable_factor(root) == 1
+
+
+def test_its_recipe_is_made_again(root: Path) -> None:
+    """Its recipe counts as one that no version was made by, and is published anew."""
+    home = root / NAME
+    assert find_recipe(home, "a recipe") is None
+    published = factors.publish(root, 2, provenance=RECIPE)
+    assert (published.version, published.new) == (3, True)
+    assert find_recipe(home, "a recipe") == 3
+    assert find_recipe(home, "another") is None
+
+
+def test_older_version_of_the_recipe_that_is_whole(root: Path) -> None:
+    """Where an older version of the same recipe is whole, it is that one."""
+    factors.publish(root, 2, provenance=RECIPE)
+    factors.publish(root, 4, provenance=RECIPE)
+    factors.damage(root / NAME, 4)
+    assert find_recipe(root / NAME, "a recipe") == 3
+
+
+def test_manifest_that_was_tampered_with(root: Path) -> None:
+    """Nor is a version taken for this very model whose golden rows were changed: a server would refuse it."""
+    factors.publish(root, 3)
+    golden = {"records": [{"x": 1.0}], "outputs": {"value": [[4.0]]}, "tolerance": 1e-5}
+    small.edit(root / NAME / "3", golden=golden)
+    with pytest.raises(GoldenError):
+        Model.load(root / NAME / "3")
+    published = factors.publish(root, 3)
+    assert (published.version, published.new, published.stable) == (4, True, 4)
+    assert numbers(root / NAME) == [4, 3, 2, 1]
+    assert factors.stable_factor(root) == 3

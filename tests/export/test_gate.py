@@ -1,0 +1,289 @@
+"""A challenger beside the stable version on the same held-out rows: a worse one replaces nothing unless forced."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from export.console import Console
+from export.data import DataError, Dataset, split
+from export.gate import WorseError, compare, is_worse, may_have_seen
+from export.labels import move
+from export.publish import Published
+from export.source import Source
+from export.steps import Candidate, Wishes, release
+from server import manifest as manifests
+from server.evidence import Comparison
+from server.manifest import Feature, Kind
+from server.repository import Repository
+from tests.export import factors, gated
+from tests.export.gated import NAME, SEED, TRUE_SLOPE
+from tests.server import small
+
+KINDS: Final[tuple[Kind, ...]] = ("binary", "multiclass", "regression")
+BAD: Final = -0.5
+FIGURES: Final = r"\+\d+\.\d{4} \(95 % interval \+\d+\.\d{4} to \+\d+\.\d{4}\)"
+
+
+def _release(root: Path, candidate: Candidate, kind: Kind = "binary", *, force: bool = False) -> Published:
+    return release(gated.source(kind), candidate, Wishes(root, force=force), Console())
+
+
+def _refused(root: Path, candidate: Candidate, kind: Kind = "binary") -> str:
+    """Return why a candidate is refused, after seeing that nothing at all was changed."""
+    before = factors.files(root)
+    with pytest.raises(WorseError) as refused:
+        _release(root, candidate, kind)
+    assert factors.files(root) == before
+    assert sorted(path.name for path in (root / NAME).iterdir()) == ["1", "labels.json"]
+    return str(refused.value)
+
+
+def _compare(kind: Kind, challenger: float, champion: float, data: Dataset | None = None) -> Comparison:
+    data = data or gated.source(kind).data
+    models = [gated.loaded(kind, slope) for slope in (challenger, champion)]
+    return compare(models[0], models[1], data, split(data, SEED).held_out, SEED)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_worse_is_refused(tmp_path: Path, kind: Kind) -> None:
+    """A challenger that is clearly worse is refused with the figures; nothing is published, no label moves."""
+    gated.champion(tmp_path, kind, TRUE_SLOPE)
+    refused = _refused(tmp_path, gated.candidate(kind, BAD), kind)
+    rows, loss = len(gated.source(kind).part.y_test), "squared_error" if kind == "regression" else "log_loss"
+    assert re.fullmatch(
+        f"worse than stable version 1 on the same {rows} held-out rows: {loss} a row {FIGURES}; "
+        "--force publishes it all the same",
+        refused,
+    )
+
+
+def test_trained_model_that_is_worse_is_refused(tmp_path: Path) -> None:
+    """So is one that was trained and verified, whatever its scores."""
+    gated.champion(tmp_path, "binary", TRUE_SLOPE)
+    assert re.search(FIGURES, _refused(tmp_path, gated.trained()))
+
+
+def test_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worse one is published where that is forced, and its manifest says so for good."""
+    gated.champion(tmp_path, "binary", TRUE_SLOPE)
+    published = _release(tmp_path, gated.trained(), force=True)
+    comparison = manifests.read(tmp_path / NAME / "2" / "manifest.json").comparison
+    assert (published.version, published.stable, published.comparison) == (2, 2, comparison)
+    assert comparison is not None
+    assert (comparison.forced, comparison.version, comparison.loss) == (True, 1, "log_loss")
+    assert 0 < comparison.interval[0] < comparison.difference < comparison.interval[1]
+    assert "worse beyond the noise; published all the same (--force)" in capsys.readouterr().out
+    assert Repository.load(tmp_path).resolve().version == "2"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_difference_within_the_noise_passes(tmp_path: Path, force: bool) -> None:
+    """What the held-out rows can't tell from no difference passes, forced or not, and is not called forced."""
+    gated.champion(tmp_path, "binary", TRUE_SLOPE)
+    published = _release(tmp_path, gated.like_trained(1.01 * TRUE_SLOPE), force=force)
+    assert (published.version, published.stable) == (2, 2)
+    assert published.comparison is not None
+    assert published.comparison.forced is False
+    assert published.comparison.interval[0] <= 0 <= published.comparison.interval[1]
+
+
+def test_better_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A better one takes the place of the stable version; the figures are told."""
+    gated.champion(tmp_path, "binary", -TRUE_SLOPE)
+    published = _release(tmp_path, gated.trained())
+    assert (published.version, published.stable) == (2, 2)
+    assert published.comparison is not None
+    assert published.comparison.interval[0] < published.comparison.interval[1] < 0
+    told = FIGURES.replace(r"\+", "-")
+    assert re.search(f"compare: beside stable version 1 on the same .*{told}\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_judgement(kind: Kind) -> None:
+    """Of each kind the better is never worse, the worse always is, and one beside itself differs in nothing."""
+    assert is_worse(_compare(kind, BAD, TRUE_SLOPE))
+    better = _compare(kind, TRUE_SLOPE, BAD)
+    assert not is_worse(better)
+    assert better.interval[1] < 0
+    near = _compare(kind, TRUE_SLOPE * 1.001, TRUE_SLOPE)
+    assert not is_worse(near)
+    assert near.interval[0] <= 0 <= near.interval[1]
+    itself = _compare(kind, TRUE_SLOPE, TRUE_SLOPE)
+    assert not is_worse(itself)
+    assert (itself.difference, itself.interval) == (0.0, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_interval_is_the_paired_bootstraps(kind: Kind) -> None:
+    """The interval is that of the rows' differences: percentiles of their means over 2,000 samples of a seed."""
+    source = gated.source(kind)
+    x = source.part.X_test[["x"]].to_numpy(np.float32)
+    apart = _losses(kind, 2.0, x) - _losses(kind, TRUE_SLOPE, x)
+    drawn = np.random.default_rng(SEED)
+    means = [np.mean(apart[drawn.integers(0, len(apart), len(apart))]) for _ in range(2000)]
+    found = _compare(kind, 2.0, TRUE_SLOPE)
+    assert (found.version, found.rows) == (1, len(apart))
+    assert found.difference == pytest.approx(apart.mean(), rel=1e-4, abs=1e-7)
+    assert found.interval == pytest.approx(np.percentile(means, [2.5, 97.5]).tolist(), rel=1e-4, abs=1e-7)
+    half = 1.96 * apart.std() / len(apart) ** 0.5
+    assert (found.interval[1] - found.interval[0]) / 2 == pytest.approx(half, rel=0.15)
+
+
+def test_same_seed_gives_the_same_figures() -> None:
+    """The same seed gives the same figures, another one others that are near."""
+    source = gated.source("binary")
+    worse, better = (gated.loaded("binary", slope) for slope in (1.0, TRUE_SLOPE))
+    one, same, other = (compare(worse, better, source.data, source.part.held_out, seed) for seed in (1, 1, 2))
+    assert one == same
+    assert (one.difference, one.interval) != (other.difference, other.interval)
+    assert one.difference == other.difference
+    assert one.interval == pytest.approx(other.interval, rel=0.2)
+
+
+def test_unit_of_the_target_does_not_matter() -> None:
+    """A regression's target may be told in any unit, however small its numbers are then."""
+    unit = 2.0**-20
+    data = gated.data("regression", unit=unit)
+    small_unit = _compare("regression", BAD * unit, TRUE_SLOPE * unit, data)
+    assert is_worse(small_unit)
+    assert small_unit.difference / unit**2 == pytest.approx(
+        _compare("regression", BAD, TRUE_SLOPE).difference, rel=1e-3
+    )
+    assert not is_worse(_compare("regression", TRUE_SLOPE * unit, BAD * unit, data))
+
+
+def test_only_held_out_rows_count() -> None:
+    """What stands in the rows that were trained on plays no part."""
+    data = gated.source("binary").data
+    held_out = split(data, SEED).held_out
+    turned = np.where(held_out, data.y, np.where(data.y == "yes", "no", "yes").astype(object))
+    other = Dataset(data.table, data.X, turned)
+    assert _compare("binary", 1.0, TRUE_SLOPE, other) == _compare("binary", 1.0, TRUE_SLOPE)
+    assert _compare("binary", 1.0, TRUE_SLOPE).rows == held_out.sum()
+
+
+def test_champion_never_saw_a_held_out_row_though_the_data_grew() -> None:
+    """Rows that are held out for the challenger were held out for a champion that was made from fewer rows."""
+    before, after = gated.data("binary"), gated.data("binary", 2 * gated.ROWS)
+    champion, challenger = split(before, SEED), split(after, SEED)
+    assert challenger.held_out[: gated.ROWS].tolist() == champion.held_out.tolist()
+    trained_on, asked = set(champion.X_train["x"]), set(challenger.X_test["x"])
+    assert len(asked & set(champion.X_test["x"])) == len(champion.X_test)
+    assert len(asked) > 1.5 * len(champion.X_test)
+    assert not trained_on & asked
+
+
+def test_other_classes_can_not_be_compared(tmp_path: Path) -> None:
+    """A stable version of other classes can't be compared with: refused, unless it is forced."""
+    gated.champion(tmp_path, "binary", 1.0, classes=["off", "on"], positive_class="on")
+    refused = _refused(tmp_path, gated.trained())
+    assert refused == (
+        "the stable version 1 answers answer (off, on), this one answer (no, yes): they can't be compared"
+    )
+    published = _release(tmp_path, gated.trained(), force=True)
+    assert published.version == published.stable == 2
+    comparison = manifests.read(published.path / "manifest.json").comparison
+    assert comparison is not None
+    assert (comparison.forced, comparison.rows, comparison.version) == (True, 0, 1)
+    assert Repository.load(tmp_path).resolve().version == "2"
+
+
+@pytest.mark.parametrize("members", [{"target": "another"}, {"classes": ["yes", "no"]}])
+def test_other_answers_can_not_be_compared(tmp_path: Path, members: dict[str, Any]) -> None:
+    """Nor can one whose target is another, or whose probabilities stand in another order."""
+    gated.champion(tmp_path, "binary", 1.0, **members)
+    assert "they can't be compared" in _refused(tmp_path, gated.trained())
+
+
+@pytest.mark.parametrize(
+    ("feature", "words"),
+    [
+        (msgspec.structs.replace(small.X, maximum=1.0), "x: row 1: expected a number of at most 1; got "),
+        (msgspec.structs.replace(small.X, name="z"), "expected a column 'z'; there is x, answer"),
+    ],
+    ids=["range", "column"],
+)
+def test_rows_that_the_stable_version_does_not_take(tmp_path: Path, feature: Feature, words: str) -> None:
+    """A stable version whose signature doesn't allow the rows can't be compared with."""
+    gated.champion(tmp_path, "binary", 1.0, feature=feature)
+    refused = _refused(tmp_path, gated.trained())
+    assert re.search(f"^the stable version 1 can't be asked about these rows: .*{words}", refused)
+
+
+def test_answers_that_are_no_numbers_can_not_be_compared() -> None:
+    """A difference that is no number is no proof that the challenger isn't worse."""
+    source = gated.source("regression")
+    whole, endless = gated.loaded("regression", 1.0), gated.loaded("regression", 3e38)
+    for models in ((whole, endless), (endless, whole)):
+        with pytest.raises(WorseError, match="stable version 1, answers are no numbers: they can't be compared"):
+            compare(*models, source.data, source.part.held_out, SEED)
+
+
+def test_broken_stable_version_blocks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stable version that can't be loaded is told, and the new one takes its place: it serves nobody."""
+    gated.champion(tmp_path, "binary", TRUE_SLOPE)
+    factors.damage(tmp_path / NAME, 1)
+    published = _release(tmp_path, gated.trained())
+    assert (published.version, published.stable, published.comparison) == (2, 2, None)
+    assert "SHA-256" in published.broken
+    assert "compare: the stable version can't be loaded, nothing to compare with: " in capsys.readouterr().out
+    assert manifests.read(published.path / "manifest.json").comparison is None
+
+
+def test_stable_version_is_the_one_compared_with(tmp_path: Path) -> None:
+    """It is the version labelled stable that counts, and not the newest."""
+    gated.champion(tmp_path, "binary", BAD)
+    made = gated.candidate("binary", TRUE_SLOPE, version=2)
+    small.write(tmp_path, made.model, made.manifest)
+    assert _release(tmp_path, gated.trained()).comparison is not None
+    move(tmp_path, NAME, "stable", 2)
+    with pytest.raises(WorseError, match="worse than stable version 2 on"):
+        _release(tmp_path, gated.candidate("binary", BAD))
+
+
+def test_nothing_stable_nothing_to_compare(tmp_path: Path) -> None:
+    """Where nothing is stable there is nothing to be compared with."""
+    gated.champion(tmp_path, "binary", TRUE_SLOPE)
+    (tmp_path / NAME / "labels.json").write_text('{"canary": 1}')
+    published = _release(tmp_path, gated.trained())
+    assert (published.version, published.stable, published.comparison, published.broken) == (2, 2, None, "")
+
+
+def test_champion_that_may_have_seen_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What decides which rows are held out is the seed and the features: where they differ, that is told."""
+    manifest = gated.candidate("binary", 1.0).manifest
+    seeded = msgspec.structs.replace(manifest, provenance=msgspec.structs.replace(manifest.provenance, seed=SEED))
+    x = manifest.features[0]
+    nullable = msgspec.structs.replace(x, nullable=True, null_value=-1.0)
+    told = msgspec.structs.replace(x, description="Told otherwise.", maximum=9.0, field_number=4)
+    assert may_have_seen(manifest, seeded)
+    for feature, may in ((msgspec.structs.replace(x, name="z"), True), (nullable, True), (told, False)):
+        assert may_have_seen(manifest, msgspec.structs.replace(manifest, features=[feature])) is may
+    assert may_have_seen(manifest, msgspec.structs.replace(manifest, features=[x, small.INDEX]))
+    gated.champion(tmp_path, "binary", -TRUE_SLOPE)
+    _release(tmp_path, gated.trained())
+    assert "it was split by another seed or other features and may have seen these rows" in capsys.readouterr().out
+
+
+def test_too_few_rows_to_be_compared_on() -> None:
+    """Data of which no row can be held out make no source, and so no challenger."""
+    with pytest.raises(DataError, match="too few"):
+        Source.of(gated.spec("regression"), gated.data("regression", 3), SEED)
+
+
+def _losses(kind: Kind, slope: float, x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return each held-out row's loss, by onnxruntime and numpy alone."""
+    model = gated.candidate(kind, slope).model
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    answers = session.run(None, {"x": x})[-1].astype(np.float64)
+    truths = gated.source(kind).part.y_test
+    if kind == "regression":
+        return np.asarray((answers[:, 0] - truths.astype(np.float64)) ** 2)
+    classes = sorted(gated.CLASSES[kind].values())
+    return np.array([-np.log(row[classes.index(truth)]) for row, truth in zip(answers, truths, strict=True)])

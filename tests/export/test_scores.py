@@ -1,0 +1,172 @@
+"""Answers and truths to scores: those that scikit-learn has, or that a few lines of arithmetic give."""
+
+import math
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
+
+from export.scores import LEAST_PROBABILITY, intervals, losses, mean_interval, scores, significant
+from server.evidence import Scores
+
+ROWS: Final = 120
+TWO: Final = ("no", "yes")
+THREE: Final = ("high", "low", "middle")
+
+
+def _answers(classes: tuple[str, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return truths, and probabilities that know something of them."""
+    drawn = np.random.default_rng(3)
+    places = drawn.integers(len(classes), size=ROWS)
+    odds = drawn.uniform(0.1, 1.0, (ROWS, len(classes)))
+    odds[np.arange(ROWS), places] += 0.4
+    probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.array(classes, dtype=object)[places], probabilities
+
+
+def _values() -> tuple[NDArray[Any], NDArray[Any]]:
+    drawn = np.random.default_rng(3)
+    truths = drawn.normal(100.0, 20.0, ROWS)
+    return truths, (truths + drawn.normal(3.0, 5.0, ROWS)).astype(np.float32)
+
+
+def _auc(truth: NDArray[np.bool_], probability: NDArray[Any]) -> float:
+    """Return the share of pairs of a true and another row that stand in the right order."""
+    pairs = list(product(probability[truth], probability[~truth]))
+    return float(np.mean([(one > other) + 0.5 * (one == other) for one, other in pairs]))
+
+
+def test_binary_scores() -> None:
+    """Of two classes, brier and log loss are those of the positive one's probability."""
+    truths, answers = _answers(TWO)
+    for positive in TWO:
+        truth, probability = truths == positive, answers[:, TWO.index(positive)].astype(np.float64)
+        right = np.where(truth, probability, 1 - probability)
+        assert scores(truths, answers, TWO, positive) == pytest.approx(
+            {
+                "accuracy": float((np.array(TWO)[answers.argmax(axis=1)] == truths).mean()),
+                "roc_auc": _auc(truth, probability),
+                "log_loss": float(-np.log(right).mean()),
+                "brier": float(((1 - right) ** 2).mean()),
+            },
+            abs=1e-6,
+        )
+
+
+def test_multiclass_scores() -> None:
+    """Of several classes, each is taken against the rest with the same weight, and brier is summed over them."""
+    truths, answers = _answers(THREE)
+    hits = truths[:, None] == np.array(THREE, dtype=object)
+    assert scores(truths, answers, THREE) == pytest.approx(
+        {
+            "accuracy": float(hits[np.arange(ROWS), answers.argmax(axis=1)].mean()),
+            "roc_auc": float(np.mean([_auc(hits[:, place], answers[:, place]) for place in range(3)])),
+            "log_loss": float(-np.log(answers[hits].astype(np.float64)).mean()),
+            "brier": float(((answers - hits) ** 2).sum(axis=1).mean()),
+        },
+        abs=1e-6,
+    )
+    one_vs_rest = roc_auc_score(truths, answers / answers.sum(axis=1, keepdims=True), multi_class="ovr")
+    assert scores(truths, answers, THREE)["roc_auc"] == pytest.approx(one_vs_rest, abs=1e-6)
+
+
+def test_regression_scores() -> None:
+    """Of a regression they are the root of the mean square, the mean size, and the share of variance explained."""
+    truths, answers = _values()
+    errors = answers.astype(np.float64) - truths
+    assert scores(truths, answers) == pytest.approx(
+        {
+            "rmse": math.sqrt((errors**2).mean()),
+            "mae": float(np.abs(errors).mean()),
+            "r2": float(1 - (errors**2).sum() / ((truths - truths.mean()) ** 2).sum()),
+        },
+        abs=1e-6,
+    )
+
+
+@pytest.mark.parametrize("classes", [TWO, THREE])
+def test_losses_of_a_classifier(classes: tuple[str, ...]) -> None:
+    """Each row's loss is minus the logarithm of its class's probability: their mean is scikit-learn's log loss."""
+    truths, answers = _answers(classes)
+    each = losses(truths, answers, classes)
+    assert each.shape == (ROWS,)
+    exact = answers.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    assert each.mean() == pytest.approx(log_loss(truths, exact, labels=list(classes)), rel=1e-6)
+    assert each[5] == pytest.approx(-math.log(answers[5, classes.index(truths[5])]))
+
+
+def test_losses_of_a_regression() -> None:
+    """Each row's loss is its error squared: their mean is scikit-learn's, in double precision."""
+    truths, answers = _values()
+    each = losses(truths, answers)
+    assert each.shape == (ROWS,)
+    assert each.mean() == pytest.approx(mean_squared_error(truths, answers), rel=1e-12)
+    assert each[5] == (float(answers[5]) - truths[5]) ** 2
+
+
+def test_wrong_certainty_costs_a_bounded_loss() -> None:
+    """A class that was given no probability at all costs as much as the least that float32 can tell from it."""
+    truths = np.array(["no", "yes"], dtype=object)
+    each = losses(truths, np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), TWO)
+    assert each.tolist() == [pytest.approx(-math.log(LEAST_PROBABILITY)), 0.0]
+
+
+@pytest.mark.parametrize("classes", [TWO, THREE])
+def test_intervals_of_a_classifier_hold_the_score(classes: tuple[str, ...]) -> None:
+    """Each score stands in its interval."""
+    truths, answers = _answers(classes)
+    positive = "yes" if classes == TWO else None
+    whole = scores(truths, answers, classes, positive)
+    found = intervals(truths, lambda rows: scores(truths[rows], answers[rows], classes, positive), 5)
+    assert list(found) == list(whole)
+    for name, (low, high) in found.items():
+        assert low < whole[name] < high, name
+
+
+def test_intervals_of_a_regression() -> None:
+    """Each score stands in its interval, which the seed decides, and which narrows as rows are added."""
+
+    def found(times: int, seed: int = 5) -> dict[str, list[float]]:
+        truths, answers = (np.tile(each, times) for each in _values())
+        return intervals(truths, lambda rows: scores(truths[rows], answers[rows]), seed)
+
+    once, more = found(1), found(4)
+    for name, score in scores(*_values()).items():
+        (low, high), (less, most) = once[name], more[name]
+        assert low < less < score < most < high, name
+        assert most - less == pytest.approx((high - low) / 2, rel=0.25), name
+    assert found(1) == once
+    assert found(1, seed=6) != once
+
+
+def test_every_sample_keeps_each_class() -> None:
+    """A class of a single row is in every sample: no score is without it."""
+    truths = np.array(["yes", *["no"] * 30], dtype=object)
+    drawn: list[list[int]] = []
+
+    def score(rows: NDArray[np.intp]) -> Scores:
+        drawn.append(rows.tolist())
+        return {"share": float((truths[rows] == "yes").mean())}
+
+    assert intervals(truths, score, 1) == {"share": [round(1 / 31, 6)] * 2}
+    assert all(0 in rows for rows in drawn)
+    assert len({tuple(rows) for rows in drawn}) == len(drawn) == 500
+
+
+def test_interval_of_a_mean() -> None:
+    """The interval of a mean is about 1.96 standard errors to both sides, in the values' own unit, however small."""
+    values = np.random.default_rng(1).normal(2.0, 3.0, 400)
+    low, high = mean_interval(values, 9)
+    assert low < values.mean() < high
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+    assert mean_interval(values, 9) == [low, high]
+    assert mean_interval(values * 2.0**-40, 9) == pytest.approx([low * 2.0**-40, high * 2.0**-40], rel=1e-5)
+
+
+def test_significant_digits() -> None:
+    """A number is told by its first six digits, whatever its size."""
+    assert [significant(each) for each in (1234567.8, 1.23456789e-12, -0.5, 0.0)] == [1234570.0, 1.23457e-12, -0.5, 0.0]

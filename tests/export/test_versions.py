@@ -1,0 +1,105 @@
+"""The versions that are there: found by number or label, and listed as `list` tells them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from export.labels import LabelError, move, remove
+from export.publish import PLAIN
+from export.versions import entries, find, pair
+from server import manifest as manifests
+from tests.export import factors
+from tests.export.factors import NAME
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a repository with versions 1 to 3 of a model; 2 is stable, 1 is both canary and old."""
+    for factor in (1, 2):
+        factors.publish(tmp_path, factor)
+    factors.publish(tmp_path, 3, PLAIN)
+    move(tmp_path, NAME, "old", 1)
+    move(tmp_path, NAME, "canary", 1)
+    return tmp_path
+
+
+def test_list(root: Path) -> None:
+    """The versions are listed, newest first, each with its labels; what a server would not load with the reason."""
+    (root / NAME / "9").mkdir()
+    (root / NAME / ".draft-left").mkdir()
+    factors.damage(root / NAME, 2)
+    found = entries(root, NAME)
+    assert [(each.version, each.labels) for each in found] == [
+        (9, []),
+        (3, []),
+        (2, ["stable"]),
+        (1, ["canary", "old"]),
+    ]
+    assert ["manifest.json: No such file" in found[0].broken, "SHA-256" in found[2].broken] == [True, True]
+    assert (found[0].manifest, found[2].manifest) == (None, None)
+    for each in (found[1], found[3]):
+        assert each.broken == ""
+        assert each.manifest == manifests.read(root / NAME / str(each.version) / "manifest.json")
+
+
+def test_list_of_a_version_that_says_it_is_another(root: Path) -> None:
+    """A folder whose manifest says another number is listed as broken: no server serves it."""
+    (root / NAME / "3").rename(root / NAME / "4")
+    assert "says small version 3" in entries(root, NAME)[0].broken
+
+
+@pytest.mark.parametrize(
+    ("wanted", "version"), [("1", 1), ("3", 3), ("stable", 2), ("canary", 1), ("old", 1), (None, 2), ("03", 3)]
+)
+def test_find(root: Path, wanted: str | None, version: int) -> None:
+    """A version is found by its number or a label; where none is asked for, it is the stable one."""
+    assert find(root, NAME, wanted) == version
+
+
+def test_find_without_stable(root: Path) -> None:
+    """Where nothing is stable, it is the newest version, as a server has it."""
+    remove(root, NAME, "stable")
+    assert find(root, NAME, None) == 3
+
+
+def test_number_comes_before_a_label_of_that_name(root: Path) -> None:
+    """A label may be called as a number: the version of that number is meant, where there is one."""
+    move(root, NAME, "3", 1)
+    move(root, NAME, "7", 1)
+    assert (find(root, NAME, "3"), find(root, NAME, "7")) == (3, 1)
+
+
+@pytest.mark.parametrize("wanted", ["4", "beta", "", "-1", "²"])
+def test_find_what_is_not_there(root: Path, wanted: str) -> None:
+    """What is no version and no label is told, with those there are."""
+    words = f"small has no version or label {wanted!r}; there is 3, 2, 1, stable, old, canary"
+    with pytest.raises(LabelError, match=f"^{re.escape(words)}$"):
+        find(root, NAME, wanted)
+    with pytest.raises(LabelError, match="there is no model 'large'; there is small"):
+        find(root, "large", wanted)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (None, None, (2, 3)),
+        (None, "2", (1, 2)),
+        (None, "stable", (1, 2)),
+        (None, "1", (2, 1)),
+        ("1", None, (1, 3)),
+        ("canary", "stable", (1, 2)),
+        ("3", "1", (3, 1)),
+        ("2", "2", (2, 2)),
+    ],
+)
+def test_pair(root: Path, before: str | None, after: str | None, expected: tuple[int, int]) -> None:
+    """Stable and the newest are compared where nothing is asked for, or the one before where both are one."""
+    assert pair(root, NAME, before, after) == expected
+
+
+def test_pair_where_there_is_one(tmp_path: Path) -> None:
+    """One version alone has none to be compared with."""
+    factors.publish(tmp_path, 1)
+    with pytest.raises(LabelError, match=r"^small has no version before 1 to compare it with$"):
+        pair(tmp_path, NAME, None, None)
