@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
-from export.scores import LEAST_PROBABILITY, intervals, losses, mean_interval, scores, significant
-from server.evidence import Scores
+from export.scores import LEAST_PROBABILITY, PERCENTILES, intervals, losses, mean_interval, scores, significant
 
 ROWS: Final = 120
 TWO: Final = ("no", "yes")
@@ -121,7 +120,7 @@ def test_intervals_of_a_classifier_hold_the_score(classes: tuple[str, ...]) -> N
     truths, answers = _answers(classes)
     positive = "yes" if classes == TWO else None
     whole = scores(truths, answers, classes, positive)
-    found = intervals(truths, lambda rows: scores(truths[rows], answers[rows], classes, positive), 5)
+    found = intervals(truths, answers, classes, positive, 5)
     assert list(found) == list(whole)
     for name, (low, high) in found.items():
         assert low < whole[name] < high, name
@@ -132,7 +131,7 @@ def test_intervals_of_a_regression() -> None:
 
     def found(times: int, seed: int = 5) -> dict[str, list[float]]:
         truths, answers = (np.tile(each, times) for each in _values())
-        return intervals(truths, lambda rows: scores(truths[rows], answers[rows]), seed)
+        return intervals(truths, answers, (), None, seed)
 
     once, more = found(1), found(4)
     for name, score in scores(*_values()).items():
@@ -144,17 +143,29 @@ def test_intervals_of_a_regression() -> None:
 
 
 def test_every_sample_keeps_each_class() -> None:
-    """A class of a single row is in every sample: no score is without it."""
+    """A class of a single row is in every sample, once: no score is without it."""
     truths = np.array(["yes", *["no"] * 30], dtype=object)
-    drawn: list[list[int]] = []
+    sure = np.tile([0.1, 0.9], (31, 1))
+    found = intervals(truths, sure, TWO, "yes", 1)
+    assert found["accuracy"] == [significant(1 / 31)] * 2
+    assert found["roc_auc"] == [0.5, 0.5]
 
-    def score(rows: NDArray[np.intp]) -> Scores:
-        drawn.append(rows.tolist())
-        return {"share": float((truths[rows] == "yes").mean())}
 
-    assert intervals(truths, score, 1) == {"share": [round(1 / 31, 6)] * 2}
-    assert all(0 in rows for rows in drawn)
-    assert len({tuple(rows) for rows in drawn}) == len(drawn) == 500
+@pytest.mark.parametrize("classes", [TWO, THREE, ()])
+def test_samples_are_scored_as_scikit_learn_scores_them(
+    classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interval's ends are percentiles of the scores that scikit-learn gives each sample of the rows."""
+    monkeypatch.setattr("export.scores.RESAMPLES", 40)
+    truths, answers = _answers(classes) if classes else _values()
+    positive = "yes" if classes == TWO else None
+    drawn = np.random.default_rng(7)
+    groups = [np.flatnonzero(truths == name) for name in sorted(set(truths))] if classes else [np.arange(len(truths))]
+    samples = np.concatenate([drawn.choice(rows, (40, len(rows))) for rows in groups], axis=1)
+    each = [scores(truths[rows], answers[rows], classes, positive) for rows in samples]
+    for name, ends in intervals(truths, answers, classes, positive, 7).items():
+        expected = np.percentile([told[name] for told in each], PERCENTILES)
+        assert ends == pytest.approx(expected, rel=1e-4), name
 
 
 def test_interval_of_a_mean() -> None:
