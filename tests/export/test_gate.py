@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from export.console import Console
 from export.data import DataError, Dataset, split
 from export.gate import WorseError, compare, is_worse, may_have_seen
-from export.labels import move
+from export.labels import intend, move
 from export.publish import Published
 from export.source import Source
-from export.steps import Candidate, Wishes, release
+from export.steps import Candidate, Wishes, release, unchanged
 from server import manifest as manifests
 from server.evidence import Comparison
 from server.manifest import Feature, Kind
@@ -253,6 +253,23 @@ def test_nothing_stable_nothing_to_compare(tmp_path: Path) -> None:
     (tmp_path / NAME / "labels.json").write_text('{"canary": 1}')
     published = _release(tmp_path, gated.trained())
     assert (published.version, published.stable, published.comparison, published.broken) == (2, 2, None, "")
+
+
+def test_stopped_publication_is_something_to_do(tmp_path: Path) -> None:
+    """A recipe whose publication was stopped before its label moved is not done, unless the label was moved since."""
+    source, wishes, home = gated.source("binary"), Wishes(tmp_path), tmp_path / NAME
+    gated.champion(tmp_path, "binary", -TRUE_SLOPE)
+    assert not unchanged(source, wishes, Console())
+    release(source, gated.trained(), Wishes(tmp_path, promote=False), Console())
+    assert unchanged(source, wishes, Console())
+    intend(home, 2)  # as the publication leaves it that is killed between the two
+    assert not unchanged(source, wishes, Console())
+    assert unchanged(source, Wishes(tmp_path, promote=False), Console())
+    assert _release(tmp_path, gated.trained()).stable == 2
+    assert unchanged(source, wishes, Console())
+    move(tmp_path, NAME, "stable", 1)
+    assert unchanged(source, wishes, Console())
+    assert _release(tmp_path, gated.trained()).stable == 1
 
 
 def test_champion_that_may_have_seen_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from export import labels
 from export.labels import MAX_HISTORY, LabelError, move, read_history, remove, rollback
-from export.publish import PLAIN
+from export.publish import PLAIN, publish
 from server.errors import DigestError, ModelError
+from server.manifest import Manifest
 from server.repository import LABELS_FILE, Repository, read_labels
 from tests.export import factors
 from tests.export.factors import NAME
@@ -158,6 +160,19 @@ def test_folder_that_was_copied(root: Path, home: Path) -> None:
     before = factors.files(root)
     with pytest.raises(ModelError, match="its manifest says small version 1; expected small version 7"):
         move(root, NAME, "stable", 7)
+    assert factors.files(root) == before
+
+
+@pytest.mark.parametrize("members", [{"name": "another"}, {"version": 9}])
+def test_manifest_that_says_it_is_another(root: Path, members: dict[str, Any]) -> None:
+    """Nor is anything published whose manifest says another name or number than its folder."""
+    before = factors.files(root)
+
+    def describe(version: int) -> Manifest:
+        return msgspec.structs.replace(factors.describing(4)(version), **members)
+
+    with pytest.raises(ModelError, match="expected small version 4"):
+        publish(root, NAME, factors.model(4), describe)
     assert factors.files(root) == before
 
 
