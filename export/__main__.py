@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.refuse(error, code_of(error))
         return code_of(error)
     except KeyboardInterrupt:
-        console.refuse(InterruptedError("interrupted: nothing was published, no label was moved"), 130)
+        console.refuse(
+            InterruptedError("interrupted: what was done is whole, and the same command again finishes it"), 130
+        )
         return 130
     finally:
         console.end()

@@ -11,7 +11,7 @@ import msgspec
 from export import labels, versions
 from export.card import card as draw
 from export.console import Console
-from export.data import DataError, Table, dataset, fetch_table, load, read_table, split
+from export.data import DataError, Table, dataset, features_of, fetch_table, load, read_table, split
 from export.recipe import recipe
 from export.source import Source
 from export.spec import Spec, SpecError, read_spec
@@ -122,8 +122,7 @@ def list_versions(options: argparse.Namespace, console: Console) -> None:
 def diff(options: argparse.Namespace, console: Console) -> None:
     """Compare two versions."""
     pair = versions.pair(options.models, options.name, options.before, options.after)
-    table = _table(options)
-    found = versions.difference(options.models, options.name, pair, table)
+    found = versions.difference(options.models, options.name, pair, _table(options, pair))
     console.fact(**msgspec.structs.asdict(found))
     console.say(f"diff: {options.name} {pair[0]} and {pair[1]}")
     for title, lines in (("signature", found.signature), ("made from", found.provenance)):
@@ -205,12 +204,19 @@ def _wishes(options: argparse.Namespace) -> Wishes:
     return Wishes(options.models, promote=not options.no_promote, force=options.force)
 
 
-def _table(options: argparse.Namespace) -> Table | None:
+def _table(options: argparse.Namespace, pair: tuple[int, int]) -> Table | None:
+    """Return the rows that both versions are to answer: those asked for, or the spec's own where both can."""
     if options.data is not None:
         return read_table(options.data)
-    if options.name == TITANIC.name and TITANIC.data is not None:
-        return read_table(TITANIC.data)
-    return None
+    if options.name != TITANIC.name or TITANIC.data is None:
+        return None
+    table = read_table(TITANIC.data)
+    try:
+        for version in pair:
+            features_of(table, versions.read(options.models, options.name, version).features)
+    except DataError:
+        return None
+    return table
 
 
 def _same(options: argparse.Namespace) -> str:

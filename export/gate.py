@@ -11,6 +11,7 @@ champion of the same seed and features was never fitted on a row that the challe
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -48,9 +49,10 @@ def compare(challenger: Model, champion: Model, data: Dataset, held_out: NDArray
             "compared"
         )
     try:
-        rows = features_of(data.table, before.features)[held_out]
+        table = replace(data.table, cells=data.table.cells[held_out].reset_index(drop=True))
+        rows = features_of(table, before.features)
     except DataError as error:
-        raise WorseError(f"the stable version {before.version} can't be asked about these rows: {error}") from error
+        raise WorseError(f"the stable version {before.version} can't be asked about the held-out rows: {error}") from error
     truths, classes = data.y[held_out], after.classes
     difference = losses(truths, answers_of(challenger, data.X[held_out]), classes) - losses(
         truths, answers_of(champion, rows), classes

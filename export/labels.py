@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from export.durable import locked, replace, write
-from export.whole import load
 from server.errors import ModelError
 from server.repository import LABELS_FILE, STABLE, read_labels
+from server.version_folder import load
 
 HISTORY_FILE: Final = "history.json"
 MAX_HISTORY: Final = 100
@@ -35,7 +35,7 @@ def move(root: Path, name: str, label: str, version: int) -> int | None:
     """
     home = home_of(root, name)
     _check_version(home, version)
-    load(home, version)
+    load(home / str(version))
     with locked(home):
         return move_locked(home, label, version)
 
@@ -90,7 +90,7 @@ def rollback(root: Path, name: str, label: str) -> tuple[int, int]:
                 f"{label!r} of {name} points at version {left}, and pointed at none before it that is there"
             )
         version = before.pop()
-        load(home, version)
+        load(home / str(version))
         replace(home / LABELS_FILE, _encoded(labels | {label: version}))
         replace(home / HISTORY_FILE, _encoded(history | {label: before}))
         _decided(home, label)

@@ -11,8 +11,8 @@ SEED: Final = 1912
 PROGRAM: Final = "python -m export"
 _EPILOG: Final = """\
 exit codes: 0 done, or nothing to do; 1 refused: spec, data, conversion, repository or label; 2 a wrong command line;
-3 onnxruntime disagrees with scikit-learn; 4 worse than the stable version; 130 interrupted. Whatever the code but 0,
-nothing was published and no label was moved.
+3 onnxruntime disagrees with scikit-learn; 4 worse than the stable version: with 1 to 4 nothing was published and no
+label was moved; 130 interrupted: whatever was done is whole, and the same command again finishes it.
 """
 COMMANDS: Final = {
     "run": "take every step: data to a published version",
@@ -99,8 +99,14 @@ def _add_source(each: argparse.ArgumentParser) -> None:
     data.add_argument("--data", type=Path, metavar="FILE", help="the CSV file to train on (default: the spec's own)")
     data.add_argument("--openml", action="store_true", help="fetch the spec's data set from OpenML instead")
     each.add_argument(
-        "--seed", type=int, default=SEED, help=f"seed of the split and of every draw in training (default: {SEED})"
+        "--seed", type=_seed, default=SEED, help=f"seed of the split and of every draw in training (default: {SEED})"
     )
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}; got {text!r}")
+    return int(text)
 
 
 def _add_label(each: argparse.ArgumentParser) -> None:

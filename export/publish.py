@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from export.compatibility import follow, incompatible_changes
 from export.durable import draft, locked, place, write
 from export.labels import intend, is_intended, move_locked, read_history
-from export.whole import check, load
 from server import manifest as manifests
 from server.errors import ManifestError, ModelError
 from server.evidence import Comparison
 from server.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from server.model import Model
 from server.repository import LABELS_FILE, STABLE, read_labels
+from server.version_folder import load
 
 Judge = Callable[[Model, Model], Comparison]
 """The challenger and the model labelled stable to how they compare; raises what refuses the challenger."""
@@ -90,7 +90,7 @@ def find_recipe(home: Path, recipe: str) -> int | None:
     for version in versions(home):
         with contextlib.suppress(ModelError):
             if manifests.read(home / str(version) / MANIFEST_FILE).provenance.recipe == recipe:
-                load(home, version)
+                load(home / str(version))
                 return version
     return None
 
@@ -134,7 +134,11 @@ def _place(
         write(folder / MODEL_FILE, model)
         write(folder / MANIFEST_FILE, manifests.encode(manifest))
         challenger = Model.load(folder)
-        check(challenger, path.parent.name, int(path.name))
+        if (challenger.name, challenger.version) != (path.parent.name, path.name):
+            raise ModelError(
+                f"its manifest says {challenger.name} version {challenger.version}; expected "
+                f"{path.parent.name} version {path.name}"
+            )
         comparison, broken = _judged(challenger, path.parent, stable, terms.judge)
         manifest = replace(manifest, comparison=comparison)
         content = {
@@ -152,7 +156,7 @@ def _judged(challenger: Model, home: Path, stable: int | None, judge: Judge | No
     if judge is None or stable is None:
         return None, ""
     try:
-        champion = load(home, stable)
+        champion = load(home / str(stable))
     except ModelError as error:
         return None, str(error)
     return judge(challenger, champion), ""
@@ -172,7 +176,7 @@ def _is(home: Path, version: int, model: bytes, manifest: Manifest) -> bool:
     What was found out about it may differ in a last digit on another CPU, and that makes no other model.
     """
     try:
-        published = load(home, version).manifest
+        published = load(home / str(version)).manifest
         same_model = (home / str(version) / MODEL_FILE).read_bytes() == model
     except (ModelError, OSError):
         return False

@@ -34,26 +34,26 @@ def scores(
     """
     if not classes:
         return {
-            "rmse": _round(mean_squared_error(truths, answers) ** 0.5),
-            "mae": _round(mean_absolute_error(truths, answers)),
-            "r2": _round(r2_score(truths, answers)),
+            "rmse": significant(mean_squared_error(truths, answers) ** 0.5),
+            "mae": significant(mean_absolute_error(truths, answers)),
+            "r2": significant(r2_score(truths, answers)),
         }
     answers = answers.astype(np.float64)
     labels = np.array(classes, dtype=object)[answers.argmax(axis=1)]
-    told = {"accuracy": _round(accuracy_score(truths, labels))}
+    told = {"accuracy": significant(accuracy_score(truths, labels))}
     if positive is not None:
         truth, probability = truths == positive, answers[:, list(classes).index(positive)]
         return told | {
-            "roc_auc": _round(roc_auc_score(truth, probability)),
-            "log_loss": _round(log_loss(truth, probability)),
-            "brier": _round(brier_score_loss(truth, probability)),
+            "roc_auc": significant(roc_auc_score(truth, probability)),
+            "log_loss": significant(log_loss(truth, probability)),
+            "brier": significant(brier_score_loss(truth, probability)),
         }
     answers /= answers.sum(axis=1, keepdims=True)  # of float32 that is not quite 1
     hits = truths[:, None] == np.array(classes, dtype=object)
     return told | {
-        "roc_auc": _round(roc_auc_score(truths, answers, multi_class="ovr", labels=list(classes))),
-        "log_loss": _round(log_loss(truths, answers, labels=list(classes))),
-        "brier": _round(((answers - hits) ** 2).sum(axis=1).mean()),
+        "roc_auc": significant(roc_auc_score(truths, answers, multi_class="ovr", labels=list(classes))),
+        "log_loss": significant(log_loss(truths, answers, labels=list(classes))),
+        "brier": significant(((answers - hits) ** 2).sum(axis=1).mean()),
     }
 
 
@@ -132,13 +132,9 @@ def mean_interval(values: NDArray[np.float64], seed: int) -> list[float]:
 
 def interval(values: Sequence[float] | NDArray[Any]) -> list[float]:
     """Return the percentiles, low and high, of a score over samples."""
-    return [_round(end) for end in np.percentile(values, PERCENTILES)]
+    return [significant(end) for end in np.percentile(values, PERCENTILES)]
 
 
-def significant(value: float) -> float:
+def significant(value: Any) -> float:  # noqa: ANN401 # a number of any library
     """Return a number to six digits: a loss has its target's unit, and may be far below 1."""
     return float(f"{value:.6g}")
-
-
-def _round(value: Any) -> float:  # noqa: ANN401 # a number of any library
-    return round(float(value), 6)

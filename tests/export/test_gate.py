@@ -204,7 +204,7 @@ def test_other_answers_can_not_be_compared(tmp_path: Path, members: dict[str, An
 @pytest.mark.parametrize(
     ("feature", "words"),
     [
-        (msgspec.structs.replace(small.X, maximum=1.0), "x: row 1: expected a number of at most 1; got "),
+        (msgspec.structs.replace(small.X, maximum=1.0), "x: row 0: expected a number of at most 1; got "),
         (msgspec.structs.replace(small.X, name="z"), "expected a column 'z'; there is x, answer"),
     ],
     ids=["range", "column"],
@@ -213,7 +213,7 @@ def test_rows_that_the_stable_version_does_not_take(tmp_path: Path, feature: Fea
     """A stable version whose signature doesn't allow the rows can't be compared with."""
     gated.champion(tmp_path, "binary", 1.0, feature=feature)
     refused = _refused(tmp_path, gated.trained())
-    assert re.search(f"^the stable version 1 can't be asked about these rows: .*{words}", refused)
+    assert re.search(f"^the stable version 1 can't be asked about the held-out rows: .*{words}", refused)
 
 
 def test_answers_that_are_no_numbers_can_not_be_compared() -> None:

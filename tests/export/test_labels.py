@@ -158,7 +158,7 @@ def test_folder_that_was_copied(root: Path, home: Path) -> None:
     """A version's folder copied by hand says that it is another: no server serves it, so it can't be labelled."""
     shutil.copytree(home / "1", home / "7")
     before = factors.files(root)
-    with pytest.raises(ModelError, match="its manifest says small version 1; expected small version 7"):
+    with pytest.raises(ModelError, match="its manifest says small version 1"):
         move(root, NAME, "stable", 7)
     assert factors.files(root) == before
 

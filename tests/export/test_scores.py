@@ -51,7 +51,7 @@ def test_binary_scores() -> None:
                 "log_loss": float(-np.log(right).mean()),
                 "brier": float(((1 - right) ** 2).mean()),
             },
-            abs=1e-6,
+            rel=1e-5,
         )
 
 
@@ -66,10 +66,10 @@ def test_multiclass_scores() -> None:
             "log_loss": float(-np.log(answers[hits].astype(np.float64)).mean()),
             "brier": float(((answers - hits) ** 2).sum(axis=1).mean()),
         },
-        abs=1e-6,
+        rel=1e-5,
     )
     one_vs_rest = roc_auc_score(truths, answers / answers.sum(axis=1, keepdims=True), multi_class="ovr")
-    assert scores(truths, answers, THREE)["roc_auc"] == pytest.approx(one_vs_rest, abs=1e-6)
+    assert scores(truths, answers, THREE)["roc_auc"] == pytest.approx(one_vs_rest, rel=1e-5)
 
 
 def test_regression_scores() -> None:
@@ -82,7 +82,7 @@ def test_regression_scores() -> None:
             "mae": float(np.abs(errors).mean()),
             "r2": float(1 - (errors**2).sum() / ((truths - truths.mean()) ** 2).sum()),
         },
-        abs=1e-6,
+        rel=1e-5,
     )
 
 
