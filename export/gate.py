@@ -52,7 +52,8 @@ def compare(challenger: Model, champion: Model, data: Dataset, held_out: NDArray
         table = replace(data.table, cells=data.table.cells[held_out].reset_index(drop=True))
         rows = features_of(table, before.features)
     except DataError as error:
-        raise WorseError(f"the stable version {before.version} can't be asked about the held-out rows: {error}") from error
+        told = f"the stable version {before.version} can't be asked about the held-out rows: {error}"
+        raise WorseError(told) from error
     truths, classes = data.y[held_out], after.classes
     difference = losses(truths, answers_of(challenger, data.X[held_out]), classes) - losses(
         truths, answers_of(champion, rows), classes
