@@ -179,7 +179,7 @@ def _judge(source: Source, challenger: Model, champion: Model, console: Console,
     low, high = comparison.interval
     text = (
         f"version {comparison.version} on the same {comparison.rows} held-out rows: {comparison.loss} a row "
-        f"{comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
+        f"{comparison.difference:+.4g} (95 % interval {low:+.4g} to {high:+.4g})"
     )
     console.say(f"compare: beside stable {text}")
     if may_have_seen(challenger.manifest, champion.manifest):
