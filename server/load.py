@@ -22,22 +22,23 @@ def asks(headers: Headers) -> bool:
 class Report:
     """Takes an answer on its way to who waits for it, and adds what the server reports."""
 
-    __slots__ = ("_encode", "_infer_ns", "_load", "_receiver", "_runner")
+    __slots__ = ("_before_ns", "_counters", "_encode", "_find", "_load", "_receiver")
+    _before_ns: int
+    _load: Load
 
     def __init__(self, work: Work, receiver: Receiver[Body]) -> None:
         """Report of the run that `work` is a part of; `receiver` takes the answer."""
         self._receiver = receiver
-        self._runner = work.runner
+        self._counters = work.runner.counters
+        self._find = work.runner.load
         self._encode = work.encode
-        self._load = Load(0, 0)
-        self._infer_ns = 0
         work.encode = self._encoded
 
     def _encoded(self, outputs: Outputs, start: int, stop: int) -> Body:
         """Encode the answer; look around while the run still counts as under way: behind it, all that came has gone."""
         answer = self._encode(outputs, start, stop)
-        self._load = self._runner.load()
-        self._infer_ns = self._runner.counters.infer_ns
+        self._load = self._find()
+        self._before_ns = self._counters.infer_ns
         return answer
 
     def left(self) -> bool:
@@ -46,12 +47,13 @@ class Report:
 
     def deliver(self, answer: Body | Exception) -> None:
         """Hand on the answer with the report, a failure as it is."""
-        if not isinstance(answer, Exception):
-            reply = Reply(answer, JSON) if isinstance(answer, bytes) else answer
-            answer = reply._replace(headers=(*reply.headers, *self._fields()))
+        if isinstance(answer, bytes):
+            answer = Reply(answer, JSON, self._fields())
+        elif isinstance(answer, Reply):
+            answer = answer._replace(headers=(*answer.headers, *self._fields()))
         self._receiver.deliver(answer)
 
     def _fields(self) -> Fields:
-        model_ms = (self._runner.counters.infer_ns - self._infer_ns) / 1e6  # the run was counted since it was encoded
+        model_ms = (self._counters.infer_ns - self._before_ns) / 1e6  # the run was counted since it was encoded
         timing = b"model;dur=%.3f" % model_ms
         return ((b"server-timing", timing), (b"x-lifeboat-load", b"%d/%d" % self._load))

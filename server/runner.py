@@ -125,8 +125,11 @@ class Runners:
 
     def load(self) -> Load:
         """Return how much there is to do now."""
-        runners = [*self]
-        return Load(sum(each.counters.pending for each in runners), sum(each.rows for each in runners))
+        requests = rows = 0
+        for runner in tuple(self._runners.values()):  # a copy: a large request looks from its thread
+            requests += runner.counters.pending
+            rows += runner.rows
+        return Load(requests, rows)
 
     def keep(self, models: Collection[Model]) -> None:
         """Keep the runners of these models alone: what others have under way is still answered."""

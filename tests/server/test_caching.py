@@ -11,7 +11,7 @@ import pytest
 
 from server.repository import Repository
 from tests.passenger import PASSENGER
-from tests.server import small
+from tests.server import every, small
 from tests.server.in_process import InProcess
 from tests.server.rpc import INFER, MODELS, PREDICT, SERVICE, Answer, counted, get, http1, request
 from tests.server.wire import Wire, wire
@@ -92,6 +92,18 @@ def test_one_input_has_one_tag(served: Wire) -> None:
     tags = [get(served, f"/api/predict?{query}").headers["etag"] for query in [*same, *others]]
     assert len({*tags[: len(same)]}) == 1
     assert len({*tags}) == 1 + len(others)
+
+
+def test_strings_are_told_apart(tmp_path: Path) -> None:
+    """What stands in one string and what stands in the next one makes a difference."""
+    every.load(tmp_path)
+    numbers = "&".join(f"{each.name}=1" for each in every.FEATURES if each.datatype not in {"BOOL", "BYTES"})
+    with InProcess(Repository.load(tmp_path)) as app:
+        asked = [
+            app.get(f"/api/predict?{numbers}&bool=true&{strings}") for strings in ("bytes=yes", "bytes=&category=yes")
+        ]
+    assert [answer.status_code for answer in asked] == [200, 200]
+    assert asked[0].headers["etag"] != asked[1].headers["etag"]
 
 
 def test_calls_have_tags_of_their_own(served: Wire) -> None:

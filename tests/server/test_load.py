@@ -32,12 +32,15 @@ def test_who_asks_is_told(served: Wire, path: str, document: object, header: str
     """The same answer, and with it the model's time and the load, by either way; nothing of it to who doesn't ask."""
     body = json.dumps(document).encode()
     plain = http1(served, path, body, header)
+    before_ns = counted(served).infer_ns
     reported = http1(served, path, body, header, ASKS)
+    model_ms = (counted(served).infer_ns - before_ns) / 1e6
     assert (reported.status, reported.body) == (200, plain.body)
     assert {name: value for name, value in reported.headers.items() if name not in REPORTS} == plain.headers
     timing = _TIMING.fullmatch(reported.headers["server-timing"])
     assert timing is not None
-    assert float(timing[1]) > 0
+    assert float(timing[1]) == pytest.approx(model_ms, abs=0.001)
+    assert model_ms > 0
     rows = len(document["records"]) if isinstance(document, dict) and "records" in document else 1
     assert reported.headers["x-lifeboat-load"] == f"1/{rows}"
 

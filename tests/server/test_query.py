@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from server.repository import Repository
-from tests.server import every
+from tests.server import every, small
 from tests.server.in_process import InProcess
 from tests.server.rpc import Http2, get
 from tests.server.test_predict import PATHS
@@ -107,6 +107,16 @@ def test_what_a_value_says(any_type: InProcess, parameters: str, record: dict[st
     asked = any_type.get(f"/api/predict?{'&'.join([*kept, parameters])}")
     assert asked.status_code == 200, asked.text
     assert asked.content == any_type.post("/api/predict", posted | record).content
+
+
+def test_an_empty_string_is_no_null(tmp_path: Path) -> None:
+    """A string that may be any may be empty: it is null only where it is left out."""
+    model = small.onnx_bytes(small.YES, opset=19)
+    feature = msgspec.structs.replace(small.WORD, nullable=True, null_value="yes")
+    small.write(tmp_path, model, small.manifest(model, feature, answers=[("yes", 1.0), ("no", 0.0)]))
+    with InProcess(Repository.load(tmp_path)) as app:
+        values = [app.get(f"/api/predict{query}").json()["value"] for query in ("", "?x=yes", "?x=", "?x")]
+    assert values == [1.0, 1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
