@@ -8,7 +8,20 @@ import pytest
 
 from server.repository import Repository
 from tests.passenger import PASSENGER
-from tests.server.rpc import INFER, MODELS, PREDICT, SERVICE, Http2, counted, enveloped, get, http1, request, tensors
+from tests.server.rpc import (
+    INFER,
+    MODELS,
+    PREDICT,
+    SERVICE,
+    Http2,
+    counted,
+    enveloped,
+    envelopes,
+    get,
+    http1,
+    request,
+    tensors,
+)
 from tests.server.test_short_way import LONG_WAY, TENSORS
 from tests.server.wire import Wire, post, wire
 
@@ -95,6 +108,15 @@ def test_a_large_request_reports_too() -> None:
         large = http1(served, "/api/predict", body, ASKS)
     assert large.headers["x-lifeboat-load"] == "1/500"
     assert _TIMING.fullmatch(large.headers["server-timing"])
+
+
+def test_a_stream_reports_nothing(served: Wire) -> None:
+    """A stream's headers have gone when its answers come: it is answered as ever."""
+    body = enveloped(tensors(raw=True).SerializeToString()) * 3
+    path = "/inference.GRPCInferenceService/ModelStreamInfer"
+    streamed = http1(served, path, body, "content-type: application/grpc-web", ASKS)
+    assert [flags for flags, _ in envelopes(streamed.body)] == [0, 0, 0, 0x80]
+    assert not REPORTS & set(streamed.headers)
 
 
 def test_a_failure_reports_nothing(served: Wire) -> None:
