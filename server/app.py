@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,6 +31,8 @@ from server.responses import envelope, failure, response
 from server.runner import Runners
 from server.settings import Settings
 
+_PREDICTS: Final = frozenset({"GET", "HEAD", "POST"})
+
 
 def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
     """Return the ASGI app that serves the loaded models of `repository`."""
@@ -40,6 +43,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
     descriptions = Descriptions(repository, runners, settings)
     v2 = V2Endpoint(repository, runners, settings, descriptions)
     hot: dict[str, Prediction] = {}
+    queries: dict[str, ASGIApp] = {}
 
     def find() -> None:
         """Let the known paths be those of what is served now."""
@@ -48,6 +52,8 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
             known |= rpc.services.hot()
         hot.clear()
         hot.update(known)
+        queries.clear()
+        queries.update(predict.queries())
 
     def refresh() -> None:
         """Forget what is served no longer, and know what is."""
@@ -75,7 +81,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
         lifespan=_lifespan(repository, control, settings.watch_s),
     )
     app.router.redirect_slashes = False  # a path is what it says: a redirect would lose a body
-    return FrontDoor(hot, rpc, draining, app)
+    return FrontDoor(hot, queries, rpc, draining, app)
 
 
 def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Lifespan[Starlette] | None:
@@ -90,9 +96,20 @@ def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Li
 class FrontDoor:
     """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest on."""
 
-    def __init__(self, hot: Mapping[str, Prediction], rpc: RpcDoor, draining: Draining, app: Starlette) -> None:
-        """Answer a POST to a path in `hot`, whatever stands there at the time; anything else by `rpc` or `app`."""
+    def __init__(
+        self,
+        hot: Mapping[str, Prediction],
+        queries: Mapping[str, ASGIApp],
+        rpc: RpcDoor,
+        draining: Draining,
+        app: Starlette,
+    ) -> None:
+        """Answer a POST to a path in `hot` and a GET of one in `queries`, whatever stands there at the time.
+
+        Anything else is answered by `rpc` or `app`.
+        """
         self.hot = hot
+        self._queries = queries
         self.rpc = rpc
         self.draining = draining
         self._app = app
@@ -102,8 +119,9 @@ class FrontDoor:
         if scope["type"] == "lifespan":
             await self._app.router(scope, receive, send)
             return
-        prediction = self.hot.get(scope["path"])
-        if prediction is not None and scope["method"] == "POST":
+        known: Mapping[str, ASGIApp] = self.hot if scope["method"] == "POST" else self._queries
+        prediction = known.get(scope["path"])
+        if prediction is not None and scope["method"] in _PREDICTS:
             await prediction(scope, receive, send)
         elif is_call(scope["path"]):
             await self.rpc(scope, receive, send)

@@ -83,6 +83,11 @@ class Batcher(Generic[Item, Answer]):
         self._large: deque[_Entry[Item, Answer]] = deque()
         self._large_runs = False
 
+    @property
+    def rows(self) -> int:
+        """How many rows wait or run now."""
+        return self._rows
+
     def submit(self, item: Item, rows: int, receiver: Receiver[Answer], timeout_s: float | None = None) -> None:
         """Queue an item of `rows` rows, whose answer `receiver` takes. To be called on one event loop, always the same.
 

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.batching import Receiver, Waiter
 from server.errors import DeadlineExceeded, RequestError
+from server.load import ASKS, Report, asks
 from server.model import Model
 from server.replies import JSON, Body, Headers, Reply
 from server.repository import Repository
@@ -20,8 +21,12 @@ SHORT_BYTES: Final = 64 * 1024
 """Largest body that may be gathered without holding its sender back: what uvicorn itself reads ahead."""
 
 
-_UNUSUAL: Final = frozenset({b"content-encoding", b"expect", TIMEOUT_HEADER})
+_UNUSUAL: Final = frozenset({b"content-encoding", b"expect", TIMEOUT_HEADER, ASKS[0]})
 """Headers that ask for more than an answer."""
+
+
+class _Reported(list[tuple[bytes, bytes]]):
+    """The headers of a plain request that asks for a report."""
 
 
 class Prediction(ABC):
@@ -73,15 +78,19 @@ class RestPrediction(Prediction):
         self._plain_types = frozenset(name.encode() for name in (*self.media_types, *UNSTATED))
 
     def plain(self, headers: Headers, *, http2: bool) -> Headers | None:  # noqa: ARG002 # one for both
-        """Return the headers where they state no more than a type and a length."""
+        """Return the headers where they state no more than a type and a length, or ask for a report."""
+        plain = headers
         for name, value in headers:
             if name == b"content-type" and value not in self._plain_types:
                 return None
             if name == b"content-length" and (not value.isdigit() or int(value) > self.max_short_bytes):
                 return None
             if name in _UNUSUAL:
-                return None
-        return headers
+                if name != ASKS[0]:
+                    return None
+                if value == ASKS[1]:
+                    plain = _Reported(headers)
+        return plain
 
     @abstractmethod
     def decode(self, headers: Headers, body: bytes) -> Work:
@@ -94,7 +103,9 @@ class RestPrediction(Prediction):
         except Exception as error:
             self.fail(error)
             raise
-        self.runner.submit(work, receiver, sooner(timeout_s, work.timeout_s))
+        if type(head) is _Reported:
+            receiver = Report(work, receiver)
+        self.runner.submit(work, receiver, timeout_s if work.timeout_s is None else sooner(timeout_s, work.timeout_s))
 
     def fail(self, error: Exception) -> None:
         """Count a request that came to nothing before it was queued."""
@@ -129,12 +140,18 @@ class RestPrediction(Prediction):
             raise
         left_s = None if timeout_s is None else max(0.0, timeout_s - (loop.time() - began_s))
         waiter = Waiter[Body]()
-        self.submit(scope["headers"], body, waiter, left_s)
-        watch = asyncio.ensure_future(left(receive, waiter.deliver))
-        try:
-            return await waiter.answer()
-        finally:
-            watch.cancel()
+        headers = scope["headers"]
+        self.submit(_Reported(headers) if asks(headers) else headers, body, waiter, left_s)
+        return await awaited(waiter, receive)
+
+
+async def awaited(waiter: Waiter[Body], receive: Receive) -> Body:
+    """Return the answer to a request that was read whole. Raises what came in its stead, Canceled if it was left."""
+    watch = asyncio.ensure_future(left(receive, waiter.deliver))
+    try:
+        return await waiter.answer()
+    finally:
+        watch.cancel()
 
 
 def sooner(one_s: float | None, other_s: float | None) -> float | None:

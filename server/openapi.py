@@ -44,6 +44,7 @@ _ANY: Final = (405, 500, 503)
 _BODY: Final = (400, 413, 415, *_ANY)
 _MODEL: Final = (404, *_ANY)
 _PREDICTION: Final = (*_BODY, 404, 429, 504)
+_QUERY: Final = (400, 404, 413, 429, 504, *_ANY)
 
 
 def document(repository: Repository, settings: Settings) -> Document:
@@ -57,14 +58,15 @@ def document(repository: Repository, settings: Settings) -> Document:
     for name, versions in repository.models.items():
         for model in versions.models.values():
             known |= schemas.of_model(model, settings)
-        paths |= _model_paths(name, versions.default)
+        paths |= _model_paths(name, versions.default, settings)
         for number, model in versions.models.items():
-            paths |= _version_paths(f"/versions/{number}", name, model)
+            paths |= _version_paths(f"/versions/{number}", name, model, settings)
         for label, number in versions.labels.items():
             root = f"/api/models/{name}/labels/{label}"
-            paths |= _record_paths(root, versions.models[number]) | _card_path(root, versions.models[number])
+            labelled = versions.models[number]
+            paths |= _record_paths(root, labelled, settings) | _card_path(root, labelled)
     if repository.default_model in repository.models:
-        paths |= _record_paths("/api", repository.resolve())
+        paths |= _record_paths("/api", repository.resolve(), settings)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Lifeboat", "version": VERSION, "description": "Predictions of the models that are served."},
@@ -77,10 +79,10 @@ def document(repository: Repository, settings: Settings) -> Document:
     }
 
 
-def _model_paths(name: str, default: Model) -> Document:
+def _model_paths(name: str, default: Model, settings: Settings) -> Document:
     control = (*_BODY, 401, 403, 404, 501)
     body = _body({"type": "object", "properties": {"parameters": _OBJECT}}, required=False)
-    paths = _version_paths("", name, default)
+    paths = _version_paths("", name, default, settings)
     paths[f"/api/models/{name}"] = {"get": _operation(f"The model {name}: signature, scores, provenance", {}, _MODEL)}
     text = {"description": "protobuf's language", "content": {"text/plain": {"schema": {"type": "string"}}}}
     proto = _operation(f"The .proto file of the typed service of {name}", {"responses": {"200": text}}, _MODEL)
@@ -91,10 +93,10 @@ def _model_paths(name: str, default: Model) -> Document:
     return paths
 
 
-def _version_paths(below: str, name: str, model: Model) -> Document:
+def _version_paths(below: str, name: str, model: Model, settings: Settings) -> Document:
     root = f"/v2/models/{name}{below}"
     return {
-        **_record_paths(f"/api/models/{name}{below}", model),
+        **_record_paths(f"/api/models/{name}{below}", model, settings),
         **_card_path(f"/api/models/{name}{below}", model),
         root: {"get": _operation("Inputs and outputs", {}, _MODEL)},
         f"{root}/ready": {"get": _operation("Whether it is ready", {}, _MODEL)},
@@ -104,9 +106,12 @@ def _version_paths(below: str, name: str, model: Model) -> Document:
     }
 
 
-def _record_paths(root: str, model: Model) -> Document:
+def _record_paths(root: str, model: Model, settings: Settings) -> Document:
     batch = _batch(model)
-    return {f"{root}/predict": {"post": _predict(model)}, f"{root}/batch": {"post": batch, "put": batch}}
+    return {
+        f"{root}/predict": {"get": _query(model, settings), "post": _predict(model)},
+        f"{root}/batch": {"post": batch, "put": batch},
+    }
 
 
 def _card_path(root: str, model: Model) -> Document:
@@ -143,6 +148,21 @@ def _predict(model: Model) -> Document:
     body["content"][JSON]["examples"] = {"record": {"value": example}, "records": {"value": {"records": [example]}}}
     answers = {"oneOf": [schemas.ref(f"{title}Answer"), schemas.ref(f"{title}Answers")]}
     return _operation(f"Predict {manifest.target}", {"requestBody": body} | _ok(answers), _PREDICTION)
+
+
+def _query(model: Model, settings: Settings) -> Document:
+    """Return the operation that answers one record which is a query."""
+    parameters = [schemas.parameter(column, settings) for column in model.signature.columns]
+    answer = _ok(schemas.ref(f"{schemas.title_of(model.manifest)}Answer"))
+    text: Document = {"schema": {"type": "string"}}
+    kept = {
+        "ETag": text | {"description": "the same for the same input"},
+        "Cache-Control": text | {"description": "how long the answer may be kept"},
+    }
+    answer["responses"]["200"]["headers"] = kept
+    answer["responses"]["304"] = {"description": "The answer is what If-None-Match says", "headers": kept}
+    words = f"Predict {model.manifest.target} for one record, by an answer that may be kept"
+    return _operation(words, {"parameters": parameters} | answer, _QUERY)
 
 
 def _batch(model: Model) -> Document:

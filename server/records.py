@@ -177,7 +177,7 @@ class RecordDecoder:
         if what.startswith("Object missing") and (found := _QUOTED.search(what)) and found["name"] != RECORDS:
             return self._wrong(found["name"], index, None)
         if what.startswith("Object contains unknown") and (found := _QUOTED.search(what)):
-            return self._unknown(found["name"], index)
+            return self.unknown(found["name"], index)
         if index is None and name == RECORDS:
             return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
         if name is None and index is None:
@@ -189,14 +189,15 @@ class RecordDecoder:
     def _wrong(self, name: str, row: int | None, got: str | None) -> InvalidArgument:
         column = self.signature.by_name.get(name)
         if column is None:
-            return self._unknown(name, row)
+            return self.unknown(name, row)
         field = _path(name, row)
         found = (
             "it is missing" if got is None else f"got {got[:_SHOWN_CHARACTERS]}{'...' * (len(got) > _SHOWN_CHARACTERS)}"
         )
         return InvalidArgument(f"{field}: expected {column.expectation()}; {found}", field=field)
 
-    def _unknown(self, name: str, row: int | None) -> InvalidArgument:
+    def unknown(self, name: str, row: int | None = None) -> InvalidArgument:
+        """Return the failure of a record, the one of number `row` in a list, that has a name which is no feature's."""
         if name in self.signature.by_name:
             return InvalidArgument(
                 f"{RECORDS}: expected either a list of records or one record's fields", field=RECORDS

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.batching import Batcher, Limits, Receiver
 from server.counters import Counters, Stages
@@ -30,12 +31,22 @@ class Work:
     """How long the caller waits, where its body says so."""
 
 
+class Load(NamedTuple):
+    """How much there is to do now, by all models."""
+
+    requests: int
+    """That wait or run."""
+    rows: int
+    """Of these requests."""
+
+
 class Runner:
     """A model version that answers: requests that arrive together are run together, with the same bits as alone."""
 
-    def __init__(self, model: Model, limits: Limits, executor: Executor) -> None:
-        """Lay out the batches of `model`; large requests run in `executor`."""
+    def __init__(self, model: Model, limits: Limits, executor: Executor, load: Callable[[], Load]) -> None:
+        """Lay out the batches of `model`; large requests run in `executor`; `load` tells of all runners."""
         self.model = model
+        self.load = load
         # The queue holds what runs the model and not this object: a circle would keep a session until it is collected.
         self._batcher: Batcher[Work, Body] = Batcher(_Runs(model, limits.max_batch_rows), limits, executor)
 
@@ -43,6 +54,11 @@ class Runner:
     def counters(self) -> Counters:
         """What this version has answered since the start."""
         return self._batcher.counters
+
+    @property
+    def rows(self) -> int:
+        """How many rows wait or run now."""
+        return self._batcher.rows
 
     def submit(self, work: Work, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue one request, whose answer `receiver` takes; DeadlineExceeded where it isn't there after `timeout_s`.
@@ -98,7 +114,7 @@ class Runners:
         """Return the model's own runner; one that is not kept for a model that is served no longer."""
         runner = self._runners.get(model)
         if runner is None:
-            runner = Runner(model, self._limits, self._executor)
+            runner = Runner(model, self._limits, self._executor, self.load)
             if model in self._served:
                 self._runners[model] = runner
         return runner
@@ -106,6 +122,14 @@ class Runners:
     def __iter__(self) -> Iterator[Runner]:
         """Yield every runner there is."""
         return iter([*self._runners.values()])
+
+    def load(self) -> Load:
+        """Return how much there is to do now."""
+        requests = rows = 0
+        for runner in tuple(self._runners.values()):  # a copy: a large request looks from its thread
+            requests += runner.counters.pending
+            rows += runner.rows
+        return Load(requests, rows)
 
     def keep(self, models: Collection[Model]) -> None:
         """Keep the runners of these models alone: what others have under way is still answered."""

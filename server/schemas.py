@@ -7,6 +7,7 @@ from server.errors import CODES
 from server.json_types import INT64_MAX
 from server.manifest import Manifest
 from server.model import Model
+from server.query import empty_is_null
 from server.settings import Settings
 from server.signature import Column
 
@@ -28,7 +29,7 @@ def of_model(model: Model, settings: Settings) -> Document:
     answers = {"type": "array", "items": _closed(answer)}
     return {
         f"{title}Record": _closed(
-            {column.feature.name: _value(column, settings) for column in columns},
+            {each.feature.name: _value(each, settings, nullable=each.feature.nullable) for each in columns},
             [column.feature.name for column in columns if not column.feature.nullable],
         ),
         f"{title}Records": _closed({"records": several}),
@@ -37,12 +38,21 @@ def of_model(model: Model, settings: Settings) -> Document:
     }
 
 
-def _value(column: Column, settings: Settings) -> Document:
-    """Return the schema of exactly the values that a column takes from JSON."""
+def parameter(column: Column, settings: Settings) -> Document:
+    """Return the parameter of a query that is a feature of one record: it is left out, or empty, where it is null."""
+    feature = column.feature
+    schema = _value(column, settings, nullable=feature.nullable and feature.datatype != "BYTES")
+    described = {"description": schema.pop("description"), "schema": schema}
+    may_be_empty = {"allowEmptyValue": True} if empty_is_null(column) else {}
+    return {"name": feature.name, "in": "query", "required": not feature.nullable, **described, **may_be_empty}
+
+
+def _value(column: Column, settings: Settings, *, nullable: bool) -> Document:
+    """Return the schema of exactly the values that a column takes from JSON; null too where it is `nullable`."""
     feature = column.feature
     schema: Document = {"description": feature.description, "examples": [feature.example]}
     if feature.categories is not None:
-        return schema | {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
+        return schema | {"enum": [*feature.categories, *([None] if nullable else [])]}
     kind, limits = "number", {"minimum": column.low, "maximum": column.high}
     if feature.datatype == "BYTES":
         kind, limits = "string", {"maxLength": settings.max_string_bytes // 4}  # characters, of four bytes at most
@@ -50,7 +60,7 @@ def _value(column: Column, settings: Settings) -> Document:
         kind, limits = "boolean", {}
     elif not feature.is_float:
         kind, limits["maximum"] = "integer", min(int(column.high or 0), INT64_MAX)
-    return schema | {"type": [kind, "null"] if feature.nullable else kind} | limits
+    return schema | {"type": [kind, "null"] if nullable else kind} | limits
 
 
 def _answer(manifest: Manifest) -> Document:

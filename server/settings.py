@@ -54,6 +54,8 @@ class Settings:
     """Bytes of one file that may be put into a temporary file: Parquet, or what a caller sends who doesn't read."""
     max_idle_s: int = 60
     """Seconds that a file may stand still, nothing of it coming and nothing of its answer being read."""
+    cache_s: int = 60
+    """Seconds that the answer to a GET may be kept whose address names no version; 0: none are without asking."""
     http2: bool = False
     """Whether the port speaks cleartext HTTP/2 beside HTTP/1.1, which native gRPC needs: 1 or 0."""
     drain_s: int = 30
@@ -89,6 +91,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_record_batch_bytes", 1024, 2**31),
         ("max_spool_bytes", 0, 2**40),
         ("max_idle_s", 1, 3600),
+        ("cache_s", 0, 86_400),
         ("drain_s", 0, 900),
     ):
         if name in given:

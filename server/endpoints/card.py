@@ -11,6 +11,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.caching import has
 from server.errors import NotFound
 from server.repository import Repository
 
@@ -32,7 +33,7 @@ async def answer(request: Request, repository: Repository) -> Response:
     if page is None:
         raise NotFound(f"model {model.name!r} version {model.version} has no card", field="model")
     headers = _HEADERS | {"etag": f'"{hashlib.sha256(page).hexdigest()}"'}
-    if _has(request.headers.get("if-none-match", ""), headers["etag"]):
+    if has(request.headers.get("if-none-match", ""), headers["etag"]):
         return Response(status_code=304, headers=headers)
     return Response(page, headers=headers, media_type="text/html; charset=utf-8")
 
@@ -42,9 +43,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _has(if_none_match: str, etag: str) -> bool:
-    """Return whether a caller has the page of this tag: RFC 9110, section 13.1.2, by the weak comparison."""
-    given = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
-    return etag in given or given == ["*"]

@@ -2,13 +2,16 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.batching import Receiver, Waiter
+from server.caching import Fresh
 from server.errors import InvalidArgument, RequestError
 from server.hot import SHORT_BYTES, Prediction, sooner
+from server.load import ASKS, Report, asks
 from server.replies import Body, Headers, Reply
 from server.requests import TIMEOUT_HEADER
 from server.rpc import negotiation
@@ -22,7 +25,8 @@ from server.runner import Work
 _WIRES: Final = {**negotiation.CONNECT, **negotiation.GRPC_WEB, **negotiation.GRPC}
 _PLAIN: Final = {media_type.encode(): wire for media_type, wire in _WIRES.items()}
 _TIMEOUTS: Final = frozenset({Connect.timeout_header, Grpc.timeout_header})
-_ACCEPTS: Final = frozenset(wire.accept_header for wire in _WIRES.values())
+_ASKS: Final = {**dict.fromkeys((wire.accept_header for wire in _WIRES.values()), b"gzip"), ASKS[0]: ASKS[1]}
+"""Headers that ask for an answer of another form, and what they then have among their values."""
 _LOOKED_AT: Final = frozenset(
     {b"content-length", VERSION_HEADER, b"content-encoding", b"grpc-encoding", b"expect", TIMEOUT_HEADER}
 )
@@ -37,6 +41,10 @@ class PredictionCall(ABC):
     @abstractmethod
     def decode(self, codec: str, message: bytes) -> Work:
         """Return what a message asks for; its answer is in the same codec. Raises RequestError."""
+
+    def fresh(self, codec: str, work: Work) -> Fresh | None:  # noqa: ARG002
+        """Return the tag of an answer, and for how long it may be kept; None where it may not be."""
+        return None
 
     @abstractmethod
     def fail(self, error: Exception) -> None:
@@ -56,13 +64,21 @@ class PredictionCall(ABC):
         except Exception as error:
             self.fail(error)
             raise
+        if context.query:
+            context.fresh = self.fresh(codec, work)
+            if context.is_known():
+                return b""
         waiter = Waiter[Body]()
-        work.runner.submit(work, waiter, sooner(context.timeout_s, work.timeout_s))
+        receiver = Report(work, waiter) if asks(context.headers) else waiter
+        work.runner.submit(work, receiver, sooner(context.timeout_s, work.timeout_s))
         answer = await waiter.answer()
-        return answer if isinstance(answer, bytes) else answer.body
+        if isinstance(answer, bytes):
+            return answer
+        context.metadata.headers += [(name.decode(), value.decode()) for name, value in answer.headers]
+        return answer.body
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """What a call's headers say of it."""
 
     wire: Wire
@@ -70,6 +86,8 @@ class Head(NamedTuple):
     """Whether the answer may be compressed."""
     timeout_s: float | None
     """How long its caller waits."""
+    reports: bool
+    """Whether the answer is to report of the server."""
 
 
 class HotCall(Prediction):
@@ -85,23 +103,24 @@ class HotCall(Prediction):
         """Return what the headers say where they are such as the public clients send with a small call."""
         wire: Wire | None = None
         timeout: tuple[bytes, bytes] | None = None
-        accepts: list[bytes] = []
+        asked: list[bytes] = []
         for name, value in headers:
             if name == b"content-type":
                 if wire is not None:
                     return None
                 wire = _PLAIN.get(value)
-            elif name in _ACCEPTS:
-                if b"gzip" in value:
-                    accepts.append(name)
+            elif name in _ASKS:
+                if _ASKS[name] in value:
+                    asked.append(name)
             elif name in _TIMEOUTS:
                 timeout = (name, value)
             elif name in _LOOKED_AT and self._is_unusual(name, value):
                 return None
         if wire is None or (wire.needs_http2 and not http2):
             return None
-        gzip = wire.accept_header in accepts  # a browser's own Accept-Encoding says nothing of gRPC-Web's messages
-        return Head(wire, gzip, None) if timeout is None else _late(wire, gzip, *timeout)
+        gzip = wire.accept_header in asked  # a browser's own Accept-Encoding says nothing of gRPC-Web's messages
+        head = Head(wire, gzip, None, ASKS[0] in asked)
+        return head if timeout is None else _late(head, *timeout)
 
     def _is_unusual(self, name: bytes, value: bytes) -> bool:
         """Return whether a header asks for more than an answer to a small body."""
@@ -115,7 +134,7 @@ class HotCall(Prediction):
 
     def submit(self, head: Head, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue a whole request; `receiver` takes the answer. Raises RequestError."""
-        wire, gzip, _ = head
+        wire, gzip = head.wire, head.gzip
         try:
             work = self._call.decode(wire.codec, wire.unwrap(body, "identity", self.max_body_bytes))
         except Exception as error:
@@ -126,6 +145,8 @@ class HotCall(Prediction):
             work.encode = lambda outputs, start, stop: wrap(encode(outputs, start, stop), gzip=gzip)  # type: ignore[arg-type] # of a call: bytes
         if work.timeout_s is not None:
             timeout_s = sooner(timeout_s, work.timeout_s)
+        if head.reports:
+            receiver = Report(work, receiver)
         work.runner.submit(work, receiver, timeout_s)
 
     def fail(self, error: Exception) -> None:
@@ -144,9 +165,11 @@ class HotCall(Prediction):
         await self._router(scope, receive, send)
 
 
-def _late(wire: Wire, gzip: bool, name: bytes, value: bytes) -> Head | None:
-    """Return the head of a call with a deadline, None where that isn't one of its wire's."""
+def _late(head: Head, name: bytes, value: bytes) -> Head | None:
+    """Return the head of a call with its deadline, None where that isn't one of its wire's."""
     try:
-        return Head(wire, gzip, wire.timeout_s(value)) if name == wire.timeout_header else None
+        if name != head.wire.timeout_header:
+            return None
+        return msgspec.structs.replace(head, timeout_s=head.wire.timeout_s(value))
     except InvalidArgument:
         return None

@@ -212,10 +212,11 @@ class InferenceHandlers:
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answer request after request, in their order; one that fails is told so and ends nothing."""
+        alone = Context((), context.timeout_s)  # none of them answers with headers: the stream's have gone
         async for request in requests:
             response = pb.ModelStreamInferResponse()
             try:
-                answer = await self._infer(codecs.PROTO, request.SerializeToString(), context)
+                answer = await self._infer(codecs.PROTO, request.SerializeToString(), alone)
                 response.infer_response.MergeFromString(answer)
             except RequestError as error:
                 response.error_message = error.message

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
 
+from server.caching import Fresh
 from server.rpc import codecs
 from server.rpc.wire import Metadata
 
@@ -29,6 +30,12 @@ class Context(msgspec.Struct):
     """What goes with the answer."""
     query: Sequence[tuple[str, str]] = ()
     """The parameters of a call by GET."""
+    fresh: Fresh | None = None
+    """What is said of how long the answer to a call by GET holds, where it does."""
+
+    def is_known(self) -> bool:
+        """Return whether the caller has the answer already: then it isn't sent."""
+        return self.fresh is not None and self.fresh.is_known(self.headers)
 
     def header(self, name: bytes) -> str:
         """Return the first header of this name, empty where there is none."""

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Scope
 
+from server.caching import NO_STORE
 from server.compression import ENCODINGS
 from server.errors import InvalidArgument, MethodNotAllowed, RequestError, Unimplemented, UnsupportedMediaType
 from server.replies import Reply
@@ -69,7 +70,7 @@ def unspoken(error: RequestError) -> Reply:
     Of these statuses every client makes a code by itself (Connect, "HTTP to Error Code").
     """
     fields = tuple((name.encode(), value.encode()) for name, value in error.headers.items())
-    return Reply(error.message.encode() + b"\n", "text/plain; charset=utf-8", fields, error.status)
+    return Reply(error.message.encode() + b"\n", "text/plain; charset=utf-8", (*fields, NO_STORE), error.status)
 
 
 def wires(method: Method, scope: Scope) -> dict[str, Wire]:

@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import Canceled, DeadlineExceeded, InvalidArgument, NotFound, RequestError, Unimplemented
 from server.replies import Reply
-from server.responses import failure, response
+from server.responses import failure, response, uncacheable
 from server.rpc import negotiation
 from server.rpc.envelope import Inbound, messages, too_large
 from server.rpc.methods import Context, Method, Stream, Unary
@@ -17,6 +17,8 @@ from server.rpc.negotiation import Question
 from server.rpc.status import RpcError, told
 from server.rpc.wire import Wire, one_message
 
+_VARY: Final = (b"vary", b"accept-encoding")
+"""What decides on the form of an answer by GET beside its address."""
 _FRAMING: Final = 2
 """How much larger than its message a body may be at most: base64 and an envelope."""
 
@@ -39,7 +41,8 @@ class Router:
             asked = negotiation.question(scope) if _may_be_asked(method, scope) else None
             wire = asked.wire if asked is not None else negotiation.wire(method, scope)
         except (InvalidArgument, Unimplemented) as error:  # of a query: its wire is Connect's
-            await response(negotiation.CONNECT["application/json"].refuse(told(error)))(scope, receive, send)
+            refused = negotiation.CONNECT["application/json"].refuse(told(error))
+            await response(uncacheable(refused))(scope, receive, send)
             return
         except RequestError as error:
             await response(negotiation.unspoken(error))(scope, receive, send)
@@ -94,10 +97,13 @@ class _Call:
                 finally:
                     watch.cancel()
             reply = wire.wrap(answer, context.metadata, gzip=self._gzip)
+            if asked is not None:
+                reply = _kept(reply, context)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing was sent: each can be answered
             if self._gone(error):
                 return
             reply = wire.refuse(self._told(error), context.metadata)
+            reply = reply if asked is None else uncacheable(reply)
         await response(reply)(self._scope, self._receive, self._send)
 
     async def stream(self, handler: Stream, *, takes_stream: bool) -> None:
@@ -216,6 +222,16 @@ class _Call:
         except (OSError, RuntimeError):  # of the transport, which has its own words for it on each loop
             self._left = True
             raise Canceled("the caller left before its answer") from None
+
+
+def _kept(reply: Reply, context: Context) -> Reply:
+    """Return the answer to a call by GET with what is said of how long it holds; 304 where the caller has it."""
+    if context.fresh is None:
+        return uncacheable(reply)
+    fields = (*context.fresh.fields(), _VARY)
+    if context.is_known():
+        return Reply(b"", reply.media_type, fields, 304)
+    return reply._replace(headers=(*reply.headers, *fields))
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from server.batching import Waiter
+from server.caching import Fresh, Tags, moving
 from server.records import RecordDecoder
 from server.replies import Body
 from server.rpc import typed_file
@@ -40,12 +41,13 @@ class TypedService:
         self._decoder = RequestDecoder(runner.model.signature, records, kinds)
         self._encoder = ResponseEncoder(manifest)
         self._max_batch_rows = settings.max_batch_rows
+        self._kept = _Kept(Tags(manifest, runner.model.signature), moving(settings.cache_s))
         self._path = f"/{where}.{typed_file.service(manifest)}"
 
     def calls(self) -> Iterator[PredictionCall]:
         """Yield the calls that one run answers."""
-        yield _Predict(f"{self._path}/Predict", self._runner, self._decoder, self._encoder)
-        yield _PredictBatch(f"{self._path}/PredictBatch", self._runner, self._decoder, self._encoder)
+        for name, kind in (("Predict", _Predict), ("PredictBatch", _PredictBatch)):
+            yield kind(f"{self._path}/{name}", self._runner, self._decoder, self._encoder, self._kept)
 
     def stream(self) -> Method:
         """Return the call whose answers come one by one."""
@@ -77,14 +79,29 @@ class TypedService:
         return b""
 
 
+class _Kept(NamedTuple):
+    """How answers by GET may be kept."""
+
+    tags: Tags
+    cache_control: str
+
+
 class _TypedCall(PredictionCall):
     """What the calls of a typed service share."""
 
-    def __init__(self, path: str, runner: Runner, decoder: RequestDecoder, encoder: ResponseEncoder) -> None:
+    def __init__(
+        self, path: str, runner: Runner, decoder: RequestDecoder, encoder: ResponseEncoder, kept: _Kept
+    ) -> None:
         self.path = path
         self._runner = runner
         self._decoder = decoder
         self._encoder = encoder
+        self._kept = kept
+
+    def fresh(self, codec: str, work: Work) -> Fresh:
+        """Return a weak tag: it is the same whether or not the answer is compressed."""
+        tag = self._kept.tags.tag(work.columns, f"{self.path} {codec}")
+        return Fresh(f"W/{tag}", self._kept.cache_control)
 
     def fail(self, error: Exception) -> None:
         """Count a call that came to nothing before it was queued."""

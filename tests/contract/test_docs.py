@@ -19,7 +19,7 @@ from server.settings import Settings, variable
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-_SHOWN = re.compile(r"```sh\n(?P<call>curl -s 127\.0\.0\.1:8080[^\n]*)\n```\n\n```json\n(?P<answer>[^\n]*)\n```")
+_SHOWN = re.compile(r"```sh\n(?P<call>curl -s '?127\.0\.0\.1:8080[^\n]*)\n```\n\n```json\n(?P<answer>[^\n]*)\n```")
 SHOWN: Final = [
     (page.name, match["call"], match["answer"]) for page in PAGES for match in _SHOWN.finditer(page.read_text())
 ]

@@ -59,14 +59,13 @@ _NULLS: Final[dict[str, Scalar]] = {"int32": -1, "fp64": "NaN", "category": ""}
 
 def load(root: Path) -> Model:
     """Write the model below `root`, and load it."""
-    features = [_feature(number, name) for number, name in enumerate(ROWS, 1)]
     onnx = small.onnx_bytes(EVERY, opset=19)
     none: dict[str, Scalar | None] = {
         name: False if name == "bool" else "no" if name in {"bytes", "category"} else 0 for name in ROWS
     }
     described = small.manifest(
         onnx,
-        features=features,
+        features=[*FEATURES],
         outputs=[Output(name="value", datatype="FP64", shape=[-1, 1], role="value")],
         golden=Golden(records=[none], outputs={"value": [[0.0]]}, tolerance=0),
     )
@@ -87,3 +86,6 @@ def _feature(number: int, name: str) -> Feature:
         null_value=_NULLS.get(name),
         categories=categories,
     )
+
+
+FEATURES: Final = tuple(_feature(number, name) for number, name in enumerate(ROWS, 1))

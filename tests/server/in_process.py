@@ -28,7 +28,7 @@ class InProcess:
         self._runner.run(self._client.aclose())
         self._runner.close()
 
-    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    def get(self, path: str | httpx.URL, headers: dict[str, str] | None = None) -> httpx.Response:
         """GET a path."""
         return self._runner.run(self._client.get(path, headers=headers))
 

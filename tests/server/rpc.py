@@ -146,10 +146,10 @@ class Http2:
     def __exit__(self, *_of: object) -> None:
         self._socket.close()
 
-    def send(self, path: str, body: bytes, *headers: tuple[str, str], ends: bool = True) -> int:
-        """Send a POST, all of it unless it `ends` not yet. Returns its stream."""
+    def send(self, path: str, body: bytes, *headers: tuple[str, str], ends: bool = True, method: str = "POST") -> int:
+        """Send a request, all of it unless it `ends` not yet. Returns its stream."""
         fields = [(b"host", b"x"), *((name.encode(), value.encode()) for name, value in headers)]
-        stream = self._conn.send_request(b"POST", path.encode(), b"2", fields)
+        stream = self._conn.send_request(method.encode(), path.encode(), b"2", fields)
         if body:
             stream.send_data(body)
         if ends:

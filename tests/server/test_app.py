@@ -12,6 +12,7 @@ from tests.server.in_process import InProcess
 from tests.server.process import HUNG_S, ServerProcess
 
 MODELS = Path(__file__).parents[2] / "models"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = "indices element out of data bounds"  # noqa: S105 # what onnxruntime says of it
 
 
@@ -57,6 +58,21 @@ def test_request_id_of_the_caller(failing: tuple[ServerProcess, httpx.Client]) -
     """A request's own id is kept, so that a failure can be followed through what stands before the server."""
     response = failing[1].post("/api/predict", json={"index": 9}, headers={"x-request-id": "edge:4f.1/a-b"})
     assert response.headers["x-request-id"] == "edge:4f.1/a-b"
+
+
+@pytest.mark.parametrize(
+    ("trace", "logged"),
+    [
+        (TRACE, f"request traced failed, traceparent {TRACE}\n"),
+        (f"{TRACE} forged", "request traced failed\n"),
+        ("", "request traced failed\n"),
+    ],
+)
+def test_the_trace_of_a_failure(failing: tuple[ServerProcess, httpx.Client], trace: str, logged: str) -> None:
+    """A failure's line in the log says which trace the request is part of, where that is one."""
+    process, client = failing
+    client.post("/api/predict", json={"index": 9}, headers={"x-request-id": "traced", "traceparent": trace})
+    assert process.read_until("request traced failed").endswith(logged)
 
 
 @pytest.mark.parametrize("request_id", ["", "two words", "x" * 129, "<script>", "a\u00e9b"])

@@ -75,3 +75,20 @@ def test_several_models_and_versions(models: Path) -> None:
     assert (listed["default"], [each["name"] for each in listed["models"]]) == ("titanic", ["small", "titanic"])
     assert (described["version"], described["versions"], described["labels"]) == ("10", ["2", "10"], {})
     assert (described["kind"], described["positive_class"], described["metrics"]) == ("regression", None, None)
+
+
+def test_openapi_describes_queries(server: httpx.Client, manifest: dict[str, Any]) -> None:
+    """A feature is a parameter of the GET with its range and its categories; left out or empty where it is null."""
+    path = server.get("/api/openapi.json").json()["paths"]["/api/models/titanic/versions/1/predict"]
+    parameters = {each["name"]: each for each in path["get"]["parameters"]}
+    assert [*parameters] == [feature["name"] for feature in manifest["features"]]
+    for feature in manifest["features"]:
+        described = parameters[feature["name"]]
+        nullable = feature.get("nullable", False)
+        assert (described["in"], described["required"]) == ("query", not nullable)
+        assert described.get("allowEmptyValue", False) == nullable
+        assert described["schema"].get("enum") == feature.get("categories")
+    assert parameters["age"]["schema"] | {"examples": []} == {
+        "type": ["number", "null"], "minimum": 0, "maximum": 120, "examples": [],
+    }  # fmt: skip
+    assert {"200", "304", "400", "404", "413", "429"} <= set(path["get"]["responses"])

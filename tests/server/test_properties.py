@@ -1,10 +1,13 @@
 """What holds for any request, tried on many: validity, survival, independence of company."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +19,7 @@ from server.manifest import read as read_manifest
 from server.records import RecordDecoder
 from server.repository import Repository
 from server.signature import DTYPES, Signature
+from tests.server import every
 from tests.server.in_process import InProcess
 
 MODELS: Final = Path(__file__).parents[2] / "models"
@@ -64,6 +68,23 @@ def _values(feature: Feature) -> st.SearchStrategy[Any]:
 
 def _records(features: tuple[Feature, ...]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({feature.name: _values(feature) for feature in features})
+
+
+def _right(features: tuple[Feature, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return records that are right in every field."""
+    values = {}
+    for feature in features:
+        decodes = RecordDecoder(Signature([feature]), 1).decode
+        values[feature.name] = _values(feature).filter(partial(_is_taken, decodes, feature.name))
+    return st.fixed_dictionaries(values)
+
+
+def _is_taken(decode: Callable[[bytes], object], name: str, value: object) -> bool:
+    try:
+        decode(json.dumps({name: value}).encode())
+    except InvalidArgument:
+        return False
+    return True
 
 
 @st.composite
@@ -186,3 +207,75 @@ def test_any_company_gives_the_same_bits(client: InProcess, passengers: list[dic
     together = client.post("/api/predict", {"records": records}).json()["predictions"]
     alone = [client.post("/api/predict", record).json() for record in records[:5]]
     assert [each["probabilities"] for each in together[:5]] == [each["probabilities"] for each in alone]
+
+
+@pytest.fixture(scope="module")
+def any_type(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    """Yield the app with the model of every datatype."""
+    root = tmp_path_factory.mktemp("models")
+    every.load(root)
+    with InProcess(Repository.load(root)) as app:
+        yield app
+
+
+def _as_query(record: dict[str, Any]) -> str:
+    """Return a record as a query: what is null left out, strings as they are, all else as JSON."""
+    given = {name: value for name, value in record.items() if value is not None}
+    return urlencode({name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()})
+
+
+@brief
+@given(_records(every.FEATURES), st.randoms())
+def test_a_query_is_the_record(any_type: InProcess, record: dict[str, Any], order: Any) -> None:  # noqa: ANN401
+    """Any record, right or wrong, gets as a query the very answer that it gets as a body, in whatever order."""
+    names = [*record]
+    order.shuffle(names)
+    asked = any_type.get(f"/api/predict?{_as_query({name: record[name] for name in names})}")
+    posted = any_type.post("/api/predict", record)
+    assert asked.status_code == posted.status_code
+    assert asked.status_code == 400 or asked.content == posted.content
+
+
+@brief
+@given(st.data())
+def test_a_query_of_one_feature_is_refused_as_the_record(any_type: InProcess, data: st.DataObject) -> None:
+    """A value of any datatype is taken from a query exactly where a body's is, and refused in the same words."""
+    record = {name: values[0] for name, values in every.ROWS.items()}
+    feature = data.draw(st.sampled_from(every.FEATURES))
+    record[feature.name] = data.draw(_values(feature))
+    asked, posted = any_type.get(f"/api/predict?{_as_query(record)}"), any_type.post("/api/predict", record)
+    assert (asked.status_code, asked.content) == (posted.status_code, posted.content)
+
+
+@brief
+@given(_right(every.FEATURES), _right(every.FEATURES), st.data())
+def test_a_tag_is_that_of_the_input(
+    any_type: InProcess, one: dict[str, Any], other: dict[str, Any], data: st.DataObject
+) -> None:
+    """Two records have one tag exactly where the model is fed the same."""
+    name = data.draw(st.sampled_from([*one]))
+    other = data.draw(st.sampled_from([one, one | {name: other[name]}, other]))
+    tags = [any_type.get(f"/api/predict?{_as_query(record)}").headers["etag"] for record in (one, other)]
+    fed = [
+        {
+            each: (str(array.dtype), array.tolist() if array.dtype.kind == "O" else array.tobytes())
+            for each, array in columns.items()
+        }
+        for columns in (Signature(every.FEATURES).from_records([record]) for record in (one, other))
+    ]
+    assert (tags[0] == tags[1]) == (fed[0] == fed[1])
+
+
+@brief
+@given(
+    st.text(
+        st.one_of(
+            st.sampled_from("%&=+"),
+            st.characters(codec="ascii", categories=["L", "N", "P", "S"], exclude_characters="#"),
+        )
+    )
+)
+def test_no_query_is_a_server_error(client: InProcess, query: str) -> None:
+    """Whatever stands behind the question mark is refused as no record."""
+    response = client.get(httpx.URL("/api/predict", query=query.encode()))
+    assert response.status_code == 400, response.text

@@ -71,6 +71,20 @@ def test_a_moved_label_loads_nothing(app: InProcess, root: Path, caplog: pytest.
     assert metrics(app, "lifeboat_model_label") == ['{label="stable",model="small",version="2"} 1.0']
 
 
+def test_what_was_kept_is_not_the_answer_of_another_version(app: InProcess, root: Path) -> None:
+    """The tag of an answer is no longer the one by a label that has moved, and still is by the version's own path."""
+    publish(root, 2, 3)
+    load(app)
+    kept = {"if-none-match": app.get("/api/predict?x=1").headers["etag"]}
+    assert app.get("/api/predict?x=1", kept).status_code == 304
+    label(root, stable=2)
+    load(app)
+    moved = app.get("/api/predict?x=1", kept)
+    assert (moved.status_code, moved.json()["value"]) == (200, 3.0)
+    assert app.get("/api/models/small/versions/1/predict?x=1", kept).status_code == 304
+    assert app.get("/api/models/small/versions/2/predict?x=1", kept).status_code == 200
+
+
 def test_touched_files_are_not_loaded(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Files with other times and inodes and the same bytes are what was loaded."""
     shutil.copytree(root / "small" / "1", root / "small" / ".copy")

@@ -24,6 +24,7 @@ def test_every_setting_has_a_variable() -> None:
         "LIFEBOAT_DEFAULT_MODEL": "titanic",
         "LIFEBOAT_MAX_BODY_BYTES": "1",
         "LIFEBOAT_MAX_ROWS": "2",
+        "LIFEBOAT_CACHE_S": "0",
         "LIFEBOAT_DRAIN_S": "0",
         "LIFEBOAT_LOG_LEVEL": "error",
     }
@@ -34,6 +35,7 @@ def test_every_setting_has_a_variable() -> None:
         default_model="titanic",
         max_body_bytes=1,
         max_rows=2,
+        cache_s=0,
         drain_s=0,
         log_level="error",
     )
@@ -49,6 +51,7 @@ def test_every_setting_has_a_variable() -> None:
         ("LIFEBOAT_MAX_BODY_BYTES", "16M", "a whole number from 1 to 2147483648"),
         ("LIFEBOAT_MAX_ROWS", "0", "a whole number from 1 to 2147483648"),
         ("LIFEBOAT_MAX_ROWS", "1.5", "a whole number from 1 to 2147483648"),
+        ("LIFEBOAT_CACHE_S", "86401", "a whole number from 0 to 86400"),
         ("LIFEBOAT_DRAIN_S", "-1", "a whole number from 0 to 900"),
         ("LIFEBOAT_DRAIN_S", "901", "a whole number from 0 to 900"),
         ("LIFEBOAT_LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
