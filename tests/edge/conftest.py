@@ -26,3 +26,16 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 def sleepy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker with instances that sleep after three seconds."""
     yield from _local(tmp_path_factory.mktemp("sleepy"), "--var", "SLEEP_AFTER:3s")
+
+
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """Run the Worker with a single instance: what becomes of that one is seen by itself."""
+    yield from _local(tmp_path_factory.mktemp("lone"), "--var", "MAX_INSTANCES:1")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """Run the Worker with two warm instances, whose answers it doesn't wait for longer than a second."""
+    variables = ("WARM_INSTANCES:2", "MAX_INSTANCES:2", "ATTEMPT_TIMEOUT_MS:1000")
+    yield from _local(tmp_path_factory.mktemp("pair"), *(word for each in variables for word in ("--var", each)))
