@@ -5,27 +5,40 @@
 import { type Context, Hono } from "hono";
 import { type Answered, answered } from "./attempts";
 import { crossOrigin } from "./cors";
+import { visitor } from "./doors";
 import { poolOf } from "./pool";
 import { REQUEST_ID, requestId } from "./proxy";
 import { decoded, isControl, type Route, routeOf } from "./routes";
 import { isNativeGrpc, native, refuser } from "./rpc";
+import { count, log } from "./seeing";
 import { settingsOf } from "./settings";
+import { status } from "./status";
 import { withTiming } from "./timing";
 
-export type Edge = { Bindings: Env; Variables: { requestId: string; answered?: Answered } };
+export type Edge = {
+  Bindings: Env;
+  Variables: { requestId: string; answered?: Answered; visitor?: string; cache?: string };
+};
 
 export const app = new Hono<Edge>();
 
 app.use(async (c, next) => {
   const began = Date.now();
-  c.set("requestId", requestId(c.req.raw));
+  const id = requestId(c.req.raw);
+  c.set("requestId", id);
   await next();
-  c.header(REQUEST_ID, c.get("requestId"));
-  withTiming(c.res, "edge", Date.now() - began);
+  c.header(REQUEST_ID, id);
+  const ms = Date.now() - began;
+  withTiming(c.res, "edge", ms);
+  const { answered, visitor, cache } = c.var;
+  const seen = { request: c.req.raw, response: c.res, id, ms, answered, visitor, cache };
+  log(seen, c.env.LOG_REQUESTS === "all");
+  count(c.env.ANALYTICS, seen);
 });
 app.use(crossOrigin);
 app.get("/healthz", (c) => c.json({ status: "ok" })); // starts no container: it says that the Worker runs
-app.all("/healthz", (c) => notAllowed(c, ["GET", "HEAD"]));
+app.get("/status", async (c) => (await refusedAtTheDoor(c)) ?? c.json(await status(c.env, poolOf(c.env))));
+for (const path of ["/healthz", "/status"]) app.all(path, (c) => notAllowed(c, ["GET", "HEAD"]));
 app.all("*", forward);
 app.onError((error, c) => {
   console.error(error);
@@ -36,6 +49,8 @@ async function forward(c: Context<Edge>): Promise<Response> {
   const request = c.req.raw;
   const route = routeFor(c);
   if (route instanceof Response) return route;
+  const refused = await refusedAtTheDoor(c);
+  if (refused !== undefined) return refused;
   const { attemptTimeoutMs, maxBodyBytes } = settingsOf(c.env);
   if (!route.isFile && Number(request.headers.get("content-length") ?? 0) > maxBodyBytes) {
     return refuser(request)("payload_too_large", `body: expected at most ${maxBodyBytes} bytes`);
@@ -45,6 +60,12 @@ async function forward(c: Context<Edge>): Promise<Response> {
   const answer = await answered({ request, route, id: c.get("requestId"), pool, attemptTimeoutMs, background });
   c.set("answered", answer);
   return answer.response;
+}
+
+async function refusedAtTheDoor(c: Context<Edge>): Promise<Response | undefined> {
+  const { name, refusal } = await visitor(c.req.raw, c.env);
+  if (name !== undefined) c.set("visitor", name);
+  return refusal && refuser(c.req.raw)(refusal.code, refusal.message);
 }
 
 /** The route of a request, or what its caller is told where it may not pass: nothing of that starts a container. */

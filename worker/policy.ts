@@ -58,6 +58,7 @@ export class Policy {
   readonly #limits: Limits;
   readonly #random: () => number;
   #active: number;
+  #needed: number;
   #total = 0;
   #smoothed = 0;
   #seenAt = 0;
@@ -71,6 +72,7 @@ export class Policy {
     this.#limits = limits;
     this.#random = random;
     this.#active = limits.warm;
+    this.#needed = limits.warm;
     for (let index = 0; index < limits.warm; index++) this.#add("presumed");
     this.#list();
   }
@@ -124,7 +126,7 @@ export class Policy {
   wanted(now: number): Instance[] {
     this.#review(now);
     const sound = this.instances.filter(({ state, circuit }) => state !== "down" && circuit.isClosed);
-    const missing = Math.min(Math.max(this.#active, 1) - sound.length, Math.max(1, sound.length)); // at most double
+    const missing = Math.min(this.#needed - sound.length, Math.max(1, sound.length)); // at most double
     const starts: Instance[] = [];
     for (const instance of this.instances) {
       if (starts.length < missing && instance.state === "down" && instance.circuit.allows(now)) starts.push(instance);
@@ -253,11 +255,11 @@ export class Policy {
     }
     const each = this.#limits.target / (1 - this.#limits.target);
     const bound = (count: number) => Math.min(Math.max(count, this.#limits.warm), this.#limits.max);
-    const needed = bound(Math.ceil(this.#smoothed / each));
+    this.#needed = bound(Math.ceil(this.#smoothed / each));
     const enough = bound(Math.ceil(this.#smoothed / (each * SURPLUS_SHARE)));
     if (enough >= this.#active) this.#neededAt = now;
-    if (needed > this.#active) {
-      this.#active = Math.min(needed, 2 * this.#active);
+    if (this.#needed > this.#active) {
+      this.#active = Math.min(this.#needed, 2 * this.#active);
       this.#neededAt = now;
     } else if (now - this.#neededAt > SURPLUS_MS) {
       this.#active = enough;

@@ -24,8 +24,6 @@ export interface Settings {
   maxBodyBytes: number;
   /** Origins whose pages may read answers; `*` for all; empty for none but the Worker's own. */
   corsOrigins: string[];
-  /** Whether every request is logged; failures always are. */
-  logAll: boolean;
 }
 
 const known = new WeakMap<Env, Settings>();
@@ -45,9 +43,6 @@ function read(env: Env): Settings {
   const warm = number(given, "WARM_INSTANCES", "a whole number from 1", 1, (n) => Number.isInteger(n) && n >= 1);
   const most = `a whole number from WARM_INSTANCES (${warm}) to 1000`;
   const max = number(given, "MAX_INSTANCES", most, warm, (n) => Number.isInteger(n) && n >= warm && n <= 1000);
-  const log = words(given, "LOG_REQUESTS", ["errors", "all"], (word): word is string =>
-    ["errors", "all"].includes(word),
-  );
   return {
     warm,
     max,
@@ -57,7 +52,6 @@ function read(env: Env): Settings {
     attemptTimeoutMs: number(given, "ATTEMPT_TIMEOUT_MS", "milliseconds from 1", 10_000, (n) => n >= 1),
     maxBodyBytes: number(given, "MAX_BODY_BYTES", "bytes from 1", 4_194_304, (n) => n >= 1),
     corsOrigins: words(given, "CORS_ORIGINS", ["origins, as https://example.com, or *"], isOrigin),
-    logAll: log.includes("all"),
   };
 }
 

@@ -12,6 +12,18 @@ export interface Fake {
   behind: Promise<unknown>[];
 }
 
+/** What a Durable Object reports of itself. */
+const REPORT = {
+  state: "asleep",
+  inFlight: 0,
+  failedStarts: 1,
+  exits: { 137: 1 },
+  coldCalls: 2,
+  startMs: { last: 900, most: 1_100, total: 2_000 },
+  hung: 0,
+  restarts: 0,
+};
+
 /** Returns an environment whose instances all answer by `answer`. */
 export function fake(answer: Answer, variables: Record<string, unknown> = {}): Fake {
   const seen: Fake["seen"] = [];
@@ -20,6 +32,10 @@ export function fake(answer: Answer, variables: Record<string, unknown> = {}): F
       const request = new Request(input, init);
       seen.push({ name, request, ...(options.locationHint === undefined ? {} : { hint: options.locationHint }) });
       return answer(request, name);
+    },
+    report: async () => {
+      if (name === "inference-2") throw new Error("Durable Object reset");
+      return { ...REPORT, starts: name === "inference-0" ? 3 : 0 };
     },
   });
   const env = { INFERENCE: { getByName }, WARM_INSTANCES: 1, SLEEP_AFTER: "10m", ...variables };

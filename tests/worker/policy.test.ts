@@ -164,6 +164,17 @@ describe("how many there are", () => {
     for (; now < until + 10_000; now += 100) policy.find(now, NOBODY, true);
     expect(policy.active).toBe(2);
     expect(policy.find(now, new Set([at(0), at(1)]), true)).toBeUndefined();
+    expect(policy.wanted(now)).toEqual([]);
+  });
+
+  it("starts none again that fell asleep while it was too many", () => {
+    const { policy, at } = warmed({ ...LIMITS, awakeMs: 3_000 });
+    let now = press(policy, 3, 5_000);
+    policy.wanted(now);
+    policy.started(at(2), now, true);
+    for (const one of [at(0), at(1)]) for (let i = 0; i < 3; i++) policy.ended(one, now, "answered", 5, 0);
+    for (const until = now + 20_000; now < until; now += 100) policy.find(now, NOBODY, true);
+    expect(policy.wanted(now)).toEqual([]);
   });
 
   it("tries a start again that failed, after a while", () => {
