@@ -3,6 +3,7 @@
  * @module
  */
 import { type Context, Hono } from "hono";
+import { inputOf, keep, kept, keyOf, learn, mayBeKept, modelsNow } from "./answers";
 import { type Answered, answered } from "./attempts";
 import { crossOrigin } from "./cors";
 import { visitor } from "./doors";
@@ -51,14 +52,36 @@ async function forward(c: Context<Edge>): Promise<Response> {
   if (route instanceof Response) return route;
   const refused = await refusedAtTheDoor(c);
   if (refused !== undefined) return refused;
-  const { attemptTimeoutMs, maxBodyBytes } = settingsOf(c.env);
+  const { maxBodyBytes } = settingsOf(c.env);
   if (!route.isFile && Number(request.headers.get("content-length") ?? 0) > maxBodyBytes) {
     return refuser(request)("payload_too_large", `body: expected at most ${maxBodyBytes} bytes`);
   }
-  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
+  return mayBeKept(request, route) ? keptOrAnswered(c, route) : fromInstance(c, route, false);
+}
+
+/** The answer from the edge cache, or from an instance, to be kept. */
+async function keptOrAnswered(c: Context<Edge>, route: Route): Promise<Response> {
+  const request = c.req.raw;
   const pool = poolOf(c.env);
-  const answer = await answered({ request, route, id: c.get("requestId"), pool, attemptTimeoutMs, background });
+  const input = await inputOf(request);
+  const models = await modelsNow(pool, request.cf);
+  const found = models === undefined ? undefined : await kept(keyOf(models, input, c.env), request);
+  c.set("cache", found ? "hit" : "miss");
+  if (found !== undefined) return found;
+  const response = await fromInstance(c, route, true);
+  const by = c.get("answered")?.models; // which may be newer than those that were known
+  if (by === undefined) return response;
+  return keep(keyOf(by, input, c.env), request, response, (work) => c.executionCtx.waitUntil(work));
+}
+
+async function fromInstance(c: Context<Edge>, route: Route, isKept: boolean): Promise<Response> {
+  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
+  const { attemptTimeoutMs } = settingsOf(c.env);
+  const id = c.get("requestId");
+  const call = { request: c.req.raw, route, id, pool: poolOf(c.env), attemptTimeoutMs, isKept, background };
+  const answer = await answered(call);
   c.set("answered", answer);
+  if (answer.models !== undefined) learn(call.pool, answer.models);
   return answer.response;
 }
 

@@ -25,6 +25,8 @@ export interface Call {
   id: string;
   pool: Pool;
   attemptTimeoutMs: number;
+  /** Whether the answer may be kept: then it comes unpacked, for whoever asks next. */
+  isKept: boolean;
   background: Background;
 }
 
@@ -34,6 +36,7 @@ export interface Answered {
   instance: string;
   attempts: number;
   startMs: number;
+  models: string | undefined;
 }
 
 const budgets = new WeakMap<Pool, RetryBudget>();
@@ -55,7 +58,7 @@ export async function answered(call: Call): Promise<Answered> {
     pool.grow(background);
     const reply = await attempt(call, member, deadline, body, attempts);
     pool.grow(background);
-    const answer = { instance: member.name, attempts, startMs: reply.startMs ?? 0 };
+    const answer = { instance: member.name, attempts, startMs: reply.startMs ?? 0, models: reply.models };
     if (reply.failure !== undefined) console.error(`${call.id} ${member.name} ${reply.failure}: ${reply.reason}`);
     if (reply.failure === "asleep") background(pool.wake(member));
     tried.push(member);
@@ -89,6 +92,7 @@ async function attempt(
 ): Promise<Reply> {
   const { request, route, pool } = call;
   const headers = forwardedHeaders(request, call.id);
+  if (call.isKept) headers.set("accept-encoding", "identity");
   if (route.isFile) return pool.ask(member, new Request(request, { headers, redirect: "manual" }), FOREVER_MS, true);
   const leftMs = deadline.at - Date.now();
   const hasOther = body !== undefined && pool.hasOther(member);

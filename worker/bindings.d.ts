@@ -9,5 +9,4 @@ interface Env {
   RATE_BY_ADDRESS?: RateLimit;
   /** Takes a data point a request. */
   ANALYTICS?: AnalyticsEngineDataset;
-  CF_VERSION_METADATA?: WorkerVersionMetadata;
 }

@@ -4,7 +4,7 @@
  */
 import { Container } from "@cloudflare/containers";
 import { type Counters, count, counters } from "./counters";
-import { ATTEMPT_MS, CHECK, failure, LOAD, REPORT, START_MS, stripHop, WAIT } from "./hop";
+import { ATTEMPT_MS, CHECK, failure, LOAD, MODELS, REPORT, START_MS, stripHop, WAIT } from "./hop";
 import { withTiming } from "./timing";
 
 /** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
@@ -19,6 +19,13 @@ const BOOT_RENEWAL_MS = 1_000;
 const ALIVE_MS = 5_000;
 
 const READY = "http://container/v2/health/ready";
+
+/** Which models the server had when it was last started, and the version of the Worker that saw them. */
+interface Models {
+  models: string;
+  version?: string;
+}
+const MODELS_KEY = "lifeboat.models";
 
 /** What `GET /status` shows of an instance. */
 export interface Report extends Counters {
@@ -42,6 +49,7 @@ export class InferenceContainer extends Container<Env> {
 
   #starting: Promise<void> | undefined;
   #checking: Promise<void> | undefined;
+  #looking: Promise<void> | undefined;
   #inFlight = 0;
 
   /**
@@ -84,6 +92,15 @@ export class InferenceContainer extends Container<Env> {
     return { state, inFlight: this.#inFlight, ...counters(this.ctx.storage.kv) };
   }
 
+  /**
+   * Returns which models the server has, without starting it: those of its last start, as long as the Worker is of the
+   * version that saw them. Undefined where it isn't known.
+   */
+  async models(): Promise<string | undefined> {
+    if (await this.#isReady()) await this.#looked();
+    return this.#known();
+  }
+
   /** The server's answer with what the instance has to say of it, or why there is none. */
   async #asked(request: Request, attemptMs: number, startMs: number): Promise<Response> {
     const began = Date.now();
@@ -99,6 +116,8 @@ export class InferenceContainer extends Container<Env> {
       }
       const told = new Response(response.body, response);
       if (!told.headers.has(LOAD)) told.headers.set(LOAD, `${this.#inFlight}/0`); // an image that doesn't report
+      const models = this.#known();
+      if (models !== undefined) told.headers.set(MODELS, models);
       if (startMs > 0) told.headers.set(START_MS, String(startMs));
       return withTiming(told, "instance", Date.now() - began, this.ctx.id.name);
     } finally {
@@ -123,7 +142,10 @@ export class InferenceContainer extends Container<Env> {
   /** The answer to the cron: readiness, by a real request; an instance that isn't ready is started anew, once. */
   async #checked(): Promise<Response> {
     const status = await this.#ready();
-    if (status === 200) return Response.json({ ready: true });
+    if (status === 200) {
+      await this.#looked();
+      return Response.json({ ready: true });
+    }
     console.error(`instance ${this.ctx.id} answered its check with ${status}: started anew`);
     try {
       await this.#restart();
@@ -165,6 +187,38 @@ export class InferenceContainer extends Container<Env> {
     await this.#started();
   }
 
+  #known(): string | undefined {
+    const { models, version } = this.ctx.storage.kv.get<Models>(MODELS_KEY) ?? {};
+    return version === this.env.CF_VERSION_METADATA?.id ? models : undefined;
+  }
+
+  /** Finds out, once a start, which models the server has: they are part of the image, so another start may have others. */
+  #looked(): Promise<void> {
+    this.#looking ??= this.#look().catch((error) => {
+      this.#looking = undefined;
+      console.error(`models of ${this.ctx.id} are not known: ${reasonOf(error)}`);
+    });
+    return this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    const list = await this.#text("/api/models");
+    const { models } = JSON.parse(list) as { models: { name: string }[] };
+    const each = await Promise.all(models.map(({ name }) => this.#text(`/api/models/${encodeURIComponent(name)}`)));
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([list, ...each].join("\n")));
+    const tag = Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const version = this.env.CF_VERSION_METADATA?.id;
+    this.ctx.storage.kv.put<Models>(MODELS_KEY, { models: tag, ...(version === undefined ? {} : { version }) });
+  }
+
+  async #text(path: string): Promise<string> {
+    const response = await this.#answer(new Request(`http://container${path}`), ALIVE_MS);
+    const text = await response?.text();
+    if (response?.status !== 200 || text === undefined)
+      throw new Error(`${path} answered ${response?.status ?? "nothing"}`);
+    return text;
+  }
+
   async #isReady(): Promise<boolean> {
     const { status } = await this.getState();
     return this.ctx.container?.running === true && status === "healthy";
@@ -183,6 +237,8 @@ export class InferenceContainer extends Container<Env> {
 
   async #boot(): Promise<void> {
     const began = Date.now();
+    this.#looking = undefined;
+    this.ctx.storage.kv.delete(MODELS_KEY);
     const renewal = setInterval(() => this.renewActivityTimeout(), BOOT_RENEWAL_MS);
     try {
       await this.startAndWaitForPorts({
@@ -194,6 +250,7 @@ export class InferenceContainer extends Container<Env> {
         },
       });
       this.#tell(Date.now() - began);
+      this.ctx.waitUntil(this.#looked());
     } catch (error) {
       this.#tell(undefined);
       console.error(`start of ${this.ctx.id} failed: ${reasonOf(error)}`);

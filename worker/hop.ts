@@ -24,6 +24,9 @@ export const REPORT = "x-lifeboat-report";
 /** The calls that the server has under way, this one among them, and their rows: `3/120`. */
 export const LOAD = "x-lifeboat-load";
 
+/** Which models the server has: the same text for the same models, on whatever instance. */
+export const MODELS = "x-lifeboat-models";
+
 /** `asleep`: it doesn't run, and is being started. `start`: its start failed. `hung`: it didn't answer in time. `gone`: its connection broke. */
 export type Failure = "asleep" | "start" | "hung" | "gone";
 

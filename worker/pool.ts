@@ -8,7 +8,7 @@
  */
 
 import { PATIENCE_MS } from "./deadline";
-import { FAILURE, type Failure, reportedLoad, START_MS, stripHop, WAIT } from "./hop";
+import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, stripHop, WAIT } from "./hop";
 import { type Instance, type Outcome, Policy } from "./policy";
 import { platformFailure } from "./proxy";
 import { nearest } from "./regions";
@@ -29,6 +29,8 @@ export interface Reply {
   reason?: string;
   /** How long the call waited for a start. */
   startMs?: number;
+  /** Which models answered. */
+  models?: string;
 }
 
 /** Keeps work going on behind the answer; the platform gives it 30 s. */
@@ -37,6 +39,8 @@ export type Background = (work: Promise<unknown>) => void;
 /** The host is not looked at: the Durable Object sends the request to its own container. */
 export const READY = "http://container/v2/health/ready";
 const WAKE_MS = 25_000;
+/** How long a caller waits to hear which models there are, before the answer comes from an instance. */
+const MODELS_MS = 1_000;
 /** How much earlier than SLEEP_AFTER an instance is no longer relied on to be awake. */
 const MARGIN = 0.8;
 
@@ -117,7 +121,8 @@ export class Pool {
       const latency = startMs > 0 || isFile ? undefined : Date.now() - began;
       if (told === undefined) {
         end("answered", latency, reportedLoad(response.headers));
-        return { response: shown(response), startMs };
+        const models = response.headers.get(MODELS) ?? undefined;
+        return { response: shown(response), startMs, ...(models === undefined ? {} : { models }) };
       }
       end(told === "asleep" || told === "hung" ? told : "failed");
       return { failure: told, reason: firstLine(await response.text()) };
@@ -148,6 +153,17 @@ export class Pool {
     const told = said === undefined ? `not ready in ${WAKE_MS} ms` : `${said.status} ${said.body}`;
     if (said?.status === 200) console.log(`${name} joined`);
     else console.error(`${name} did not start: ${told}`);
+  }
+
+  /** Returns which models the nearest instance has, without starting it; undefined where it isn't known. */
+  async models(cf: Request["cf"]): Promise<string | undefined> {
+    const { name, region } = this.pick(cf, [], false);
+    try {
+      return await within(stubOf(this.#env, name, region).models(), MODELS_MS);
+    } catch (error) {
+      console.error(`${name} can't be asked for its models: ${error}`);
+      return undefined;
+    }
   }
 
   /** Returns, of each region, how many instances requests go to from here, and the calls they are at work on. */

@@ -10,6 +10,8 @@ export interface Route {
   isFile: boolean;
   /** Whether an answer to GET is a function of the model and the query alone. */
   isCacheable: boolean;
+  /** Whether the same is true of a POST and its body. */
+  isPure: boolean;
 }
 
 /** A model, one of its versions, or a label. A name is one segment; `decoded` has unpacked what was percent-encoded. */
@@ -17,15 +19,15 @@ const MODEL = "(/models/[^/]+(/(versions|labels)/[^/]+)?)";
 const READ = ["GET", "HEAD"];
 
 const ROUTES: [path: RegExp, route: Route][] = [
-  [new RegExp(`^/api${MODEL}?/predict$`), route([...READ, "POST"], { isCacheable: true })],
-  [new RegExp(`^/api${MODEL}?/explain$`), route(["POST"])],
+  [new RegExp(`^/api${MODEL}?/predict$`), route([...READ, "POST"], { isCacheable: true, isPure: true })],
+  [new RegExp(`^/api${MODEL}?/explain$`), route(["POST"], { isPure: true })],
   [new RegExp(`^/api${MODEL}?/batch$`), route(["POST", "PUT"], { isFile: true })],
   [new RegExp(`^/api${MODEL}(/card|/drift|/service\\.proto)?$`), route(READ)],
   [/^\/api\/(models|openapi\.json|docs)$/, route(READ)],
   [/^\/v2(\/health\/(live|ready))?$/, route(READ)],
   [/^\/v2\/models\/stats$/, route(READ)],
   [/^\/v2\/models\/[^/]+(\/versions\/[^/]+)?(\/(ready|stats|config))?$/, route(READ)],
-  [/^\/v2\/models\/[^/]+(\/versions\/[^/]+)?\/infer$/, route(["POST"])],
+  [/^\/v2\/models\/[^/]+(\/versions\/[^/]+)?\/infer$/, route(["POST"], { isPure: true })],
   [/^\/v2\/repository\/index$/, route(["POST"])],
 ];
 
@@ -35,7 +37,7 @@ const CALL = /^\/[A-Za-z]\w*(\.[A-Za-z]\w*)+\/[A-Za-z]\w*$/;
 const CALLED = route([...READ, "POST"], { isCacheable: true });
 
 function route(methods: string[], kind: Partial<Route> = {}): Route {
-  return { methods, isFile: false, isCacheable: false, ...kind };
+  return { methods, isFile: false, isCacheable: false, isPure: false, ...kind };
 }
 
 /** Returns the path as the server will read it, undefined where it is no UTF-8: an encoded letter must not pass a rule. */

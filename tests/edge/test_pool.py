@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,45 +115,3 @@ def test_a_dead_instance_is_up_again_after_the_cron(lone: Local) -> None:
     assert lone.edge.predict().status_code == 200
     (after,) = _status(lone)
     assert after["cold_calls"] == before["cold_calls"]
-
-
-def test_an_older_image_answers(lone: Local, tmp_path: Path) -> None:
-    """An image that reports nothing, and knows no more than its readiness and its answer, is served all the same."""
-    script = tmp_path / "older.py"
-    script.write_text(OLDER)
-    lone.engine.kill(signal.SIGKILL)
-    lone.engine.boot(f"shift 2; exec python3 {script}")
-    assert lone.edge.cron().status_code == 200
-    response = lone.edge.predict()
-    assert (response.status_code, response.json()) == (200, {"label": "older"})
-    assert response.headers["x-unheard-of"] == "1"
-    assert "instance;dur=" in response.headers["server-timing"]
-    lone.engine.boot(None)
-    lone.engine.kill(signal.SIGKILL)
-
-
-OLDER = """
-import os
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.answer(b'{"ready":true}')
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        self.answer(b'{"label":"older"}')
-
-    def answer(self, body):
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.send_header("x-unheard-of", "1")
-        self.send_header("x-lifeboat-load", "much")
-        self.end_headers()
-        self.wfile.write(body)
-
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
-"""

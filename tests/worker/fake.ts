@@ -33,6 +33,7 @@ export function fake(answer: Answer, variables: Record<string, unknown> = {}): F
       seen.push({ name, request, ...(options.locationHint === undefined ? {} : { hint: options.locationHint }) });
       return answer(request, name);
     },
+    models: async () => variables.models,
     report: async () => {
       if (name === "inference-2") throw new Error("Durable Object reset");
       return { ...REPORT, starts: name === "inference-0" ? 3 : 0 };
