@@ -77,7 +77,12 @@ export class Policy {
     this.#list();
   }
 
-  /** How many instances requests go to. */
+  /** Those that requests go to. */
+  get routable(): readonly Instance[] {
+    return this.#routable;
+  }
+
+  /** How many of them there should be. */
   get active(): number {
     return this.#active;
   }
