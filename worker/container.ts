@@ -1,9 +1,11 @@
 /**
- * One instance of the image, and the Durable Object that starts it, waits for it and lets it sleep.
+ * One instance of the image, and the Durable Object that starts it, waits for it, asks it and lets it sleep.
  * @module
  */
 import { Container } from "@cloudflare/containers";
-import { refuser } from "./rpc";
+import { type Counters, count, counters } from "./counters";
+import { ATTEMPT_MS, CHECK, failure, LOAD, MODELS, REPORT, START_MS, stripHop, WAIT } from "./hop";
+import { withTiming } from "./timing";
 
 /** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
 const INSTANCE_TIMEOUT_MS = 30_000;
@@ -13,6 +15,23 @@ const PORT_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
 /** A boot counts as activity, however short SLEEP_AFTER is: else the container would be put to sleep while it boots. */
 const BOOT_RENEWAL_MS = 1_000;
+/** How long a server that runs may take to say that it does. */
+const ALIVE_MS = 5_000;
+
+const READY = "http://container/v2/health/ready";
+
+/** Which models the server had when it was last started, and the version of the Worker that saw them. */
+interface Models {
+  models: string;
+  version?: string;
+}
+const MODELS_KEY = "lifeboat.models";
+
+/** What `GET /status` shows of an instance. */
+export interface Report extends Counters {
+  state: string;
+  inFlight: number;
+}
 
 export class InferenceContainer extends Container<Env> {
   override defaultPort = 8080;
@@ -20,6 +39,8 @@ export class InferenceContainer extends Container<Env> {
   override sleepAfter = this.env.SLEEP_AFTER;
   /** The server calls nobody. */
   override enableInternet = false;
+  /** The server's own settings, secrets among them, as they stand in the Worker's: its variables LIFEBOAT_.... */
+  override envVars = serverSettings(this.env);
   /**
    * What the wait for the port asks for. Its answer must have a body: the library never reads it, and where it is empty the
    * runtime hands the connection to the first caller and then closes it.
@@ -27,34 +48,197 @@ export class InferenceContainer extends Container<Env> {
   override pingEndpoint = "container/v2/health/ready";
 
   #starting: Promise<void> | undefined;
+  #checking: Promise<void> | undefined;
+  #looking: Promise<void> | undefined;
+  #inFlight = 0;
 
-  /** Forwards a request to the server, which is started first where it isn't running; the caller waits for it. */
+  /**
+   * Forwards a request to the server, which is started first where it isn't running; the caller waits for it, unless the
+   * Worker has another one to ask.
+   */
   override async fetch(request: Request): Promise<Response> {
+    let startMs = 0;
+    const headers = new Headers(request.headers);
+    stripHop(headers);
+    headers.set(REPORT, "1");
     try {
-      await this.#started();
+      await this.#checking; // whether it lives is being found out: no use in asking it meanwhile
+      if (!(await this.#isReady())) {
+        const starting = this.#started();
+        if (request.headers.get(WAIT) === "no") {
+          this.ctx.waitUntil(starting.catch(() => {})); // told below to those who wait for it, and by the log
+          return failure("asleep", "it doesn't run, and is being started");
+        }
+        const arrived = Date.now();
+        await starting;
+        startMs = Date.now() - arrived;
+        count(this.ctx.storage.kv, (all) => {
+          all.coldCalls += 1;
+        });
+      }
     } catch (error) {
-      console.error(`start of ${this.ctx.id} failed: ${error}`);
-      return refuser(request)("unavailable", "no container instance could be started; try again");
+      return failure("start", reasonOf(error));
     }
+    if (request.headers.get(CHECK) === "yes") return this.#checked();
     // Packed answers pass as they are: unpacked and packed again, their rows would be held back until a buffer is full.
-    const asItIs = new Request(request, { encodeResponseBody: "manual" });
-    return this.containerFetch(asItIs, this.defaultPort); // the platform's own failures are the Worker's to translate
+    const asItIs = new Request(request, { headers, encodeResponseBody: "manual" });
+    return this.#asked(asItIs, Number(request.headers.get(ATTEMPT_MS) ?? 0), startMs);
+  }
+
+  /** Returns how the instance is and was, without starting it. */
+  async report(): Promise<Report> {
+    const { status } = await this.getState();
+    const state = this.#starting ? "starting" : this.ctx.container?.running ? status : "asleep";
+    return { state, inFlight: this.#inFlight, ...counters(this.ctx.storage.kv) };
+  }
+
+  /**
+   * Returns which models the server has, without starting it: those of its last start, as long as the Worker is of the
+   * version that saw them. Undefined where it isn't known.
+   */
+  async models(): Promise<string | undefined> {
+    if (await this.#isReady()) await this.#looked();
+    return this.#known();
+  }
+
+  /** The server's answer with what the instance has to say of it, or why there is none. */
+  async #asked(request: Request, attemptMs: number, startMs: number): Promise<Response> {
+    const began = Date.now();
+    this.#inFlight += 1;
+    try {
+      const response = await this.#answer(request, attemptMs); // the platform's own failures are the Worker's to translate
+      if (response === undefined) {
+        count(this.ctx.storage.kv, (all) => {
+          all.hung += 1;
+        });
+        this.ctx.waitUntil(this.#check());
+        return failure("hung", `no answer in ${attemptMs} ms`);
+      }
+      const told = new Response(response.body, response);
+      if (!told.headers.has(LOAD)) told.headers.set(LOAD, `${this.#inFlight}/0`); // an image that doesn't report
+      const models = this.#known();
+      if (models !== undefined) told.headers.set(MODELS, models);
+      if (startMs > 0) told.headers.set(START_MS, String(startMs));
+      return withTiming(told, "instance", Date.now() - began, this.ctx.id.name);
+    } finally {
+      this.#inFlight -= 1;
+    }
+  }
+
+  /** The server's answer, undefined where it doesn't begin in time; 0: it may take what it takes. */
+  async #answer(request: Request, attemptMs: number): Promise<Response | undefined> {
+    if (!(attemptMs > 0)) return this.containerFetch(request, this.defaultPort);
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), attemptMs);
+    const signal = AbortSignal.any([request.signal, late.signal]);
+    try {
+      const response = await this.containerFetch(new Request(request, { signal }), this.defaultPort);
+      return late.signal.aborted ? undefined : response;
+    } finally {
+      clearTimeout(timer); // an answer that has begun may take its time
+    }
+  }
+
+  /** The answer to the cron: readiness, by a real request; an instance that isn't ready is started anew, once. */
+  async #checked(): Promise<Response> {
+    const status = await this.#ready();
+    if (status === 200) {
+      await this.#looked();
+      return Response.json({ ready: true });
+    }
+    console.error(`instance ${this.ctx.id} answered its check with ${status}: started anew`);
+    try {
+      await this.#restart();
+    } catch (error) {
+      return failure("start", reasonOf(error));
+    }
+    const again = await this.#ready();
+    return Response.json({ ready: again === 200 }, { status: again === 200 ? 200 : 503 });
+  }
+
+  /** Finds out, once for all who would, whether a server that didn't answer lives; starts it anew where it doesn't. */
+  #check(): Promise<void> {
+    this.#checking ??= this.#ready()
+      .then((status) => (status === 0 ? this.#restart() : undefined))
+      .catch((error) => console.error(`instance ${this.ctx.id} was not started anew: ${reasonOf(error)}`))
+      .finally(() => {
+        this.#checking = undefined;
+      });
+    return this.#checking;
+  }
+
+  /** The status of a readiness request, 0 where none came in time; recorded. */
+  async #ready(): Promise<number> {
+    const began = Date.now();
+    const response = await this.#answer(new Request(READY), ALIVE_MS);
+    await response?.text(); // read to the end, or the request would count as unfinished
+    const status = response?.status ?? 0;
+    count(this.ctx.storage.kv, (all) => {
+      all.ready = { at: new Date(began).toISOString(), status, ms: Date.now() - began };
+    });
+    return status;
+  }
+
+  async #restart(): Promise<void> {
+    count(this.ctx.storage.kv, (all) => {
+      all.restarts += 1;
+    });
+    await this.destroy(); // SIGKILL: it would not hear a SIGTERM
+    await this.#started();
+  }
+
+  #known(): string | undefined {
+    const { models, version } = this.ctx.storage.kv.get<Models>(MODELS_KEY) ?? {};
+    return version === this.env.CF_VERSION_METADATA?.id ? models : undefined;
+  }
+
+  /** Finds out, once a start, which models the server has: they are part of the image, so another start may have others. */
+  #looked(): Promise<void> {
+    this.#looking ??= this.#look().catch((error) => {
+      this.#looking = undefined;
+      console.error(`models of ${this.ctx.id} are not known: ${reasonOf(error)}`);
+    });
+    return this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    const list = await this.#text("/api/models");
+    const { models } = JSON.parse(list) as { models: { name: string }[] };
+    const each = await Promise.all(models.map(({ name }) => this.#text(`/api/models/${encodeURIComponent(name)}`)));
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([list, ...each].join("\n")));
+    const tag = Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const version = this.env.CF_VERSION_METADATA?.id;
+    this.ctx.storage.kv.put<Models>(MODELS_KEY, { models: tag, ...(version === undefined ? {} : { version }) });
+  }
+
+  async #text(path: string): Promise<string> {
+    const response = await this.#answer(new Request(`http://container${path}`), ALIVE_MS);
+    const text = await response?.text();
+    if (response?.status !== 200 || text === undefined)
+      throw new Error(`${path} answered ${response?.status ?? "nothing"}`);
+    return text;
+  }
+
+  async #isReady(): Promise<boolean> {
+    const { status } = await this.getState();
+    return this.ctx.container?.running === true && status === "healthy";
   }
 
   /**
    * Resolves when the server listens. One start serves every caller who waits, and belongs to none of them: one who
    * leaves doesn't take the start away from the others, and `onStart` runs once.
    */
-  async #started(): Promise<void> {
-    const { status } = await this.getState();
-    if (this.ctx.container?.running && status === "healthy") return;
+  #started(): Promise<void> {
     this.#starting ??= this.#boot().finally(() => {
       this.#starting = undefined;
     });
-    await this.#starting;
+    return this.#starting;
   }
 
   async #boot(): Promise<void> {
+    const began = Date.now();
+    this.#looking = undefined;
+    this.ctx.storage.kv.delete(MODELS_KEY);
     const renewal = setInterval(() => this.renewActivityTimeout(), BOOT_RENEWAL_MS);
     try {
       await this.startAndWaitForPorts({
@@ -65,9 +249,27 @@ export class InferenceContainer extends Container<Env> {
           waitInterval: POLL_MS,
         },
       });
+      this.#tell(Date.now() - began);
+      this.ctx.waitUntil(this.#looked());
+    } catch (error) {
+      this.#tell(undefined);
+      console.error(`start of ${this.ctx.id} failed: ${reasonOf(error)}`);
+      throw error;
     } finally {
       clearInterval(renewal);
     }
+  }
+
+  #tell(startMs: number | undefined): void {
+    count(this.ctx.storage.kv, (all) => {
+      all.starts += 1;
+      if (startMs === undefined) {
+        all.failedStarts += 1;
+        return;
+      }
+      const { most, total } = all.startMs;
+      all.startMs = { last: startMs, most: Math.max(most, startMs), total: total + startMs };
+    });
   }
 
   override onStart(): void {
@@ -75,10 +277,28 @@ export class InferenceContainer extends Container<Env> {
   }
 
   override onStop({ exitCode, reason }: { exitCode: number; reason: string }): void {
+    count(this.ctx.storage.kv, (all) => {
+      all.exits[exitCode] = (all.exits[exitCode] ?? 0) + 1;
+    });
     console.log(`instance ${this.ctx.id} stopped: ${reason}, exit code ${exitCode}`);
   }
 
   override onError(error: unknown): void {
-    console.error(`instance ${this.ctx.id}: ${error}`);
+    console.error(`instance ${this.ctx.id}: ${reasonOf(error)}`);
   }
+}
+
+/** The error's words, with the exit code of a container that ended while it was waited for. */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : "";
+  return `${error instanceof Error ? error.message : error}${cause}`;
+}
+
+function serverSettings(env: Env): Record<string, string> {
+  const given = Object.entries(env).filter(([name, value]) => name.startsWith("LIFEBOAT_") && isText(value));
+  return Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === "string" || typeof value === "number";
 }

@@ -6,30 +6,39 @@
 /** The codes the edge answers with, and their HTTP statuses. */
 export const STATUS = {
   invalid_argument: 400,
+  unauthenticated: 401,
   permission_denied: 403,
   not_found: 404,
   method_not_allowed: 405,
+  payload_too_large: 413,
   unsupported_media_type: 415,
+  resource_exhausted: 429,
   internal: 500,
   unavailable: 503,
+  deadline_exceeded: 504,
 } as const;
 
 export type Code = keyof typeof STATUS;
 
-/** Seconds after which a caller may try again: a container that is starting answers within about three. */
-export const RETRY_AFTER_S = 2;
+/**
+ * Seconds after which a caller may try again: a container that is starting answers within about three, and ten is the
+ * shortest period that the platform counts requests in.
+ */
+export const RETRY_AFTER_S: Partial<Record<Code, number>> = { unavailable: 2, resource_exhausted: 10 };
 
-/** Returns the headers that say when to try again, for a code that passes by itself. */
-export function waits(code: Code): Record<string, string> {
-  return code === "unavailable" ? { "retry-after": String(RETRY_AFTER_S) } : {};
+/** Returns the headers that go with a code: when to try again, or how to say who one is. */
+export function headersOf(code: Code): Record<string, string> {
+  const after = RETRY_AFTER_S[code];
+  if (after !== undefined) return { "retry-after": String(after) };
+  return code === "unauthenticated" ? { "www-authenticate": "Bearer" } : {};
 }
 
 /**
- * Returns the error envelope as a response; `unavailable` carries Retry-After.
+ * Returns the error envelope as a response; `unavailable` and `resource_exhausted` carry Retry-After.
  *
  * @example
  * envelope("not_found", "there is nothing at /x");
  */
 export function envelope(code: Code, message: string): Response {
-  return Response.json({ error: message, code }, { status: STATUS[code], headers: waits(code) });
+  return Response.json({ error: message, code }, { status: STATUS[code], headers: headersOf(code) });
 }

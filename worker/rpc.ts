@@ -1,60 +1,34 @@
 /**
- * Calls of Connect and gRPC-Web: which paths they have, which of them never pass, and how a caller is told so.
+ * Calls of Connect and gRPC-Web: how the caller of one is told what the edge refuses.
  * @module
  */
-import { type Code, envelope, STATUS, waits } from "./errors";
+import { type Code, envelope, headersOf, STATUS } from "./errors";
+import { decoded, isCall } from "./routes";
 
 /** Says a failure of the edge's own so that its caller can read it. */
 export type Refuse = (code: Code, message: string) => Response;
 
-/** What a call comes by; GET is Connect's, for methods without side effects. */
-const METHODS = ["GET", "HEAD", "POST"];
-
 /** Each code on the wires of RPC: Connect's name and gRPC's number. A path or method that isn't there is unimplemented. */
 const CODES: Record<Code, [name: string, number: number]> = {
   invalid_argument: ["invalid_argument", 3],
+  unauthenticated: ["unauthenticated", 16],
   permission_denied: ["permission_denied", 7],
   not_found: ["unimplemented", 12],
   method_not_allowed: ["unimplemented", 12],
+  payload_too_large: ["resource_exhausted", 8],
   unsupported_media_type: ["unimplemented", 12],
+  resource_exhausted: ["resource_exhausted", 8],
   internal: ["internal", 13],
   unavailable: ["unavailable", 14],
+  deadline_exceeded: ["deadline_exceeded", 4],
 };
-
-/** /package.Service/Method, in protobuf's names: as the server has it, but that no other name starts a container. */
-const CALL = /^\/[A-Za-z]\w*(\.[A-Za-z]\w*)+\/[A-Za-z]\w*$/;
-const CONTROL = /^\/inference\.GRPCInferenceService\/RepositoryModel(Load|Unload)$/;
 
 /** The flag of the last message of a Connect stream (Connect, "Streaming-Response"). */
 const END_STREAM = 2;
 
-/** Returns the path as the server will read it, undefined where it is no UTF-8: an encoded letter must not pass a rule. */
-export function decoded(request: Request): string | undefined {
-  try {
-    return decodeURIComponent(new URL(request.url).pathname);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Returns whether a request's path is that of a call. */
-export function isCall(request: Request): boolean {
-  return CALL.test(decoded(request) ?? "");
-}
-
-/** Returns what the edge itself answers to a call, undefined where the call may pass. */
-export function refusal(request: Request): Response | undefined {
-  const path = decoded(request) ?? "";
-  const refuse = refuser(request);
-  if (/^application\/grpc(\+|$)/.test(contentType(request))) return native();
-  if (CONTROL.test(path)) return refuse("permission_denied", "model control is not reachable through the edge");
-  if (METHODS.includes(request.method)) return undefined;
-  const response = refuse(
-    "method_not_allowed",
-    `${path.slice(0, 128)} takes ${METHODS.join(", ")}, not ${request.method}`,
-  );
-  response.headers.set("allow", METHODS.join(", "));
-  return response;
+/** Returns whether a request is native gRPC, of which no Worker passes on the trailers. */
+export function isNativeGrpc(request: Request): boolean {
+  return /^application\/grpc(\+|$)/.test(contentType(request));
 }
 
 /**
@@ -68,22 +42,23 @@ export function refuser(request: Request): Refuse {
   const type = contentType(request);
   if (/^application\/grpc-web(-text)?(\+|$)/.test(type)) return (code, message) => grpcWeb(type, code, message);
   if (/^application\/connect\+/.test(type)) return (code, message) => connectStream(type, code, message);
-  return isCall(request) ? connect : envelope;
+  return isCall(decoded(request) ?? "") ? connect : envelope;
 }
 
 function contentType(request: Request): string {
   return (request.headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
 }
 
-/** A unary call of Connect: JSON whatever the codec, with the status of the code. */
+/** A unary call of Connect: JSON whatever the codec, with the status of the code; a body too large has Connect's own. */
 function connect(code: Code, message: string): Response {
-  return Response.json({ code: CODES[code][0], message }, { status: STATUS[code], headers: waits(code) });
+  const status = code === "payload_too_large" ? STATUS.resource_exhausted : STATUS[code];
+  return Response.json({ code: CODES[code][0], message }, { status, headers: headersOf(code) });
 }
 
 /** A stream of Connect: always 200, and how it ended in its last message. */
 function connectStream(type: string, code: Code, message: string): Response {
   const error = { code: CODES[code][0], message };
-  const metadata = Object.fromEntries(Object.entries(waits(code)).map(([name, value]) => [name, [value]]));
+  const metadata = Object.fromEntries(Object.entries(headersOf(code)).map(([name, value]) => [name, [value]]));
   const said = new TextEncoder().encode(JSON.stringify({ error, metadata }));
   const body = new Uint8Array(5 + said.length);
   const head = new DataView(body.buffer);
@@ -95,11 +70,11 @@ function connectStream(type: string, code: Code, message: string): Response {
 
 /** gRPC-Web: what would be trailers stands in the headers where there is no message (PROTOCOL-WEB, "Trailers-Only"). */
 function grpcWeb(type: string, code: Code, message: string): Response {
-  return new Response(null, { headers: { "content-type": type, ...grpcStatus(code, message), ...waits(code) } });
+  return new Response(null, { headers: { "content-type": type, ...grpcStatus(code, message), ...headersOf(code) } });
 }
 
-/** Native gRPC, whose trailers no Worker passes on: a status that its clients don't take for an answer, and why. */
-function native(): Response {
+/** Returns what native gRPC is told: a status that its clients don't take for an answer, and what to use. */
+export function native(): Response {
   const message = "native gRPC can't pass the edge, which drops its trailers: use Connect or gRPC-Web";
   const response = connect("unsupported_media_type", message);
   for (const [name, value] of Object.entries(grpcStatus("unsupported_media_type", message))) {

@@ -8,7 +8,8 @@ import pytest
 from tests.edge.stack import ROOT, Local, stand_in_engine, wrangler_dev
 
 
-def _local(folder: Path, *options: str) -> Iterator[Local]:
+def running(folder: Path, *options: str) -> Iterator[Local]:
+    """Run the Worker with these options of `wrangler dev`, and keep its state in the folder."""
     with (
         stand_in_engine(folder) as (engine, address),
         wrangler_dev(folder / "state", str(ROOT / "tests/edge/docker"), address, *options) as edge,
@@ -16,13 +17,32 @@ def _local(folder: Path, *options: str) -> Iterator[Local]:
         yield Local(edge, engine)
 
 
+def options(**variables: str | float) -> list[str]:
+    """Return the options that give the Worker these variables."""
+    return [word for name, value in variables.items() for word in ("--var", f"{name}:{value}")]
+
+
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker as it is deployed."""
-    yield from _local(tmp_path_factory.mktemp("edge"))
+    yield from running(tmp_path_factory.mktemp("edge"))
 
 
 @pytest.fixture(scope="session")
 def sleepy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker with instances that sleep after three seconds."""
-    yield from _local(tmp_path_factory.mktemp("sleepy"), "--var", "SLEEP_AFTER:3s")
+    yield from running(tmp_path_factory.mktemp("sleepy"), *options(SLEEP_AFTER="3s"))
+
+
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """Run the Worker with a single instance: what becomes of that one is seen by itself."""
+    yield from running(tmp_path_factory.mktemp("lone"), *options(MAX_INSTANCES=1))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """Run the Worker with two warm instances, whose answers it doesn't wait for longer than a second."""
+    yield from running(
+        tmp_path_factory.mktemp("pair"), *options(WARM_INSTANCES=2, MAX_INSTANCES=2, ATTEMPT_TIMEOUT_MS=1000)
+    )

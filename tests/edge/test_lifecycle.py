@@ -16,12 +16,12 @@ SLOW_BOOT_S = 10
 
 
 @pytest.fixture
-def cold(local: Local) -> Iterator[Local]:
+def cold(lone: Local) -> Iterator[Local]:
     """Return the edge with no container running; later starts are ordinary ones again."""
-    local.engine.kill(signal.SIGKILL)
-    yield local
-    local.engine.boot(None)
-    local.engine.kill(signal.SIGKILL)
+    lone.engine.kill(signal.SIGKILL)
+    yield lone
+    lone.engine.boot(None)
+    lone.engine.kill(signal.SIGKILL)
 
 
 def test_cron_starts_and_checks_an_instance(cold: Local) -> None:
@@ -42,12 +42,14 @@ def test_cron_fails_when_an_instance_is_not_ready(cold: Local) -> None:
 
 
 def test_a_crashing_boot_is_told_as_unavailable(cold: Local) -> None:
-    """A boot that crashes is 503 with Retry-After in the error envelope, and the next good boot answers."""
+    """A boot that crashes is 503 with Retry-After, its exit code in the log, and the next good boot answers."""
     cold.engine.boot("exit 3")
+    mark = len(cold.edge.log.lines)
     response = cold.edge.predict()
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
     assert int(response.headers["retry-after"]) > 0
     assert response.headers["x-request-id"]
+    cold.edge.log.wait_for(r"start of \w+ failed: .*exit code:? 3", after=mark)
     cold.engine.boot(None)
     assert cold.edge.answered().status_code == 200
 

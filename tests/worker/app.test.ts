@@ -1,6 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { app } from "../../worker/app";
-import { body, fake } from "./fake";
+import { ask, body, fake, patiently } from "./fake";
 
 const ok = () => Response.json({ label: "survived" });
 
@@ -12,11 +11,11 @@ describe("what goes to a container", () => {
     ["GET", "/v2"],
     ["POST", "/v2/models/titanic/infer"],
   ])("forwards %s %s with path, query, body and headers unchanged", async (method, path) => {
-    const { env, seen } = fake(ok);
+    const edge = fake(ok);
     const sent = method === "GET" ? null : '{"a":1}';
-    const response = await app.request(path, { method, body: sent, headers: { "x-mine": "1" } }, env);
+    const response = await ask(edge, path, { method, body: sent, headers: { "x-mine": "1" } });
     expect(response.status).toBe(200);
-    const request = seen[0]?.request as Request;
+    const request = edge.seen[0]?.request as Request;
     const { pathname, search } = new URL(request.url);
     expect(pathname + search).toBe(path);
     expect(request.method).toBe(method);
@@ -25,15 +24,15 @@ describe("what goes to a container", () => {
   });
 
   it("takes the headers away that would steer the platform or the hop", async () => {
-    const { env, seen } = fake(ok);
+    const edge = fake(ok);
     const headers = {
       "cf-container-target-port": "22",
       upgrade: "websocket",
       te: "trailers",
       expect: "100-continue",
     };
-    await app.request("/api/predict", { method: "POST", headers }, env);
-    for (const name of Object.keys(headers)) expect(seen[0]?.request.headers.has(name)).toBe(false);
+    await ask(edge, "/api/predict", { method: "POST", headers });
+    for (const name of Object.keys(headers)) expect(edge.seen[0]?.request.headers.has(name)).toBe(false);
   });
 
   it.each([
@@ -41,37 +40,37 @@ describe("what goes to a container", () => {
     ["", "identity"],
     [undefined, "br, gzip"],
   ])("asks for an answer packed as the caller accepts it: %j becomes %s", async (clientAcceptEncoding, sent) => {
-    const { env, seen } = fake(ok);
+    const edge = fake(ok);
     const request = new Request("http://edge/api/models", { headers: { "accept-encoding": "br, gzip" } });
     Object.defineProperty(request, "cf", { value: { clientAcceptEncoding } });
-    await app.request(request, undefined, env);
-    expect(seen[0]?.request.headers.get("accept-encoding")).toBe(sent);
+    await ask(edge, request);
+    expect(edge.seen[0]?.request.headers.get("accept-encoding")).toBe(sent);
   });
 
   it("gives the container and the caller one request id", async () => {
-    const { env, seen } = fake(ok);
-    const response = await app.request("/api/models", {}, env);
+    const edge = fake(ok);
+    const response = await ask(edge, "/api/models");
     expect(response.headers.get("x-request-id")).toMatch(/^[\w-]+$/);
-    expect(seen[0]?.request.headers.get("x-request-id")).toBe(response.headers.get("x-request-id"));
+    expect(edge.seen[0]?.request.headers.get("x-request-id")).toBe(response.headers.get("x-request-id"));
   });
 
   it("makes an id of its own where the caller's, or the platform's, is not sound", async () => {
     const headers = { "x-request-id": "a b", "cf-ray": "<x>" };
-    const response = await app.request("/api/models", { headers }, fake(ok).env);
+    const response = await ask(fake(ok), "/api/models", { headers });
     expect(response.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
   });
 
   it("passes the server's own failures on unchanged", async () => {
     const refusal = { error: "sex: expected one of ...", code: "invalid_argument", field: "sex" };
-    const { env } = fake(() => Response.json(refusal, { status: 400 }));
-    const response = await app.request("/api/predict", { method: "POST" }, env);
+    const edge = fake(() => Response.json(refusal, { status: 400 }));
+    const response = await ask(edge, "/api/predict", { method: "POST" });
     expect([response.status, await body(response)]).toEqual([400, refusal]);
   });
 
   it("reaches each of the warm instances and no other", async () => {
-    const { env, seen } = fake(ok, { WARM_INSTANCES: 2 });
-    for (let i = 0; i < 100; i++) await app.request("/api/models", {}, env);
-    expect(new Set(seen.map(({ name }) => name))).toEqual(new Set(["inference-0", "inference-1"]));
+    const edge = fake(ok, { WARM_INSTANCES: 2 });
+    for (let i = 0; i < 100; i++) await ask(edge, "/api/models");
+    expect(new Set(edge.seen.map(({ name }) => name))).toEqual(new Set(["inference-0", "inference-1"]));
   });
 });
 
@@ -84,8 +83,8 @@ describe("platform failures", () => {
     [500, "Error proxying request to container: boom"],
   ])("turns %i %s into the error envelope with Retry-After", async (status, text) => {
     const log = vi.spyOn(console, "error").mockReturnValue();
-    const { env } = fake(() => new Response(text, { status }));
-    const response = await app.request("/api/predict", { method: "POST" }, env);
+    const edge = fake(() => new Response(text, { status }));
+    const response = await patiently(() => ask(edge, "/api/predict", { method: "POST" }));
     expect(response.status).toBe(503);
     expect(await body(response)).toEqual({ error: expect.not.stringContaining("boom"), code: "unavailable" });
     expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
@@ -95,10 +94,10 @@ describe("platform failures", () => {
 
   it("turns a Durable Object that can't be reached into the same, its text kept to the log", async () => {
     const log = vi.spyOn(console, "error").mockReturnValue();
-    const { env } = fake(() => {
+    const edge = fake(() => {
       throw new Error("Durable Object reset because its code was updated.");
     });
-    const response = await app.request("/api/predict", { method: "POST" }, env);
+    const response = await patiently(() => ask(edge, "/api/predict", { method: "POST" }));
     expect([response.status, (await body(response)).code]).toEqual([503, "unavailable"]);
     expect(response.headers.get("retry-after")).not.toBeNull();
     expect(log).toHaveBeenCalled();
@@ -118,25 +117,25 @@ describe("what never passes", () => {
     ["POST", "/v2//repository/models/titanic/load", 403, "permission_denied"],
     ["GET", "/api/%ff", 400, "invalid_argument"],
   ])("answers %s %s itself with %i %s", async (method, path, status, code) => {
-    const { env, seen } = fake(ok);
-    const response = await app.request(path, { method }, env);
+    const edge = fake(ok);
+    const response = await ask(edge, path, { method });
     expect([response.status, (await body(response)).code]).toEqual([status, code]);
     expect(response.headers.has("allow")).toBe(status === 405);
     expect(response.headers.get("x-request-id")).not.toBeNull();
-    expect(seen).toEqual([]);
+    expect(edge.seen).toEqual([]);
   });
 
   it("answers its own health without a container", async () => {
-    const { env, seen } = fake(ok);
-    const response = await app.request("/healthz", {}, env);
-    expect([response.status, await body(response), seen]).toEqual([200, { status: "ok" }, []]);
+    const edge = fake(ok);
+    const response = await ask(edge, "/healthz");
+    expect([response.status, await body(response), edge.seen]).toEqual([200, { status: "ok" }, []]);
   });
 });
 
 it("tells a caller nothing of its own faults but that there is one", async () => {
   const log = vi.spyOn(console, "error").mockReturnValue();
-  const { env } = fake(ok, { WARM_INSTANCES: 0 });
-  const response = await app.request("/api/models", {}, env);
+  const edge = fake(ok, { WARM_INSTANCES: 0 });
+  const response = await ask(edge, "/api/models");
   expect([response.status, await body(response)]).toEqual([500, { error: "internal error", code: "internal" }]);
   expect(log).toHaveBeenCalled();
 });

@@ -1,6 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { app } from "../../worker/app";
-import { body, fake } from "./fake";
+import { ask, body, type Fake, fake, patiently } from "./fake";
 
 const PREDICT = "/lifeboat.titanic.v1.TitanicService/Predict";
 const LOAD = "/inference.GRPCInferenceService/RepositoryModelLoad";
@@ -10,8 +9,8 @@ const WEB = ["application/grpc-web", "application/grpc-web+proto", "application/
 
 const ok = () => Response.json({ label: "survived" });
 const platform = () => new Response("Failed to start container: boom", { status: 500 });
-const called = (path: string, type: string, { env }: { env: Env }) =>
-  app.request(path, { method: "POST", headers: { "content-type": type }, body: "" }, env);
+const called = (path: string, type: string, edge: Fake) =>
+  ask(edge, path, { method: "POST", headers: { "content-type": type }, body: "" });
 
 /** Returns the flag, the stated length, the real length and the JSON of a stream's last message. */
 async function endOfStream(response: Response): Promise<[number, number, number, Record<string, unknown>]> {
@@ -31,11 +30,11 @@ describe("what goes to a container", () => {
     ["POST", "/grpc.health.v1.Health/Check"],
     ["POST", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"],
   ])("forwards %s %s unchanged", async (method, path) => {
-    const { env, seen } = fake(ok);
+    const edge = fake(ok);
     const sent = method === "GET" ? null : '{"a":1}';
-    const response = await app.request(path, { method, body: sent }, env);
+    const response = await ask(edge, path, { method, body: sent });
     expect(response.status).toBe(200);
-    const request = seen[0]?.request as Request;
+    const request = edge.seen[0]?.request as Request;
     const { pathname, search } = new URL(request.url);
     expect([request.method, pathname + search, await request.text()]).toEqual([method, path, sent ?? ""]);
   });
@@ -56,14 +55,14 @@ describe("what goes to a container", () => {
       "x-user-agent": "grpc-web-javascript/0.1",
       "some-metadata-bin": "AAE",
     };
-    const { env, seen } = fake(ok);
-    await app.request(PREDICT, { method: "POST", headers, body: "" }, env);
-    expect(Object.fromEntries(seen[0]?.request.headers ?? [])).toMatchObject(headers);
+    const edge = fake(ok);
+    await ask(edge, PREDICT, { method: "POST", headers, body: "" });
+    expect(Object.fromEntries(edge.seen[0]?.request.headers ?? [])).toMatchObject(headers);
   });
 
   it("hands a stream on as it comes", async () => {
     let end = () => {};
-    const { env } = fake(() => {
+    const edge = fake(() => {
       const stream = new ReadableStream({
         start(controller) {
           controller.enqueue(new TextEncoder().encode("first"));
@@ -72,7 +71,7 @@ describe("what goes to a container", () => {
       });
       return new Response(stream, { headers: { "content-type": "application/connect+proto" } });
     });
-    const response = await called(PREDICT, "application/connect+proto", { env });
+    const response = await called(PREDICT, "application/connect+proto", edge);
     const reader = response.body?.getReader() as ReadableStreamDefaultReader<Uint8Array>;
     expect(new TextDecoder().decode((await reader.read()).value)).toBe("first"); // nothing has ended yet
     end();
@@ -84,16 +83,16 @@ describe("what goes to a container", () => {
     [405, "/a.b/C takes POST, not PUT"],
     [415, "content-type: expected one of ..."],
   ])("passes on the server's own %i in plain text", async (status, text) => {
-    const { env } = fake(() => new Response(text, { status, headers: { allow: "POST", "accept-post": "x/y" } }));
-    const response = await called("/a.b/C", "text/plain", { env });
+    const edge = fake(() => new Response(text, { status, headers: { allow: "POST", "accept-post": "x/y" } }));
+    const response = await called("/a.b/C", "text/plain", edge);
     expect([response.status, await response.text()]).toEqual([status, text]);
     expect([response.headers.get("allow"), response.headers.get("accept-post")]).toEqual(["POST", "x/y"]);
   });
 
   it("takes plain text for the platform's on any other path", async () => {
     vi.spyOn(console, "error").mockReturnValue();
-    const { env } = fake(() => new Response("boom", { status: 404 }));
-    expect((await app.request("/api/models", {}, env)).status).toBe(503);
+    const edge = fake(() => new Response("boom", { status: 404 }));
+    expect((await patiently(() => ask(edge, "/api/models"))).status).toBe(503);
   });
 });
 
@@ -103,7 +102,7 @@ describe("platform failures", () => {
 
   it.each(each(UNARY))("are a Connect error for $type", async ({ answer, type }) => {
     vi.spyOn(console, "error").mockReturnValue();
-    const response = await called(PREDICT, type, fake(answer));
+    const response = await patiently(() => called(PREDICT, type, fake(answer)));
     expect([response.status, response.headers.get("content-type")]).toEqual([503, "application/json"]);
     expect(await body(response)).toEqual({ code: "unavailable", message: expect.not.stringContaining("boom") });
     expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
@@ -111,7 +110,7 @@ describe("platform failures", () => {
 
   it.each(each(STREAMS))("are the end of a stream for $type", async ({ answer, type }) => {
     vi.spyOn(console, "error").mockReturnValue();
-    const response = await called(PREDICT, type, fake(answer));
+    const response = await patiently(() => called(PREDICT, type, fake(answer)));
     expect([response.status, response.headers.get("content-type")]).toEqual([200, type]);
     const [flag, stated, length, said] = await endOfStream(response);
     expect([flag, stated]).toEqual([2, length]);
@@ -123,7 +122,7 @@ describe("platform failures", () => {
 
   it.each(each(WEB))("are trailers alone for $type", async ({ answer, type }) => {
     vi.spyOn(console, "error").mockReturnValue();
-    const response = await called(PREDICT, type, fake(answer));
+    const response = await patiently(() => called(PREDICT, type, fake(answer)));
     expect([response.status, response.headers.get("content-type"), await response.text()]).toEqual([200, type, ""]);
     expect(response.headers.get("grpc-status")).toBe("14");
     expect(response.headers.get("grpc-message")).not.toContain("boom");
@@ -138,44 +137,44 @@ describe("what never passes", () => {
     "/inference.GRPCInferenceService%2fRepositoryModelLoad",
     "/inference%2EGRPCInferenceService/%52epositoryModelLoad",
   ])("refuses model control at %s", async (path) => {
-    const { env, seen } = fake(ok);
-    const unary = await called(path, "application/proto", { env });
+    const edge = fake(ok);
+    const unary = await called(path, "application/proto", edge);
     expect([unary.status, (await body(unary)).code]).toEqual([403, "permission_denied"]);
-    const web = await called(path, "application/grpc-web-text", { env });
+    const web = await called(path, "application/grpc-web-text", edge);
     expect([web.status, web.headers.get("grpc-status")]).toEqual([200, "7"]);
-    const stream = await called(path, "application/connect+json", { env });
+    const stream = await called(path, "application/connect+json", edge);
     expect((await endOfStream(stream))[3]).toMatchObject({ error: { code: "permission_denied" } });
-    expect((await app.request(path, {}, env)).status).toBe(403);
-    expect(seen).toEqual([]);
+    expect((await ask(edge, path)).status).toBe(403);
+    expect(edge.seen).toEqual([]);
   });
 
   it.each(["application/grpc", "application/grpc+proto", "Application/gRPC; x=y"])(
     "refuses native gRPC (%s) at once, and says what to use",
     async (type) => {
-      const { env, seen } = fake(ok);
-      const response = await called(PREDICT, type, { env });
+      const edge = fake(ok);
+      const response = await called(PREDICT, type, edge);
       expect([response.status, response.headers.get("grpc-status")]).toEqual([415, "12"]);
       expect((await body(response)).message).toMatch(/Connect or gRPC-Web/);
       expect(response.headers.get("grpc-message")).toMatch(/Connect or gRPC-Web/);
-      expect(seen).toEqual([]);
+      expect(edge.seen).toEqual([]);
     },
   );
 
   it.each(["PUT", "DELETE", "OPTIONS"])("refuses a call by %s", async (method) => {
-    const { env, seen } = fake(ok);
-    const response = await app.request(PREDICT, { method }, env);
+    const edge = fake(ok);
+    const response = await ask(edge, PREDICT, { method });
     expect([response.status, response.headers.get("allow")]).toEqual([405, "GET, HEAD, POST"]);
     expect((await body(response)).code).toBe("unimplemented");
-    expect(seen).toEqual([]);
+    expect(edge.seen).toEqual([]);
   });
 
-  it.each(["/Service/Method", "/.git/config", "/a.b/c/d", "/a.b", "/a.b/", "/a..b/C", "/a.b/%ff", "//a.b/C"])(
+  it.each(["/Service/Method", "/.git/config", "/a.b/c/d", "/a.b", "/a.b/", "/a..b/C", "//a.b/C"])(
     "starts no container for %s, which is no call",
     async (path) => {
-      const { env, seen } = fake(ok);
-      const response = await called(path, "application/json", { env });
+      const edge = fake(ok);
+      const response = await called(path, "application/json", edge);
       expect([response.status, (await body(response)).code]).toEqual([404, "not_found"]);
-      expect(seen).toEqual([]);
+      expect(edge.seen).toEqual([]);
     },
   );
 

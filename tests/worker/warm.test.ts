@@ -1,5 +1,5 @@
 import { expect, it, vi } from "vitest";
-import { warmInstances } from "../../worker/pool";
+import { settingsOf } from "../../worker/settings";
 import { keepWarm } from "../../worker/warm";
 import { fake } from "./fake";
 
@@ -24,5 +24,5 @@ it("fails, naming the instance, where one can't be reached", async () => {
 });
 
 it.each([0, -1, 1.5, Number.NaN])("refuses WARM_INSTANCES = %d by name", (count) => {
-  expect(() => warmInstances(fake(() => new Response(), { WARM_INSTANCES: count }).env)).toThrow(/^WARM_INSTANCES/);
+  expect(() => settingsOf(fake(() => new Response(), { WARM_INSTANCES: count }).env)).toThrow(/^WARM_INSTANCES/);
 });

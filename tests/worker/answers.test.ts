@@ -1,0 +1,155 @@
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { type Answer, ask, body, type Fake, fake } from "./fake";
+
+const RECORD = "/api/predict?sex=female&age=29";
+const CALL = "/lifeboat.titanic.v1.TitanicService/Predict?connect=v1&encoding=json&message=%7B%7D";
+const FRESH = { "cache-control": "public, max-age=60, must-revalidate", etag: '"tag"' };
+
+/** An answer that says which models it is by, as the instance does. */
+const by = (models: string, headers: Record<string, string> = FRESH) =>
+  Response.json({ by: models }, { headers: { ...headers, "x-lifeboat-models": models } });
+
+/** The platform's cache: a map of addresses. */
+const store = new Map<string, Response>();
+beforeEach(() => {
+  store.clear();
+  vi.stubGlobal("caches", {
+    default: {
+      match: async ({ url }: Request) => store.get(url)?.clone(),
+      put: async ({ url }: Request, response: Response) => void store.set(url, response),
+    },
+  });
+  return () => vi.unstubAllGlobals();
+});
+
+/** An edge whose instance has these models, and answers by them. */
+const having = (models: string | undefined, answer: Answer = () => by(models ?? "none")) => fake(answer, { models });
+
+/** Asks again and again; returns what the answers said of the cache. */
+async function asked(edge: Fake, path: string, init: RequestInit = {}, times = 2): Promise<(string | null)[]> {
+  const said = [];
+  for (let i = 0; i < times; i++) {
+    const response = await ask(edge, path, init);
+    await response.text();
+    await Promise.all(edge.behind);
+    said.push(response.headers.get("lifeboat-cache"));
+  }
+  return said;
+}
+
+describe("a GET of a prediction", () => {
+  it.each([RECORD, RECORD.replace("api", "api/models/titanic/labels/stable"), CALL])(
+    "is answered from the cache the second time: %s",
+    async (path) => {
+      const edge = having("a");
+      expect(await asked(edge, path, {}, 3)).toEqual(["miss", "hit", "hit"]);
+      expect(edge.seen).toHaveLength(1);
+    },
+  );
+
+  it("is the same answer, with its own request id and nothing of the first caller's", async () => {
+    const edge = having("a", () => by("a", { ...FRESH, "server-timing": "model;dur=1" }));
+    await asked(edge, RECORD, { headers: { "x-request-id": "first" } }, 1);
+    const response = await ask(edge, RECORD, { headers: { "x-request-id": "second" } });
+    expect(await body(response)).toEqual({ by: "a" });
+    expect(response.headers.get("x-request-id")).toBe("second");
+    expect(response.headers.get("etag")).toBe('"tag"');
+    expect(response.headers.get("server-timing")).toMatch(/^edge;dur=\d+$/);
+  });
+
+  it("is 304 to who has the answer already", async () => {
+    const edge = having("a");
+    await asked(edge, RECORD, {}, 1);
+    const response = await ask(edge, RECORD, { headers: { "if-none-match": '"other", W/"tag"' } });
+    expect([response.status, await response.text(), response.headers.get("lifeboat-cache")]).toEqual([304, "", "hit"]);
+  });
+
+  it("with another query is another", async () => {
+    const edge = having("a");
+    await asked(edge, RECORD);
+    expect(await asked(edge, RECORD.replace("29", "30"), {}, 1)).toEqual(["miss"]);
+  });
+
+  it("is packed for nobody, so that whoever asks next can read it", async () => {
+    const edge = having("a");
+    await ask(edge, RECORD, { headers: { "accept-encoding": "zstd" } });
+    expect(edge.seen[0]?.request.headers.get("accept-encoding")).toBe("identity");
+  });
+
+  it.each([
+    ["a failure", () => Response.json({ code: "invalid_argument" }, { status: 400, headers: FRESH })],
+    ["what the server wants asked anew", () => by("a", { "cache-control": "no-cache", etag: '"tag"' })],
+    ["what the server wants kept by nobody", () => by("a", { "cache-control": "no-store" })],
+    ["what an older image answers", () => by("a", {})],
+  ])("keeps nothing of %s", async (_what, answer) => {
+    expect(await asked(having("a", answer), RECORD)).not.toContain("hit");
+  });
+
+  it("comes from an instance where the caller wants it so, or the models aren't known", async () => {
+    const edge = having("a");
+    await asked(edge, RECORD);
+    expect(await asked(edge, RECORD, { headers: { "cache-control": "no-cache" } }, 1)).toEqual(["miss"]);
+    expect(await asked(edge, RECORD, { headers: { "cache-control": "no-store" } }, 1)).toEqual([null]);
+    expect(
+      await asked(
+        having(undefined, () => Response.json({}, { headers: FRESH })),
+        RECORD,
+      ),
+    ).toEqual([null, null]);
+  });
+});
+
+describe("a new model version", () => {
+  it("never serves an old answer, from the first moment that an instance has it", async () => {
+    await asked(having("a"), RECORD);
+    const edge = having("b");
+    const response = await ask(edge, RECORD);
+    expect([response.headers.get("lifeboat-cache"), await body(response)]).toEqual(["miss", { by: "b" }]);
+  });
+
+  it("is learnt from any answer, and its answers are kept as its own", async () => {
+    let models = "a";
+    const edge = having("a", () => by(models));
+    await asked(edge, RECORD);
+    models = "b";
+    await asked(edge, `${RECORD}&fare=7`, {}, 1);
+    const response = await ask(edge, RECORD);
+    expect([response.headers.get("lifeboat-cache"), await body(response)]).toEqual(["miss", { by: "b" }]);
+  });
+
+  it("that is taken back serves its old answers, which are right again", async () => {
+    await asked(having("a"), RECORD);
+    await asked(having("b"), RECORD);
+    expect(await asked(having("a"), RECORD, {}, 1)).toEqual(["hit"]);
+  });
+});
+
+describe("a POST", () => {
+  const post = (text: string, cache = "allow") => ({
+    method: "POST",
+    body: text,
+    headers: { "lifeboat-cache": cache, "content-length": String(text.length) },
+  });
+
+  it("is answered from the cache where it asks for that, by its body", async () => {
+    const edge = having("a", async (request) =>
+      Response.json(await request.text(), { headers: { "x-lifeboat-models": "a" } }),
+    );
+    expect(await asked(edge, "/api/predict", post("1"))).toEqual(["miss", "hit"]);
+    expect(await asked(edge, "/api/predict", post("2"))).toEqual(["miss", "hit"]);
+    expect(await asked(edge, "/v2/models/titanic/infer", post("1"))).toEqual(["miss", "hit"]);
+    expect(edge.seen).toHaveLength(3);
+  });
+
+  it("comes from an instance where it doesn't, and a file always does", async () => {
+    const edge = having("a");
+    expect(await asked(edge, "/api/predict", post("1", "no"))).toEqual([null, null]);
+    expect(await asked(edge, "/api/batch", post("1"))).toEqual([null, null]);
+  });
+});
+
+it("is asked for no door's sake: who may not pass gets no kept answer", async () => {
+  await asked(having("a"), RECORD);
+  const locked = fake(() => by("a"), { models: "a", API_KEYS: "0".repeat(64) });
+  expect((await ask(locked, RECORD)).status).toBe(401);
+});

@@ -1,0 +1,150 @@
+/**
+ * One call's way to an answer: to an instance, and where that fails, within the caller's deadline, to another.
+ * @module
+ */
+import { RetryBudget } from "./budget";
+import { type Deadline, deadlineOf, shorten } from "./deadline";
+import { ATTEMPT_MS } from "./hop";
+import { type Background, type Member, type Pool, type Reply, unwaiting } from "./pool";
+import { forwardedHeaders, isRefused } from "./proxy";
+import type { Route } from "./routes";
+import { refuser } from "./rpc";
+
+/** Bytes of a body that is kept so that it can be sent again; more is streamed, and sent once. */
+export const KEPT_BYTES = 262_144;
+const ATTEMPTS = 7;
+/** Before the same instance is asked again: 50 ms, then 100, 200, ... and up to half as much more by chance. */
+const BACKOFF_MS = 50;
+/** What an instance is given beyond its own time, and a start beyond the longest one, until its Durable Object is not waited for. */
+const GRACE_MS = 2_000;
+
+/** Where a call came from, and what it may take. */
+export interface Call {
+  request: Request;
+  route: Route;
+  id: string;
+  pool: Pool;
+  attemptTimeoutMs: number;
+  /** Whether the answer may be kept: then it comes unpacked, for whoever asks next. */
+  isKept: boolean;
+  background: Background;
+}
+
+/** How a call was answered: the response, by whom, and how often it was sent. */
+export interface Answered {
+  response: Response;
+  instance: string;
+  attempts: number;
+  startMs: number;
+  models: string | undefined;
+}
+
+const budgets = new WeakMap<Pool, RetryBudget>();
+
+/**
+ * Returns the server's answer, or what a caller is told where there is none: never the platform's words. Every call that
+ * passes is free of side effects, so it may be sent again as long as its body is at hand: a file's never is.
+ */
+export async function answered(call: Call): Promise<Answered> {
+  const { request, pool, background } = call;
+  const deadline = deadlineOf(request, Date.now());
+  const budget = budgetOf(pool);
+  budget.called(Date.now());
+  const body = await keptBody(call);
+  const isKept = body !== undefined;
+  const tried: Member[] = [];
+  let member = pool.pick(request.cf, tried, isKept);
+  for (let attempts = 1; ; attempts++) {
+    pool.grow(background);
+    const reply = await attempt(call, member, deadline, body, attempts);
+    pool.grow(background);
+    const answer = { instance: member.name, attempts, startMs: reply.startMs ?? 0, models: reply.models };
+    if (reply.failure !== undefined) console.error(`${call.id} ${member.name} ${reply.failure}: ${reply.reason}`);
+    if (reply.failure === "asleep") background(pool.wake(member));
+    tried.push(member);
+    const next = attempts < ATTEMPTS && isKept ? another(call, tried, reply) : undefined;
+    const isOver = Date.now() >= deadline.at || request.signal.aborted; // or who asked has left
+    if (next === undefined || isOver || !(reply.failure === "asleep" || budget.take(Date.now()))) {
+      return { response: reply.response ?? told(request, reply, deadline.isCallers && isOver), ...answer };
+    }
+    await reply.response?.body?.cancel();
+    if (tried.some(({ instance }) => instance === next.instance) && reply.failure !== "asleep") {
+      await pause(Math.min(BACKOFF_MS * 2 ** (attempts - 1) * (1 + Math.random() / 2), deadline.at - Date.now()));
+    }
+    member = next;
+  }
+}
+
+/** The instance to send a call to again, undefined where its reply stands. */
+function another({ pool, request }: Call, tried: Member[], reply: Reply): Member | undefined {
+  if (reply.response !== undefined && !isRefused(reply.response)) return undefined;
+  // Who is full, or doesn't start, would be no better the second time: another one, or none.
+  if (reply.response !== undefined || reply.failure === "start") return pool.find(request.cf, tried, true);
+  return pool.pick(request.cf, tried, true);
+}
+
+async function attempt(
+  call: Call,
+  member: Member,
+  deadline: Deadline,
+  body: ArrayBuffer | null | undefined,
+  attempts: number,
+): Promise<Reply> {
+  const { request, route, pool } = call;
+  const headers = forwardedHeaders(request, call.id);
+  if (call.isKept) headers.set("accept-encoding", "identity");
+  if (route.isFile) return pool.ask(member, new Request(request, { headers, redirect: "manual" }), FOREVER_MS, true);
+  const leftMs = deadline.at - Date.now();
+  const hasOther = body !== undefined && pool.hasOther(member);
+  // Half of what is left, where another could use the other half.
+  const mostMs = Math.min(call.attemptTimeoutMs, hasOther ? leftMs / 2 : leftMs);
+  headers.set(ATTEMPT_MS, String(Math.max(1, Math.floor(mostMs))));
+  if (attempts > 1) shorten(headers, leftMs);
+  const sent =
+    body === undefined
+      ? new Request(request, { headers, redirect: "manual" })
+      : new Request(request.url, { method: request.method, headers, body, redirect: "manual", signal: request.signal });
+  // A start is waited for knowingly: by who has no other to ask, after hearing that this one is asleep.
+  const isAwake = body !== undefined && (member.instance.state === "ready" || hasOther);
+  const timeoutMs = isAwake ? Math.min(mostMs + Math.min(GRACE_MS, mostMs / 2), leftMs) : leftMs;
+  return pool.ask(member, isAwake ? unwaiting(sent) : sent, Math.max(0, timeoutMs), false);
+}
+
+/** The longest time that a timer holds: a file takes what it takes. */
+const FOREVER_MS = 2 ** 31 - 1;
+
+/**
+ * Returns a body that may be sent again: null where there is none, undefined where it is streamed. One whose length isn't
+ * told is streamed, as its sender may wait for the answer before the end of it.
+ */
+async function keptBody({ request, route }: Call): Promise<ArrayBuffer | null | undefined> {
+  if (route.isFile) return undefined;
+  if (request.body === null) return null;
+  const length = request.headers.get("content-length");
+  return length !== null && Number(length) <= KEPT_BYTES ? request.arrayBuffer() : undefined;
+}
+
+function told(request: Request, { failure }: Reply, isLate: boolean): Response {
+  if (isLate) return refuser(request)("deadline_exceeded", "no container instance answered within the deadline");
+  return refuser(request)("unavailable", WORDS[failure ?? "gone"]);
+}
+
+const WORDS = {
+  asleep: "the container instance is being started; try again",
+  start: "no container instance could be started; try again",
+  hung: "no container instance answered in time; try again",
+  gone: "no container instance can answer now; try again",
+};
+
+function budgetOf(pool: Pool): RetryBudget {
+  let budget = budgets.get(pool);
+  if (budget === undefined) {
+    budget = new RetryBudget();
+    budgets.set(pool, budget);
+  }
+  return budget;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

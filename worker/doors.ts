@@ -1,0 +1,77 @@
+/**
+ * Who may pass: by API key, and no more often than is allowed. Both are off until they are configured.
+ * @module
+ */
+import type { Code } from "./errors";
+
+/** Why a request may not pass. */
+export interface Refusal {
+  code: Code;
+  message: string;
+}
+
+/** Whoever passed, by the name of the key; undefined where no key is asked for. */
+export type Visitor = { name: string | undefined; refusal?: never } | { name?: never; refusal: Refusal };
+
+interface Key {
+  name: string;
+  hash: Uint8Array;
+}
+
+const ENTRY = /^(?:([\w.-]{1,64}):)?([0-9a-f]{64})$/i;
+
+/** Returns who asks, or why they may not: the address is counted first, so that keys can't be guessed without end. */
+export async function visitor(request: Request, env: Env): Promise<Visitor> {
+  const address = request.headers.get("cf-connecting-ip") ?? "unknown";
+  if (await isTooMany(env.RATE_BY_ADDRESS, address)) return tooMany("this address");
+  const keys = keysOf(env);
+  if (keys.length === 0) return { name: undefined };
+  const given = givenKey(request);
+  if (given === undefined) {
+    return refused("unauthenticated", "an API key is needed: Authorization: Bearer ..., or X-Api-Key: ...");
+  }
+  const name = await nameOf(given, keys);
+  if (name === undefined) return refused("unauthenticated", "this API key is not known");
+  return (await isTooMany(env.RATE_BY_KEY, name)) ? tooMany("this API key") : { name };
+}
+
+/** The keys of the secret API_KEYS, several at once, so that one can take another's place. Throws where one is no hash. */
+function keysOf(env: Env): Key[] {
+  const entries = (env.API_KEYS ?? "").split(/[\s,]+/).filter(Boolean);
+  return entries.map((entry) => {
+    const [, name, hex] = ENTRY.exec(entry) ?? [];
+    if (hex === undefined) throw new Error("API_KEYS: expected SHA-256 in hex, each as name:hash or hash alone");
+    const hash = Uint8Array.from({ length: 32 }, (_, index) =>
+      Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16),
+    );
+    return { name: name ?? hex.slice(0, 8).toLowerCase(), hash };
+  });
+}
+
+function givenKey(request: Request): string | undefined {
+  const [, bearer] = /^Bearer +(\S+) *$/i.exec(request.headers.get("authorization") ?? "") ?? [];
+  return bearer ?? request.headers.get("x-api-key") ?? undefined;
+}
+
+/** The name of a key. It takes as long whichever matches, if any: each byte of each hash is looked at. */
+async function nameOf(given: string, keys: Key[]): Promise<string | undefined> {
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(given)));
+  let found: string | undefined;
+  for (const key of keys) {
+    const differing = key.hash.reduce((bits, byte, index) => bits | (byte ^ (hash[index] ?? 0)), 0);
+    found = differing === 0 ? key.name : found;
+  }
+  return found;
+}
+
+async function isTooMany(limit: RateLimit | undefined, key: string): Promise<boolean> {
+  return limit !== undefined && !(await limit.limit({ key })).success;
+}
+
+function tooMany(what: string): Visitor {
+  return refused("resource_exhausted", `too many requests by ${what}; try again later`);
+}
+
+function refused(code: Code, message: string): Visitor {
+  return { refusal: { code, message } };
+}

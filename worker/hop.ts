@@ -1,0 +1,51 @@
+/**
+ * What Worker and Durable Object say to each other, in headers that no caller can send and none is shown.
+ *
+ * Each is a word more that may be missing: an older Worker, or an older image, says and reads fewer of them, and is
+ * answered all the same.
+ * @module
+ */
+
+const PREFIX = "x-lifeboat-";
+
+/** How long the server, once it runs, may take to begin its answer. */
+export const ATTEMPT_MS = "x-lifeboat-attempt-ms";
+/** `no`: who finds the instance asleep doesn't wait for its start, for another one is ready. */
+export const WAIT = "x-lifeboat-wait";
+/** `yes`: the cron's question, upon which an instance that isn't ready is started anew. */
+export const CHECK = "x-lifeboat-check";
+
+/** Why the server didn't answer. */
+export const FAILURE = "x-lifeboat-failure";
+/** Milliseconds that a call waited for its instance's start. */
+export const START_MS = "x-lifeboat-start-ms";
+/** `1` asks the server to report how busy it is, and how long the model took. */
+export const REPORT = "x-lifeboat-report";
+/** The calls that the server has under way, this one among them, and their rows: `3/120`. */
+export const LOAD = "x-lifeboat-load";
+
+/** Which models the server has: the same text for the same models, on whatever instance. */
+export const MODELS = "x-lifeboat-models";
+
+/** `asleep`: it doesn't run, and is being started. `start`: its start failed. `hung`: it didn't answer in time. `gone`: its connection broke. */
+export type Failure = "asleep" | "start" | "hung" | "gone";
+
+/** Rows that the server runs at a time: so many are one call more. */
+const BATCH_ROWS = 256;
+
+/** Takes away every header that only the hop may carry. */
+export function stripHop(headers: Headers): void {
+  for (const name of [...headers.keys()]) if (name.startsWith(PREFIX)) headers.delete(name);
+}
+
+/** Returns what the Durable Object answers in the server's place; the reason is for the log. */
+export function failure(kind: Failure, reason: string): Response {
+  return new Response(reason, { status: 503, headers: { [FAILURE]: kind } });
+}
+
+/** Returns the calls under way at an instance, this one apart, by its report; undefined where there is none to read. */
+export function reportedLoad(headers: Headers): number | undefined {
+  const [, calls, rows] = /^(\d{1,9})(?:\/(\d{1,9}))?$/.exec(headers.get(LOAD) ?? "") ?? [];
+  if (calls === undefined) return undefined;
+  return Math.max(0, Number(calls) - 1) + Math.floor(Number(rows ?? 0) / BATCH_ROWS);
+}

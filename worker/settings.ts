@@ -1,0 +1,96 @@
+/**
+ * The Worker's variables, read once and refused by name where they can't be used.
+ * @module
+ */
+
+/** Where the platform may be asked to place an instance (Durable Objects, "Location hints"). */
+export const HINTS = ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"] as const;
+export type Region = (typeof HINTS)[number];
+
+export interface Settings {
+  /** Instances that are kept warm, in each region. */
+  warm: number;
+  /** Instances that there may be, in each region. */
+  max: number;
+  /** The share of an instance's time that may be at work before the next one is started. */
+  target: number;
+  /** Empty: one region, wherever the platform places it. */
+  regions: Region[];
+  /** How long an instance stays awake that nobody asks. */
+  sleepAfterMs: number;
+  /** How long a started instance may take to begin its answer to anything but a file. */
+  attemptTimeoutMs: number;
+  /** What a request's body may have at most, files apart. */
+  maxBodyBytes: number;
+  /** Origins whose pages may read answers; `*` for all; empty for none but the Worker's own. */
+  corsOrigins: string[];
+}
+
+const known = new WeakMap<Env, Settings>();
+
+/** Returns what the variables say. Throws an Error that names the variable and what was expected. */
+export function settingsOf(env: Env): Settings {
+  let settings = known.get(env);
+  if (settings === undefined) {
+    settings = read(env);
+    known.set(env, settings);
+  }
+  return settings;
+}
+
+function read(env: Env): Settings {
+  const given: Record<string, unknown> = { ...env };
+  const warm = number(given, "WARM_INSTANCES", "a whole number from 1", 1, (n) => Number.isInteger(n) && n >= 1);
+  const most = `a whole number from WARM_INSTANCES (${warm}) to 1000`;
+  const max = number(given, "MAX_INSTANCES", most, warm, (n) => Number.isInteger(n) && n >= warm && n <= 1000);
+  return {
+    warm,
+    max,
+    target: number(given, "TARGET_UTILISATION", "a number between 0 and 1", 0.7, (n) => n > 0 && n < 1),
+    regions: words(given, "REGIONS", HINTS, (word): word is Region => (HINTS as readonly string[]).includes(word)),
+    sleepAfterMs: duration(given.SLEEP_AFTER ?? "10m"),
+    attemptTimeoutMs: number(given, "ATTEMPT_TIMEOUT_MS", "milliseconds from 1", 10_000, (n) => n >= 1),
+    maxBodyBytes: number(given, "MAX_BODY_BYTES", "bytes from 1", 4_194_304, (n) => n >= 1),
+    corsOrigins: words(given, "CORS_ORIGINS", ["origins, as https://example.com, or *"], isOrigin),
+  };
+}
+
+/** A variable is a number in wrangler.toml, and text where the command line gave it. */
+function number(
+  given: Record<string, unknown>,
+  name: string,
+  expected: string,
+  otherwise: number,
+  fits: (value: number) => boolean,
+): number {
+  const text = given[name] ?? otherwise;
+  const value = text === "" ? Number.NaN : Number(text);
+  if (!fits(value)) throw new Error(`${name}: expected ${expected}; got ${text}`);
+  return value;
+}
+
+function words<Word extends string>(
+  given: Record<string, unknown>,
+  name: string,
+  expected: readonly string[],
+  fits: (word: string) => word is Word,
+): Word[] {
+  const said = String(given[name] ?? "")
+    .split(/[\s,]+/)
+    .filter(Boolean);
+  return said.map((word) => {
+    if (!fits(word)) throw new Error(`${name}: expected ${expected.join(", ")}; got ${word}`);
+    return word;
+  });
+}
+
+function isOrigin(word: string): word is string {
+  return word === "*" || (URL.canParse(word) && new URL(word).origin === word);
+}
+
+/** A time as the Container class takes it: seconds, or a number with s, m or h. */
+function duration(text: unknown): number {
+  const [, amount, unit = "s"] = /^(\d+)([smh]?)$/.exec(String(text)) ?? [];
+  if (amount === undefined) throw new Error(`SLEEP_AFTER: expected a number with s, m or h; got ${text}`);
+  return Number(amount) * { s: 1_000, m: 60_000, h: 3_600_000 }[(unit || "s") as "s" | "m" | "h"];
+}
