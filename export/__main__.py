@@ -25,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             InterruptedError("interrupted: what was done is whole, and the same command again finishes it"), 130
         )
         return 130
+    except Exception as error:  # nobody foresaw it: who wrote the program is to see where, and a machine that it failed
+        console.fact(error=f"{type(error).__name__}: {error}", code=1)
+        raise
     finally:
         console.end()
     return 0

@@ -24,6 +24,9 @@ def likely_cause(pipeline: Pipeline, features: Sequence[Feature], worst: pd.Seri
             f"{_name(scalers[0])} stands before {_name(trees[0])}: rounding the scaled value to float32 moves rows "
             "across a split that scikit-learn decides in double precision; trees need no scaler, leave it out"
         )
+    bins = next((step for step in steps if _name(step) == "KBinsDiscretizer"), None)
+    if bins is not None:
+        return f"{_name(bins)} cuts at edges of double precision, onnxruntime at float32's; leave it out, or use trees"
     histogram = next((step for step in trees if _name(step).startswith("HistGradientBoosting")), None)
     if histogram is not None and not any(isinstance(step, CastTransformer) for step in steps):
         return (

@@ -1,5 +1,6 @@
 """A fitted pipeline to ONNX bytes: the only module that calls skl2onnx's converter."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -70,7 +71,10 @@ def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Co
     graph.graph.name = "model"  # the converter draws one anew each time
     _name_inputs(graph.graph, names)
     _sort_opsets(graph)
-    onnx.checker.check_model(graph, full_check=True)
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except Exception as error:  # the checker and the inference of shapes each have a class of their own
+        raise ConvertError(f"what skl2onnx made of it is no model: {error}") from error
     return Converted(
         graph.SerializeToString(deterministic=True),
         _outputs([output.name for output in graph.graph.output], classes),
@@ -93,13 +97,22 @@ def _outputs(names: list[str], classes: int) -> tuple[Output, ...]:
 
 
 def _name_inputs(graph: onnx.GraphProto, names: list[str]) -> None:
-    """Give the inputs the features' own names, which no other value has: the converter makes identifiers of them."""
-    own = {each.name: name for each, name in zip(graph.input, names, strict=True)}
-    for each in graph.input:
-        each.name = own[each.name]
+    """Give the inputs the features' own names: the converter makes identifiers of them.
+
+    Any other value of that name gets another: outputs are always called label and probabilities, or variable.
+    """
+    called = {each.name: name for each, name in zip(graph.input, names, strict=True)}
+    values = [value for node in graph.node for value in node.output]
+    taken = {*called, *names, *values, *(each.name for each in graph.initializer)}
+    for value in values:
+        if value in names and value not in called:
+            called[value] = next(name for n in itertools.count(1) if (name := f"{value}_{n}") not in taken)
+            taken.add(called[value])
+    for each in [*graph.input, *graph.output, *graph.value_info]:
+        each.name = called.get(each.name, each.name)
     for node in graph.node:
-        for place, value in enumerate(node.input):
-            node.input[place] = own.get(value, value)
+        for ends in (node.input, node.output):
+            ends[:] = [called.get(value, value) for value in ends]
 
 
 def _sort_opsets(graph: onnx.ModelProto) -> None:

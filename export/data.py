@@ -1,6 +1,7 @@
 """A table to checked features and target, split so that a row held out once is held out of every later version."""
 
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +69,16 @@ def read_table(path: Path) -> Table:
     """Read a CSV file with a line of column names. Raises DataError where it can't be read or is none."""
     try:
         content = path.read_bytes()
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        # The line of names as a row: pandas would else rename one that stands there twice, and take the first column
+        # for names of the rows where each of them has a cell more.
+        lines = pd.read_csv(
+            io.BytesIO(content), header=None, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig"
+        )
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    cells = lines.iloc[1:].reset_index(drop=True).set_axis(lines.iloc[0].fillna("").tolist(), axis=1)
     return Table(path.name, cells, hashlib.sha256(content).hexdigest(), str(path))
 
 
@@ -145,7 +151,7 @@ def row_numbers(X: pd.DataFrame, seed: int) -> NDArray[np.uint64]:
 def _column(table: Table, name: str) -> "pd.Series[str]":
     """Return the column of this name, or else the one that has it in other cases: Kaggle writes Pclass and SibSp."""
     names = [str(each) for each in table.cells.columns]
-    alike = [name] if name in names else [each for each in names if each.lower() == name.lower()]
+    alike = [each for each in names if each == name] or [each for each in names if each.lower() == name.lower()]
     if not alike:
         raise DataError(f"{table.path}: expected a column {name!r}; there is {', '.join(names)}")
     if len(alike) > 1:

@@ -55,8 +55,8 @@ def remove(root: Path, name: str, label: str) -> int:
 
 def move_locked(home: Path, label: str, version: int) -> int | None:
     """Do the same in a model's folder, for who holds its lock."""
-    if not label or label != label.strip() or "/" in label:
-        raise LabelError(f"label: expected a name without slashes and blanks around it; got {label!r}")
+    if not label or label != label.strip() or "/" in label or not label.isprintable() or label.isdecimal():
+        raise LabelError(f"label: expected a name without slashes and blanks around it, and no number; got {label!r}")
     _check_version(home, version)
     labels = read_labels(home / LABELS_FILE)
     before = labels.get(label)

@@ -8,6 +8,7 @@ from importlib.metadata import version as installed
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 from sklearn.base import BaseEstimator
 from threadpoolctl import threadpool_info
 
@@ -15,6 +16,7 @@ from export.convert import TARGET_OPSETS
 from export.data import HELD_OUT_SHARE
 from export.pipelines import CALIBRATION, CALIBRATION_FOLDS, candidates
 from export.source import Source
+from export.spec import SPEC_MODULE
 from export.train import FOLDS, REPEATS, SEEDS
 from server import VERSION
 
@@ -66,6 +68,8 @@ def _structure(value: Any) -> Any:  # noqa: ANN401 # whatever a pipeline holds
         return [[_structure(key), _structure(each)] for key, each in value.items()]
     if isinstance(value, list | tuple):
         return [_structure(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), _structure(value.tolist())]
     return _structure_of_object(value)
 
 
@@ -75,10 +79,15 @@ def _structure_of_object(value: Any) -> Any:  # noqa: ANN401 # the same
     if inspect.isfunction(value):
         return [_named(value), inspect.getsource(value)]
     if isinstance(value, BaseEstimator):
-        return [_named(type(value)), _structure(value.get_params(deep=False))]
+        return [*_own(type(value)), _structure(value.get_params(deep=False))]
     if isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     return [_named(type(value)), _structure(vars(value)) if hasattr(value, "__dict__") else repr(value)]
+
+
+def _own(kind: type) -> list[str]:
+    """Return a class by its name; one of the spec's own file, which no library's version stands for, with its text."""
+    return [_named(kind), *([inspect.getsource(kind)] if kind.__module__.startswith(SPEC_MODULE) else [])]
 
 
 def _named(value: Any) -> str:  # noqa: ANN401 # a class or a function

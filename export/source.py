@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from export.data import Dataset, Split, split
+from export.data import DataError, Dataset, Split, split
 from export.spec import Spec
 
 
@@ -17,5 +17,9 @@ class Source:
 
     @classmethod
     def of(cls, spec: Spec, data: Dataset, seed: int) -> "Source":
-        """Split the data. Raises DataError where too few rows are left."""
+        """Split the data. Raises DataError where too few rows are left, or a class of the spec has none."""
+        missing = sorted({*spec.classes.values()} - {*data.y.tolist()})
+        if missing:
+            told = f"{data.table.path}: {spec.target}: expected rows of every class"
+            raise DataError(f"{told}; there is none of {', '.join(missing)}")
         return cls(spec, data, split(data, seed), seed)

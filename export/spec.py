@@ -16,6 +16,8 @@ from server.signature import Signature
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
+SPEC_MODULE: Final = "lifeboat_spec_"
+"""What the name of a module that was read from a spec's file begins with."""
 Candidates = Callable[[Sequence[Feature], int], Mapping[str, Pipeline]]
 """Features and a seed to the pipelines to choose from, by name; the first is the plain one, shown beside the chosen."""
 
@@ -55,7 +57,7 @@ def read_spec(path: Path) -> Spec:
 
     Raises SpecError where the file can't be run, defines none or several, or one that contradicts itself.
     """
-    module_spec = importlib.util.spec_from_file_location(f"lifeboat_spec_{path.stem}", path)
+    module_spec = importlib.util.spec_from_file_location(f"{SPEC_MODULE}{path.stem}", path)
     if module_spec is None or module_spec.loader is None or not path.is_file():
         raise SpecError(f"{path}: expected a Python file")
     module = importlib.util.module_from_spec(module_spec)

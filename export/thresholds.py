@@ -1,4 +1,4 @@
-"""Split thresholds of a model's trees to the rows on either side of each: where float32 could decide otherwise."""
+"""Thresholds of a model's trees and bins to the rows on either side of each: where float32 could decide otherwise."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -26,12 +26,12 @@ def has_trees(model: bytes) -> bool:
 def threshold_rows(model: bytes, pipeline: Pipeline, features: Sequence[Feature], bases: pd.DataFrame) -> pd.DataFrame:
     """Return rows around every split threshold: each row of `bases` with one feature at, just below and just above it.
 
-    The thresholds are those of the converted model, taken back through the scaler that stands before the trees, where
-    one does. The neighbours of a float are the next two in its own precision and in float32 (a converter may have moved
-    the threshold itself by one); of an integer the whole numbers on either side. None leaves the feature's range. No
-    rows where the model has no trees.
+    The thresholds are those of the converted model's trees, taken back through the scalers that stand before them,
+    where they do, and the edges that a KBinsDiscretizer cuts a column at. The neighbours of a float are the next two in
+    its own precision and in float32 (a converter may have moved the threshold itself by one); of an integer the whole
+    numbers on either side. None leaves the feature's range. No rows where the model has neither.
     """
-    by_column = _thresholds(model)
+    by_column = _before(pipeline, _thresholds(model))
     parts = []
     for feature in features:
         if feature.categories is not None or feature.datatype in {"BYTES", "BOOL"}:
@@ -63,10 +63,11 @@ def _of_feature(by_column: dict[int, set[float]], pipeline: Pipeline, name: str)
     for transformer, names, place in _blocks(pipeline):
         if name not in names:
             continue
+        found += _edges(transformer, names.index(name))
         for column in range(place.start, place.stop):
             is_own = place.stop - place.start != len(names) or names.index(name) == column - place.start
             if is_own:
-                found += _back(transformer, sorted(by_column.get(column, ())), column - place.start, len(names))
+                found += _back(_steps(transformer), sorted(by_column.get(column, ())), column - place.start)
     return sorted(set(found))
 
 
@@ -84,15 +85,43 @@ def _blocks(pipeline: Pipeline) -> Iterator[tuple[Any, list[str], slice]]:
         )
 
 
-def _back(transformer: Any, values: list[float], place: int, width: int) -> list[float]:  # noqa: ANN401 # any transformer
-    """Take values of a column back through the scalers of its transformer."""
-    steps = [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]
+def _before(pipeline: Pipeline, by_column: dict[int, set[float]]) -> dict[int, set[float]]:
+    """Take thresholds back through what stands between the trees and a first step that gathers the columns."""
+    if not isinstance(pipeline.steps[0][1], ColumnTransformer):
+        return by_column  # all that stands before the trees is one of `_blocks`
+    for _, step in reversed(pipeline.steps[1:-1]):
+        if hasattr(step, "bin_edges_"):
+            by_column = {column: {*edges[1:-1].tolist()} for column, edges in enumerate(step.bin_edges_)}
+        elif hasattr(step, "get_support"):
+            kept = step.get_support(indices=True)
+            by_column = {int(kept[column]): values for column, values in by_column.items()}
+        else:
+            by_column = {column: {*_back([step], sorted(values), column)} for column, values in by_column.items()}
+    return by_column
+
+
+def _back(steps: list[Any], values: list[float], place: int) -> list[float]:
+    """Take values of a column back through the scalers among the steps."""
     for step in reversed(steps):
-        if values and hasattr(step, "scale_") and hasattr(step, "inverse_transform"):
-            table = np.zeros((len(values), width))
+        is_scaler = hasattr(step, "scale_") or hasattr(step, "lambdas_")
+        if values and is_scaler and hasattr(step, "inverse_transform") and place < step.n_features_in_:
+            table = np.zeros((len(values), step.n_features_in_))
             table[:, place] = values
-            values = step.inverse_transform(table)[:, place].tolist()
+            values = [value for value in step.inverse_transform(table)[:, place].tolist() if np.isfinite(value)]
     return values
+
+
+def _edges(transformer: Any, place: int) -> list[float]:  # noqa: ANN401 # any transformer
+    """Return the edges of the bins that a transformer puts its column at `place` into, none where there are no bins."""
+    steps = _steps(transformer)
+    for at, step in enumerate(steps):
+        if hasattr(step, "bin_edges_") and place < len(step.bin_edges_):
+            return _back(steps[:at], step.bin_edges_[place][1:-1].tolist(), place)
+    return []
+
+
+def _steps(transformer: Any) -> list[Any]:  # noqa: ANN401 # any transformer
+    return [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]
 
 
 def _around(thresholds: NDArray[np.float64], feature: Feature) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from export import steps
 from export.__main__ import main
 from export.options import COMMANDS
 from server.repository import Repository
@@ -200,6 +201,21 @@ def test_json(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[s
     assert json.loads(refused.out)["code"] == 1
     assert "expected a column 'above'" in json.loads(refused.out)["error"]
     assert refused.err == ""
+
+
+def test_what_nobody_foresaw_is_told_a_machine_too(
+    source: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure that is no refusal ends with its traceback, and the object says that it failed."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(steps, "convert", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["run", *source, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["error"], told["code"]) == ("ZeroDivisionError: of all things", 1)
 
 
 def test_worse_ends_with_4(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:

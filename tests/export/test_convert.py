@@ -5,14 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from export.convert import Converted, ConvertError, convert
+from export.pipelines import pipeline as pipeline_of
 from export.titanic import TITANIC
+from export.verify import Verified
 from server.manifest import Feature
 
 DIGEST = """
@@ -90,6 +94,25 @@ def test_bytes_do_not_depend_on_hashing() -> None:
     assert [process.returncode for process in processes] == [0, 0]
     assert len(digests[0].strip()) == 64
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("label", LogisticRegression(), ["label_1", "probabilities"]),
+        ("probabilities", LogisticRegression(), ["label", "probabilities_1"]),
+        ("variable", LinearRegression(), ["variable_1"]),
+    ],
+)
+def test_feature_named_like_an_output(name: str, kind: BaseEstimator, expected: list[str]) -> None:
+    """A feature keeps its name where the converter calls an output so: the output has another, and answers the same."""
+    features = [Feature(name=each, datatype="FP32", description="", example=1.0) for each in (name, f"{name}_2")]
+    X = pd.DataFrame({name: [0.0, 1.0, 2.0, 3.0], f"{name}_2": [3.0, 0.0, 2.0, 1.0]}, dtype="float32")
+    truths = X[name] if len(expected) == 1 else np.array(["low", "low", "top", "top"])
+    fitted = pipeline_of(features, kind).fit(X, truths)
+    made = convert(fitted, features, 0 if len(expected) == 1 else 2)
+    assert [output.name for output in made.outputs] == expected
+    assert Verified(fitted, made, features).parity(X).label_flips == 0
 
 
 def test_pipeline_that_is_no_classifier() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from export import data
 from export.data import DataError, Dataset, columns, load, split
+from export.source import Source
 from export.titanic import TITANIC
 
 DATA = Path(data.__file__).parent / "data" / "titanic.csv"
@@ -65,6 +66,30 @@ def test_empty_cells_become_null_values(tmp_path: Path) -> None:
     assert np.isnan(X["age"][0])
     assert np.isnan(X["fare"][0])
     assert X["embarked"][0] == ""
+
+
+def test_file_of_another_program(tmp_path: Path, dataset: Dataset) -> None:
+    """A byte order mark, a return before each new line and quotes around every cell are no part of the data."""
+    path = tmp_path / "theirs.csv"
+    lines = ['"' + line.replace(",", '","') + '"' for line in DATA.read_text().splitlines()]
+    path.write_bytes("\ufeff".encode() + "\r\n".join(lines).encode())
+    theirs = load(TITANIC, path)
+    assert theirs.X.equals(dataset.X)
+    assert (theirs.y == dataset.y).all()
+
+
+def test_line_of_names_that_is_not_the_rows_own(tmp_path: Path) -> None:
+    """A name that stands there twice is no one's, and rows with a cell more than there are names are refused."""
+    with pytest.raises(DataError, match="column 'age' could be any of age, age"):
+        _load(tmp_path, f"{GOOD},30", header=f"{HEADER},age")
+    with pytest.raises(DataError, match="Expected 8 fields in line 2, saw 9"):
+        _load(tmp_path, f"1,{GOOD}", f"2,{GOOD}")
+
+
+def test_class_without_rows(tmp_path: Path) -> None:
+    """A class of which there is no row can't be learnt: that is said before anything is trained."""
+    with pytest.raises(DataError, match="survived: expected rows of every class; there is none of died"):
+        Source.of(TITANIC, _load(tmp_path, GOOD, GOOD), 1)
 
 
 def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:

@@ -98,9 +98,9 @@ def test_number_of_a_version_that_was_removed_is_not_used_again(root: Path, home
     assert factors.publish(root, 4).version == 4
 
 
-@pytest.mark.parametrize("label", ["", "a/b", "/", " stable", "stable ", "\n"])
+@pytest.mark.parametrize("label", ["", "a/b", "/", " stable", "stable ", "\n", "a\nb", "2"])
 def test_name_that_no_label_can_have(root: Path, label: str) -> None:
-    """A label's name stands in paths: an empty one, one with a slash or with blanks around it is refused."""
+    """A label stands in paths, lines and commands: none is empty, has a slash or a line's end, or is a number."""
     before = factors.files(root)
     with pytest.raises(LabelError, match=f"^label: expected a name without slashes .*; got {re.escape(repr(label))}$"):
         move(root, NAME, label, 1)

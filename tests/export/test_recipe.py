@@ -68,3 +68,40 @@ def test_titanic_has_one() -> None:
     """The recipe of the shipped spec can be taken, twice the same."""
     source = Source.of(TITANIC, load(TITANIC), 1)
     assert recipe(source) == recipe(source)
+
+
+OWN = """
+from sklearn.base import BaseEstimator, TransformerMixin
+
+
+class Doubled(TransformerMixin, BaseEstimator):
+    def __init__(self, edges=None):
+        self.edges = edges
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X * 2
+"""
+
+
+def test_what_a_spec_has_of_its_own_changes_it(tmp_path: Path) -> None:
+    """A class of the spec's own file, and every number of an array that it is given, are part of the recipe."""
+    tail = tiny.SPEC.replace(
+        "pipeline(features, LogisticRegression())", "Pipeline([('own', Doubled(EDGES)), ('lr', LogisticRegression())])"
+    )
+    head = f"import numpy as np\nfrom sklearn.pipeline import Pipeline\nEDGES = np.arange(2000)\n{OWN}"
+    texts = [
+        head + tail,
+        head.replace("X * 2", "X * 3") + tail,
+        head.replace("2000)\n", "2000)\nEDGES[900] = 0\n") + tail,
+    ]
+    found = []
+    for place, text in enumerate(texts):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        tiny.write(folder, text)
+        spec = read_spec(folder / "tiny.py")
+        found.append(recipe(Source.of(spec, load(spec, folder / "tiny.csv"), 1)))
+    assert len(set(found)) == 3

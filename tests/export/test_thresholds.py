@@ -4,10 +4,15 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from export.convert import convert
@@ -113,3 +118,51 @@ def test_rows_are_what_the_model_takes(table: pd.DataFrame, answers: np.ndarray)
     assert {each.name for each in onnx.load_from_string(converted.model).graph.input} == set(columns(table))
     verified = Verified(fitted, converted, FEATURES)
     assert verified.parity(_rows(fitted, table)).label_flips == 0
+
+
+NUMBERS = (X, Feature(name="far", datatype="FP32", description="", example=1000.0))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [ColumnTransformer([("n", "passthrough", ["x", "far"])]), StandardScaler(), DecisionTreeClassifier()],
+        [
+            ColumnTransformer([("n", "passthrough", ["far", "x"])]),
+            SelectKBest(k=1),
+            StandardScaler(),
+            DecisionTreeClassifier(),
+        ],
+        [
+            ColumnTransformer([("n", "passthrough", ["x", "far"])]),
+            KBinsDiscretizer(encode="onehot-dense"),
+            LogisticRegression(),
+        ],
+        [ColumnTransformer([("n", KBinsDiscretizer(encode="onehot-dense"), ["x", "far"])]), LogisticRegression()],
+    ],
+    ids=["scaler", "selector", "bins", "bins of a block"],
+)
+def test_what_stands_before_the_estimator_is_undone(steps: list[BaseEstimator]) -> None:
+    """Thresholds are found in the features' own terms, whatever scales, selects or cuts them once gathered."""
+    drawn = np.random.default_rng(0)
+    table = pd.DataFrame({"x": drawn.normal(3, 2, 400), "far": drawn.normal(1000, 300, 400)}).astype(np.float32)
+    truths = np.where((table["x"] - 3) / 2 + (table["far"] - 1000) / 900 + drawn.normal(size=400) > 0, "yes", "no")
+    fitted = Pipeline([(f"step {place}", clone(step)) for place, step in enumerate(steps)]).fit(table, truths)
+    converted = convert(fitted, NUMBERS, 2)
+    rows = threshold_rows(converted.model, fitted, NUMBERS, table.iloc[:4])
+    with pytest.raises(ParityError, match=r"likely cause: (StandardScaler stands before|KBinsDiscretizer cuts)"):
+        Verified(fitted, converted, NUMBERS).parity(rows)
+
+
+def test_columns_made_before_a_scaler(table: pd.DataFrame, answers: np.ndarray) -> None:
+    """A scaler of more columns than there are features stops nothing: thresholds are tried in what there is."""
+    made = Pipeline([("powers", PolynomialFeatures(2)), ("scale", StandardScaler())])
+    encode = ColumnTransformer([("n", made, ["x", "count"])])
+    fitted = Pipeline([("encode", encode), ("tree", DecisionTreeClassifier(random_state=0))]).fit(table, answers)
+    assert len(threshold_rows(_tree(fitted), fitted, FEATURES, table.iloc[:1]))
+
+
+def _tree(fitted: Pipeline) -> bytes:
+    columns_ = FloatTensorType([None, fitted.steps[-1][1].n_features_in_])
+    made = convert_sklearn(fitted.steps[-1][1], initial_types=[("columns", columns_)], target_opset=15)
+    return bytes(made.SerializeToString())
