@@ -104,7 +104,12 @@ def fetch_table(spec: Spec) -> Table:
 def dataset(table: Table, spec: Spec) -> Dataset:
     """Check a table against the spec. Raises DataError, naming column and row, for what the signature doesn't allow."""
     X = features_of(table, spec.features)
+    for feature in spec.features:
+        if feature.nullable and _column(table, feature.name).isna().all():
+            raise DataError(f"{table.path}: {feature.name}: no row has a value")
     cells = _column(table, spec.target)
+    if cells.isna().any():
+        raise DataError(f"{spec.target}: row {int(cells.isna().argmax())}: expected a value; the cell is empty")
     return Dataset(table, X, _classes(cells, spec) if spec.classes else _numbers(cells, spec.target))
 
 
@@ -189,6 +194,7 @@ def _broken(numbers: "pd.Series[Any]") -> str:
 
 def _classes(cells: "pd.Series[str]", spec: Spec) -> NDArray[Any]:
     names = {str(value): name for value, name in spec.classes.items()}
+    cells = cells.map(lambda cell: cell if cell in names else cell.removesuffix(".0"))  # an integer that was a float
     unknown = ~cells.isin(list(names))
     if unknown.any():
         row = int(unknown.argmax())

@@ -5,7 +5,7 @@ the versions that it pointed at before, oldest first. Whichever of the two a cra
 the file that only adds is written first, and a version the label points at already is passed over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -151,7 +151,7 @@ def _decided(home: Path, label: str) -> None:
 
 def _check_version(home: Path, version: int) -> None:
     if not (home / str(version)).is_dir():
-        raise LabelError(f"{home.name} has no version {version}; there is {_versions(home)}")
+        raise LabelError(f"{home.name} has no version {version}; there is {_listed(reversed(versions(home)))}")
 
 
 def _version_of(home: Path, labels: Mapping[str, int], label: str) -> int:
@@ -160,9 +160,15 @@ def _version_of(home: Path, labels: Mapping[str, int], label: str) -> int:
     return labels[label]
 
 
-def _versions(home: Path) -> str:
-    numbers = sorted(int(child.name) for child in home.iterdir() if child.name.isdecimal())
-    return ", ".join(map(str, numbers)) or "none"
+def versions(home: Path) -> list[int]:
+    """Return the numbers of the versions there are in a model's folder, newest first."""
+    if not home.is_dir():
+        return []
+    return sorted((int(child.name) for child in home.iterdir() if child.name.isdecimal()), reverse=True)
+
+
+def _listed(each: Iterable[object]) -> str:
+    return ", ".join(map(str, each)) or "none"
 
 
 def _encoded(content: object) -> bytes:

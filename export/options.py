@@ -8,6 +8,7 @@ from typing import Final
 from server.repository import STABLE
 
 SEED: Final = 1912
+WORK: Final = Path(".build/export")
 PROGRAM: Final = "python -m export"
 _EPILOG: Final = """\
 exit codes: 0 done, or nothing to do; 1 refused: spec, data, conversion, repository or label; 2 a wrong command line;
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument(
             "--work",
             type=Path,
-            default=Path(".build/export"),
+            default=WORK,
             metavar="FOLDER",
             help="where the steps leave what the next one takes (default: .build/export)",
         )

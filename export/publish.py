@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from export.compatibility import follow, incompatible_changes
 from export.durable import draft, locked, place, write
-from export.labels import intend, is_intended, move_locked, read_history
+from export.labels import intend, is_intended, move_locked, read_history, versions
 from server import manifest as manifests
 from server.errors import ManifestError, ModelError
 from server.evidence import Comparison
@@ -76,13 +76,6 @@ def publish(
     home = root / name
     with locked(home):
         return _publish(home, model, describe, terms)
-
-
-def versions(home: Path) -> list[int]:
-    """Return the numbers of the versions there are in a model's folder, newest first."""
-    if not home.is_dir():
-        return []
-    return sorted((int(child.name) for child in home.iterdir() if child.name.isdecimal()), reverse=True)
 
 
 def find_recipe(home: Path, recipe: str) -> int | None:

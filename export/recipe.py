@@ -17,7 +17,7 @@ from export.data import HELD_OUT_SHARE
 from export.pipelines import CALIBRATION, CALIBRATION_FOLDS, candidates
 from export.source import Source
 from export.spec import SPEC_MODULE
-from export.train import FOLDS, REPEATS, SEEDS
+from export.train import FOLDS, MANY_ROWS, REPEATS, SEEDS
 from server import VERSION
 
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
@@ -49,7 +49,7 @@ def recipe(source: Source) -> str:
         },
         "candidates": _structure(candidates(spec, source.seed)),
         "seed": source.seed,
-        "procedure": [HELD_OUT_SHARE, FOLDS, REPEATS, SEEDS, CALIBRATION, CALIBRATION_FOLDS, TARGET_OPSETS],
+        "procedure": [HELD_OUT_SHARE, FOLDS, REPEATS, SEEDS, MANY_ROWS, CALIBRATION, CALIBRATION_FOLDS, TARGET_OPSETS],
         "versions": versions(),
         "cpu": cpu(),
     }

@@ -14,8 +14,8 @@ from export.convert import convert
 from export.data import row_numbers
 from export.describe import Evidence, manifest
 from export.gate import WorseError, compare, is_worse, may_have_seen
-from export.labels import is_intended
-from export.publish import Published, Terms, find_recipe, publish, versions
+from export.labels import is_intended, versions
+from export.publish import Published, Terms, find_recipe, publish
 from export.recipe import recipe
 from export.source import Source
 from export.thresholds import BASES, threshold_rows
@@ -25,8 +25,7 @@ from server.evidence import Comparison, Metrics, Scores
 from server.manifest import Manifest
 from server.model import Model
 from server.repository import LABELS_FILE, STABLE, read_labels
-
-CARD_FILE = "card.html"
+from server.version_folder import CARD_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +157,16 @@ def tell(published: Published, name: str, wishes: Wishes, console: Console) -> N
     if published.stable not in {None, published.version}:
         console.say(f"stable: version {published.stable}, not this one")
         console.say(f"next: python -m export label {name} stable {published.version}{_where(wishes)}")
-    elif published.new and published.version > 1:
-        console.say(f"next: python -m export diff {name}{_where(wishes)}, and make run or make image")
+        return
+    serve = (
+        "make run, or make image"
+        if wishes.models == Path("models")
+        else f"LIFEBOAT_MODELS={wishes.models} python -m server"
+    )
+    if published.new and published.version > 1:
+        console.say(f"next: python -m export diff {name}{_where(wishes)}, then {serve}")
     else:
-        console.say("next: make run, or make image")
+        console.say(f"next: {serve}")
 
 
 def _where(wishes: Wishes) -> str:

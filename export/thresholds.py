@@ -18,11 +18,6 @@ BASES: Final = 4
 _TREES: Final = frozenset({"TreeEnsembleClassifier", "TreeEnsembleRegressor"})
 
 
-def has_trees(model: bytes) -> bool:
-    """Return whether an ONNX model decides by trees."""
-    return any(node.op_type in _TREES for node in onnx.load_from_string(model).graph.node)
-
-
 def threshold_rows(model: bytes, pipeline: Pipeline, features: Sequence[Feature], bases: pd.DataFrame) -> pd.DataFrame:
     """Return rows around every split threshold: each row of `bases` with one feature at, just below and just above it.
 

@@ -24,8 +24,10 @@ from server.evidence import Candidate, Metrics, Scores, Spread
 
 FOLDS: Final = 5
 REPEATS: Final = 3
+"""Times that the folds are drawn: one where there are many rows, which leave little to chance and take long to fit."""
 SEEDS: Final = 20
-"""Splits that the spread of the scores is taken over."""
+"""Splits that the spread of the scores is taken over; a quarter of them where there are many rows."""
+MANY_ROWS: Final = 20_000
 
 
 class TrainError(Exception):
@@ -62,14 +64,14 @@ def fit(source: Source, console: Console) -> Fitted:
     with reproducible():
         for name in console.track([*pipelines], "cross-validation"):
             told[name] = _validate(source, name, pipelines[name])
-            console.say(f"  {name}: {_show(spec, told[name])}")
+            console.say(f"  {name}: {_show(spec, told[name], are_many=_are_many(part))}")
         best = min(told, key=lambda name: told[name].mean)
         chosen, calibration = pipelines[best], None
         if spec.kind != "regression":
             corrected = calibrated(chosen, seed)
             name = f"{best}, calibrated by {CALIBRATION}"
             told[name] = _validate(source, name, corrected)
-            console.say(f"  {name}: {_show(spec, told[name])}")
+            console.say(f"  {name}: {_show(spec, told[name], are_many=_are_many(part))}")
             if told[name].mean < told[best].mean:
                 chosen, calibration = corrected, CALIBRATION
         return Fitted(best, calibration, loss_of(spec), chosen.fit(part.X_train, part.y_train), told)
@@ -82,7 +84,8 @@ def measure(source: Source, fitted: Fitted, console: Console) -> Metrics:
     over: dict[bool, list[Scores]] = {True: [], False: []}
     with reproducible():
         baseline = candidates(spec, seed)[plain].fit(part.X_train, part.y_train)
-        for other in console.track([each for each in range(SEEDS + 1) if each != seed][:SEEDS], "other splits"):
+        seeds = SEEDS // 4 if _are_many(part) else SEEDS
+        for other in console.track([each for each in range(seeds + 1) if each != seed][:seeds], "other splits"):
             rows = split(source.data, other)
             for is_chosen, made in ((True, _again(spec, fitted, other)), (False, candidates(spec, other)[plain])):
                 over[is_chosen].append(score(spec, made.fit(rows.X_train, rows.y_train), rows))
@@ -92,7 +95,7 @@ def measure(source: Source, fitted: Fitted, console: Console) -> Metrics:
             held_out=score(spec, fitted.pipeline, part),
             intervals=intervals(part.y_test, answers, _classes(spec, fitted.pipeline), spec.positive_class, seed),
             baseline=score(spec, baseline, part),
-            seeds=SEEDS,
+            seeds=seeds,
             over_seeds=_spread(over[True]),
             baseline_over_seeds=_spread(over[False]),
         )
@@ -125,7 +128,7 @@ def _again(spec: Spec, fitted: Fitted, seed: int) -> Pipeline:
 def _validate(source: Source, name: str, pipeline: Pipeline) -> Candidate:
     part, is_regression = source.part, source.spec.kind == "regression"
     folds = (RepeatedKFold if is_regression else RepeatedStratifiedKFold)(
-        n_splits=FOLDS, n_repeats=REPEATS, random_state=source.seed
+        n_splits=FOLDS, n_repeats=1 if _are_many(part) else REPEATS, random_state=source.seed
     )
     scoring = "neg_root_mean_squared_error" if is_regression else "neg_log_loss"
     try:
@@ -151,10 +154,14 @@ def _classes(spec: Spec, pipeline: Pipeline) -> list[str]:
     return [] if spec.kind == "regression" else [str(name) for name in pipeline.classes_]
 
 
-def _show(spec: Spec, candidate: Candidate) -> str:
+def _are_many(part: Split) -> bool:
+    return len(part.y_train) > MANY_ROWS
+
+
+def _show(spec: Spec, candidate: Candidate, *, are_many: bool) -> str:
     return (
         f"{loss_of(spec)} {candidate.mean:.4f} (standard deviation {candidate.deviation:.4f} "
-        f"over {REPEATS} times {FOLDS} folds)"
+        f"over {'' if are_many else f'{REPEATS} times '}{FOLDS} folds)"
     )
 
 

@@ -12,8 +12,7 @@ import pandas as pd
 from export.compatibility import incompatible_changes
 from export.data import DataError, Table, features_of
 from export.gate import answers_of
-from export.labels import LabelError, home_of
-from export.publish import versions
+from export.labels import LabelError, home_of, versions
 from server import manifest as manifests
 from server.errors import ModelError
 from server.manifest import MANIFEST_FILE, Feature, Manifest

@@ -148,9 +148,9 @@ def test_the_steps_one_by_one(tmp_path: Path, source: list[str], capsys: pytest.
     """Train, verify and publish, each a command, come to what run comes to, and each names the next."""
     spec, work, models = source[:2], ["--work", str(tmp_path / "work")], source[4:]
     assert main(["train", *source[:4], *work]) == 0
-    assert f"next: python -m export verify --spec {source[1]}\n" in capsys.readouterr().out
+    assert f"next: python -m export verify --spec {source[1]} --work {work[1]}\n" in capsys.readouterr().out
     assert main(["verify", *spec, *work]) == 0
-    assert f"next: python -m export publish --spec {source[1]}\n" in capsys.readouterr().out
+    assert f"next: python -m export publish --spec {source[1]} --work {work[1]}\n" in capsys.readouterr().out
     assert main(["publish", *spec, *work, *models]) == 0
     first = (tmp_path / "models" / "tiny" / "1" / "manifest.json").read_bytes()
     assert main(["run", *source[:4], "--models", str(tmp_path / "again")]) == 0

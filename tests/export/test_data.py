@@ -62,7 +62,7 @@ def test_columns_as_the_model_takes_them(dataset: Dataset) -> None:
 
 def test_empty_cells_become_null_values(tmp_path: Path) -> None:
     """An empty cell of a nullable feature is what the model is fed for null."""
-    X = _load(tmp_path, "0,3,male,,0,0,,").X
+    X = _load(tmp_path, "0,3,male,,0,0,,", GOOD).X
     assert np.isnan(X["age"][0])
     assert np.isnan(X["fare"][0])
     assert X["embarked"][0] == ""
@@ -114,7 +114,7 @@ def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
         ("1,1,female,29,0.5,0,1,S", "sibsp: expected whole numbers of INT64; got [0.5]"),
         ("1,1,female,29,99999999999999999999,0,1,S", "sibsp: expected numbers: "),
         ("2,1,female,29,0,0,1,S", "survived: row 1: expected one of 0, 1; got 2"),
-        (",1,female,29,0,0,1,S", "survived: row 1: expected one of 0, 1; got nan"),
+        (",1,female,29,0,0,1,S", "survived: row 1: expected a value; the cell is empty"),
     ],
 )
 def test_wrong_cell(tmp_path: Path, row: str, words: str) -> None:
@@ -200,5 +200,13 @@ def test_column_names_in_other_cases(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_written_as_floats(tmp_path: Path) -> None:
-    """An integer may be written as 1.0, as tables with missing values have it."""
-    assert _load(tmp_path, "1,1.0,female,29,0.0,0,211.3375,S").X.equals(_load(tmp_path, GOOD).X)
+    """An integer may be written as 1.0, as tables with missing values have it, the target too."""
+    written = _load(tmp_path, "1.0,1.0,female,29,0.0,0,211.3375,S")
+    assert written.X.equals(_load(tmp_path, GOOD).X)
+    assert list(written.y) == ["survived"]
+
+
+def test_a_column_of_which_no_row_has_a_value(tmp_path: Path) -> None:
+    """A column that is empty in every row is refused by name: there is nothing to fill it with."""
+    with pytest.raises(DataError, match="age: no row has a value"):
+        _load(tmp_path, "1,1,female,,0,0,1,S", "0,3,male,,0,0,1,S")

@@ -7,8 +7,8 @@ import pytest
 
 from export import versions
 from export.labels import move
+from export.labels import versions as numbers
 from export.publish import find_recipe
-from export.publish import versions as numbers
 from server.errors import DigestError, GoldenError
 from server.model import Model
 from server.repository import Repository

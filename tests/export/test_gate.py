@@ -27,7 +27,7 @@ from tests.server import small
 
 KINDS: Final[tuple[Kind, ...]] = ("binary", "multiclass", "regression")
 BAD: Final = -0.5
-FIGURES: Final = r"\+\d+\.\d{4} \(95 % interval \+\d+\.\d{4} to \+\d+\.\d{4}\)"
+FIGURES: Final = r"\+\d+\.\d+ \(95 % interval \+\d+\.\d+ to \+\d+\.\d+\)"
 
 
 def _release(root: Path, candidate: Candidate, kind: Kind = "binary", *, force: bool = False) -> Published:

@@ -64,9 +64,8 @@ def test_find_without_stable(root: Path) -> None:
 
 
 def test_number_comes_before_a_label_of_that_name(root: Path) -> None:
-    """A label may be called as a number: the version of that number is meant, where there is one."""
-    move(root, NAME, "3", 1)
-    move(root, NAME, "7", 1)
+    """A label that a file calls as a number is found, but a version of that number is meant, where there is one."""
+    (root / NAME / "labels.json").write_text('{"3": 1, "7": 1}')
     assert (find(root, NAME, "3"), find(root, NAME, "7")) == (3, 1)
 
 
