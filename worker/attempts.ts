@@ -63,7 +63,7 @@ export async function answered(call: Call): Promise<Answered> {
     if (reply.failure === "asleep") background(pool.wake(member));
     tried.push(member);
     const next = attempts < ATTEMPTS && isKept ? another(call, tried, reply) : undefined;
-    const isOver = Date.now() >= deadline.at || request.signal.aborted; // or who asked has left
+    const isOver = Date.now() >= deadline.at;
     if (next === undefined || isOver || !(reply.failure === "asleep" || budget.take(Date.now()))) {
       return { response: reply.response ?? told(request, reply, deadline.isCallers && isOver), ...answer };
     }

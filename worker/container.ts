@@ -5,6 +5,7 @@
 import { Container } from "@cloudflare/containers";
 import { type Counters, count, counters } from "./counters";
 import { ATTEMPT_MS, CHECK, failure, LOAD, MODELS, REPORT, START_MS, stripHop, WAIT } from "./hop";
+import { forgetModels, knownModels, lookAtModels } from "./models";
 import { withTiming } from "./timing";
 
 /** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
@@ -19,13 +20,6 @@ const BOOT_RENEWAL_MS = 1_000;
 const ALIVE_MS = 5_000;
 
 const READY = "http://container/v2/health/ready";
-
-/** Which models the server had when it was last started, and the version of the Worker that saw them. */
-interface Models {
-  models: string;
-  version?: string;
-}
-const MODELS_KEY = "lifeboat.models";
 
 /** What `GET /status` shows of an instance. */
 export interface Report extends Counters {
@@ -188,27 +182,20 @@ export class InferenceContainer extends Container<Env> {
   }
 
   #known(): string | undefined {
-    const { models, version } = this.ctx.storage.kv.get<Models>(MODELS_KEY) ?? {};
-    return version === this.env.CF_VERSION_METADATA?.id ? models : undefined;
+    return knownModels(this.ctx.storage.kv, this.#version);
+  }
+
+  get #version(): string | undefined {
+    return this.env.CF_VERSION_METADATA?.id;
   }
 
   /** Finds out, once a start, which models the server has: they are part of the image, so another start may have others. */
   #looked(): Promise<void> {
-    this.#looking ??= this.#look().catch((error) => {
+    this.#looking ??= lookAtModels(this.ctx.storage.kv, this.#version, (path) => this.#text(path)).catch((error) => {
       this.#looking = undefined;
       console.error(`models of ${this.ctx.id} are not known: ${reasonOf(error)}`);
     });
     return this.#looking;
-  }
-
-  async #look(): Promise<void> {
-    const list = await this.#text("/api/models");
-    const { models } = JSON.parse(list) as { models: { name: string }[] };
-    const each = await Promise.all(models.map(({ name }) => this.#text(`/api/models/${encodeURIComponent(name)}`)));
-    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([list, ...each].join("\n")));
-    const tag = Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    const version = this.env.CF_VERSION_METADATA?.id;
-    this.ctx.storage.kv.put<Models>(MODELS_KEY, { models: tag, ...(version === undefined ? {} : { version }) });
   }
 
   async #text(path: string): Promise<string> {
@@ -238,7 +225,7 @@ export class InferenceContainer extends Container<Env> {
   async #boot(): Promise<void> {
     const began = Date.now();
     this.#looking = undefined;
-    this.ctx.storage.kv.delete(MODELS_KEY);
+    forgetModels(this.ctx.storage.kv);
     const renewal = setInterval(() => this.renewActivityTimeout(), BOOT_RENEWAL_MS);
     try {
       await this.startAndWaitForPorts({

@@ -39,6 +39,8 @@ export type Background = (work: Promise<unknown>) => void;
 /** The host is not looked at: the Durable Object sends the request to its own container. */
 export const READY = "http://container/v2/health/ready";
 const WAKE_MS = 25_000;
+/** How long after its time a call that nobody ended is still counted. */
+const LEASE_MS = 1_000;
 /** How long a caller waits to hear which models there are, before the answer comes from an instance. */
 const MODELS_MS = 1_000;
 /** How much earlier than SLEEP_AFTER an instance is no longer relied on to be awake. */
@@ -109,7 +111,7 @@ export class Pool {
   async ask(member: Member, request: Request, timeoutMs: number, isFile: boolean): Promise<Reply> {
     const { instance } = member;
     const began = Date.now();
-    const end = this.#begin(member, request.signal);
+    const end = this.#begin(member, isFile ? PATIENCE_MS : timeoutMs + LEASE_MS);
     try {
       const response = await within(stubOf(this.#env, member.name, member.region).fetch(request), timeoutMs);
       if (response === undefined) {
@@ -171,17 +173,19 @@ export class Pool {
     return [...this.#policies].map(([region, { active, load, instances }]) => ({ region, active, load, instances }));
   }
 
-  /** Returns how to end a call once, whoever does: its answer, its caller who leaves, or, at last, time. */
-  #begin({ policy, instance }: Member, signal: AbortSignal) {
+  /**
+   * Returns how to end a call once: by its answer, or by time, for the runtime drops the work of a caller who leaves, and
+   * nothing behind it runs any more.
+   */
+  #begin({ policy, instance }: Member, forMs: number) {
     policy.began(instance, Date.now());
     const call = {
-      until: Date.now() + PATIENCE_MS,
+      until: Date.now() + forMs,
       end: (outcome: Outcome, latencyMs?: number, reported?: number) => {
         if (this.#calls.delete(call)) policy.ended(instance, Date.now(), outcome, latencyMs, reported);
       },
     };
     this.#calls.add(call);
-    signal.addEventListener("abort", () => call.end("left"), { once: true });
     return call.end;
   }
 

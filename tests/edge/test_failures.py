@@ -69,12 +69,15 @@ def test_an_instance_that_hangs_is_left_and_avoided(both: Local) -> None:
     """Who asks an instance that accepts and never answers is answered by another, in time; later calls avoid it."""
     stopped = both.engine.running()[0]
     os.kill(stopped, signal.SIGSTOP)
-    began = time.monotonic()
     mark = len(both.edge.log.lines)
-    statuses = [both.edge.predict(headers=DEADLINE).status_code for _ in range(40)]
-    assert statuses == [200] * 40
-    assert time.monotonic() - began < 4  # 40 calls, and one attempt cut after a second: not one deadline spent
-    both.edge.log.wait_for(r"inference-\d hung: no answer in 1000 ms", after=mark)
+    slowest = 0.0
+    while "hung: no answer in 1000 ms" not in "".join(both.edge.log.lines[mark:]):  # asked, by chance and past speed
+        began = time.monotonic()
+        assert both.edge.predict(headers=DEADLINE).status_code == 200
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 4  # its own deadline, of which the attempt took one second
+    asked = {_instance(both.edge.predict(headers=DEADLINE)) for _ in range(20)}
+    assert len(asked) == 1
 
 
 def test_an_instance_that_hangs_is_started_anew(both: Local) -> None:
