@@ -34,7 +34,8 @@ export interface Instance {
   answeredAt: number;
   /** Moving average of the time to an answer; 0 where none was seen. */
   latencyMs: number;
-  counted: number;
+  /** What of both is part of the load. */
+  counted: { own: number; others: number };
 }
 
 /** What an instance said of others' calls is forgotten after this long. */
@@ -59,7 +60,8 @@ export class Policy {
   readonly #random: () => number;
   #active: number;
   #needed: number;
-  #total = 0;
+  #own = 0;
+  #others = 0;
   #smoothed = 0;
   #seenAt = 0;
   #reviewedAt = Number.NEGATIVE_INFINITY;
@@ -207,8 +209,9 @@ export class Policy {
   }
 
   #add(state: Instance["state"]): Instance {
-    const idle = { since: 0, inFlight: 0, others: 0, reportedAt: 0, answeredAt: 0, latencyMs: 0, counted: 0 };
-    const instance: Instance = { index: this.instances.length, circuit: new Circuit(), state, ...idle };
+    const idle = { since: 0, inFlight: 0, others: 0, reportedAt: 0, answeredAt: 0, latencyMs: 0 };
+    const counted = { own: 0, others: 0 };
+    const instance: Instance = { index: this.instances.length, circuit: new Circuit(), state, ...idle, counted };
     this.instances.push(instance);
     return instance;
   }
@@ -234,14 +237,24 @@ export class Policy {
     });
   }
 
-  /** Keeps the average of the load: what was under way until now counts for as long as it was. A start is waited for, no load. */
+  /**
+   * Keeps the average of the load: what was under way until now counts for as long as it was, and what was reported of
+   * others for as long as a report holds. A start is waited for, no load.
+   */
   #count(instance: Instance, now: number): void {
-    const counts = instance.state === "ready" ? instance.inFlight + instance.others : 0;
     const passed = Math.max(0, now - this.#seenAt);
-    this.#smoothed += (this.#total - this.#smoothed) * -Math.expm1(-passed / SMOOTH_MS);
+    this.#smooth(this.#own + this.#others, Math.min(passed, REPORT_MS));
+    this.#smooth(this.#own, Math.max(0, passed - REPORT_MS));
     this.#seenAt = now;
-    this.#total += counts - instance.counted;
-    instance.counted = counts;
+    const { own, others } = instance.counted;
+    const isAtWork = instance.state === "ready";
+    instance.counted = { own: isAtWork ? instance.inFlight : 0, others: isAtWork ? instance.others : 0 };
+    this.#own += instance.counted.own - own;
+    this.#others += instance.counted.others - others;
+  }
+
+  #smooth(load: number, forMs: number): void {
+    this.#smoothed += (load - this.#smoothed) * -Math.expm1(-forMs / SMOOTH_MS);
   }
 
   /**

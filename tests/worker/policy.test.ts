@@ -135,6 +135,14 @@ describe("how many there are", () => {
     for (let now = 0; now < 5_000; now += 100) expect(policy.wanted(now)).toEqual([]);
   });
 
+  it("doesn't grow for what others were last reported to have under way, when nobody has asked since", () => {
+    const { policy, at } = warmed();
+    policy.began(at(0), 0);
+    policy.ended(at(0), 10, "answered", 10, 9);
+    expect(policy.wanted(20_000)).toEqual([]);
+    expect(policy.load).toBeLessThan(0.1);
+  });
+
   it("doesn't grow for those who wait for a start", () => {
     const policy = new Policy({ ...LIMITS, warm: 1 }, seeded(1));
     for (let i = 0; i < 50; i++) policy.began(policy.instances[0] as Instance, 0);
