@@ -19,9 +19,9 @@ PATIENCE_S = 60
 
 @pytest.fixture(scope="module")
 def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    """Run the Worker with an instance more under little load, which sleeps after three seconds."""
+    """Run the Worker with an instance more under little load; idle ones sleep once their load is long past."""
     folder = tmp_path_factory.mktemp("growing")
-    yield from running(folder, *options(MAX_INSTANCES=2, TARGET_UTILISATION=0.4, SLEEP_AFTER="3s"))
+    yield from running(folder, *options(MAX_INSTANCES=2, TARGET_UTILISATION=0.4, SLEEP_AFTER="14s"))
 
 
 def _status(local: Local) -> list[dict[str, Any]]:
@@ -93,6 +93,7 @@ def test_the_pool_grows_under_load_and_shrinks_after(growing: Local) -> None:
     assert status[1]["starts"] >= 1
     assert not growing.engine.running()
     assert growing.edge.predict().status_code == 200
+    assert len(growing.engine.running()) == 1
 
 
 def test_no_cold_gap_opens_between_two_crons(sleepy: Local) -> None:
