@@ -1,7 +1,8 @@
 """The wiring: routes, and the one place where a failure becomes an answer."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -28,17 +29,19 @@ from server.errors import MethodNotAllowed, NotFound, RequestError
 from server.hot import Prediction
 from server.repository import Repository
 from server.responses import envelope, failure, response
-from server.runner import Runners
+from server.runner import Runners, Watch
 from server.settings import Settings
 
 _PREDICTS: Final = frozenset({"GET", "HEAD", "POST"})
 
 
-def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
-    """Return the ASGI app that serves the loaded models of `repository`."""
+def create_app(
+    repository: Repository, settings: Settings, clock_ns: Callable[[], int] = time.perf_counter_ns
+) -> "FrontDoor":
+    """Return the ASGI app that serves the loaded models of `repository`; windows of time slide by `clock_ns`."""
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would halve the first
-    runners = Runners(limits, executor)
+    runners = Runners(limits, executor, Watch(settings.drift_window_s, clock_ns))
     predict = PredictEndpoint(repository, runners, settings)
     descriptions = Descriptions(repository, runners, settings)
     v2 = V2Endpoint(repository, runners, settings, descriptions)
@@ -73,7 +76,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
             *TritonEndpoint(descriptions, settings.max_body_bytes).routes(),
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),
-            *DescribeEndpoint(repository, settings).routes(),
+            *DescribeEndpoint(repository, runners, settings).routes(),
             *MetricsEndpoint(repository, runners).routes(),
         ],
         exception_handlers={RequestError: _answer, HTTPException: _answer_routing},

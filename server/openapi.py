@@ -52,6 +52,7 @@ def document(repository: Repository, settings: Settings) -> Document:
     paths: Document = {}
     known: Document = {
         "Error": schemas.error(),
+        "Drift": schemas.drift(),
         "InferRequest": schemas.infer_request(settings),
         "InferResponse": _OBJECT,
     }
@@ -64,7 +65,7 @@ def document(repository: Repository, settings: Settings) -> Document:
         for label, number in versions.labels.items():
             root = f"/api/models/{name}/labels/{label}"
             labelled = versions.models[number]
-            paths |= _record_paths(root, labelled, settings) | _card_path(root, labelled)
+            paths |= _record_paths(root, labelled, settings) | _card_path(root, labelled) | _drift_path(root, labelled)
     if repository.default_model in repository.models:
         paths |= _record_paths("/api", repository.resolve(), settings)
     return {
@@ -98,6 +99,7 @@ def _version_paths(below: str, name: str, model: Model, settings: Settings) -> D
     return {
         **_record_paths(f"/api/models/{name}{below}", model, settings),
         **_card_path(f"/api/models/{name}{below}", model),
+        **_drift_path(f"/api/models/{name}{below}", model),
         root: {"get": _operation("Inputs and outputs", {}, _MODEL)},
         f"{root}/ready": {"get": _operation("Whether it is ready", {}, _MODEL)},
         f"{root}/stats": {"get": _operation("Statistics", {}, _MODEL)},
@@ -119,6 +121,14 @@ def _card_path(root: str, model: Model) -> Document:
     responses = {"200": page, "304": {"description": "The page is what If-None-Match says"}}
     words = f"The model card of {model.name} version {model.version}, where it has one"
     return {f"{root}/card": {"get": _operation(words, {"responses": responses}, _MODEL)}}
+
+
+def _drift_path(root: str, model: Model) -> Document:
+    schema = {"enum": ["requests", "files"], "default": "requests"}
+    of = {"name": "of", "in": "query", "description": "whose rows: requests' or files'", "schema": schema}
+    words = f"How far what {model.name} version {model.version} was asked is from what it was trained on"
+    members = {"parameters": [of]} | _ok(schemas.ref("Drift"))
+    return {f"{root}/drift": {"get": _operation(words, members, (400, 501, *_MODEL))}}
 
 
 def _server_paths() -> Document:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import Receive, Scope, Send
 
 from server.asked import Asked
-from server.counters import Counters
 from server.errors import Canceled, DeadlineExceeded, RequestError
 from server.pipes import AnswerPipe, BodyPipe
 from server.responses import envelope, failure, response
+from server.runner import Runner
 from server.settings import Settings
 from server.tables.forms import CSV, TAB_SEPARATED, Form
 from server.trailers import BREAK_OFF, EXTENSION, takes_trailers
@@ -37,11 +37,12 @@ _log = logging.getLogger("lifeboat.batch")
 class ScoredFile:
     """The answer to one file."""
 
-    def __init__(self, asked: Asked, settings: Settings, counters: Counters, scope: Scope, send: Send) -> None:
-        """Answer what is `asked` on the exchange of `scope`, and count it in `counters`."""
+    def __init__(self, asked: Asked, settings: Settings, runner: Runner, scope: Scope, send: Send) -> None:
+        """Answer what is `asked` on the exchange of `scope`, and count it with what `runner` answers."""
         self._asked = asked
         self._settings = settings
-        self._counters = counters
+        self._counters = runner.counters
+        self._drift = runner.drift
         self._scope = scope
         self._send = send
         self._form: Form | None = None
@@ -61,7 +62,7 @@ class ScoredFile:
         """
         from server.batch import Job
 
-        job = Job(self._asked, self._settings)
+        job = Job(self._asked, self._settings, self._drift)
         began_s = asyncio.get_running_loop().time()
         failed = await self._scored(job, executor, timeout_s, receive)
         self._count(job, failed, asyncio.get_running_loop().time() - began_s)

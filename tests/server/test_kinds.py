@@ -21,7 +21,7 @@ SIGNS = """g (float[N, 1] x) => (string[N] label, float[N, 3] probabilities)
 CLASSES = ["below", "zero", "above"]
 
 
-def _write_signs(root: Path, **members: Any) -> None:  # noqa: ANN401 # of any type
+def write_signs(root: Path, **members: Any) -> None:  # noqa: ANN401 # of any type
     """Write the model of three classes, as a manifest of these members describes it."""
     model = small.onnx_bytes(SIGNS)
     described: dict[str, Any] = {
@@ -47,7 +47,7 @@ def test_regression(tmp_path: Path) -> None:
 
 def test_multiclass(tmp_path: Path) -> None:
     """A model of several classes answers a label and the probability of each class, and no single one."""
-    _write_signs(tmp_path)
+    write_signs(tmp_path)
     with InProcess(Repository.load(tmp_path)) as client:
         answers = client.post("/api/predict", {"records": [{"x": 5}, {"x": -5}, {"x": 0}]}).json()["predictions"]
     assert [answer["label"] for answer in answers] == ["above", "below", "zero"]
@@ -59,7 +59,7 @@ def test_multiclass(tmp_path: Path) -> None:
 
 def test_positive_class_is_found_by_name(tmp_path: Path) -> None:
     """The probability is that of the class the manifest calls positive, wherever it stands."""
-    _write_signs(tmp_path, kind="binary", positive_class="zero")
+    write_signs(tmp_path, kind="binary", positive_class="zero")
     with InProcess(Repository.load(tmp_path)) as client:
         answer = client.post("/api/predict", {"x": 0.2}).json()
     assert answer["probability"] == answer["probabilities"]["zero"]
