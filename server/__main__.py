@@ -84,6 +84,7 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
     import uvicorn
 
     from server.app import create_app
+    from server.listening import Listening
     from server.protocol import protocol
 
     app = create_app(repository, settings)
@@ -91,22 +92,23 @@ def _serve(repository: "Repository", settings: "Settings") -> None:
         app.rpc.load()  # who serves gRPC has callers of it: none of them waits for this
     gc.freeze()  # what was loaded stays: no collection looks at it again
     gc.enable()
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http=protocol(app.hot, app.draining, settings.max_header_bytes, http2=settings.http2),  # type: ignore[arg-type] # uvicorn only calls it
+        ws="none",
+        lifespan="on" if settings.watch_s else "off",
+        access_log=False,
+        proxy_headers=False,  # nothing here asks for the caller's address
+        server_header=False,
+        log_config=None,
+        timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
+        timeout_graceful_shutdown=settings.drain_s,
+    )
     try:
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            loop="auto",
-            http=protocol(app.hot, app.draining, settings.max_header_bytes, http2=settings.http2),  # type: ignore[arg-type] # uvicorn only calls it
-            ws="none",
-            lifespan="on" if settings.watch_s else "off",
-            access_log=False,
-            proxy_headers=False,  # nothing here asks for the caller's address
-            server_header=False,
-            log_config=None,
-            timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
-            timeout_graceful_shutdown=settings.drain_s,
-        )
+        Listening(config, app.start).run()
     except SystemExit as end:
         if end.code:  # uvicorn has logged why
             where = f"{settings.host} port {settings.port}"

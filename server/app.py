@@ -31,6 +31,7 @@ from server.repository import Repository
 from server.responses import envelope, failure, response
 from server.runner import Runners, Watch
 from server.settings import Settings
+from server.start import Start
 
 _PREDICTS: Final = frozenset({"GET", "HEAD", "POST"})
 
@@ -66,7 +67,7 @@ def create_app(
         find()
 
     control = ModelControl(repository, settings.admin_token, refresh)
-    draining = Draining()
+    draining, start = Draining(), Start()
     rpc = RpcDoor(lambda make: make(repository, runners, settings, descriptions, control, draining), find)
     refresh()
     app = Starlette(
@@ -77,14 +78,14 @@ def create_app(
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),
             *DescribeEndpoint(repository, runners, settings).routes(),
-            *MetricsEndpoint(repository, runners).routes(),
+            *MetricsEndpoint(repository, runners, start).routes(),
         ],
         exception_handlers={RequestError: _answer, HTTPException: _answer_routing},
         middleware=[Middleware(Opaque)],
         lifespan=_lifespan(repository, control, settings.watch_s),
     )
     app.router.redirect_slashes = False  # a path is what it says: a redirect would lose a body
-    return FrontDoor(hot, queries, rpc, draining, app)
+    return FrontDoor(hot, queries, rpc, draining, start, app)
 
 
 def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Lifespan[Starlette] | None:
@@ -99,12 +100,13 @@ def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Li
 class FrontDoor:
     """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest on."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 # it is what there is behind the door
         self,
         hot: Mapping[str, Prediction],
         queries: Mapping[str, ASGIApp],
         rpc: RpcDoor,
         draining: Draining,
+        start: Start,
         app: Starlette,
     ) -> None:
         """Answer a POST to a path in `hot` and a GET of one in `queries`, whatever stands there at the time.
@@ -115,6 +117,7 @@ class FrontDoor:
         self._queries = queries
         self.rpc = rpc
         self.draining = draining
+        self.start = start
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -168,8 +168,11 @@ class ScoredFile:
         counts, counters = job.counts, self._counters
         counters.runs += counts.runs
         counters.rows += counts.scored
+        counters.file_rows += counts.scored
+        counters.file_rows_failed += counts.failed
         if failed is None:
             counters.requests += 1
+            counters.files += 1
             counters.request_ns += int(took_s * 1e9)
         else:
             counters.fail(failed, int(took_s * 1e9))
