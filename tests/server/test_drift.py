@@ -18,6 +18,7 @@ from export.data import Split
 from server.batching import Limits, Waiter
 from server.drift import SLICES, TURN_ROWS, Drift
 from server.evidence import Distribution, Reference
+from server.manifest import Golden, Output
 from server.replies import Body
 from server.repository import Repository
 from server.rpc.proto import inference_pb2
@@ -33,6 +34,12 @@ from tests.server.rpc import BATCH, INFER, MODELS, PREDICT, STREAM, TITANIC, env
 from tests.server.test_kinds import write_signs
 from tests.server.test_short_way import TENSORS
 
+HALVES: Final = """g (float[N, 1] x) => (int64[N] label, float[N, 2] probabilities) <float[1] one = {1}> {
+  other = Sub(one, x)
+  probabilities = Concat<axis = 1>(other, x)
+  label = ArgMax<axis = 1, keepdims = 0>(probabilities)
+}"""
+"""Answers 1 where x is above a half, as a number."""
 DRIFT: Final = "/api/models/titanic/drift"
 CSV: Final = "pclass,sex,age,sibsp,parch,fare,embarked\n"
 JSON: Final = {"content-type": "application/json"}
@@ -295,6 +302,28 @@ def test_labels_are_the_answers_of_several_classes(tmp_path: Path) -> None:
     assert report["features"]["x"]["actual"] == [round(200 / 301, 6), round(101 / 301, 6)]
 
 
+def test_labels_that_are_numbers(tmp_path: Path) -> None:
+    """Labels that a model answers as numbers stand in the bins of their names, one record's and many's."""
+    answer = Distribution(categories=["0", "1"], counts=[1, 2])
+    model = small.onnx_bytes(HALVES)
+    described: dict[str, Any] = {
+        "kind": "multiclass",
+        "classes": ["0", "1"],
+        "outputs": [
+            Output(name="label", datatype="INT64", shape=[-1], role="label"),
+            Output(name="probabilities", datatype="FP32", shape=[-1, 2], role="probabilities"),
+        ],
+        "golden": Golden(records=[{"x": 0.75}], outputs={"label": [1]}, tolerance=1e-5),
+        "reference": _reference("x", Distribution(edges=[0.5], counts=[1, 2]), answer),
+    }
+    small.write(tmp_path, model, small.manifest(model, **described))
+    with InProcess(Repository.load(tmp_path)) as app:
+        for records in ([{"x": 1}], [{"x": 1}, {"x": 0}], [{"x": 0}] * 257):
+            assert app.post("/api/predict", {"records": records}).status_code == 200
+        report = app.get("/api/models/small/drift").json()
+    assert report["answer"]["actual"] == [round(257 / 259, 6), round(2 / 259, 6)]
+
+
 def test_null_of_an_integer(tmp_path: Path) -> None:
     """A null stands with the nulls, be it written as null or as what the manifest has for it."""
     model = small.onnx_bytes(small.LOOK_UP)
@@ -404,3 +433,25 @@ def test_what_nobody_asks_about_is_not_counted() -> None:
             return counted
 
     assert asyncio.run(main()) == [0, 0, 1, 257]
+
+
+def test_rows_of_requests_that_run_together() -> None:
+    """Of large requests that run in one batch each is looked at by its own rows."""
+    model = Repository.load(MODELS).resolve()
+
+    async def main() -> list[int]:
+        with ThreadPoolExecutor(1) as executor:
+            runner = Runners(Limits(1000, 1000), executor, Watch(3600))[model]
+            waiters = []
+            for pclass in (1, 2, 3):
+                columns = [[value] * 300 for value in (PASSENGER | {"pclass": pclass}).values()]
+                waiters.append(Waiter[Body]())
+                runner.submit(Work(runner, columns, 300, lambda *_: b""), waiters[-1])
+            for waiter in waiters:
+                await waiter.answer()
+            assert runner.counters.runs == 1
+            assert runner.drift is not None
+            counted: list[int] = runner.drift.seen("requests")[0]["pclass"].counts.tolist()
+            return counted
+
+    assert asyncio.run(main()) == [256, 256, 256]
