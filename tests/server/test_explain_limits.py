@@ -17,8 +17,8 @@ from tests.server.process import HUNG_S, serving
 
 EXPLAIN: Final = "/api/explain"
 PREDICT: Final = "/api/predict"
-MANY: Final = 12
-"""Features of a model whose explanation takes hundreds of runs."""
+MANY: Final = 8
+"""Features of a model whose explanation takes thousands of runs of a row each, all on the event loop."""
 RECORD: Final = {f"f{place}": -1.0 - place for place in range(MANY)}
 Call = Callable[[httpx.AsyncClient], Awaitable[None]]
 
@@ -31,11 +31,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def during(root: Path, call: Call, settings: Settings | None = None) -> None:
-    """Make several calls at a time of the app in this process."""
+def during(root: Path, call: Call, max_explanations: int) -> None:
+    """Make several calls at a time of the app in this process, which runs a row at a time."""
 
     async def run() -> None:
-        transport = httpx.ASGITransport(create_app(Repository.load(root), settings or Settings()))
+        transport = httpx.ASGITransport(
+            create_app(Repository.load(root), Settings(max_explanations=max_explanations, max_batch_rows=1))
+        )
         async with asyncio.timeout(HUNG_S), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             await call(client)
 
@@ -44,12 +46,12 @@ def during(root: Path, call: Call, settings: Settings | None = None) -> None:
 
 def test_twelve_features_are_explained_and_more_are_not(tmp_path: Path) -> None:
     """Up to twelve features are exact; a model of more is told so by 501, before anything is read."""
-    explained.wide(tmp_path, MANY)
-    explained.wide(tmp_path, MANY + 1, name="wider")
+    explained.wide(tmp_path, 12)
+    explained.wide(tmp_path, 13, name="wider")
     with InProcess(Repository.load(tmp_path, "small")) as client:
-        told = client.post(EXPLAIN, RECORD).json()
+        told = client.post(EXPLAIN, {f"f{place}": -1.0 - place for place in range(12)}).json()
         for place, share in enumerate(told["contributions"].values()):
-            assert share == pytest.approx(-1.0 - place - (MANY * 31 / 2 + place), abs=1e-3)
+            assert share == pytest.approx(-1.0 - place - (12 * 31 / 2 + place), abs=1e-3)
         refused = client.post("/api/models/wider/explain", {})
     assert refused.status_code == 501
     words = "wider has 13 features; answers are explained of at most 12"
@@ -130,7 +132,7 @@ def test_so_many_at_a_time(root: Path) -> None:
         assert refused.json() == {"error": words, "code": "resource_exhausted"}
         assert (await client.post(EXPLAIN, json=RECORD)).status_code == 200
 
-    during(root, call, Settings(max_explanations=2))
+    during(root, call, max_explanations=2)
 
 
 def test_none_may_be_taken(root: Path) -> None:
@@ -140,7 +142,7 @@ def test_none_may_be_taken(root: Path) -> None:
         assert (await client.post(EXPLAIN, json=RECORD)).status_code == 429
         assert (await client.post(PREDICT, json=RECORD)).status_code == 200
 
-    during(root, call, Settings(max_explanations=0))
+    during(root, call, max_explanations=0)
 
 
 def test_a_deadline_ends_the_work(root: Path) -> None:
@@ -152,12 +154,12 @@ def test_a_deadline_ends_the_work(root: Path) -> None:
             assert (refused.status_code, refused.json()["code"]) == (504, "deadline_exceeded")
         assert (await client.post(EXPLAIN, json=RECORD, headers={"x-request-timeout-ms": "50000"})).status_code == 200
 
-    during(root, call, Settings(max_explanations=1))
+    during(root, call, max_explanations=1)
 
 
 def test_who_leaves_ends_the_work(root: Path) -> None:
     """Who leaves while the model is run for it has no more of it run."""
-    app = create_app(Repository.load(root), Settings(max_explanations=1))
+    app = create_app(Repository.load(root), Settings(max_explanations=1, max_batch_rows=1))
 
     async def run() -> None:
         async with asyncio.timeout(HUNG_S):
@@ -205,7 +207,7 @@ def test_predictions_go_first(root: Path) -> None:
         assert not explaining.done()
         assert (await explaining).status_code == 200
 
-    during(root, call, Settings(max_explanations=1))
+    during(root, call, max_explanations=1)
 
 
 def test_explanations_are_no_predictions(tmp_path: Path) -> None:
