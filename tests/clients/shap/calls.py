@@ -4,8 +4,11 @@ Run in an environment of its own by tests/clients/test_shap.py:  calls.py HOST:P
 """
 
 import json
+import os
 import sys
 import urllib.request
+
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # to compile what shap has takes longer than to interpret it here
 
 import numpy as np
 from shap.explainers import Exact
