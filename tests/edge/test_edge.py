@@ -2,12 +2,12 @@
 
 import signal
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.edge import behaviour
 from tests.edge.stack import ROOT, Local
 from tests.passenger import DATATYPES, PASSENGER
 from tests.server import blobs
@@ -61,11 +61,7 @@ def test_every_way_gives_the_same_bits(local: Local, server: httpx.Client) -> No
 
 def test_concurrent_cold_calls_share_one_start(cold: Local) -> None:
     """Fifty callers who find nothing running are all answered, by one start."""
-    before = cold.engine.starts()
-    with ThreadPoolExecutor(50) as callers:
-        statuses = list(callers.map(lambda _: cold.edge.predict().status_code, range(50)))
-    assert statuses == [200] * 50
-    assert cold.engine.starts() == before + 1
+    behaviour.cold_callers_share_one_start(cold.edge, cold.engine)
 
 
 def test_a_large_body_passes(local: Local) -> None:
@@ -93,24 +89,10 @@ def test_the_servers_errors_pass_unchanged(
     assert (through.status_code, through.content) == (direct.status_code, direct.content)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
-    [
-        ("GET", "/metrics", 404, "not_found"),
-        ("GET", "/container/7", 404, "not_found"),
-        ("GET", "/api/nothing", 404, "not_found"),
-        ("POST", "/healthz", 405, "method_not_allowed"),
-        ("DELETE", "/api/predict", 405, "method_not_allowed"),
-        ("POST", "/v2/repository/models/titanic/unload", 403, "permission_denied"),
-        ("POST", "/v2/repository%2Fmodels/titanic/unload", 403, "permission_denied"),
-        ("GET", "/api/%ff", 400, "invalid_argument"),
-    ],
-)
+@pytest.mark.parametrize(("method", "path", "status", "code"), behaviour.NEVER_PASSES)
 def test_what_never_passes_is_told_so(cold: Local, method: str, path: str, status: int, code: str) -> None:
     """A path or method that isn't the callers' is refused by the Worker, and no container starts for it."""
-    response = cold.edge.http.request(method, path)
-    assert (response.status_code, response.json()["code"]) == (status, code)
-    assert not cold.engine.running()
+    behaviour.what_never_passes_starts_nothing(cold.edge, cold.engine, method, path, (status, code))
 
 
 def test_control_headers_are_stripped(local: Local) -> None:
