@@ -34,6 +34,16 @@ def test_each_key_passes(guarded: Local) -> None:
     assert KEY not in "".join(guarded.edge.log.lines[mark:])
 
 
+def test_a_kept_answer_needs_a_key_too(guarded: Local) -> None:
+    """What is kept is answered to callers with a key, each of whom is told to share it with nobody."""
+    query = {name: str(value) for name, value in PASSENGER.items()}
+    answers = [guarded.edge.http.get("/api/predict", params=query, headers={"x-api-key": OTHER}) for _ in range(2)]
+    assert [each.headers["lifeboat-cache"] for each in answers] == ["miss", "hit"]
+    for each in answers:
+        assert each.headers["cache-control"].split(", ")[0] == "private"
+    assert guarded.edge.http.get("/api/predict", params=query).status_code == 401
+
+
 def test_other_origins_are_let_in_by_name(guarded: Local) -> None:
     """A preflight of a named origin is answered without key or container; another's gets no leave."""
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "connect-protocol-version"}

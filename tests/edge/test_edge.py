@@ -10,7 +10,7 @@ import pytest
 from tests.edge import behaviour
 from tests.edge.stack import ROOT, Local
 from tests.passenger import DATATYPES, PASSENGER
-from tests.server import blobs
+from tests.server import blobs, files
 
 
 @pytest.fixture
@@ -99,6 +99,24 @@ def test_control_headers_are_stripped(local: Local) -> None:
     """A caller can't choose the container's port by the platform's own header."""
     response = local.edge.predict(headers={"cf-container-target-port": "22"})
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize("report", [{}, {"x-lifeboat-report": "1"}, {"x-lifeboat-wait": "no", "x-lifeboat-load": "9"}])
+def test_the_hops_own_words_are_no_callers(local: Local, report: dict[str, str]) -> None:
+    """Whatever a caller says in the headers by which the parts of the edge speak, it is shown none of them."""
+    query = {name: str(value) for name, value in PASSENGER.items()}
+    http = local.edge.http
+    answers = [
+        local.edge.predict(headers=report),
+        local.edge.predict(PASSENGER | {"sex": "x"}, headers=report),
+        http.post("/v2/models/titanic/infer", json=_tensors(PASSENGER), headers=report),
+        http.put(files.BATCH, content=files.csv([PASSENGER]), headers=report),
+        *(http.get("/api/predict", params=query, headers=report) for _ in range(2)),
+    ]
+    assert [each.status_code for each in answers] == [200, 400, 200, 200, 200, 200]
+    assert [name for each in answers for name in each.headers if name.startswith("x-lifeboat-")] == []
+    assert answers[-1].headers["lifeboat-cache"] == "hit"
+    assert int(answers[-1].headers["age"]) >= 0
 
 
 def test_the_request_id_comes_back(local: Local) -> None:
