@@ -17,9 +17,9 @@ pytestmark = [
 def test_the_edge_is_measured_beside_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way has times and CPU; a call through the edge is compared with one to the server; the page says how."""
     monkeypatch.setattr(load, "WINDOW_S", 0.6)
-    monkeypatch.setattr(load, "SETTLE_S", 0.1)
+    monkeypatch.setattr(load, "SETTLE_S", 0.5)
     monkeypatch.setattr(load, "TRIES", 1)
-    monkeypatch.setattr(edge, "WARM_S", 0.3)
+    monkeypatch.setattr(edge, "WARM_S", 0.5)
     monkeypatch.setattr(edge, "CONNECTIONS", (1,))
     direct, through, get, kept = edge.measured(1)
     for each in (direct, through, get, kept):
