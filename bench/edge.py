@@ -26,11 +26,12 @@ _GET: Final = Call(f"/api/predict?{urlencode(PASSENGER)}", b"", {}, answer=("pro
 _CALLS: Final = {
     "direct": ("POST, to the server", _POST),
     "edge": ("POST, through Worker and Durable Object", _POST),
+    "alone": ("GET /healthz, by the Worker alone", Call("/healthz", b"", {})),
     "get": ("GET, to the server", _GET),
     "hit": ("GET, kept at the edge", _GET),
 }
 """Name of a call to its label, and what is sent; those to the server stand before those that are compared with them."""
-_BESIDE: Final = {"edge": "direct", "hit": "get"}
+_BESIDE: Final = {"edge": "direct", "alone": "direct", "hit": "get"}
 """A call through the edge, and the one that it is compared with."""
 _RUNTIME: Final = "--socket-addr=entry=127.0.0.1:"
 """What the command of the runtime that holds the Worker has, and no other process of wrangler's."""

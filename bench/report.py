@@ -145,7 +145,7 @@ def _beside_lines(form: str, seen: Beside) -> Iterator[str]:
 
 def hops(results: Results) -> str:
     """Return the table of calls to the server and through the edge, and what the edge adds in a sentence."""
-    lines = ["| a prediction | p50 ms | p99 ms | more than to the server, p50 | p99 | CPU µs | of the server's |"]
+    lines = ["| a call | p50 ms | p99 ms | more than to the server, p50 | p99 | CPU µs | of the server's |"]
     lines.append("| --- |" + " --: |" * 6)
     for each in results.hops:
         times = (each.p50_ms, each.p99_ms, each.added_p50_ms, each.added_p99_ms)

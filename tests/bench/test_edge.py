@@ -21,12 +21,12 @@ def test_the_edge_is_measured_beside_the_server(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(load, "TRIES", 1)
     monkeypatch.setattr(edge, "WARM_S", 0.5)
     monkeypatch.setattr(edge, "CONNECTIONS", (1,))
-    direct, through, get, kept = edge.measured(1)
-    for each in (direct, through, get, kept):
+    direct, through, alone, get, kept = edge.measured(1)
+    for each in (direct, through, alone, get, kept):
         assert 0 < each.p50_ms.median <= each.p99_ms.median
         assert each.cpu_us.median > 0
     assert (direct.added_p50_ms.median, get.ratio.median) == (0, 1)
-    for each, beside in ((through, direct), (kept, get)):
+    for each, beside in ((through, direct), (alone, direct), (kept, get)):
         assert each.added_p50_ms.median == pytest.approx(each.p50_ms.median - beside.p50_ms.median)
         assert each.ratio.median == pytest.approx(each.cpu_us.median / beside.cpu_us.median, rel=0.01)
     told = msgspec.structs.replace(results.read(), hops=[direct, through])
