@@ -34,6 +34,7 @@ def tables(results: Results) -> Iterator[tuple[Path, str, str]]:
     yield COST, "cost", cost(results)
     yield BENCH, "wires", wires(results)
     yield BENCH, "batches", batches(results)
+    yield BENCH, "hops", hops(results)
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -142,6 +143,17 @@ def _beside_lines(form: str, seen: Beside) -> Iterator[str]:
     )
 
 
+def hops(results: Results) -> str:
+    """Return the table of calls to the server and through the edge, and what the edge adds in a sentence."""
+    lines = ["| a call | p50 ms | p99 ms | more than to the server, p50 | p99 | CPU µs | of the server's |"]
+    lines.append("| --- |" + " --: |" * 6)
+    for each in results.hops:
+        times = (each.p50_ms, each.p99_ms, each.added_p50_ms, each.added_p99_ms)
+        shown = " | ".join(f"{time.median:.2f}" for time in times)
+        lines.append(f"| {each.label} | {shown} | {each.cpu_us.median:.0f} | {each.ratio.median:.1f} |")
+    return "\n".join([*lines, ""])
+
+
 def cost(results: Results) -> str:
     """Return the tables of the bill: CPU for a million predictions, and a month of instances kept warm."""
     heads = " | ".join(f"{each.name}, kept warm" for each in TYPES)
@@ -179,6 +191,7 @@ def summary(results: Results) -> str:
             speed(results),
             cost(results),
             wires(results),
+            hops(results),
             f"session.run alone: {results.session}",
             "",
             *map(str, held(results)),
