@@ -30,9 +30,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     folder = tmp_path_factory.mktemp("guarded")
     config = folder / "wrangler.toml"
     text = (ROOT / "wrangler.toml").read_text()
-    text = text.replace('"worker/index.ts"', f'"{ROOT}/worker/index.ts"').replace(
-        '"./Dockerfile"', f'"{ROOT}/Dockerfile"'
-    )
+    for path in ("worker/index.ts", "./Dockerfile", "scripts/assets", "server/web", ".build/assets"):
+        text = text.replace(f'"{path}"', f'"{ROOT / path}"')
     config.write_text(text + BOUND)
     hashes = f"other:{hashlib.sha256(b'other').hexdigest()},mobile:{hashlib.sha256(KEY.encode()).hexdigest()}"
     origins = "https://app.example"
