@@ -37,9 +37,9 @@ export function change(difference, isShare) {
   return `${difference < 0 ? "−" : "+"}${words}`;
 }
 
-/** Returns a number in four digits, a whole one whole. */
+/** Returns a number in five digits, a whole one whole. */
 export function number(value) {
-  return Number.isInteger(value) && Math.abs(value) < 1e6 ? String(value) : String(Number(value.toPrecision(4)));
+  return Number.isInteger(value) && Math.abs(value) < 1e6 ? String(value) : String(Number(value.toPrecision(5)));
 }
 
 /** Returns a count with its thousands apart. */

@@ -17,6 +17,7 @@ const TYPES = {
 const SAMPLE_BYTES = 65_536;
 /** Pieces of the answer are put together from time to time: what is in a Blob, the browser may put on the disk. */
 const GATHERED_BYTES = 8_388_608;
+const BUSY_MS = 12;
 
 /** The part of the page that takes a file. */
 export class FileScoring {
@@ -62,15 +63,46 @@ export class FileScoring {
     const seen = this.begin(file);
     try {
       const expected = await rowsIn(file);
-      const url = `${this.model.root}/batch?on_error=${this.onError.value}`;
-      const type = TYPES[file.name.split(".").at(-1).toLowerCase()] ?? "application/octet-stream";
-      const headers = { "content-type": type };
-      const response = await call(url, { method: "PUT", body: file, headers, signal: working.signal });
+      const response = await this.send(file, `on_error=${this.onError.value}`, working.signal);
       await this.read(response, seen, expected);
       if (this.working === working) this.finish(file, seen, response.headers.get("content-type"));
     } catch (error) {
-      if (this.working === working) this.fail(error, seen);
+      if (this.working === working) this.fail(error, seen, await this.reason(error, file, working.signal));
     }
+  }
+
+  send(file, query, signal) {
+    const type = TYPES[file.name.split(".").at(-1).toLowerCase()] ?? "application/octet-stream";
+    return call(`${this.model.root}/batch?${query}`, {
+      method: "PUT",
+      body: file,
+      headers: { "content-type": type },
+      signal,
+    });
+  }
+
+  /**
+   * Returns which row ended an answer that was broken off in its middle, and why: a browser throws the end of such an
+   * answer away, where the reason stands, so the rows are asked for once more, with their errors instead.
+   */
+  async reason(error, file, signal) {
+    if (error.status !== 0 && error.name !== "TypeError") return undefined;
+    if (this.onError.value !== "fail") return undefined;
+    let found;
+    const rows = new ScoredRows("error", (message) => {
+      found ??= `row ${rows.rows}: ${message}`;
+    });
+    const decoder = new TextDecoder();
+    try {
+      const response = await this.send(file, "on_error=null&columns=none", signal);
+      for await (const piece of response.body) {
+        rows.push(decoder.decode(piece, { stream: true }));
+        if (found) break;
+      }
+    } catch {
+      return undefined; // then it is the connection that breaks
+    }
+    return found;
   }
 
   begin(file) {
@@ -94,6 +126,7 @@ export class FileScoring {
   }
 
   async read(response, seen, expected) {
+    let yielded = performance.now();
     const isText = response.headers.get("content-type")?.startsWith("text/");
     const decoder = new TextDecoder();
     const reader = response.body.getReader();
@@ -104,6 +137,9 @@ export class FileScoring {
       keep(seen, value);
       if (isText) seen.rows.push(decoder.decode(value, { stream: true }));
       this.show(seen, expected);
+      if (performance.now() - yielded < BUSY_MS) continue;
+      await turn(); // or pieces that are there already would keep the page from all else
+      yielded = performance.now();
     }
     seen.rows.end();
     this.draw(seen);
@@ -140,7 +176,7 @@ export class FileScoring {
     download.hidden = false;
   }
 
-  fail(error, { rows }) {
+  fail(error, { rows }, reason) {
     const { said, progress, cancel } = this.elements;
     cancel.hidden = true;
     progress.value = 0;
@@ -148,13 +184,12 @@ export class FileScoring {
       said.textContent = `Canceled after ${count(rows.rows)} rows.`;
       return;
     }
-    rows.end();
     said.classList.add("wrong");
-    const message = rows.failure ?? (error.status ? error.message : "The connection broke before the file was done.");
-    const after = rows.rows ? ` ${count(rows.rows)} rows were scored before.` : "";
-    const [, row] = /^row (\d+): /.exec(message) ?? [];
-    const where = row && error.field ? html("b", {}, `Row ${count(Number(row))}, column ${error.field}: `) : "";
-    said.replaceChildren(where, where ? message.slice(`row ${row}: `.length) : message, after);
+    const message = reason ?? (error.status ? error.message : "The connection broke before the file was done.");
+    const [, row, column, words] = /^row (\d+): ([^:]+): (.*)$/s.exec(message) ?? [];
+    const where = row ? html("b", {}, `Row ${count(Number(row))}, column ${column}: `) : "";
+    const after = rows.rows ? `. ${count(rows.rows)} rows were scored before.` : "";
+    said.replaceChildren(where, row ? words : message, after);
   }
 }
 
@@ -163,6 +198,18 @@ async function rowsIn(file) {
   const text = await file.slice(0, SAMPLE_BYTES).text();
   const lines = text.split("\n").length - 1;
   return lines > 1 ? (file.size / Math.min(file.size, SAMPLE_BYTES)) * (lines - 1) : undefined;
+}
+
+/** Lets everything else have its turn: not by a timer, which sleeps where nobody looks. */
+function turn() {
+  const { port1, port2 } = new MessageChannel();
+  return new Promise((resolve) => {
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(undefined);
+  });
 }
 
 function keep(seen, piece) {

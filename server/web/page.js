@@ -36,6 +36,7 @@ class Page {
 
   /** Asks once nothing was typed for so long. */
   later(ms) {
+    this.calls.show(this.form.record());
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.now(PAUSE_MS), ms);
   }

@@ -3,16 +3,12 @@
  * @module
  */
 
-const ERROR = "# error: ";
-
 /** Reads pieces of text; `take(answer)` gets what stands in the answer's column of each row. */
 export class ScoredRows {
   constructor(column, take) {
     this.column = column;
     this.take = take;
     this.rows = 0;
-    /** What the service wrote last where it broke off. */
-    this.failure = undefined;
     this.rest = "";
     this.isQuoted = false;
     this.place = undefined;
@@ -23,10 +19,11 @@ export class ScoredRows {
     const whole = this.rest + text;
     let begin = 0;
     let from = this.rest.length;
+    let quote = whole.indexOf('"', from);
     for (;;) {
       const end = whole.indexOf("\n", from);
-      const until = end < 0 ? whole.length : end;
-      if (hasOddQuotes(whole, from, until)) this.isQuoted = !this.isQuoted;
+      for (; quote >= 0 && (end < 0 || quote < end); quote = whole.indexOf('"', quote + 1))
+        this.isQuoted = !this.isQuoted;
       if (end < 0) break;
       if (!this.isQuoted) {
         this.line(whole.slice(begin, whole[end - 1] === "\r" ? end - 1 : end));
@@ -44,8 +41,7 @@ export class ScoredRows {
   }
 
   line(text) {
-    if (text.startsWith(ERROR)) this.failure = text.slice(ERROR.length);
-    else if (this.place === undefined) this.header(text);
+    if (this.place === undefined) this.header(text);
     else {
       this.rows += 1;
       const cell = cells(text, this.delimiter)[this.place];
@@ -58,12 +54,6 @@ export class ScoredRows {
     this.delimiter = [",", ";", "\t", "|"].includes(before) ? before : /[,;\t|]/.exec(text)?.[0];
     this.place = cells(text, this.delimiter).indexOf(this.column);
   }
-}
-
-function hasOddQuotes(text, from, until) {
-  let isOdd = false;
-  for (let at = text.indexOf('"', from); at >= 0 && at < until; at = text.indexOf('"', at + 1)) isOdd = !isOdd;
-  return isOdd;
 }
 
 function cells(line, delimiter) {

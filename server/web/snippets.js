@@ -4,6 +4,8 @@
  * @module
  */
 
+import { written } from "./form.js";
+
 const UNSAFE = /(?<![\d.])-?\d{16,}(?![\d.eE])/;
 
 /** Returns the languages' names, each with its text and a word on how to run it. */
@@ -18,7 +20,7 @@ export function snippets({ origin, path, method, kind, record, text, hasKey }) {
     },
     {
       name: "grpcurl",
-      code: grpcurl(origin, method, text),
+      code: grpcurl(origin, method, record),
       said: "Native gRPC, which goes to the server itself, started with LIFEBOAT_HTTP2=1: nothing of it passes through a Worker.",
     },
   ];
@@ -65,8 +67,9 @@ const answer: ${type} = await response.json();
 console.log(JSON.stringify(answer));`;
 }
 
-function grpcurl(origin, method, text) {
+function grpcurl(origin, method, record) {
   const { protocol, hostname, port } = new URL(origin);
+  const text = written(new Map([...record].filter(([, json]) => json !== "null"))); // grpcurl takes no null: it is left out
   const isPlain = protocol === "http:";
   const address = `${hostname}:${port || (isPlain ? 80 : 443)}`;
   return `grpcurl ${isPlain ? "-plaintext " : ""}\\\n  -d ${quoted(text)} \\\n  ${address} ${method}`;
