@@ -3,7 +3,7 @@ PORT ?= 8080
 EDGE_PORT ?= 8787
 PYTHON_BIN := .venv/bin/python
 NODE := scripts/node
-CLIENTS := grpcio kserve schemathesis triton
+CLIENTS := grpcio kserve schemathesis shap triton
 # wrangler asks the network for nothing it doesn't need here.
 export WRANGLER_SEND_METRICS := false
 export CLOUDFLARE_CF_FETCH_ENABLED := false

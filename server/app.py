@@ -19,6 +19,7 @@ from server.draining import Draining
 from server.endpoints.admin import AdminEndpoint
 from server.endpoints.batch import BatchEndpoint
 from server.endpoints.describe import DescribeEndpoint
+from server.endpoints.explain import ExplainEndpoint
 from server.endpoints.metrics import MetricsEndpoint
 from server.endpoints.predict import PredictEndpoint
 from server.endpoints.rpc import RpcDoor, is_call
@@ -70,6 +71,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
         routes=[
             *predict.routes(),
             *BatchEndpoint(repository, runners, settings).routes(),
+            *ExplainEndpoint(repository, runners, settings).routes(),
             *TritonEndpoint(descriptions, settings.max_body_bytes).routes(),
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),

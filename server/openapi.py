@@ -111,7 +111,9 @@ def _version_paths(below: str, name: str, model: Model, settings: Settings) -> D
 
 def _record_paths(root: str, model: Model, settings: Settings) -> Document:
     batch = _batch(model)
-    return {
+    explained = schemas.explained_records(model.manifest, settings)
+    explain = {f"{root}/explain": {"post": _explain(model)}} if explained else {}
+    return explain | {
         f"{root}/predict": {"get": _query(model, settings), "post": _predict(model)},
         f"{root}/batch": {"post": batch, "put": batch},
     }
@@ -167,15 +169,29 @@ def _server_paths() -> Document:
 
 
 def _predict(model: Model) -> Document:
-    """Return the operation that answers records, with the first golden row as its example."""
-    manifest = model.manifest
-    title = schemas.title_of(manifest)
-    example = manifest.golden.records[0]
-    schema = {"oneOf": [schemas.ref(f"{title}Record"), schemas.ref(f"{title}Records")]}
-    body = _body(schema)
+    """Return the operation that answers records."""
+    body, answers = _records(model, "Records"), _one_or_several(model, "Answer", "Answers")
+    return _operation(f"Predict {model.manifest.target}", {"requestBody": body} | _ok(answers), _PREDICTION)
+
+
+def _explain(model: Model) -> Document:
+    """Return the operation that explains the answers to records."""
+    body, answers = _records(model, "RecordsToExplain"), _one_or_several(model, "Explanation", "Explanations")
+    words = f"Predict {model.manifest.target}, and say what each feature adds to the answer"
+    return _operation(words, {"requestBody": body} | _ok(answers), (*_PREDICTION, 499, 501))
+
+
+def _records(model: Model, several: str) -> Document:
+    """Return the body that holds a record or the schema of `several`, with the first golden row as its example."""
+    example = model.manifest.golden.records[0]
+    body = _body(_one_or_several(model, "Record", several))
     body["content"][JSON]["examples"] = {"record": {"value": example}, "records": {"value": {"records": [example]}}}
-    answers = {"oneOf": [schemas.ref(f"{title}Answer"), schemas.ref(f"{title}Answers")]}
-    return _operation(f"Predict {manifest.target}", {"requestBody": body} | _ok(answers), _PREDICTION)
+    return body
+
+
+def _one_or_several(model: Model, one: str, several: str) -> Document:
+    title = schemas.title_of(model.manifest)
+    return {"oneOf": [schemas.ref(f"{title}{one}"), schemas.ref(f"{title}{several}")]}
 
 
 def _query(model: Model, settings: Settings) -> Document:

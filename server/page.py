@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from server.form import fields
-from server.manifest import Manifest
+from server.manifest import MAX_EXPLAINED_FEATURES, Manifest
 from server.repository import Repository
 from server.rpc import typed_file
 
@@ -27,8 +27,6 @@ HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",  # kept, and asked for anew: the model may have moved, and names of files stay
 }
-EXPLAINED_FEATURES: Final = 12
-"""A model of more isn't explained, nor is one without a background: the page doesn't ask in vain."""
 _SCORES: Final = {
     "accuracy": "accuracy",
     "roc_auc": "ROC AUC",
@@ -76,7 +74,7 @@ def part(repository: Repository, name: str) -> str:
         positive=escape(manifest.positive_class or ""),
         root="/api" if is_default else f"/api/models/{quoted}",
         method=escape(f"{typed_file.package(manifest)}.{typed_file.service(manifest)}/Predict"),
-        explained=" data-explained" if manifest.background and len(manifest.features) <= EXPLAINED_FEATURES else "",
+        explained=" data-explained" if manifest.background and len(manifest.features) <= MAX_EXPLAINED_FEATURES else "",
         question=escape(manifest.description or f"{manifest.name}: what is {manifest.target}?"),
         answers=escape(_answers(manifest)),
         fields=fields(manifest),

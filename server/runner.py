@@ -47,6 +47,8 @@ class Runner:
         """Lay out the batches of `model`; large requests run in `executor`; `load` tells of all runners."""
         self.model = model
         self.load = load
+        self.explanations = Counters()
+        """What explanations of this version's answers took: their requests, and the runs and rows of the model."""
         # The queue holds what runs the model and not this object: a circle would keep a session until it is collected.
         self._batcher: Batcher[Work, Body] = Batcher(_Runs(model, limits.max_batch_rows), limits, executor)
 

@@ -27,7 +27,7 @@ def of_model(model: Model, settings: Settings) -> Document:
     answer = _answer(manifest)
     served = {"model": {"const": model.name}, "version": {"const": model.version}}
     answers = {"type": "array", "items": _closed(answer)}
-    return {
+    return _explaining(manifest, settings, several, served) | {
         f"{title}Record": _closed(
             {each.feature.name: _value(each, settings, nullable=each.feature.nullable) for each in columns},
             [column.feature.name for column in columns if not column.feature.nullable],
@@ -70,6 +70,31 @@ def _answer(manifest: Manifest) -> Document:
     share = {"type": "number", "minimum": 0, "maximum": 1}
     members = {"label": {"enum": manifest.classes}, "probabilities": _closed(dict.fromkeys(manifest.classes, share))}
     return members | ({"probability": share} if manifest.kind == "binary" else {})
+
+
+def explained_records(manifest: Manifest, settings: Settings) -> int:
+    """Return how many records one request for explanations may have; 0 for a model whose answers aren't explained."""
+    rows = manifest.explained_rows
+    return min(settings.max_rows, settings.max_explain_rows // rows) if rows else 0
+
+
+def _explaining(manifest: Manifest, settings: Settings, records: Document, served: Document) -> Document:
+    """Return the schemas of explanations, where there are such; `records` is that of records to predict."""
+    max_records = explained_records(manifest, settings)
+    if not max_records:
+        return {}
+    number: Document = {"type": ["number", "null"] if manifest.kind == "regression" else "number"}
+    base, shares = number, _closed({feature.name: number for feature in manifest.features})
+    if manifest.kind == "multiclass":
+        base, shares = (_closed(dict.fromkeys(manifest.classes, each)) for each in (base, shares))
+    explanation = _answer(manifest) | {"base": base, "contributions": shares}
+    title = title_of(manifest)
+    several = {"type": "array", "items": _closed(explanation)}
+    return {
+        f"{title}RecordsToExplain": _closed({"records": records | {"maxItems": max_records}}),
+        f"{title}Explanation": _closed(served | explanation),
+        f"{title}Explanations": _closed(served | {"explanations": several}),
+    }
 
 
 def infer_request(settings: Settings) -> Document:

@@ -48,6 +48,10 @@ class Settings:
     """Microseconds that the first request of a batch waits for company; 0: what arrived together runs together."""
     max_batches: int = 2
     """Files that are scored at a time; one more is refused with 429 at once."""
+    max_explain_rows: int = 131_072
+    """Rows of the model that one request for explanations may take, equal ones counted; more is refused with 413."""
+    max_explanations: int = 4
+    """Requests for explanations that are answered at a time; one more is refused with 429 at once."""
     max_record_batch_bytes: int = 128 * 1024 * 1024
     """Bytes that one record batch of an Arrow stream may have, unpacked: it is held whole."""
     max_spool_bytes: int = 1024 * 1024 * 1024
@@ -88,6 +92,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_queue_rows", 1, 2**31),
         ("queue_delay_us", 0, 1_000_000),
         ("max_batches", 0, 64),
+        ("max_explain_rows", 1, 2**31),
+        ("max_explanations", 0, 64),
         ("max_record_batch_bytes", 1024, 2**31),
         ("max_spool_bytes", 0, 2**40),
         ("max_idle_s", 1, 3600),
