@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from server.form import fields
-from server.manifest import MAX_EXPLAINED_FEATURES, Manifest
+from server.manifest import Manifest
 from server.repository import Repository
 from server.rpc import typed_file
 
@@ -74,7 +74,7 @@ def part(repository: Repository, name: str) -> str:
         positive=escape(manifest.positive_class or ""),
         root="/api" if is_default else f"/api/models/{quoted}",
         method=escape(f"{typed_file.package(manifest)}.{typed_file.service(manifest)}/Predict"),
-        explained=" data-explained" if manifest.background and len(manifest.features) <= MAX_EXPLAINED_FEATURES else "",
+        explained=" data-explained" if manifest.explained_rows else "",
         question=escape(manifest.description or f"{manifest.name}: what is {manifest.target}?"),
         answers=escape(_answers(manifest)),
         fields=fields(manifest),

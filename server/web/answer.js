@@ -61,10 +61,11 @@ export class Answer {
   refuse(error) {
     this.place.removeAttribute("aria-busy");
     const isField = this.form.tell(error.field, error.message);
-    this.said.textContent = isField ? `No answer. ${error.message}` : error.message;
+    this.said.textContent = `No answer. ${error.message}`;
     const again = html("button", { type: "button" }, "Try again");
     again.addEventListener("click", () => this.form.element.requestSubmit());
-    this.place.replaceChildren(...(isField ? [] : [again]));
+    const told = html("p", { class: "refused" }, isField ? "No answer: see what is told in the form." : error.message);
+    this.place.replaceChildren(told, ...(isField ? [] : [again]));
     return undefined;
   }
 }

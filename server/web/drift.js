@@ -17,10 +17,12 @@ export async function showDrift(main, signal) {
   const part = main.querySelector("#drift");
   try {
     const response = await call(`/api/models/${encodeURIComponent(main.dataset.model)}/drift`, { signal });
-    const { rows, window_s: seconds, features, answer } = await response.json();
+    const { rows, min_rows: fewest, window_s: seconds, features, answer } = await response.json();
     const window = seconds ? ` of the last ${span(seconds)}` : "";
     main.querySelector("#drift-said").textContent =
-      `The ${count(rows)} rows${window} beside those of the training, by the population stability index.`;
+      `The ${count(rows)} rows${window} beside those of the training, by the population stability index${
+        rows < fewest ? `, which ${count(fewest)} rows are needed for` : ""
+      }.`;
     const all = [...Object.entries(features ?? {}), ...(answer ? [["the answer", answer]] : [])];
     const lines = all.map(([name, each]) => [name.replaceAll("_", " "), told(each.psi), word(each.psi)]);
     const shown = table("Drift by feature", ["", "index", ""], lines);
