@@ -41,7 +41,7 @@ export async function call(path, options = {}) {
   }
   if (response.ok) return response;
   const refused = await refusal(response);
-  if (refused.status === 401)
+  if (refused.status === 401 && sessionStorage.getItem(KEY) === key)
     document.dispatchEvent(new CustomEvent(KEY_NEEDED, { detail: { isWrong: key !== null } }));
   throw refused;
 }

@@ -41,7 +41,7 @@ export async function showCurves(main, form, { record, answer }, signal) {
   main.querySelector("#curves").hidden = false;
 }
 
-/** Returns where a number's curve is asked for: every whole one of a short range, else at even steps; and where it is now. */
+/** Returns where a number's curve is asked for: at the ends, at round numbers between them, and where it is now. */
 function points(field, json) {
   let [low, high] = field.range;
   const here = json === undefined || json === "null" ? undefined : Number(json);
@@ -49,12 +49,20 @@ function points(field, json) {
     low = Math.min(low, here);
     high = Math.max(high, here);
   }
-  const xs = new Set(here === undefined || (field.isWhole && !Number.isSafeInteger(here)) ? [] : [here]);
-  for (let step = 0; step <= STEPS; step += 1) {
-    const x = step === STEPS ? high : low + ((high - low) * step) / STEPS;
-    xs.add(field.isWhole ? Math.trunc(x) : x);
+  const step = roundStep((high - low) / STEPS, field.isWhole);
+  const xs = new Set([low, high, here ?? low]);
+  for (let place = Math.ceil(low / step); place * step < high; place += 1) {
+    xs.add(Number((place * step).toPrecision(12)));
   }
-  return [...xs].sort((a, b) => a - b);
+  const isSent = (x) => !field.isWhole || Number.isSafeInteger(x);
+  return [...xs].filter(isSent).sort((a, b) => a - b);
+}
+
+/** Returns the least step of 1, 2 or 5 times a power of ten that is no less than the one given. */
+function roundStep(least, isWhole) {
+  const power = 10 ** Math.floor(Math.log10(least));
+  const step = [1, 2, 5, 10].map((times) => times * power).find((each) => each >= least * 0.999) ?? 1;
+  return isWhole ? Math.max(1, step) : step;
 }
 
 function around(values) {

@@ -65,8 +65,10 @@ export class FileScoring {
       const expected = await rowsIn(file);
       const response = await this.send(file, `on_error=${this.onError.value}`, working.signal);
       await this.read(response, seen, expected);
+      seen.isOver = true;
       if (this.working === working) this.finish(file, seen, response.headers.get("content-type"));
     } catch (error) {
+      seen.isOver = true;
       if (this.working === working) this.fail(error, seen, await this.reason(error, file, working.signal));
     }
   }
@@ -122,7 +124,7 @@ export class FileScoring {
     said.textContent = `${file.name} is being scored.`;
     name.textContent = `${file.name}, ${bytes(file.size)}`;
     progress.removeAttribute("value");
-    return { rows, spread, pieces: [], loose: 0, read: 0, isDrawn: false };
+    return { rows, spread, pieces: [], loose: 0, read: 0, isDrawn: false, isOver: false };
   }
 
   async read(response, seen, expected) {
@@ -151,6 +153,7 @@ export class FileScoring {
     seen.isDrawn = true;
     requestAnimationFrame(() => {
       seen.isDrawn = false;
+      if (seen.isOver) return;
       if (expected !== undefined) this.elements.progress.value = Math.min(0.99, seen.rows.rows / expected);
       this.draw(seen);
     });
