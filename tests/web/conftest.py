@@ -16,6 +16,11 @@ from tests.web.visitor import Visitor
 Visit = Callable[..., Visitor]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put these tests last: once a browser runs, its event loop is this thread's, and no other can be."""
+    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent))
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Serve Titanic's model, one of three classes, and a regression of every datatype; native gRPC too."""
