@@ -31,8 +31,8 @@ simple = {{ limit = {by_key}, period = 60 }}
 def configuration(folder: Path, by_address: int = 1000) -> list[str]:
     """Write the deployed configuration with both rates into a folder; return the options that make wrangler use it."""
     text = (ROOT / "wrangler.toml").read_text()
-    text = text.replace('"worker/index.ts"', f'"{ROOT}/worker/index.ts"')
-    text = text.replace('"./Dockerfile"', f'"{ROOT}/Dockerfile"')
+    for path in ("worker/index.ts", "./Dockerfile", "scripts/assets", "server/web", ".build/assets"):
+        text = text.replace(f'"{path}"', f'"{ROOT / path}"')
     config = folder / "wrangler.toml"
     config.write_text(text + _BOUND.format(by_address=by_address, by_key=RATE))
     return ["--config", str(config)]

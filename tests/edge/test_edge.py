@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from server.page import HEADERS
 from tests.edge import behaviour
 from tests.edge.stack import ROOT, Local
 from tests.passenger import DATATYPES, PASSENGER
@@ -44,6 +45,27 @@ def test_health_starts_no_container(cold: Local) -> None:
     response = cold.edge.http.get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
     assert not cold.engine.running()
+
+
+def test_the_page_starts_no_container(cold: Local) -> None:
+    """The page and its files are answered without a container, under the server's own headers, and named once."""
+    home = cold.edge.http.get("/")
+    assert (home.status_code, home.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    script = cold.edge.http.get("/web/page.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    for response in (home, script):
+        assert {name: response.headers[name] for name in HEADERS} == HEADERS
+        again = cold.edge.http.get(response.url, headers={"if-none-match": response.headers["etag"]})
+        assert again.status_code == 304
+    assert cold.edge.http.get("/web/nothing.js").json()["code"] == "not_found"
+    assert not cold.engine.running()
+
+
+def test_the_page_is_the_servers(local: Local, server: httpx.Client) -> None:
+    """The edge's page is to the letter what the server answers, and its form can be had anew from an instance."""
+    assert local.edge.http.get("/").content == server.get("/").content
+    form = "/api/models/titanic/form"
+    assert local.edge.http.get(form).content == server.get(form).content
 
 
 def test_a_cold_call_waits_for_its_prediction(cold: Local) -> None:
