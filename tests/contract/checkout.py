@@ -14,6 +14,9 @@ ROOT: Final = Path(__file__).parents[2]
 ELSEWHERE: Final = Path(__file__).parent / "elsewhere"
 """Commands that stand in for what isn't on this machine: an account, a forge, an engine, the time to test all again."""
 DATA: Final = ROOT / "export" / "data" / "titanic.csv"
+WEB: Final = ROOT / ".build" / "clients" / "web" / "node_modules"
+"""The packages that a page on TypeScript clients tells to install."""
+_MADE: Final = {".bench", ".bin", ".dev", ".export", ".lifeboat", ".server"}
 _OWN: Final = {".git", ".venv", "node_modules", ".build", ".wrangler", "models", "wrangler.toml"}
 
 
@@ -27,6 +30,8 @@ def check_out(folder: Path) -> Path:
     (folder / ".build").mkdir()
     for name in (".venv", "node_modules", "node_modules/.bin"):
         _linked(ROOT / name, folder / name)
+    _linked(WEB, folder / "node_modules")
+    _linked(WEB / ".bin", folder / "node_modules" / ".bin")
     for made in (".venv/.server", ".venv/.export", ".venv/.dev", "node_modules/.lifeboat"):
         (folder / made).touch()  # newer than what they are made of: make has nothing to do
     (folder / "node_modules" / ".bin" / "wrangler").unlink(missing_ok=True)
@@ -36,10 +41,11 @@ def check_out(folder: Path) -> Path:
 
 
 def _linked(source: Path, folder: Path) -> None:
-    folder.mkdir()
+    """Make a folder that has what another one has, where it has nothing of that name."""
+    folder.mkdir(exist_ok=True)
     for entry in source.iterdir() if source.exists() else ():
-        if entry.name not in {".server", ".export", ".dev", ".bench", ".lifeboat", ".bin"}:
-            (folder / entry.name).symlink_to(entry.resolve() if entry.is_symlink() and source.name == ".bin" else entry)
+        if entry.name not in _MADE and not (folder / entry.name).exists():
+            (folder / entry.name).symlink_to(entry.resolve() if source.name == ".bin" else entry)
 
 
 def _passengers(folder: Path) -> None:
