@@ -75,6 +75,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PORT": "0",
         "EDGE_PORT": "0",
         "KEY": "a key",
-        "LIFEBOAT_TREE": str(ROOT),
+        "READER_PATH": os.environ["PATH"],
+        "READER_TREE": str(ROOT),
         "NODE_OPTIONS": "--experimental-strip-types",
     }

@@ -26,6 +26,7 @@ _STAYS: Final = re.compile(rf"(?:\w+=\S+ )*(?:make (?:run|edge)|\S*python -m ser
 """A command that runs until it is stopped: it goes on behind the rest of the page."""
 _EXPORTS: Final = re.compile(rf"(?:\S*python -m export|\S*lifeboat-export) (?P<arguments>run\b[^#\n]*?){_COMMENT}")
 """A command that trains: done once in a test run, whichever page asks for it first."""
+KEEPS_LABELS: Final = " --no-promote"
 _FOLDER: Final = re.compile(r"--models (\S+)")
 
 
@@ -146,17 +147,21 @@ class Reader:
             self._server = start(line, self.folder, self._stack)
 
     def _export(self, line: str, arguments: str, block: Block) -> None:
-        """Train and publish, or copy what the same command made on another page."""
+        """Train and publish, or copy what the same command made on another page; --no-promote leaves the labels."""
         named = _FOLDER.search(arguments)
         models = self.folder / (named[1] if named else "models")
-        before = sorted(str(path.relative_to(models)) for path in models.rglob("*"))
-        key = f"{arguments}: {before}"
+        before = {path.relative_to(models): path.read_bytes() for path in models.rglob("*") if path.is_file()}
+        key = f"{arguments.replace(KEEPS_LABELS, '')}: {sorted(before)}"
         if key not in self._shared.exported:
-            self._shell(line, block)
+            self._out = ""
+            self._shell(line.replace(KEEPS_LABELS, ""), block)
             kept = self._shared.folder / f"exported-{len(self._shared.exported)}"
             self._shared.exported[key] = Path(shutil.copytree(models, kept)), self._out
         kept, said = self._shared.exported[key]
         shutil.copytree(kept, models, dirs_exist_ok=True)
+        if KEEPS_LABELS in arguments:
+            (models / "titanic" / "history.json").unlink()
+            (models / "titanic" / "labels.json").write_bytes(before[Path("titanic/labels.json")])
         self._out, self._all = said, said
 
     def _write(self, block: Block) -> None:
