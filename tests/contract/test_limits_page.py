@@ -18,6 +18,7 @@ from server.repository import Repository
 from server.settings import Settings, from_environment, variable
 from server.tables.blocks import MAX_RECORD_BYTES
 from server.tables.ipc import MAX_METADATA_BYTES
+from server.tables.packing import _MAX_WINDOW_LOG
 from tests.server.in_process import InProcess
 
 ROOT: Final = Path(__file__).parents[2]
@@ -126,4 +127,5 @@ def test_what_no_variable_changes() -> None:
     """The fixed limits are those of the code."""
     assert f"| {MAX_RECORD_BYTES >> 20} MiB | 413" in PAGE
     assert f"Arrow message | {MAX_METADATA_BYTES >> 20} MiB | 413" in PAGE
+    assert f"zstd stream | {2**_MAX_WINDOW_LOG >> 20} MiB | 400" in PAGE
     assert f"| {_MAX_STREAMS:,} | the connection ends" in PAGE
