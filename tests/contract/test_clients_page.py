@@ -15,7 +15,12 @@ from tests.contract.checkout import ROOT, check_out, environment
 from tests.contract.pages import blocks
 
 PROGRAMS: Final = {"client.py": "python", "client.ts": "node", "client.go": "go run"}
-SHOWN: Final = {block.file: block.text for block in blocks(ROOT / "docs" / "how-to" / "clients.md") if block.file}
+PAGE: Final = ROOT / "docs" / "how-to" / "clients.md"
+SHOWN: Final = {block.file: block.text for block in blocks(PAGE) if block.file}
+STRICT: Final = (
+    "--ignoreConfig --noEmit --strict --target es2022 --module nodenext --lib es2023,dom --types ''"
+    " --allowImportingTsExtensions --skipLibCheck --preserveSymlinks"
+)
 SAID: Final = "survived 0.8347\ninvalid_argument: age: expected a number from 0 to 120 or null; got -3\n"
 
 
@@ -85,6 +90,24 @@ def test_a_refused_call_is_made_again(tmp_path: Path, front: Front, name: str) -
     )
     assert done.stdout == SAID, done.stderr
     assert front.deadlines == ["1000"] * 3
+
+
+@pytest.mark.parametrize(("right", "wrong", "error"), [("", "", None), ('"female"', "1", "typed.ts(9,")])
+def test_the_typescript_is_typed(
+    tmp_path: Path, server: httpx.Client, right: str, wrong: str, error: str | None
+) -> None:
+    """The compiler finds nothing wrong with both programs, and a record's wrong type where there is one."""
+    folder = check_out(tmp_path)
+    (folder / "service.proto").write_text(server.get("/api/models/titanic/service.proto").text)
+    (folder / "client.ts").write_text(SHOWN["client.ts"])
+    (folder / "typed.ts").write_text(SHOWN["typed.ts"].replace(right, wrong))
+    (protoc,) = [line for line in PAGE.read_text().splitlines() if "grpc_tools.protoc" in line]
+    compiled = f"{protoc} && node_modules/.bin/tsc {STRICT} client.ts typed.ts"
+    done = subprocess.run(
+        ["sh", "-c", compiled], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode == 0) == (error is None), done.stdout
+    assert error is None or error in done.stdout
 
 
 def test_every_program_is_tried() -> None:
