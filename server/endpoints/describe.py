@@ -1,5 +1,6 @@
 """GET /api/models: what is served, described from the manifests."""
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -27,6 +28,8 @@ class DescribeEndpoint:
             Route("/api/models/{model}", self.describe_model, methods=["GET"]),
             Route("/api/models/{model}/service.proto", self.service, methods=["GET"]),
             Route("/api/openapi.json", self.openapi, methods=["GET"]),
+            Route("/api/docs", self.docs, methods=["GET"]),
+            Route("/api/docs/{name}", self.docs, methods=["GET"]),
             Route("/api/models/{model}/card", self.card, methods=["GET"]),
             Route("/api/models/{model}/versions/{version}/card", self.card, methods=["GET"]),
             Route("/api/models/{model}/labels/{label}/card", self.card, methods=["GET"]),
@@ -39,9 +42,13 @@ class DescribeEndpoint:
 
     async def openapi(self, _request: Request) -> Response:
         """Answer the OpenAPI document of what is served now."""
-        from server.openapi import document  # here: no prediction pays for it
+        return json_response(await asyncio.to_thread(_document, self._repository, self._settings))
 
-        return json_response(document(self._repository, self._settings))
+    async def docs(self, request: Request) -> Response:
+        """Answer the page that shows the document, or a file of it."""
+        from server.endpoints.docs import answer  # here: no start pays for it
+
+        return await answer(request)
 
     async def card(self, request: Request) -> Response:
         """Answer the model card of the version that answers, or of the one that is named."""
@@ -75,6 +82,13 @@ class DescribeEndpoint:
                 "sha256": manifest.sha256,
             }
         )
+
+
+def _document(repository: Repository, settings: Settings) -> dict[str, Any]:
+    """Make the document, in a thread: what it needs is imported by the first one, and no prediction waits for it."""
+    from server.openapi import document
+
+    return document(repository, settings)
 
 
 def _summary(versions: Versions) -> dict[str, Any]:
