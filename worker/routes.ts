@@ -24,6 +24,7 @@ const ROUTES: [path: RegExp, route: Route][] = [
   [new RegExp(`^/api${MODEL}?/batch$`), route(["POST", "PUT"], { isFile: true })],
   [new RegExp(`^/api${MODEL}(/card|/drift|/service\\.proto)?$`), route(READ)],
   [/^\/api\/(models|openapi\.json|docs)$/, route(READ)],
+  [/^\/api\/docs\/docs(\.css|(-(elements|schema|try))?\.js)$/, route(READ)],
   [/^\/v2(\/health\/(live|ready))?$/, route(READ)],
   [/^\/v2\/models\/stats$/, route(READ)],
   [/^\/v2\/models\/[^/]+(\/versions\/[^/]+)?(\/(ready|stats|config))?$/, route(READ)],
