@@ -58,7 +58,8 @@ class Examples:
         settings, signature = self._settings, self.model.signature
         column = next((each for each in signature.columns if each.feature.minimum is not None), signature.columns[0])
         name, low = column.feature.name, column.feature.minimum
-        wrong: dict[str, Any] = {**self.record, name: [] if low is None else low - 1}
+        value: Any = [] if low is None or low - 1 == low else low - 1  # a large number less one may be itself
+        wrong: dict[str, Any] = {**self.record, name: value}
         decoder = RecordDecoder(signature, settings.max_rows, settings.max_string_bytes, settings.max_json_depth)
         try:
             decoder.decode(msgspec.json.encode(wrong))

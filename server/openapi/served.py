@@ -16,7 +16,7 @@ def server_paths() -> Document:
         "content": {kind: {"schema": TEXT} for kind in sorted({*docs_page.FILES.values()})},
     }
     name = {"name": "name", "in": "path", "required": True, "schema": {"enum": list(docs_page.FILES)}}
-    document = operation(SERVER, "This document", {}, ANY)
+    document = operation(SERVER, "This document", _kept(ok(OBJECT)["responses"]["200"]), ANY)
     page = operation(SERVER, "This document as a page, from which everything can be tried", _kept(_page()), ANY)
     part = operation(SERVER, "What that page is made of", _kept(files), MODEL, parameters=[name])
     metrics = operation(SERVER, "Metrics, for Prometheus; not through the Worker", _answer(_text("metrics")), ANY)

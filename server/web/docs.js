@@ -67,8 +67,10 @@ function grouped(doc) {
     .filter(([, operations]) => operations.length);
 }
 
+/** Returns method and path, which may be broken before a slash. */
 function titled({ path, method }) {
-  return [element("span", { class: `method ${method}` }, method.toUpperCase()), " ", element("code", {}, path)];
+  const parts = path.split(/(?=\/)/).flatMap((part) => [element("wbr"), part]);
+  return [element("span", { class: `method ${method}` }, method.toUpperCase()), " ", element("code", {}, ...parts)];
 }
 
 function operationView(doc, each) {

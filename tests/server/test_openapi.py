@@ -211,6 +211,21 @@ def test_keys(document: Document, operations: list[Operation]) -> None:
     }  # fmt: skip
 
 
+def test_who_has_it_is_told_so(tmp_path: Path) -> None:
+    """The document has a tag, which is another when other versions are served."""
+    small.double(tmp_path)
+    repository = Repository.load(tmp_path)
+    with InProcess(repository) as client:
+        first = client.get("/api/openapi.json")
+        known = {"if-none-match": first.headers["etag"]}
+        assert client.get("/api/openapi.json", known).status_code == 304
+        small.double(tmp_path, version=2)
+        repository.replace(repository.read("small"))
+        second = client.get("/api/openapi.json", known)
+    assert second.status_code == 200
+    assert "/api/models/small/versions/2/predict" in second.json()["paths"]
+
+
 def test_a_model_that_is_gone_is_in_it_no_longer(tmp_path: Path) -> None:
     """The document is of what is served when it is asked for, be it not the default model any more."""
     small.double(tmp_path)

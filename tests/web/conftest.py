@@ -11,9 +11,12 @@ from playwright.sync_api import Browser, sync_playwright
 AXE: Final = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Yield Debian's Chromium, without a window."""
+    """Yield Debian's Chromium, without a window.
+
+    Not for the session: as long as Playwright runs its event loop is this thread's, and no other test can run one.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium here; apt-get install chromium")
