@@ -10,6 +10,7 @@ from server.openapi import calls, inference, predictions, served
 from server.openapi.examples import Examples
 from server.openapi.operations import SECURITY, TAGS, Document, components
 from server.repository import Repository
+from server.rpc import typed_file
 from server.rpc.services import typed_models
 from server.settings import Settings
 from server.versions import Versions
@@ -32,8 +33,13 @@ def document(repository: Repository, settings: Settings) -> Document:
     paths = served.server_paths() | calls.server_paths() | inference.server_paths()
     if default is not None:
         paths |= predictions.paths("/api", default.default, settings, examples[default.default])
+    typed: dict[str, Model] = {}
     for versions in models.values():
         paths |= _model_paths(versions, settings, examples)
+        for model in typed_models(versions):
+            typed.setdefault(typed_file.package(model.manifest), model)  # of two that share a name the first has it
+    for model in typed.values():
+        paths |= calls.typed_paths(model, settings, examples[model])
     known = served.schemas_of() | inference.schemas_of(settings) | calls.schemas_of()
     for model in examples:
         known |= schemas.of_model(model, settings)
@@ -59,8 +65,6 @@ def _model_paths(versions: Versions, settings: Settings, examples: Mapping[Model
         paths |= predictions.paths(root, model, settings, examples[model]) | served.card_path(root, model)
     for below, model in places:
         paths |= inference.paths(f"/v2/models/{name}{below}", model, examples[model])
-    for model in typed_models(versions):
-        paths |= calls.typed_paths(model, settings, examples[model])
     return paths
 
 

@@ -17,6 +17,7 @@ from server.settings import Settings
 from tests.server import small
 from tests.server.in_process import InProcess
 from tests.server.process import ROOT, serving
+from tests.server.repositories import TRIPLE
 
 PROTO: Final = ROOT / "server" / "rpc" / "proto"
 NUMBERED: Final = """g (float[N, 1] x) => (int64[N] label, float[N, 2] probabilities) <float[2] at = {-1, 1}> {
@@ -52,10 +53,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Yield a client of a server of models of each kind, one of them with two versions and a label."""
     models = tmp_path_factory.mktemp("models")
     (models / "titanic").symlink_to(ROOT / "models" / "titanic")
+    triple = small.onnx_bytes(TRIPLE)
     small.double(models, version=1)
     small.double(models, version=2)
     (models / "small" / "labels.json").write_text('{"stable": 1, "next": 2}')
     small.signs(models, name="signs")
+    small.double(models, name="sm-all")  # names that make one identifier: one of them has the typed service
+    small.write(models, triple, small.manifest(triple, answers=((1.0, 3.0),), name="sm_all"))
     word = small.onnx_bytes(small.YES, opset=19)
     small.write(models, word, small.manifest(word, small.WORD, (("yes", 1.0), ("no", 0.0)), name="word"))
     small.write(models, small.onnx_bytes(NUMBERED), _numbered())
