@@ -34,7 +34,7 @@ class Examples:
         """Ask `model` itself; `settings` are those that it answers by."""
         self.model = model
         self._settings = settings
-        self.records = _telling(model.manifest.golden)
+        self.records = _telling(model.manifest.golden)[: settings.max_rows]
         columns = model.signature.from_records(self.records)
         self.outputs = [*model.run(columns).values()]
         """The model's, in the manifest's order, for the records."""
@@ -88,8 +88,14 @@ class Examples:
 
     @cached_property
     def files(self) -> dict[Form, tuple[str, str]]:
-        """The records as a file of each form that is text, and the same scored."""
-        return {form: self._file(form) for form in (CSV, NDJSON)}
+        """The records as a file of each form that is text, and the same scored.
+
+        None where a feature has a name that an answer adds: no file may have such a column.
+        """
+        try:
+            return {form: self._file(form) for form in (CSV, NDJSON)}
+        except RequestError:
+            return {}
 
     def _file(self, form: Form) -> tuple[str, str]:
         if form is CSV:

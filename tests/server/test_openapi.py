@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import httpx
+import msgspec
 import pytest
 from starlette.routing import Route
 
@@ -25,6 +26,10 @@ NUMBERED: Final = """g (float[N, 1] x) => (int64[N] label, float[N, 2] probabili
   label = ArgMax<axis = 1, keepdims = 0>(probabilities)
 }"""
 """Answers 0 or 1, as numbers."""
+RENAMED: Final = """g (float[N, 1] predicted_value) => (float[N, 1] value) {
+  value = Add(predicted_value, predicted_value)
+}"""
+"""Answers twice what has the name of an answer."""
 
 Document = dict[str, Any]
 
@@ -241,3 +246,16 @@ def test_a_model_that_is_gone_is_in_it_no_longer(tmp_path: Path) -> None:
         paths = client.get("/api/openapi.json").json()["paths"]
     assert "/api/models/other/predict" in paths
     assert not {path for path in paths if "small" in path or path == "/api/predict"}
+
+
+def test_what_is_refused_is_no_example(tmp_path: Path) -> None:
+    """There are no more records in an example than a request may have, and no file that can't be scored."""
+    column = msgspec.structs.replace(small.X, name="predicted_value")
+    model = small.onnx_bytes(RENAMED)
+    small.write(tmp_path, model, small.manifest(model, column, ((1.0, 2.0), (2.0, 4.0))))
+    with InProcess(Repository.load(tmp_path), Settings(max_rows=1)) as client:
+        paths = client.get("/api/openapi.json").json()["paths"]
+        content = paths["/api/predict"]["post"]["requestBody"]["content"]["application/json"]
+        several = content["examples"]["records"]["value"]
+        assert client.post("/api/predict", several).status_code == 200
+    assert "examples" not in paths["/api/batch"]["post"]["requestBody"]["content"]["text/csv"]
