@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from server.batching import Limits
@@ -115,6 +116,11 @@ class FrontDoor:
         self.rpc = rpc
         self.draining = draining
         self._app = app
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Every route but those of calls, as templates of their paths."""
+        return self._app.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or live as long as the server does."""

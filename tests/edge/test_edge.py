@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.page import HEADERS
+from server.page import HEADERS, WEB
 from tests.edge import behaviour
 from tests.edge.stack import ROOT, Local
 from tests.passenger import DATATYPES, PASSENGER
@@ -48,12 +48,14 @@ def test_health_starts_no_container(cold: Local) -> None:
 
 
 def test_the_page_starts_no_container(cold: Local) -> None:
-    """The page and its files are answered without a container, under the server's own headers, and named once."""
+    """Both pages and their files are answered without a container, under the server's own headers, and named once."""
     home = cold.edge.http.get("/")
     assert (home.status_code, home.headers["content-type"]) == (200, "text/html; charset=utf-8")
     script = cold.edge.http.get("/web/page.js")
     assert script.headers["content-type"].startswith("text/javascript")
-    for response in (home, script):
+    docs = cold.edge.http.get("/api/docs")
+    assert docs.content == (WEB / "docs.html").read_bytes()
+    for response in (home, script, docs):
         assert {name: response.headers[name] for name in HEADERS} == HEADERS
         again = cold.edge.http.get(response.url, headers={"if-none-match": response.headers["etag"]})
         assert again.status_code == 304
