@@ -68,6 +68,7 @@ bench: .venv/.bench node_modules/.lifeboat ## floors, this server and the peers 
 	$(PYTHON_BIN) -m bench
 	$(PYTHON_BIN) -m bench rpc
 	$(PYTHON_BIN) -m bench batch
+	$(PYTHON_BIN) -m bench edge
 	scripts/e2e sh -c 'scripts/docker build --load --quiet --platform linux/amd64 --tag lifeboat . && $(PYTHON_BIN) -m bench image'
 
 check: .venv/.dev node_modules/.lifeboat worker/env.d.ts ## linters, types and import rules

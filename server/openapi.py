@@ -40,6 +40,7 @@ _REFUSALS: Final = {
     503: "unavailable",
     504: "deadline_exceeded",
 }
+_SAME: Final[Document] = {"304": {"description": "It is what If-None-Match says"}}
 _ANY: Final = (405, 500, 503)
 _BODY: Final = (400, 413, 415, *_ANY)
 _MODEL: Final = (404, *_ANY)
@@ -87,6 +88,8 @@ def _model_paths(name: str, default: Model, settings: Settings) -> Document:
     text = {"description": "protobuf's language", "content": {"text/plain": {"schema": {"type": "string"}}}}
     proto = _operation(f"The .proto file of the typed service of {name}", {"responses": {"200": text}}, _MODEL)
     paths[f"/api/models/{name}/service.proto"] = {"get": proto}
+    part = {"200": {"description": "HTML", "content": {"text/html": {"schema": {"type": "string"}}}}, **_SAME}
+    paths[f"/api/models/{name}/form"] = {"get": _operation(f"The page's part on {name}", {"responses": part}, _MODEL)}
     for action, words in (("load", "Read the model's folder again"), ("unload", "Serve the model no longer")):
         operation = _operation(words, {"requestBody": body, "security": [{"token": []}]}, control)
         paths[f"/v2/repository/models/{name}/{action}"] = {"post": operation}
@@ -123,10 +126,35 @@ def _card_path(root: str, model: Model) -> Document:
     return {f"{root}/card": {"get": _operation(words, {"responses": responses}, _MODEL)}}
 
 
+def _page_paths() -> Document:
+    """Return the paths of the page that people look at, and its files."""
+    model = {
+        "name": "model",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "the default one, if left out",
+    }
+    name = {
+        "name": "name",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[a-z]+[.][a-z]+$"},
+    }
+    html, file = (
+        {"200": {"description": what, "content": {media_type: {"schema": {"type": "string"}}}}, **_SAME}
+        for what, media_type in (("HTML", "text/html"), ("A script, a style sheet or a picture", "text/*"))
+    )
+    return {
+        "/": {"get": _operation("The page of a model", {"parameters": [model], "responses": html}, _MODEL)},
+        "/web/{name}": {"get": _operation("A file of the page", {"parameters": [name], "responses": file}, _MODEL)},
+    }
+
+
 def _server_paths() -> Document:
     index = _body({"type": "object", "properties": {"ready": {"type": "boolean"}}}, required=False)
     text = {"description": "Prometheus's text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
+        **_page_paths(),
         "/api/models": {"get": _operation("What is served", {}, _ANY)},
         "/api/openapi.json": {"get": _operation("This document", {}, _ANY)},
         "/metrics": {"get": _operation("Metrics", {"responses": {"200": text}}, _ANY)},

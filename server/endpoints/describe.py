@@ -1,4 +1,4 @@
-"""GET /api/models: what is served, described from the manifests."""
+"""GET /api/models: what is served, described from the manifests; GET /: the page that is made of them."""
 
 from typing import Any
 
@@ -23,14 +23,35 @@ class DescribeEndpoint:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
+            Route("/", self.page, methods=["GET"]),
+            Route("/web/{name}", self.file, methods=["GET"]),
             Route("/api/models", self.list_models, methods=["GET"]),
             Route("/api/models/{model}", self.describe_model, methods=["GET"]),
+            Route("/api/models/{model}/form", self.form, methods=["GET"]),
             Route("/api/models/{model}/service.proto", self.service, methods=["GET"]),
             Route("/api/openapi.json", self.openapi, methods=["GET"]),
             Route("/api/models/{model}/card", self.card, methods=["GET"]),
             Route("/api/models/{model}/versions/{version}/card", self.card, methods=["GET"]),
             Route("/api/models/{model}/labels/{label}/card", self.card, methods=["GET"]),
         ]
+
+    async def page(self, request: Request) -> Response:
+        """Answer the page of the default model, or of the one that `?model=` names."""
+        from server.endpoints.page import page  # here, as below: no start pays for it
+
+        return await page(request, self._repository)
+
+    async def form(self, request: Request) -> Response:
+        """Answer the part of the page that is one model's."""
+        from server.endpoints.page import form
+
+        return await form(request, self._repository)
+
+    async def file(self, request: Request) -> Response:
+        """Answer a file of the page."""
+        from server.endpoints.page import file
+
+        return await file(request)
 
     async def list_models(self, _request: Request) -> Response:
         """Answer `{"default": name, "models": [{...}]}`, a summary each."""
