@@ -14,6 +14,7 @@ import pytest
 
 from server.errors import CODES, SettingsError
 from server.http2 import _MAX_STREAMS
+from server.manifest import MAX_EXPLAINED_FEATURES
 from server.repository import Repository
 from server.settings import Settings, from_environment, variable
 from server.tables.blocks import MAX_RECORD_BYTES
@@ -64,6 +65,8 @@ BEYOND: Final[dict[str, tuple[int, Call]]] = {
     "max_rows": (1, lambda client, record: client.post("/api/predict", {"records": [record] * 2})),
     "max_json_depth": (4, lambda client, _: client.post_bytes("/api/predict", b"[" * 5)),
     "max_batches": (0, lambda client, record: client.post_bytes("/api/batch", ",".join(record).encode())),
+    "max_explain_rows": (4096, lambda client, record: client.post("/api/explain", {"records": [record] * 2})),
+    "max_explanations": (0, lambda client, record: client.post("/api/explain", record)),
     "max_record_batch_bytes": (1024, _arrow),
     "max_spool_bytes": (100, _parquet),
 }
@@ -125,6 +128,7 @@ def test_the_codes_are_the_tables() -> None:
 
 def test_what_no_variable_changes() -> None:
     """The fixed limits are those of the code."""
+    assert f"explained | {MAX_EXPLAINED_FEATURES} | 501" in PAGE
     assert f"| {MAX_RECORD_BYTES >> 20} MiB | 413" in PAGE
     assert f"Arrow message | {MAX_METADATA_BYTES >> 20} MiB | 413" in PAGE
     assert f"zstd stream | {2**_MAX_WINDOW_LOG >> 20} MiB | 400" in PAGE
