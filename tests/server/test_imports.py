@@ -54,4 +54,5 @@ def test_a_start_loads_no_tables() -> None:
     held = set(printed.split())
     late = {"arro3", "nanoarrow", "backports.zstd", "tqdm", "csv", "server.asked", "server.batch", "server.pipes"}
     late |= {"server.following", "server.metrics", "server.endpoints.card", "prometheus_client"}
+    late |= {"server.observed", "server.request_log", "server.tracing", "opentelemetry"}
     assert not late & held
