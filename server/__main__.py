@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import math
 import os
 import signal
 import sys
@@ -133,7 +132,7 @@ def _serve(repository: "Repository", settings: "Settings", observer: "Observer |
             server_header=False,
             log_config=None,
             timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
-            timeout_graceful_shutdown=math.floor(settings.drain_s - flush_s),
+            timeout_graceful_shutdown=settings.drain_s - flush_s,  # type: ignore[arg-type] # a wait's, of any number
         )
     except SystemExit as end:
         if end.code:  # uvicorn has logged why
