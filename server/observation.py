@@ -1,7 +1,7 @@
 """One request as the log and the traces tell of it: who asked for what, how it ended, and where its time went."""
 
+import os
 import re
-import uuid
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
@@ -123,7 +123,7 @@ def note(error: RequestError) -> None:
 def request_id(headers: Headers) -> str:
     """Return the request's id: the caller's where that is sound, else a new one."""
     given = dict(headers).get(REQUEST_ID, b"").decode("latin-1")
-    return given if _SOUND_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _SOUND_ID.fullmatch(given) else os.urandom(16).hex()
 
 
 def trace(headers: Headers) -> str:

@@ -14,7 +14,7 @@ from server.counters import Stages
 from server.errors import Canceled, RequestError
 from server.hot import Prediction
 from server.observation import MAX_RUNS, REQUEST_ID, Began, Observation, Run, current
-from server.replies import JSON, Body, Headers, Reply
+from server.replies import JSON, Body, Fields, Headers, Reply
 from server.responses import failure
 from server.runner import Encode, Runner, Work
 from server.signature import Outputs
@@ -130,7 +130,7 @@ class _Exchange:
         observation = self._observation
         if message["type"] == "http.response.start":
             observation.status = message["status"]
-            message = {**message, "headers": _named(observation, message.get("headers", ()))}
+            message = {**message, "headers": _with(tuple(message.get("headers", ())), observation.answer_fields)}
         elif message["type"] == "http.response.body":
             observation.response_bytes += len(message.get("body", b""))
             self.is_whole = not message.get("more_body", False)
@@ -230,12 +230,15 @@ class _Answer:
     def deliver(self, answer: Body | Exception) -> None:
         """Hand on the answer, or what the caller is told in its stead."""
         observation = self.observation
-        if isinstance(answer, Exception):
+        if isinstance(answer, bytes):
+            reply = Reply(answer, JSON, observation.answer_fields)
+        elif isinstance(answer, Exception):
             observation.error = error = failure(answer, observation.headers)
-            answer = self._prediction.prediction.refuse(error, observation.headers)
-        reply = Reply(answer, JSON) if isinstance(answer, bytes) else answer
+            reply = _named(observation, self._prediction.prediction.refuse(error, observation.headers))
+        else:
+            reply = _named(observation, answer)
         try:
-            self._receiver.deliver(reply._replace(headers=_named(observation, reply.headers)))
+            self._receiver.deliver(reply)
         finally:
             self.end(reply)
 
@@ -248,14 +251,13 @@ class _Answer:
             self._prediction.observer.end(observation)
 
 
-def _named(observation: Observation, fields: Any) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ANN401 # of ASGI
-    """Return the headers of an answer with those that name its request."""
-    return _with(tuple(fields), observation.answer_fields)
+def _named(observation: Observation, reply: Reply) -> Reply:
+    """Return an answer that names its request."""
+    return reply._replace(headers=_with(reply.headers, observation.answer_fields))
 
 
-def _with(
-    fields: tuple[tuple[bytes, bytes], ...], more: tuple[tuple[bytes, bytes], ...]
-) -> tuple[tuple[bytes, bytes], ...]:
+def _with(fields: Fields, more: Fields) -> Fields:
+    """Return headers and more of them, the request's id once."""
     if any(name == REQUEST_ID for name, _ in fields):
         more = tuple(field for field in more if field[0] != REQUEST_ID)
     return (*fields, *more)
