@@ -19,6 +19,7 @@ from tests.passenger import PASSENGER
 from tests.server import small
 from tests.server.process import HUNG_S, ROOT, ServerProcess, connect, read_response
 from tests.server.rpc import PREDICT, enveloped, request
+from tests.server.test_short_way import LONG_WAY
 
 TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 AGE: Final = 61.4375
@@ -47,6 +48,12 @@ def lines(process: ServerProcess, logger: str = "lifeboat.request") -> list[dict
         assert {"time", "level", "logger", "message"} <= line.keys()
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
     return [line for line in every if line["logger"] == logger]
+
+
+def write_failing(models: Path) -> None:
+    """Write a model that fails inside onnxruntime for an index past its table."""
+    model = small.onnx_bytes(small.LOOK_UP)
+    small.write(models, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
 
 
 def call_everything(client: httpx.Client) -> list[httpx.Response]:
@@ -197,22 +204,27 @@ def test_a_deadline_before_the_request_is_whole_is_logged() -> None:
     assert line["request_id"] == headers["x-request-id"]
 
 
-def test_requests_that_run_together_have_lines_of_their_own() -> None:
-    """Of requests in one batch each line has its own id, status and rows: a wrong neighbour changes nothing."""
-    bodies = [json.dumps(each).encode() for each in (RECORD, WRONG, {"records": [RECORD] * 3})]
-    with logging_server(LIFEBOAT_LOG_REQUESTS="all", LIFEBOAT_QUEUE_DELAY_US="100000") as (process, client):
+def test_requests_that_run_together_have_lines_of_their_own(tmp_path: Path) -> None:
+    """Of requests in one batch each line has its own id, status and rows: a neighbour that fails changes nothing."""
+    write_failing(tmp_path)
+    bodies = [json.dumps(each).encode() for each in ({"index": 1}, {"index": 9}, {"records": [{"index": 2}] * 3})]
+    settings = {"LIFEBOAT_MODELS": str(tmp_path), "LIFEBOAT_LOG_REQUESTS": "all", "LIFEBOAT_QUEUE_DELAY_US": "100000"}
+    with logging_server(**settings) as (process, client):
         connections = [connect(client) for _ in bodies]
         for number, (connection, body) in enumerate(zip(connections, bodies, strict=True)):
             head = ["POST /api/predict HTTP/1.1", "host: x", f"x-request-id: r{number}", f"content-length: {len(body)}"]
+            head += [LONG_WAY] * (number == 0)  # whose task ends when its neighbours have been told
             connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         answers = [read_response(connection) for connection in connections]
         for connection in connections:
             connection.close()
     logged = {line["request_id"]: line for line in lines(process)}
     assert [headers["x-request-id"] for _, headers, _ in answers] == ["r0", "r1", "r2"]
-    assert [logged[f"r{number}"]["status"] for number in range(3)] == [200, 400, 200]
-    assert [logged[f"r{number}"].get("rows") for number in range(3)] == [1, None, 3]
-    assert "code" not in logged["r0"]
+    assert [logged[f"r{number}"]["status"] for number in range(3)] == [200, 500, 200]
+    assert [logged[f"r{number}"]["rows"] for number in range(3)] == [1, 1, 3]
+    assert [logged[f"r{number}"].get("code") for number in range(3)] == [None, "internal", None]
+    (failed,) = lines(process, "lifeboat.app")
+    assert failed["request_id"] == "r1"
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
@@ -234,8 +246,7 @@ def test_a_line_cannot_be_forged(form: str) -> None:
 
 def test_an_exception_is_one_line(tmp_path: Path) -> None:
     """A traceback stands in its line as one string; what the exception says only where inputs are asked for."""
-    model = small.onnx_bytes(small.LOOK_UP)
-    small.write(tmp_path, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
+    write_failing(tmp_path)
     for inputs, is_told in (("0", False), ("1", True)):
         with logging_server(LIFEBOAT_MODELS=str(tmp_path), LIFEBOAT_LOG_INPUTS=inputs) as (process, client):
             client.post("/api/predict", json={"index": 9}, headers={"traceparent": TRACE})
