@@ -37,6 +37,7 @@ def configure(form: str, *, inputs: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(inputs=inputs) if form == "json" else TextLines(inputs=inputs))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
 
 
 class _Lines(logging.Formatter):

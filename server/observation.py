@@ -13,7 +13,7 @@ TRACE: Final = b"traceparent"
 _SOUND_ID: Final = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _SOUND_TRACE: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 """As W3C's Trace Context has it (section 3.2); what a later version adds is left out."""
-_OWN_WORDS: Final = frozenset({"canceled", "deadline_exceeded", "resource_exhausted", "unavailable"})
+_OWN_WORDS: Final = frozenset({"canceled", "deadline_exceeded", "internal", "resource_exhausted", "unavailable"})
 """Codes whose messages are the server's own words: those of others may quote what a caller sent."""
 MAX_RUNS: Final = 32
 """Runs of one request that are remembered; a stream may have any number of them."""
