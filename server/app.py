@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,19 +28,23 @@ from server.endpoints.triton import TritonEndpoint
 from server.endpoints.v2 import V2Endpoint
 from server.errors import MethodNotAllowed, NotFound, RequestError
 from server.hot import Prediction
+from server.observation import note
 from server.repository import Repository
 from server.responses import envelope, failure, response
 from server.runner import Runners
 from server.settings import Settings
 
+if TYPE_CHECKING:
+    from server.observed import Observer
+
 _PREDICTS: Final = frozenset({"GET", "HEAD", "POST"})
 
 
-def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
-    """Return the ASGI app that serves the loaded models of `repository`."""
+def create_app(repository: Repository, settings: Settings, observer: "Observer | None" = None) -> "FrontDoor":
+    """Return the ASGI app that serves the loaded models of `repository`; `observer` follows what is asked of it."""
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would halve the first
-    runners = Runners(limits, executor)
+    runners = Runners(limits, executor) if observer is None else Runners(limits, executor, observer.runner)
     predict = PredictEndpoint(repository, runners, settings)
     descriptions = Descriptions(repository, runners, settings)
     v2 = V2Endpoint(repository, runners, settings, descriptions)
@@ -53,7 +57,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
         if rpc.services is not None:
             known |= rpc.services.hot()
         hot.clear()
-        hot.update(known)
+        hot.update(known if observer is None else observer.predictions(known))
         queries.clear()
         queries.update(predict.queries())
 
@@ -158,6 +162,7 @@ class Opaque:
         except (Exception, asyncio.CancelledError) as error:
             told = failure(error, scope["headers"])
             if started:
+                note(told)
                 raise  # the connection must break: half an answer is no answer
             await response(envelope(told))(scope, receive, send)
 

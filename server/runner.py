@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from server.batching import Batcher, Limits, Receiver
+from server.batching import Batcher, Limits, Receiver, Run
 from server.counters import Counters, Stages
 from server.feed import Feed, Values
 from server.model import Model
@@ -50,7 +50,12 @@ class Runner:
         self.explanations = Counters()
         """What explanations of this version's answers took: their requests, and the runs and rows of the model."""
         # The queue holds what runs the model and not this object: a circle would keep a session until it is collected.
-        self._batcher: Batcher[Work, Body] = Batcher(_Runs(model, limits.max_batch_rows), limits, executor)
+        self._batcher: Batcher[Work, Body] = Batcher(self.runs(model, limits.max_batch_rows), limits, executor)
+
+    @staticmethod
+    def runs(model: Model, max_batch_rows: int) -> Run[Work, Body]:
+        """Return what runs batches of `model`, of so many rows at most on the event loop."""
+        return _Runs(model, max_batch_rows)
 
     @property
     def counters(self) -> Counters:
@@ -105,9 +110,10 @@ class _Runs:
 class Runners:
     """A runner for each model version that is served, made when it is first asked for."""
 
-    def __init__(self, limits: Limits, executor: Executor) -> None:
-        """Give every runner the same limits; they share `executor` for large requests."""
+    def __init__(self, limits: Limits, executor: Executor, kind: type[Runner] = Runner) -> None:
+        """Give every runner, each of this `kind`, the same limits; they share `executor` for large requests."""
         self._limits = limits
+        self._kind = kind
         self._executor = executor
         self._runners: dict[Model, Runner] = {}
         self._served: Collection[Model] = ()
@@ -116,7 +122,7 @@ class Runners:
         """Return the model's own runner; one that is not kept for a model that is served no longer."""
         runner = self._runners.get(model)
         if runner is None:
-            runner = Runner(model, self._limits, self._executor, self.load)
+            runner = self._kind(model, self._limits, self._executor, self.load)
             if model in self._served:
                 self._runners[model] = runner
         return runner
