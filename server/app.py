@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from server.batching import Limits
@@ -20,6 +21,7 @@ from server.draining import Draining
 from server.endpoints.admin import AdminEndpoint
 from server.endpoints.batch import BatchEndpoint
 from server.endpoints.describe import DescribeEndpoint
+from server.endpoints.explain import ExplainEndpoint
 from server.endpoints.metrics import MetricsEndpoint
 from server.endpoints.predict import PredictEndpoint
 from server.endpoints.rpc import RpcDoor, is_call
@@ -27,22 +29,34 @@ from server.endpoints.triton import TritonEndpoint
 from server.endpoints.v2 import V2Endpoint
 from server.errors import MethodNotAllowed, NotFound, RequestError
 from server.hot import Prediction
+from server.observation import note
 from server.repository import Repository
 from server.responses import envelope, failure, response
-from server.runner import Runners, Watch
+from server.runner import Runner, Runners
 from server.settings import Settings
 from server.start import Start
+from server.watch import Watch
+
+if TYPE_CHECKING:
+    from server.observed import Observer
 
 _PREDICTS: Final = frozenset({"GET", "HEAD", "POST"})
 
 
 def create_app(
-    repository: Repository, settings: Settings, clock_ns: Callable[[], int] = time.perf_counter_ns
+    repository: Repository,
+    settings: Settings,
+    observer: "Observer | None" = None,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> "FrontDoor":
-    """Return the ASGI app that serves the loaded models of `repository`; windows of time slide by `clock_ns`."""
+    """Return the ASGI app that serves the loaded models of `repository`; `observer` follows what is asked of it.
+
+    Windows of time slide by `clock_ns`.
+    """
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would halve the first
-    runners = Runners(limits, executor, Watch(settings.drift_window_s, clock_ns))
+    watch = Watch(settings.drift_window_s, clock_ns)
+    runners = Runners(limits, executor, watch, Runner if observer is None else observer.runner)
     predict = PredictEndpoint(repository, runners, settings)
     descriptions = Descriptions(repository, runners, settings)
     v2 = V2Endpoint(repository, runners, settings, descriptions)
@@ -55,7 +69,7 @@ def create_app(
         if rpc.services is not None:
             known |= rpc.services.hot()
         hot.clear()
-        hot.update(known)
+        hot.update(known if observer is None else observer.predictions(known))
         queries.clear()
         queries.update(predict.queries())
 
@@ -74,6 +88,7 @@ def create_app(
         routes=[
             *predict.routes(),
             *BatchEndpoint(repository, runners, settings).routes(),
+            *ExplainEndpoint(repository, runners, settings).routes(),
             *TritonEndpoint(descriptions, settings.max_body_bytes).routes(),
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),
@@ -120,6 +135,11 @@ class FrontDoor:
         self.start = start
         self._app = app
 
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Every route but those of calls, as templates of their paths."""
+        return self._app.routes
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or live as long as the server does."""
         if scope["type"] == "lifespan":
@@ -156,6 +176,7 @@ class Opaque:
         except (Exception, asyncio.CancelledError) as error:
             told = failure(error, scope["headers"])
             if started:
+                note(told)
                 raise  # the connection must break: half an answer is no answer
             await response(envelope(told))(scope, receive, send)
 

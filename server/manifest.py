@@ -19,6 +19,8 @@ FORMAT: Final = 1
 MODEL_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
 MAX_BACKGROUND_ROWS: Final = 32
+MAX_EXPLAINED_FEATURES: Final = 12
+"""Features of a model whose answers are explained at most: each one more doubles the rows that it takes."""
 MAX_FIELD_NUMBER: Final = 2**29 - 1
 RESERVED_FIELD_NUMBERS: Final = range(19_000, 20_000)
 """Protobuf's own; the language guide, "Assigning Field Numbers", has both limits."""
@@ -146,6 +148,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What the training rows hold: histograms and shares of the categories."""
     background: list[dict[str, Scalar | None]] = msgspec.field(default_factory=list)
     """A sample of at most MAX_BACKGROUND_ROWS training rows, which explanations are made against."""
+
+    @property
+    def explained_rows(self) -> int:
+        """Rows of the model that explain one record, before equal ones are dropped; 0 where none can be explained."""
+        return 2 ** len(self.features) * len(self.background) if len(self.features) <= MAX_EXPLAINED_FEATURES else 0
 
     def output(self, role: Role) -> Output:
         """Return the output of this role. Raises ManifestError where there is none."""

@@ -22,20 +22,25 @@ PARAMETERS: Final[Document] = {
 def of_model(model: Model, settings: Settings) -> Document:
     """Return the schemas of a model's records and answers."""
     manifest, title = model.manifest, title_of(model.manifest)
-    columns = model.signature.columns
     several = {"type": "array", "minItems": 1, "maxItems": settings.max_rows, "items": ref(f"{title}Record")}
     answer = _answer(manifest)
     served = {"model": {"const": model.name}, "version": {"const": model.version}}
-    answers = {"type": "array", "items": _closed(answer)}
-    return {
-        f"{title}Record": _closed(
-            {each.feature.name: _value(each, settings, nullable=each.feature.nullable) for each in columns},
-            [column.feature.name for column in columns if not column.feature.nullable],
-        ),
-        f"{title}Records": _closed({"records": several}),
-        f"{title}Answer": _closed(served | answer),
-        f"{title}Answers": _closed(served | {"predictions": answers}),
+    answers = {"type": "array", "items": closed(answer)}
+    return _explaining(manifest, settings, several, served) | {
+        f"{title}Record": record(model, settings),
+        f"{title}Records": closed({"records": several}),
+        f"{title}Answer": closed(served | answer),
+        f"{title}Answers": closed(served | {"predictions": answers}),
     }
+
+
+def record(model: Model, settings: Settings) -> Document:
+    """Return the schema of one record of a model."""
+    columns = model.signature.columns
+    return closed(
+        {each.feature.name: _value(each, settings, nullable=each.feature.nullable) for each in columns},
+        [column.feature.name for column in columns if not column.feature.nullable],
+    )
 
 
 def parameter(column: Column, settings: Settings) -> Document:
@@ -68,8 +73,35 @@ def _answer(manifest: Manifest) -> Document:
     if manifest.kind == "regression":
         return {"value": {"type": ["number", "null"]}}
     share = {"type": "number", "minimum": 0, "maximum": 1}
-    members = {"label": {"enum": manifest.classes}, "probabilities": _closed(dict.fromkeys(manifest.classes, share))}
+    is_text = manifest.output("label").datatype == "BYTES"
+    labels = manifest.classes if is_text else [int(name) for name in manifest.classes]
+    members = {"label": {"enum": labels}, "probabilities": closed(dict.fromkeys(manifest.classes, share))}
     return members | ({"probability": share} if manifest.kind == "binary" else {})
+
+
+def explained_records(manifest: Manifest, settings: Settings) -> int:
+    """Return how many records one request for explanations may have; 0 for a model whose answers aren't explained."""
+    rows = manifest.explained_rows
+    return min(settings.max_rows, settings.max_explain_rows // rows) if rows else 0
+
+
+def _explaining(manifest: Manifest, settings: Settings, records: Document, served: Document) -> Document:
+    """Return the schemas of explanations, where there are such; `records` is that of records to predict."""
+    max_records = explained_records(manifest, settings)
+    if not max_records:
+        return {}
+    number: Document = {"type": ["number", "null"] if manifest.kind == "regression" else "number"}
+    base, shares = number, closed({feature.name: number for feature in manifest.features})
+    if manifest.kind == "multiclass":
+        base, shares = (closed(dict.fromkeys(manifest.classes, each)) for each in (base, shares))
+    explanation = _answer(manifest) | {"base": base, "contributions": shares}
+    title = title_of(manifest)
+    several = {"type": "array", "items": closed(explanation)}
+    return {
+        f"{title}RecordsToExplain": closed({"records": records | {"maxItems": max_records}}),
+        f"{title}Explanation": closed(served | explanation),
+        f"{title}Explanations": closed(served | {"explanations": several}),
+    }
 
 
 def infer_request(settings: Settings) -> Document:
@@ -105,14 +137,14 @@ def infer_request(settings: Settings) -> Document:
 
 def error() -> Document:
     """Return the schema of the error envelope."""
-    schema = _closed({"error": {"type": "string"}, "code": {"enum": list(CODES)}, "field": {"type": "string"}})
+    schema = closed({"error": {"type": "string"}, "code": {"enum": list(CODES)}, "field": {"type": "string"}})
     return schema | {"required": ["error", "code"]}
 
 
 def drift() -> Document:
     """Return the schema of a drift report."""
     share = {"type": "number", "minimum": 0, "maximum": 1}
-    beside = _closed({"expected": share, "actual": share})
+    beside = closed({"expected": share, "actual": share})
     members = {
         "psi": {"type": ["number", "null"], "minimum": 0},
         "expected": {"type": "array", "items": share},
@@ -122,9 +154,9 @@ def drift() -> Document:
         "other": beside,
         "nulls": beside,
     }
-    distribution = _closed(members, ["psi", "expected", "actual"])
+    distribution = closed(members, ["psi", "expected", "actual"])
     whole = {"type": "integer", "minimum": 0}
-    return _closed(
+    return closed(
         {
             "model": {"type": "string"},
             "version": {"type": "string"},
@@ -139,7 +171,7 @@ def drift() -> Document:
     )
 
 
-def _closed(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Document:
+def closed(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Document:
     """Return the schema of an object with these members and no other, all required unless told."""
     return {
         "type": "object",

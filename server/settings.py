@@ -9,7 +9,12 @@ from server.errors import SettingsError
 from server.version_policy import ALL, VersionPolicy
 
 PREFIX: Final = "LIFEBOAT_"
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+WORDS: Final = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("json", "text"),
+    "log_requests": ("none", "errors", "all"),
+}
+"""What a setting may be that is one of a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,10 @@ class Settings:
     """Microseconds that the first request of a batch waits for company; 0: what arrived together runs together."""
     max_batches: int = 2
     """Files that are scored at a time; one more is refused with 429 at once."""
+    max_explain_rows: int = 131_072
+    """Rows of the model that one request for explanations may take, equal ones counted; more is refused with 413."""
+    max_explanations: int = 4
+    """Requests for explanations that are answered at a time; one more is refused with 429 at once."""
     max_record_batch_bytes: int = 128 * 1024 * 1024
     """Bytes that one record batch of an Arrow stream may have, unpacked: it is held whole."""
     max_spool_bytes: int = 1024 * 1024 * 1024
@@ -64,6 +73,14 @@ class Settings:
     """Seconds that requests in flight have to finish after SIGTERM."""
     log_level: str = "info"
     """debug, info, warning or error."""
+    log_format: str = ""
+    """json: an object a line; text: for people. Empty: text where standard error is a terminal, else json."""
+    log_requests: str = "none"
+    """Which requests have a line each in the log: none, errors or all."""
+    log_inputs: bool = False
+    """Whether the log may hold what callers sent: 1 or 0."""
+    trace: bool = False
+    """Whether requests are traced and the spans exported, as the variables OTEL_... say: 1 or 0."""
 
 
 def variable(field: str) -> str:
@@ -90,6 +107,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_queue_rows", 1, 2**31),
         ("queue_delay_us", 0, 1_000_000),
         ("max_batches", 0, 64),
+        ("max_explain_rows", 1, 2**31),
+        ("max_explanations", 0, 64),
         ("max_record_batch_bytes", 1024, 2**31),
         ("max_spool_bytes", 0, 2**40),
         ("max_idle_s", 1, 3600),
@@ -101,14 +120,14 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             values[name] = _integer(variable(name), given[name], low, high)
     if "models" in given:
         values["models"] = Path(given["models"])
-    if "http2" in given:
-        values["http2"] = _switch(variable("http2"), given["http2"])
+    for name in ("http2", "log_inputs", "trace"):
+        if name in given:
+            values[name] = _switch(variable(name), given[name])
     if "version_policy" in given:
         values["version_policy"] = _policy(variable("version_policy"), given["version_policy"])
-    if given.get("log_level", "info") not in LOG_LEVELS:
-        raise SettingsError(
-            f"{variable('log_level')}: expected one of {', '.join(LOG_LEVELS)}; got {given['log_level']!r}"
-        )
+    for name, words in WORDS.items():
+        if name in given and given[name] not in words:
+            raise SettingsError(f"{variable(name)}: expected one of {', '.join(words)}; got {given[name]!r}")
     return Settings(**values)  # type: ignore[arg-type] # each value was given its field's type above
 
 

@@ -22,7 +22,7 @@ const ROUTES: [path: RegExp, route: Route][] = [
   [new RegExp(`^/api${MODEL}?/predict$`), route([...READ, "POST"], { isCacheable: true, isPure: true })],
   [new RegExp(`^/api${MODEL}?/explain$`), route(["POST"], { isPure: true })],
   [new RegExp(`^/api${MODEL}?/batch$`), route(["POST", "PUT"], { isFile: true })],
-  [new RegExp(`^/api${MODEL}(/card|/drift|/service\\.proto)?$`), route(READ)],
+  [new RegExp(`^/api${MODEL}(/card|/drift|/form|/service\\.proto)?$`), route(READ)],
   [/^\/api\/(models|openapi\.json|docs)$/, route(READ)],
   [/^\/v2(\/health\/(live|ready))?$/, route(READ)],
   [/^\/v2\/models\/stats$/, route(READ)],

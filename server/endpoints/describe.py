@@ -1,16 +1,30 @@
-"""GET /api/models: what is served, described from the manifests."""
+"""GET /api/models: what is served, described from the manifests; GET /: the page that is made of them."""
 
-from typing import Any
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from server.caching import has
 from server.manifest import Feature
+from server.replies import JSON
 from server.repository import Repository, Versions
 from server.responses import json_response
 from server.runner import Runners
 from server.settings import Settings
+
+
+class _Document(NamedTuple):
+    """The document, and the models that it was made of."""
+
+    models: Mapping[str, Versions]
+    content: bytes
+    headers: Mapping[str, str]
 
 
 class DescribeEndpoint:
@@ -21,14 +35,19 @@ class DescribeEndpoint:
         self._repository = repository
         self._runners = runners
         self._settings = settings
+        self._document: _Document | None = None
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
+            Route("/", self.page, methods=["GET"]),
+            Route("/web/{name}", self.file, methods=["GET"]),
             Route("/api/models", self.list_models, methods=["GET"]),
             Route("/api/models/{model}", self.describe_model, methods=["GET"]),
+            Route("/api/models/{model}/form", self.form, methods=["GET"]),
             Route("/api/models/{model}/service.proto", self.service, methods=["GET"]),
             Route("/api/openapi.json", self.openapi, methods=["GET"]),
+            Route("/api/docs", self.docs, methods=["GET"]),
             *(
                 Route(f"/api/models/{{model}}{below}/{name}", endpoint, methods=["GET"])
                 for name, endpoint in (("card", self.card), ("drift", self.drift))
@@ -36,16 +55,46 @@ class DescribeEndpoint:
             ),
         ]
 
+    async def page(self, request: Request) -> Response:
+        """Answer the page of the default model, or of the one that `?model=` names."""
+        from server.endpoints.page import page  # here, as below: no start pays for it
+
+        return await page(request, self._repository)
+
+    async def form(self, request: Request) -> Response:
+        """Answer the part of the page that is one model's."""
+        from server.endpoints.page import form
+
+        return await form(request, self._repository)
+
+    async def file(self, request: Request) -> Response:
+        """Answer a file of the page."""
+        from server.endpoints.page import file
+
+        return await file(request)
+
     async def list_models(self, _request: Request) -> Response:
         """Answer `{"default": name, "models": [{...}]}`, a summary each."""
         models = [_summary(versions) for versions in self._repository.models.values()]
         return json_response({"default": self._repository.default_model, "models": models})
 
-    async def openapi(self, _request: Request) -> Response:
-        """Answer the OpenAPI document of what is served now."""
-        from server.openapi import document  # here: no prediction pays for it
+    async def openapi(self, request: Request) -> Response:
+        """Answer the OpenAPI document of what is served now; 304 to who has it. It is made once for the same models."""
+        models = dict(self._repository.models)
+        document = self._document
+        if document is None or document.models != models:
+            content = await asyncio.to_thread(_document, self._repository, self._settings)
+            tag = f'"{hashlib.sha256(content).hexdigest()}"'
+            document = self._document = _Document(models, content, {"etag": tag, "cache-control": "no-cache"})
+        if has(request.headers.get("if-none-match", ""), document.headers["etag"]):
+            return Response(status_code=304, headers=document.headers)
+        return Response(document.content, headers=document.headers, media_type=JSON)
 
-        return json_response(document(self._repository, self._settings))
+    async def docs(self, request: Request) -> Response:
+        """Answer the page that shows the document."""
+        from server.endpoints.page import docs
+
+        return await docs(request)
 
     async def card(self, request: Request) -> Response:
         """Answer the model card of the version that answers, or of the one that is named."""
@@ -85,6 +134,13 @@ class DescribeEndpoint:
                 "sha256": manifest.sha256,
             }
         )
+
+
+def _document(repository: Repository, settings: Settings) -> bytes:
+    """Make the document, in a thread: what it needs is imported by the first one, and no prediction waits for it."""
+    from server.openapi import document
+
+    return msgspec.json.encode(document(repository, settings))
 
 
 def _summary(versions: Versions) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.asked import Asked
 from server.errors import Canceled, DeadlineExceeded, RequestError
+from server.observation import current, fields, told
 from server.pipes import AnswerPipe, BodyPipe
 from server.responses import envelope, failure, response
 from server.runner import Runner
@@ -176,16 +177,21 @@ class ScoredFile:
             counters.request_ns += int(took_s * 1e9)
         else:
             counters.fail(failed, int(took_s * 1e9))
-        end = "scored" if failed is None else f"failed ({failed.code}: {failed.message})"
+        model = self._asked.model
+        if (observation := current.get()) is not None:
+            observation.takes(model.name, model.version, counts.read)
+            observation.error = failed
+        end = "scored" if failed is None else f"failed ({told(failed, inputs=self._settings.log_inputs)})"
         _log.info(
             "batch %s: %s version %s: %d rows read, %d scored, %d failed in %.2f s",
             end,
-            self._asked.model.name,
-            self._asked.model.version,
+            model.name,
+            model.version,
             counts.read,
             counts.scored,
             counts.failed,
             took_s,
+            extra={"fields": fields(self._scope["headers"])},
         )
 
 

@@ -23,7 +23,7 @@ class InProcess:
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         """Make the app that serves `repository`, with a clock of its own where a test lets time pass."""
-        app = create_app(repository, settings or Settings(), clock_ns)
+        app = create_app(repository, settings or Settings(), clock_ns=clock_ns)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._runner = asyncio.Runner()
         self._client = httpx.AsyncClient(transport=transport, base_url="http://in-process")

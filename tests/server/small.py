@@ -36,6 +36,19 @@ LONELY: Final = """g (float[N, 1] x) => (float[N, 1] value) <int64 few = {4}, in
 """Answers x, and one more where fewer than four rows are run at once: as kernels do in their last bits."""
 
 
+SIGNS: Final = """g (float[N, 1] x) => (string[N] label, float[N, 3] probabilities)
+<string[3] names = {"below", "zero", "above"}, float[3] centres = {-1, 0, 1}> {
+  offset = Sub(x, centres)
+  distance = Abs(offset)
+  nearness = Neg(distance)
+  probabilities = Softmax<axis = 1>(nearness)
+  best = ArgMax<axis = 1, keepdims = 0>(nearness)
+  label = Gather(names, best)
+}"""
+"""Answers whether x is nearer to -1, 0 or 1."""
+CLASSES: Final = ["below", "zero", "above"]
+
+
 def onnx_bytes(graph: str, opset: int = 17) -> bytes:
     """Return the .onnx file of a graph in ONNX's textual syntax."""
     model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {graph}')
@@ -83,6 +96,21 @@ def double(root: Path, name: str = "small", version: int = 1) -> Path:
     """Write a version that answers twice x. Returns its folder."""
     model = onnx_bytes(DOUBLE)
     return write(root, model, manifest(model, name=name, version=version))
+
+
+def signs(root: Path, **members: Any) -> Path:  # noqa: ANN401 # of any type
+    """Write the model of three classes, as a manifest of these members describes it. Returns its folder."""
+    model = onnx_bytes(SIGNS)
+    described: dict[str, Any] = {
+        "kind": "multiclass",
+        "classes": CLASSES,
+        "outputs": [
+            Output(name="label", datatype="BYTES", shape=[-1], role="label"),
+            Output(name="probabilities", datatype="FP32", shape=[-1, 3], role="probabilities"),
+        ],
+        "golden": Golden(records=[{"x": 0.2}], outputs={"label": ["zero"]}, tolerance=1e-5),
+    }
+    return write(root, model, manifest(model, **described | members))
 
 
 def edit(folder: Path, **members: object) -> None:

@@ -22,16 +22,16 @@ from server.manifest import Golden, Output
 from server.replies import Body
 from server.repository import Repository
 from server.rpc.proto import inference_pb2
-from server.runner import Runners, Watch, Work
+from server.runner import Runners, Work
 from server.settings import Settings
 from server.stability import MIN_ROWS
+from server.watch import Watch
 from tests.passenger import DATATYPES, PASSENGER
 from tests.server import blobs, small
 from tests.server.clock import Clock
 from tests.server.in_process import InProcess
 from tests.server.repositories import BEARER, TOKEN, label, publish
 from tests.server.rpc import BATCH, INFER, MODELS, PREDICT, STREAM, TITANIC, enveloped
-from tests.server.test_kinds import write_signs
 from tests.server.test_short_way import TENSORS
 
 HALVES: Final = """g (float[N, 1] x) => (int64[N] label, float[N, 2] probabilities) <float[1] one = {1}> {
@@ -290,7 +290,7 @@ def test_words_that_no_category_has(tmp_path: Path) -> None:
 def test_labels_are_the_answers_of_several_classes(tmp_path: Path) -> None:
     """Of a model of several classes the answer is its label; a class that training never saw is among the others."""
     answer = Distribution(categories=["above", "below"], counts=[1, 2])
-    write_signs(tmp_path, reference=_reference("x", Distribution(edges=[0.0], counts=[1, 2]), answer))
+    small.signs(tmp_path, reference=_reference("x", Distribution(edges=[0.0], counts=[1, 2]), answer))
     with InProcess(Repository.load(tmp_path)) as app:
         for x in (5, -5, 0):
             app.post("/api/predict", {"records": [{"x": x}] * 100})
@@ -412,27 +412,10 @@ def test_memory_is_bounded() -> None:
     assert answer.counts.sum() == pytest.approx(SLICES * 20, abs=20)
 
 
-def test_what_nobody_asks_about_is_not_counted() -> None:
-    """Rows that the server runs for itself, behind the same queue, are no part of what is asked."""
-    model = Repository.load(MODELS).resolve()
-
-    class Own(Work):
-        is_asked = False
-
-    async def main() -> list[int]:
-        with ThreadPoolExecutor(1) as executor:
-            runner = Runners(Limits(256, 1000), executor, Watch(3600))[model]
-            counted = []
-            for kind, rows in ((Own, 1), (Own, 300), (Work, 1), (Work, 300)):
-                waiter = Waiter[Body]()
-                columns = [[value] * rows for value in PASSENGER.values()]
-                runner.submit(kind(runner, columns, rows, lambda *_: b""), waiter)
-                await waiter.answer()
-                assert runner.drift is not None
-                counted.append(int(runner.drift.seen("requests")[1].counts.sum()))
-            return counted
-
-    assert asyncio.run(main()) == [0, 0, 1, 257]
+def test_explanations_are_not_counted(app: InProcess) -> None:
+    """What the model is run on to explain an answer is no part of what is asked."""
+    assert app.post("/api/explain", PASSENGER).status_code == 200
+    assert rows(app) == 0
 
 
 def test_rows_of_requests_that_run_together() -> None:

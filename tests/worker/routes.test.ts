@@ -18,6 +18,7 @@ describe("what passes", () => {
     ]),
     ["/api/models", "GET, HEAD"],
     ["/api/models/titanic/drift", "GET, HEAD"],
+    ["/api/models/titanic/form", "GET, HEAD"],
     ["/api/models/titanic/service.proto", "GET, HEAD"],
     ["/api/openapi.json", "GET, HEAD"],
     ["/api/docs", "GET, HEAD"],

@@ -1,0 +1,63 @@
+/**
+ * The calls that the page makes: with the visitor's key where the service asks for one, failures as its envelope tells them.
+ * @module
+ */
+
+const KEY = "lifeboat-key";
+export const KEY_NEEDED = "lifeboat-key-needed";
+
+/** A call that the service refused, or that never reached it (status 0). */
+export class Refused extends Error {
+  constructor(message, { status = 0, code = "unavailable", field, retryAfter } = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.field = field;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Returns whether the visitor has given a key. */
+export function hasKey() {
+  return sessionStorage.getItem(KEY) !== null;
+}
+
+/** Keeps a key until the tab is closed. */
+export function keepKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+/** Returns the response of a call that went well. Throws Refused; AbortError where `options.signal` ended it. */
+export async function call(path, options = {}) {
+  const headers = new Headers(options.headers);
+  const key = sessionStorage.getItem(KEY);
+  if (key !== null) headers.set("x-api-key", key);
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused("The service can’t be reached.");
+  }
+  if (response.ok) return response;
+  const refused = await refusal(response);
+  if (refused.status === 401 && sessionStorage.getItem(KEY) === key)
+    document.dispatchEvent(new CustomEvent(KEY_NEEDED, { detail: { isWrong: key !== null } }));
+  throw refused;
+}
+
+/** Returns the answer, as JSON, to one that is posted as JSON text. */
+export async function post(path, text, signal) {
+  const headers = { "content-type": "application/json", "lifeboat-cache": "allow" }; // the edge may have it already
+  return (await call(path, { method: "POST", body: text, headers, signal })).json();
+}
+
+async function refusal(response) {
+  const told = await response.json().catch(() => ({}));
+  return new Refused(told.error ?? `The service answered ${response.status}.`, {
+    status: response.status,
+    code: told.code,
+    field: told.field,
+    retryAfter: response.headers.get("retry-after") ?? undefined,
+  });
+}

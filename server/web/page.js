@@ -1,0 +1,123 @@
+/**
+ * The page comes alive: what is typed is asked about at once, and what costs more when the typing pauses.
+ * @module
+ */
+import { Answer } from "./answer.js";
+import { call } from "./call.js";
+import { Calls } from "./calls.js";
+import { showCurves } from "./curves.js";
+import { showDrift } from "./drift.js";
+import { FileScoring } from "./file.js";
+import { Form } from "./form.js";
+import { askForKey } from "./key.js";
+import { showMoved } from "./moved.js";
+
+const ANSWER_MS = 120;
+const PAUSE_MS = 500;
+
+/** One model's main part, at work until it is closed. */
+class Page {
+  constructor(main) {
+    this.main = main;
+    this.closing = new AbortController();
+    this.form = new Form(main.querySelector("#record"));
+    this.answer = new Answer(main, this.form);
+    this.calls = new Calls(main);
+    new FileScoring(main, this.closing.signal);
+    const element = this.form.element;
+    element.addEventListener("input", () => this.later(ANSWER_MS));
+    element.addEventListener("change", () => this.later(ANSWER_MS));
+    element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.now(0);
+    });
+    element.addEventListener("reset", () => setTimeout(() => this.restart())); // the fields have their values then
+  }
+
+  /** Asks once nothing was typed for so long. */
+  later(ms) {
+    this.calls.show(this.form.record());
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.now(PAUSE_MS), ms);
+  }
+
+  restart() {
+    for (const { null: box, inputs } of this.form.fields) if (box) inputs[0].disabled = box.control.checked;
+    this.now(0);
+  }
+
+  /** Asks for the answer now, and for the rest after a pause of `ms` in which no other answer came to be asked for. */
+  async now(ms) {
+    clearTimeout(this.timer);
+    clearTimeout(this.pause);
+    this.looking?.abort();
+    this.calls.show(this.form.record());
+    const answered = await this.answer.ask();
+    if (answered === undefined) {
+      this.main.querySelector("#moved").hidden = true;
+      return;
+    }
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => this.look(answered), ms);
+  }
+
+  /** Asks what moved an answer, and what would if. */
+  async look(answered) {
+    this.looking?.abort();
+    const looking = new AbortController();
+    this.looking = looking;
+    try {
+      await Promise.all([
+        showMoved(this.main, answered, looking.signal),
+        showCurves(this.main, this.form, answered, looking.signal).catch((error) => this.without(error)),
+      ]);
+    } catch (error) {
+      if (error.name !== "AbortError") throw error;
+    }
+  }
+
+  without(error) {
+    if (error.name === "AbortError") throw error;
+    this.main.querySelector("#curves-said").textContent = error.message;
+    this.main.querySelector("#curves-drawn").replaceChildren();
+  }
+
+  start() {
+    showDrift(this.main, this.closing.signal);
+    return this.now(0);
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    clearTimeout(this.pause);
+    this.looking?.abort();
+    this.answer.asking?.abort();
+    this.closing.abort();
+  }
+}
+
+/** Returns the main part as the service has it now, where the one that came with the page is another model's or version's. */
+async function newer(main) {
+  const name = new URLSearchParams(location.search).get("model") ?? main.dataset.model;
+  const path = `/api/models/${encodeURIComponent(name)}`;
+  const { version, sha256 } = await (await call(path)).json();
+  const { model } = main.dataset;
+  if (name === model && version === main.dataset.version && sha256 === main.dataset.sha256) return undefined;
+  const text = await (await call(`${path}/form`)).text();
+  return new DOMParser().parseFromString(text, "text/html").querySelector("main") ?? undefined;
+}
+
+let page = new Page(document.getElementById("main"));
+
+async function open() {
+  page.start();
+  const fresh = await newer(page.main).catch(() => undefined); // what is there goes on: each call tells its own failure
+  if (fresh === undefined) return;
+  page.close();
+  page.main.replaceWith(fresh);
+  page = new Page(fresh);
+  page.start();
+}
+
+askForKey(document.getElementById("key"), open);
+open();

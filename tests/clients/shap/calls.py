@@ -1,0 +1,43 @@
+"""The shap package's exact explainer, whose model is a server's /api/predict: prints base and contributions, as JSON.
+
+Run in an environment of its own by tests/clients/test_shap.py:  calls.py HOST:PORT < given.json
+"""
+
+import json
+import os
+import sys
+import urllib.request
+
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # to compile what shap has takes longer than to interpret it here
+
+import numpy as np
+from shap.explainers import Exact
+from shap.maskers import Independent
+
+address = f"http://{sys.argv[1]}/api/predict"
+given = json.load(sys.stdin)
+names = list(given["background"][0])
+# shap masks numbers: each value, a null too, is its place among all that the feature has here.
+values = {name: [] for name in names}
+for record in given["background"] + given["records"]:
+    for name in names:
+        if record[name] not in values[name]:
+            values[name].append(record[name])
+
+
+def numbers(records):
+    """Return records as an array."""
+    return np.array([[values[name].index(record[name]) for name in names] for record in records], dtype=float)
+
+
+def predict(rows):
+    """Return the positive class's probability of each row of such an array."""
+    records = [{name: values[name][int(at)] for name, at in zip(names, row, strict=True)} for row in rows]
+    request = urllib.request.Request(address, json.dumps({"records": records}).encode())
+    with urllib.request.urlopen(request) as response:  # noqa: S310 # the test's own
+        return np.array([answer["probability"] for answer in json.load(response)["predictions"]])
+
+
+explainer = Exact(predict, Independent(numbers(given["background"])))
+explained = explainer(numbers(given["records"]), max_evals=2 ** len(names), batch_size=2 ** len(names), silent=True)
+print(json.dumps({"base": explained.base_values.tolist(), "contributions": explained.values.tolist()}))

@@ -1,0 +1,134 @@
+"""A whole file: chosen or dropped, scored as it streams through, counted, drawn and handed out."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.web.conftest import Visit
+from tests.web.visitor import Visitor
+
+HEADER: Final = "pclass,sex,age,sibsp,parch,fare,embarked\n"
+ROW: Final = "3,male,22,1,0,7.25,S\n"
+
+
+def scored(site: httpx.Client, path: Path, **parameters: str) -> str:
+    """Return what the service makes of a file."""
+    headers = {"content-type": "text/csv"}
+    answer = site.put("/api/batch", content=path.read_bytes(), headers=headers, params=parameters)
+    return answer.raise_for_status().text
+
+
+def chosen(visitor: Visitor, path: Path) -> None:
+    """Choose a file."""
+    visitor.page.get_by_label("Choose a CSV file, or drop one here").set_input_files(path)
+
+
+def dropped(visitor: Visitor, name: str, text: str) -> None:
+    """Drop a file where the page takes one."""
+    made: Any = visitor.page.evaluate_handle(
+        "([name, text]) => { const it = new DataTransfer(); it.items.add(new File([text], name)); return it; }",
+        [name, text],
+    )
+    for event in ("dragenter", "dragover", "drop"):
+        visitor.page.locator("#drop").dispatch_event(event, {"dataTransfer": made})
+
+
+def downloaded(visitor: Visitor) -> tuple[str, str]:
+    """Return the name and the content of the file that is handed out."""
+    with visitor.page.expect_download() as download:
+        visitor.page.get_by_role("link", name="Download the scored file").click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes().decode()
+
+
+def test_a_chosen_file(visitor: Visitor, site: httpx.Client, passengers_csv: Path) -> None:
+    """A chosen file is scored to its end; what is handed out is what the service answers, what is drawn its rows."""
+    chosen(visitor, passengers_csv)
+    said = visitor.page.locator("#file-said")
+    expected = scored(site, passengers_csv)
+    rows = list(csv.DictReader(io.StringIO(expected)))
+    expect(said).to_have_text(f"Done: {len(rows):,} rows of titanic.csv are scored.")
+    expect(visitor.page.locator("#file-counts")).to_contain_text(f"{len(rows):,} rows scored")
+    visitor.page.get_by_text("The answers as numbers").click()
+    counts = visitor.page.locator("#file-histogram tbody td").all_inner_texts()
+    assert sum(int(each.replace(",", "")) for each in counts) == len(rows)
+    assert int(counts[0]) == sum(float(row["probability_survived"]) < 0.05 for row in rows)
+    assert downloaded(visitor) == ("scored-titanic.csv", expected)
+
+
+def test_a_dropped_file(visitor: Visitor, site: httpx.Client, tmp_path: Path) -> None:
+    """A dropped file is scored as well, also one with other delimiters and with line ends within quotes."""
+    text = 'note;pclass;sex;sibsp;parch\n"two\nlines; ""quoted""";1;female;0;0\nplain;3;male;0;0\n'
+    dropped(visitor, "semicolons.csv", text)
+    expect(visitor.page.locator("#file-said")).to_have_text("Done: 2 rows of semicolons.csv are scored.")
+    (tmp_path / "semicolons.csv").write_text(text)
+    assert downloaded(visitor) == ("scored-semicolons.csv", scored(site, tmp_path / "semicolons.csv"))
+
+
+def test_a_mistake_in_a_file(visitor: Visitor, tmp_path: Path) -> None:
+    """A row that can't be scored is told by its row and column, before anything was scored."""
+    path = tmp_path / "wrong.csv"
+    path.write_text(HEADER + ROW + ROW.replace("male", "mail"))
+    chosen(visitor, path)
+    said = visitor.page.locator("#file-said")
+    expect(said).to_have_text('Row 2, column sex: expected one of "female", "male"; got mail')
+    expect(visitor.page.get_by_role("link", name="Download")).to_be_hidden()
+
+
+def test_a_mistake_far_into_a_file(visitor: Visitor, tmp_path: Path) -> None:
+    """Where the answer is broken off in its middle, the page says at which row, and hands out nothing."""
+    path = tmp_path / "late.csv"
+    path.write_text(HEADER + ROW * 60_000 + ROW.replace("22", "-22") + ROW)
+    chosen(visitor, path)
+    said = visitor.page.locator("#file-said")
+    expect(said).to_contain_text("Row 60,001, column age: expected a number from 0 to 120 or null; got -22")
+    expect(visitor.page.get_by_role("link", name="Download")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("choice", "rows"), [("stays without an answer", 2), ("is left out", 1)])
+def test_what_becomes_of_a_wrong_row(
+    visitor: Visitor, site: httpx.Client, tmp_path: Path, choice: str, rows: int
+) -> None:
+    """A wrong row stays without an answer, or is left out, where that is chosen."""
+    path = tmp_path / "wrong.csv"
+    path.write_text(HEADER + ROW + ROW.replace("male", "mail"))
+    visitor.page.get_by_label("A row that can", exact=False).select_option(choice)
+    chosen(visitor, path)
+    expect(visitor.page.locator("#file-said")).to_have_text(f"Done: {rows} rows of wrong.csv are scored.")
+    on_error = {2: "null", 1: "skip"}[rows]
+    assert downloaded(visitor)[1] == scored(site, path, on_error=on_error)
+
+
+def test_a_file_is_canceled(visitor: Visitor, tmp_path: Path) -> None:
+    """A file that is under way can be given up, and another one scored."""
+    path = tmp_path / "large.csv"
+    path.write_text(HEADER + ROW * 400_000)
+    chosen(visitor, path)
+    visitor.page.get_by_role("button", name="Cancel").click()
+    expect(visitor.page.locator("#file-said")).to_contain_text("Canceled after")
+    expect(visitor.page.get_by_role("button", name="Cancel")).to_be_hidden()
+    dropped(visitor, "small.csv", HEADER + ROW)
+    expect(visitor.page.locator("#file-said")).to_have_text("Done: 1 rows of small.csv are scored.")
+
+
+def test_files_of_other_kinds(visit: Visit) -> None:
+    """Of several classes each one's rows are counted; a regression's values are put into bins that fit them."""
+    visitor = visit("/?model=signs")
+    dropped(visitor, "signs.csv", "x\n-3\n-1\n0\n9\n")
+    visitor.page.get_by_text("The answers as numbers").click()
+    rows = visitor.page.locator("#file-histogram tbody tr")
+    expect(rows).to_have_count(3)
+    assert [row.split() for row in rows.all_inner_texts()] == [["above", "1"], ["below", "2"], ["zero", "1"]]
+    visitor = visit("/?model=small")
+    names = "bool,int8,int16,int32,int64,uint8,uint16,uint32,uint64,fp16,fp32,fp64,bytes,category"
+    lines = [f"false,0,0,0,{value},0,0,0,0,0,0,0,no,no" for value in (-500, 0, 1, 2, 1000)]
+    dropped(visitor, "values.csv", "\n".join([names, *lines, ""]))
+    expect(visitor.page.locator("#file-said")).to_have_text("Done: 5 rows of values.csv are scored.")
+    visitor.page.get_by_text("The answers as numbers").click()
+    counts = [int(each) for each in visitor.page.locator("#file-histogram tbody td").all_inner_texts()]
+    assert sum(counts) == 5
+    assert max(counts) == 3

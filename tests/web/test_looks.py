@@ -1,0 +1,95 @@
+"""How the page looks to axe-core, at each width and in both colours, in the states that people meet."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import ViewportSize, expect
+
+from tests.web.conftest import Visit
+from tests.web.visitor import Visitor
+
+WIDTHS: Final = {"phone": 390, "desktop": 1280}
+RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture(params=["light", "dark"])
+def colour(request: pytest.FixtureRequest) -> str:
+    """Return each colour in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(params=WIDTHS)
+def looked_at(visit: Visit, request: pytest.FixtureRequest, colour: str) -> Visitor:
+    """Open the page at this width and in this colour."""
+    return visit(viewport=ViewportSize(width=WIDTHS[request.param], height=844), color_scheme=colour, bypass_csp=True)
+
+
+def violations(visitor: Visitor, axe: str) -> list[str]:
+    """Return what axe-core finds wrong, each with the elements."""
+    if not visitor.page.evaluate("'axe' in window"):
+        visitor.page.add_script_tag(content=axe)
+    found: list[dict[str, Any]] = visitor.page.evaluate(
+        "tags => axe.run(document, { runOnly: tags }).then(({ violations }) => violations)", RULES
+    )
+    return [f"{each['id']}: {[node['html'] for node in each['nodes']]}" for each in found]
+
+
+def is_too_wide(visitor: Visitor) -> bool:
+    """Return whether the page must be scrolled sideways."""
+    wide: bool = visitor.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    return wide
+
+
+def test_nothing_is_in_the_way(looked_at: Visitor, axe: str, passengers_csv: Path) -> None:
+    """In each state there is no violation, and nothing beyond the edge: answered, refused, opened, a file scored."""
+    page = looked_at.page
+    looked_at.settled()
+    assert not violations(looked_at, axe)
+    assert not is_too_wide(looked_at)
+    page.get_by_text("age as numbers").click()
+    page.get_by_role("tab", name="Python").click()
+    page.get_by_label("Choose a CSV file, or drop one here").set_input_files(passengers_csv)
+    expect(page.get_by_role("link", name="Download the scored file")).to_be_visible()
+    page.get_by_text("The answers as numbers").click()
+    assert not violations(looked_at, axe)
+    looked_at.type("age", "-3")
+    expect(looked_at.field("age").locator(".error")).to_be_visible()
+    page.evaluate("document.dispatchEvent(new CustomEvent('lifeboat-key-needed', { detail: { isWrong: true } }))")
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert not violations(looked_at, axe)
+    assert not is_too_wide(looked_at)
+
+
+@pytest.mark.parametrize("model", ["small", "signs"])
+def test_other_models_look_right_too(visit: Visit, axe: str, model: str) -> None:
+    """So it is for models of other kinds, on the narrowest of phones."""
+    visitor = visit(f"/?model={model}", viewport=ViewportSize(width=320, height=640), bypass_csp=True)
+    visitor.settled()
+    assert not violations(visitor, axe)
+    assert not is_too_wide(visitor)
+
+
+def test_nothing_moves_for_who_wants_no_motion(visit: Visit) -> None:
+    """Where the visitor asks for less motion, nothing of the page has a transition."""
+    visitor = visit(reduced_motion="reduce")
+    visitor.settled()
+    moving = (
+        "[...document.querySelectorAll('*')].filter(each => getComputedStyle(each).transitionDuration !== '0s').length"
+    )
+    assert visitor.page.evaluate(moving) == 0
+
+
+def test_the_focus_is_seen(visitor: Visitor) -> None:
+    """Whatever the keyboard comes to has an outline, the choices too whose radio isn't seen itself."""
+    seen = """() => {
+      const it = document.activeElement;
+      const shown = it.type === 'radio' ? it.nextElementSibling : it;
+      return it.tagName + ' ' + getComputedStyle(shown).outlineStyle;
+    }"""
+    for _ in range(25):
+        visitor.page.keyboard.press("Tab")
+        name, style = visitor.page.evaluate(seen).split()
+        if name == "BODY":
+            break
+        assert style != "none", name

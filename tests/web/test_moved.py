@@ -1,0 +1,49 @@
+"""What moved the answer: shown below it, once the typing pauses."""
+
+import re
+
+import httpx
+from playwright.sync_api import expect
+
+from tests.passenger import PASSENGER
+from tests.web.conftest import Visit
+from tests.web.visitor import Visitor
+
+
+def test_what_moved_the_answer(visitor: Visitor, site: httpx.Client) -> None:
+    """From the average to the answer each value has its share, the largest first, as the service explains it."""
+    visitor.choose("sex", "male")
+    told = site.post("/api/explain", json=PASSENGER | {"sex": "male"}).raise_for_status().json()
+    rows = visitor.page.get_by_role("table", name="What moved the answer").locator("tr")
+    largest = sorted(told["contributions"].items(), key=lambda each: -abs(each[1]))
+    expect(rows.last).to_have_text(re.compile(rf"this answer.*{told['probability']:.1%}".replace("%", r"\%")))
+    expect(rows.first).to_contain_text(f"{told['base']:.1%}")
+    shown = rows.all_inner_texts()[1:-1]
+    assert [text.split()[0] for text in shown] == [name for name, _ in largest]
+    for text, (name, share) in zip(shown, largest, strict=True):
+        value = (PASSENGER | {"sex": "male"})[name]
+        assert re.split(r"\s+", text)[:2] == [name, str(value)]
+        assert f"{abs(share) * 100:.1f} points" in text
+        assert ("−" in text) == (share < 0)  # noqa: RUF001 # the sign that is shown
+
+
+def test_an_unknown_value_moves_it_too(visitor: Visitor) -> None:
+    """A value that isn't known stands among the others as such."""
+    visitor.type("age", "")
+    expect(visitor.page.get_by_role("row", name="age unknown")).to_be_visible()
+
+
+def test_nothing_moved_what_was_refused(visitor: Visitor) -> None:
+    """Where there is no answer, nothing is said to have moved it."""
+    heading = visitor.page.get_by_role("heading", name="What moved it")
+    expect(heading).to_be_visible()
+    visitor.type("age", "-3")
+    expect(heading).to_be_hidden()
+
+
+def test_a_model_that_is_not_explained(visit: Visit) -> None:
+    """Of a model without a background nothing is asked for, and nothing shown."""
+    visitor = visit("/?model=signs")
+    visitor.settled()
+    expect(visitor.page.get_by_role("heading", name="What moved it")).to_be_hidden()
+    assert not [each for each in visitor.requests if "explain" in each]
