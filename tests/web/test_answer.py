@@ -184,6 +184,18 @@ def test_a_page_of_an_older_version_is_renewed(visit: Visit, site: httpx.Client)
     expect(visitor.verdict).to_have_text(shown(asked(site, **PASSENGER | {"age": 0})))
 
 
+def test_a_page_of_another_model_is_renewed(visit: Visit, site: httpx.Client) -> None:
+    """Where one page stands for all models, as at the edge, the one that is named is taken from the service."""
+    visitor = visit("/api/openapi.json")
+    default = site.get("/").text
+    visitor.page.route("**/?model=signs", lambda route: route.fulfill(response=route.fetch(), body=default))
+    visitor.page.goto(visitor.url + "/?model=signs")
+    expect(visitor.verdict).to_have_text(shown(asked(site, "signs", x=1)))
+    expect(visitor.page.get_by_role("link", name="signs")).to_have_attribute("aria-current", "page")
+    expect(visitor.page.get_by_role("link", name="titanic")).not_to_have_attribute("aria-current", "page")
+    expect(visitor.page).to_have_title("signs: value · Lifeboat")
+
+
 def test_a_key_is_asked_for_where_one_is_needed(visit: Visit, site: httpx.Client) -> None:
     """A service behind keys has its page ask for one, which goes with each call, and is kept no longer than the tab."""
     visitor = visit("/api/openapi.json")
