@@ -110,6 +110,7 @@ def _serve(repository: "Repository", settings: "Settings", observer: "Observer |
     import uvicorn
 
     from server.app import create_app
+    from server.listening import Listening
     from server.protocol import protocol
 
     app = create_app(repository, settings, observer)
@@ -118,22 +119,23 @@ def _serve(repository: "Repository", settings: "Settings", observer: "Observer |
     gc.freeze()  # what was loaded stays: no collection looks at it again
     gc.enable()
     flush_s = min(MAX_FLUSH_S, settings.drain_s / 4) if settings.trace else 0  # of the drain's time: it takes no more
+    config = uvicorn.Config(
+        app if observer is None else observer.app(app),
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http=protocol(app.hot, app.draining, settings.max_header_bytes, http2=settings.http2),  # type: ignore[arg-type] # uvicorn only calls it
+        ws="none",
+        lifespan="on" if settings.watch_s else "off",
+        access_log=False,
+        proxy_headers=False,  # nothing here asks for the caller's address
+        server_header=False,
+        log_config=None,
+        timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
+        timeout_graceful_shutdown=settings.drain_s - flush_s,  # type: ignore[arg-type] # a wait's, of any number
+    )
     try:
-        uvicorn.run(
-            app if observer is None else observer.app(app),
-            host=settings.host,
-            port=settings.port,
-            loop="auto",
-            http=protocol(app.hot, app.draining, settings.max_header_bytes, http2=settings.http2),  # type: ignore[arg-type] # uvicorn only calls it
-            ws="none",
-            lifespan="on" if settings.watch_s else "off",
-            access_log=False,
-            proxy_headers=False,  # nothing here asks for the caller's address
-            server_header=False,
-            log_config=None,
-            timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
-            timeout_graceful_shutdown=settings.drain_s - flush_s,  # type: ignore[arg-type] # a wait's, of any number
-        )
+        Listening(config, app.start).run()
     except SystemExit as end:
         if end.code:  # uvicorn has logged why
             where = f"{settings.host} port {settings.port}"

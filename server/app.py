@@ -1,7 +1,8 @@
 """The wiring: routes, and the one place where a failure becomes an answer."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -31,8 +32,9 @@ from server.hot import Prediction
 from server.observation import note
 from server.repository import Repository
 from server.responses import envelope, failure, response
-from server.runner import Runners
+from server.runner import Runner, Runners, Watch
 from server.settings import Settings
+from server.start import Start
 
 if TYPE_CHECKING:
     from server.observed import Observer
@@ -40,11 +42,20 @@ if TYPE_CHECKING:
 _PREDICTS: Final = frozenset({"GET", "HEAD", "POST"})
 
 
-def create_app(repository: Repository, settings: Settings, observer: "Observer | None" = None) -> "FrontDoor":
-    """Return the ASGI app that serves the loaded models of `repository`; `observer` follows what is asked of it."""
+def create_app(
+    repository: Repository,
+    settings: Settings,
+    observer: "Observer | None" = None,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+) -> "FrontDoor":
+    """Return the ASGI app that serves the loaded models of `repository`.
+
+    `observer` follows what is asked of it; windows of time slide by `clock_ns`.
+    """
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would halve the first
-    runners = Runners(limits, executor) if observer is None else Runners(limits, executor, observer.runner)
+    watch = Watch(settings.drift_window_s, clock_ns)
+    runners = Runners(limits, executor, watch, Runner if observer is None else observer.runner)
     predict = PredictEndpoint(repository, runners, settings)
     descriptions = Descriptions(repository, runners, settings)
     v2 = V2Endpoint(repository, runners, settings, descriptions)
@@ -69,7 +80,7 @@ def create_app(repository: Repository, settings: Settings, observer: "Observer |
         find()
 
     control = ModelControl(repository, settings.admin_token, refresh)
-    draining = Draining()
+    draining, start = Draining(), Start()
     rpc = RpcDoor(lambda make: make(repository, runners, settings, descriptions, control, draining), find)
     refresh()
     app = Starlette(
@@ -80,15 +91,15 @@ def create_app(repository: Repository, settings: Settings, observer: "Observer |
             *TritonEndpoint(descriptions, settings.max_body_bytes).routes(),
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),
-            *DescribeEndpoint(repository, settings).routes(),
-            *MetricsEndpoint(repository, runners).routes(),
+            *DescribeEndpoint(repository, runners, settings).routes(),
+            *MetricsEndpoint(repository, runners, start).routes(),
         ],
         exception_handlers={RequestError: _answer, HTTPException: _answer_routing},
         middleware=[Middleware(Opaque)],
         lifespan=_lifespan(repository, control, settings.watch_s),
     )
     app.router.redirect_slashes = False  # a path is what it says: a redirect would lose a body
-    return FrontDoor(hot, queries, rpc, draining, app)
+    return FrontDoor(hot, queries, rpc, draining, start, app)
 
 
 def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Lifespan[Starlette] | None:
@@ -103,12 +114,13 @@ def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Li
 class FrontDoor:
     """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest on."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 # it is what there is behind the door
         self,
         hot: Mapping[str, Prediction],
         queries: Mapping[str, ASGIApp],
         rpc: RpcDoor,
         draining: Draining,
+        start: Start,
         app: Starlette,
     ) -> None:
         """Answer a POST to a path in `hot` and a GET of one in `queries`, whatever stands there at the time.
@@ -119,6 +131,7 @@ class FrontDoor:
         self._queries = queries
         self.rpc = rpc
         self.draining = draining
+        self.start = start
         self._app = app
 
     @property

@@ -35,6 +35,9 @@ ORT_TYPES: Final = {
 """Open Inference Protocol datatype to the name onnxruntime gives it."""
 
 
+RUNTIME_VERSION: Final[str] = onnxruntime.__version__
+
+
 def open_session(model: bytes) -> Any:  # noqa: ANN401 # onnxruntime ships no types
     """Open an onnxruntime session for a quarter of a CPU.
 

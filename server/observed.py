@@ -267,9 +267,9 @@ class ObservedRunner(Runner):
     """A model version whose runs are told to the requests that were part of them."""
 
     @staticmethod
-    def runs(model: Any, max_batch_rows: int) -> "_TimedRuns":  # noqa: ANN401 # as Runner's own has it
+    def runs(*args: Any) -> "_TimedRuns":  # noqa: ANN401 # as Runner's own has them
         """Return what runs batches."""
-        return _TimedRuns(Runner.runs(model, max_batch_rows))
+        return _TimedRuns(Runner.runs(*args))
 
     def submit(self, work: Work, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue one request: see Runner."""

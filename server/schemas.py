@@ -141,6 +141,36 @@ def error() -> Document:
     return schema | {"required": ["error", "code"]}
 
 
+def drift() -> Document:
+    """Return the schema of a drift report."""
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    beside = closed({"expected": share, "actual": share})
+    members = {
+        "psi": {"type": ["number", "null"], "minimum": 0},
+        "expected": {"type": "array", "items": share},
+        "actual": {"type": "array", "items": share},
+        "edges": {"type": "array", "items": {"type": "number"}},
+        "categories": {"type": "array", "items": {"type": ["string", "integer", "boolean"]}},
+        "other": beside,
+        "nulls": beside,
+    }
+    distribution = closed(members, ["psi", "expected", "actual"])
+    whole = {"type": "integer", "minimum": 0}
+    return closed(
+        {
+            "model": {"type": "string"},
+            "version": {"type": "string"},
+            "of": {"enum": ["requests", "files"]},
+            "rows": whole,
+            "min_rows": whole,
+            "reference_rows": whole,
+            "window_s": whole,
+            "features": {"type": "object", "additionalProperties": distribution},
+            "answer": distribution,
+        }
+    )
+
+
 def closed(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Document:
     """Return the schema of an object with these members and no other, all required unless told."""
     return {

@@ -65,6 +65,8 @@ class Settings:
     """Seconds that a file may stand still, nothing of it coming and nothing of its answer being read."""
     cache_s: int = 60
     """Seconds that the answer to a GET may be kept whose address names no version; 0: none are without asking."""
+    drift_window_s: int = 86_400
+    """Seconds over which what is asked and answered is compared with the training rows; 0: it isn't."""
     http2: bool = False
     """Whether the port speaks cleartext HTTP/2 beside HTTP/1.1, which native gRPC needs: 1 or 0."""
     drain_s: int = 30
@@ -111,6 +113,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_spool_bytes", 0, 2**40),
         ("max_idle_s", 1, 3600),
         ("cache_s", 0, 86_400),
+        ("drift_window_s", 0, 31_536_000),
         ("drain_s", 0, 900),
     ):
         if name in given:

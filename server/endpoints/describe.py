@@ -15,6 +15,7 @@ from server.manifest import Feature
 from server.replies import JSON
 from server.repository import Repository, Versions
 from server.responses import json_response
+from server.runner import Runners
 from server.settings import Settings
 
 
@@ -29,9 +30,10 @@ class _Document(NamedTuple):
 class DescribeEndpoint:
     """The routes that say what is served and what it takes."""
 
-    def __init__(self, repository: Repository, settings: Settings) -> None:
-        """Describe the models of `repository`."""
+    def __init__(self, repository: Repository, runners: Runners, settings: Settings) -> None:
+        """Describe the models of `repository`, and what `runners` were asked."""
         self._repository = repository
+        self._runners = runners
         self._settings = settings
         self._document: _Document | None = None
 
@@ -46,9 +48,11 @@ class DescribeEndpoint:
             Route("/api/models/{model}/service.proto", self.service, methods=["GET"]),
             Route("/api/openapi.json", self.openapi, methods=["GET"]),
             Route("/api/docs", self.docs, methods=["GET"]),
-            Route("/api/models/{model}/card", self.card, methods=["GET"]),
-            Route("/api/models/{model}/versions/{version}/card", self.card, methods=["GET"]),
-            Route("/api/models/{model}/labels/{label}/card", self.card, methods=["GET"]),
+            *(
+                Route(f"/api/models/{{model}}{below}/{name}", endpoint, methods=["GET"])
+                for name, endpoint in (("card", self.card), ("drift", self.drift))
+                for below in ("", "/versions/{version}", "/labels/{label}")
+            ),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -97,6 +101,12 @@ class DescribeEndpoint:
         from server.endpoints.card import answer  # here: no start pays for it
 
         return await answer(request, self._repository)
+
+    async def drift(self, request: Request) -> Response:
+        """Answer how far what a version was asked, and answered, is from what it was trained on."""
+        from server.endpoints.drift import answer  # here: no start pays for it
+
+        return answer(request, self._repository, self._runners)
 
     async def service(self, request: Request) -> Response:
         """Answer the .proto file of the model's typed service, for code generation."""

@@ -52,6 +52,15 @@ def card_path(root: str, model: Model) -> Document:
     return {f"{root}/card": {"get": operation(MODELS, words, _kept(_page()), MODEL)}}
 
 
+def drift_path(root: str, model: Model) -> Document:
+    """Return the path below `root` of the drift of a model version."""
+    schema = {"enum": ["requests", "files"], "default": "requests"}
+    of = {"name": "of", "in": "query", "description": "whose rows: requests' or files'", "schema": schema}
+    words = f"How far what {model.name} version {model.version} was asked is from what it was trained on"
+    answer = ok(schemas.ref("Drift"))
+    return {f"{root}/drift": {"get": operation(MODELS, words, answer, (400, 501, *MODEL), parameters=[of])}}
+
+
 def schemas_of() -> Document:
     """Return the schemas of the answers."""
     texts = {"type": "array", "items": TEXT}
@@ -88,6 +97,7 @@ def schemas_of() -> Document:
     listed = {"type": "array", "items": schemas.closed(summary)}
     return {
         "Error": schemas.error(),
+        "Drift": schemas.drift(),
         "Models": schemas.closed({"default": TEXT, "models": listed}),
         "Model": schemas.closed(whole),
     }
