@@ -1,7 +1,9 @@
 # The inference server and what it runs on: no package manager, no compiler, no shell, no training code.
 FROM debian:trixie-slim AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils ca-certificates python3 python3-venv
-COPY requirements.lock /build/
+# Another hashed lock file gives the image what an extra needs: --build-arg LOCK=requirements-trace.lock.
+ARG LOCK=requirements.lock
+COPY ${LOCK} /build/requirements.lock
 RUN python3 -m venv /build/venv \
  && /build/venv/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes \
       --target /opt/site --only-binary :all: -r /build/requirements.lock

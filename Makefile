@@ -68,6 +68,7 @@ bench: .venv/.bench node_modules/.lifeboat ## floors, this server and the peers 
 	$(PYTHON_BIN) -m bench
 	$(PYTHON_BIN) -m bench rpc
 	$(PYTHON_BIN) -m bench batch
+	$(PYTHON_BIN) -m bench edge
 	scripts/e2e sh -c 'scripts/docker build --load --quiet --platform linux/amd64 --tag lifeboat . && $(PYTHON_BIN) -m bench image'
 
 check: .venv/.dev node_modules/.lifeboat worker/env.d.ts ## linters, types and import rules
@@ -118,6 +119,7 @@ lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for 
 	$(UV_COMPILE) pyproject.toml --output-file requirements.lock
 	$(UV_COMPILE) pyproject.toml --extra export --group build --constraint requirements.lock --output-file requirements-export.lock
 	$(UV_COMPILE) pyproject.toml --extra export --extra trace --group build --group dev --constraint requirements-export.lock --output-file requirements-dev.lock
+	$(UV_COMPILE) pyproject.toml --extra trace --constraint requirements-dev.lock --output-file requirements-trace.lock
 	$(UV_COMPILE) pyproject.toml --extra export --extra trace --group build --group dev --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(foreach client,$(CLIENTS),$(UV_COMPILE) tests/clients/$(client)/requirements.in --output-file tests/clients/$(client)/requirements.lock;)
 	$(UV_COMPILE) --group node --output-file requirements-node.lock

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["all", "batch", "image", "many", "pages", "rpc"],
+        choices=["all", "batch", "edge", "image", "many", "pages", "rpc"],
         default="all",
         help="default: all",
     )
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
             _measure_all(chosen.rounds, chosen.only)
         elif chosen.what == "batch":
             _measure_batch(chosen.rounds)
+        elif chosen.what == "edge":
+            _measure_edge(chosen.rounds)
         elif chosen.what == "image":
             _measure_image(chosen.rounds)
         elif chosen.what == "many":
@@ -83,6 +85,7 @@ def _measure_all(rounds: int, only: str) -> None:
         wires=results.read().wires if results.FILE.exists() else [],
         loads_ms=results.read().loads_ms if results.FILE.exists() else {},
         batches=results.read().batches if results.FILE.exists() else [],
+        hops=results.read().hops if results.FILE.exists() else [],
         skipped=skipped,
     )
     if only:
@@ -141,6 +144,12 @@ def _measure_batch(rounds: int) -> None:
     from bench import batch
 
     _publish(msgspec.structs.replace(results.read(), batches=batch.measured(rounds)))
+
+
+def _measure_edge(rounds: int) -> None:
+    from bench import edge
+
+    _publish(msgspec.structs.replace(results.read(), hops=edge.measured(rounds)))
 
 
 def _measure_image(rounds: int) -> None:

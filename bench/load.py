@@ -131,10 +131,11 @@ def send(target: Target, connections: int, seconds: float = 0, requests: int = 0
 def _command(target: Target, log: Path) -> list[str]:
     body = target.folder / "body"
     body.write_bytes(target.call.body)
+    data = ["-d", str(body)] if target.call.body else []  # without one it is a GET
     protocol = [] if target.call.grpc else ["--h1"]
     headers = [word for name, value in target.call.headers.items() for word in ("-H", f"{name}: {value}")]
     address = f"http://127.0.0.1:{target.port}{target.call.path}"
-    return ["h2load", *protocol, "-m", "1", "-d", str(body), f"--log-file={log}", *headers, address]
+    return ["h2load", *protocol, "-m", "1", *data, f"--log-file={log}", *headers, address]
 
 
 def _children_cpu_s() -> float:

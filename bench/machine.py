@@ -10,6 +10,8 @@ from typing import Final
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 PROC: Final = Path("/proc")
+_LISTEN: Final = "0A"
+"""The state of a socket that listens, in the kernel's table."""
 BYTECODE: Final = Path(__file__).parents[1] / ".build" / "bench" / "bytecode"
 
 
@@ -93,6 +95,22 @@ def peak_mb(root: int) -> float:
             continue  # it has just ended
         total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
     return total / 1024
+
+
+def command(pid: int) -> str:
+    """Return a process's command line, empty where it has ended."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def listening(pid: int) -> list[int]:
+    """Return the ports of this machine's IPv4 addresses that a process listens on."""
+    lines = map(str.split, (PROC / "net" / "tcp").read_text().splitlines()[1:])
+    opened = {f"socket:[{line[9]}]": line for line in lines}
+    held = [opened.get(str(each.readlink())) for each in (PROC / str(pid) / "fd").iterdir() if each.is_symlink()]
+    return [int(line[1].partition(":")[2], 16) for line in held if line and line[3] == _LISTEN]
 
 
 def busy_s() -> tuple[float, float]:

@@ -6,11 +6,12 @@ from typing import Final
 
 from bench.budget import held
 from bench.contenders import ROOT
-from bench.cost import TYPES, Load, kept_warm_usd, million_usd
+from bench.cost import MONTH_S, TYPES, Load, kept_warm_usd, million_usd
 from bench.results import Beside, Results, Row
 
 README: Final = ROOT / "README.md"
 COST: Final = ROOT / "docs" / "cost.md"
+SIZING: Final = ROOT / "docs" / "how-to" / "sizing.md"
 BENCH: Final = ROOT / "docs" / "bench.md"
 PICTURE: Final = ROOT / "docs" / "cost.svg"
 _MARK: Final = "<!-- {name}: made by make bench -->"
@@ -20,7 +21,7 @@ MONTHLY: Final = 100_000_000
 
 
 def publish(results: Results) -> None:
-    """Write the README's table, the cost page's tables and the picture."""
+    """Write the README's table, the tables of the pages on cost, sizes and the benchmark, and the picture."""
     for path, name, text in tables(results):
         path.write_text(replaced(path.read_text(), name, text))
     from bench.chart import draw
@@ -32,8 +33,10 @@ def tables(results: Results) -> Iterator[tuple[Path, str, str]]:
     """Yield each table: its page, its mark there, its text."""
     yield README, "speed", speed(results)
     yield COST, "cost", cost(results)
+    yield SIZING, "sizes", sizes(results)
     yield BENCH, "wires", wires(results)
     yield BENCH, "batches", batches(results)
+    yield BENCH, "hops", hops(results)
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -142,6 +145,17 @@ def _beside_lines(form: str, seen: Beside) -> Iterator[str]:
     )
 
 
+def hops(results: Results) -> str:
+    """Return the table of calls to the server and through the edge, and what the edge adds in a sentence."""
+    lines = ["| a call | p50 ms | p99 ms | more than to the server, p50 | p99 | CPU µs | of the server's |"]
+    lines.append("| --- |" + " --: |" * 6)
+    for each in results.hops:
+        times = (each.p50_ms, each.p99_ms, each.added_p50_ms, each.added_p99_ms)
+        shown = " | ".join(f"{time.median:.2f}" for time in times)
+        lines.append(f"| {each.label} | {shown} | {each.cpu_us.median:.0f} | {each.ratio.median:.1f} |")
+    return "\n".join([*lines, ""])
+
+
 def cost(results: Results) -> str:
     """Return the tables of the bill: CPU for a million predictions, and a month of instances kept warm."""
     heads = " | ".join(f"{each.name}, kept warm" for each in TYPES)
@@ -166,6 +180,36 @@ def _cost_lines(results: Results) -> Iterator[str]:
         yield f"| {row.label} | ${million_usd(load):.4f} | {' | '.join(months)} | {most:,.0f} |"
 
 
+_SIZES: Final = (
+    "instance type",
+    "vCPU",
+    "memory",
+    "a month awake, idle",
+    "predictions a second, at most",
+    "rows a second of a CSV file, at most",
+)
+"""Columns of the table of instance types."""
+
+
+def sizes(results: Results) -> str:
+    """Return the table of instance types: what each costs awake and idle, and the most that it can do."""
+    call_cpu_s = load_of(results, "lifeboat").request_cpu_s
+    rates = [each.rate.median for each in results.batches if (each.form, each.model) == ("csv", "Titanic")]
+    lines = [f"| {' | '.join(_SIZES)} |", "| --- |" + " --: |" * (len(_SIZES) - 1)]
+    for each in TYPES:
+        calls = f"{each.vcpu / call_cpu_s:,.0f}"
+        rows = f"{each.vcpu * rates[0]:,.0f}" if rates else ""
+        month = f"${each.month_usd(MONTH_S, 0):.2f}"
+        memory = f"{each.memory_gib * 1024:,.0f} MiB"
+        lines.append(f"| `{each.name}` | 1/{1 / each.vcpu:.0f} | {memory} | {month} | {calls} | {rows} |")
+    resting = results.servers["lifeboat"].pss_mb
+    peaks = [peak.median for each in results.batches for peak in each.peak_mb.values()]
+    if resting and peaks:
+        lines += ["", f"Memory of the server: {resting.median:.0f} MB after small calls; with a file of a million rows"]
+        lines += [f"{max(peaks):.0f} MB at its peak, in the form that takes most."]
+    return "\n".join([*lines, ""])
+
+
 def load_of(results: Results, name: str) -> Load:
     """Return what a row costs: a request at 16 connections, and its server's start."""
     row = results.rows[name]
@@ -179,6 +223,7 @@ def summary(results: Results) -> str:
             speed(results),
             cost(results),
             wires(results),
+            hops(results),
             f"session.run alone: {results.session}",
             "",
             *map(str, held(results)),

@@ -68,6 +68,23 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """Number of connections to the CPU of a call, of REST's in the same round."""
 
 
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
+    """One prediction, asked of the server itself or through the Workers runtime of this machine."""
+
+    label: str
+    p50_ms: Figure
+    """At 1 connection, as all times."""
+    p99_ms: Figure
+    added_p50_ms: Figure
+    """More than the same call to the server itself, in the same round."""
+    added_p99_ms: Figure
+    cpu_us: Figure
+    """CPU microseconds of a call at 16 connections: of the server where that is asked, else of the runtime alone."""
+    ratio: Figure
+    """Of that which the server needs for the same call."""
+    disturbed: Figure
+
+
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """Single predictions on one connection: while nothing else runs, and while files are scored on the same core."""
 
@@ -123,6 +140,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     loads_ms: dict[str, Figure] = {}
     """CPU that the RPC layer, and HTTP/2, add to a start that loads them."""
     batches: list[Batch] = []
+    hops: list[Hop] = []
     image: dict[str, Any] | None = None
     skipped: dict[str, str] = {}
     """Contender to the reason why it wasn't measured."""

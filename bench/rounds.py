@@ -67,7 +67,7 @@ def serving(contender: Contender, cores: Cores) -> Iterator[tuple[int, int, Star
         _wait_right(process, port, next(iter(contender.calls.values())), log)
         yield process.pid, port, Start(machine.cpu_s(process.pid), time.monotonic() - began_s)
     finally:
-        _stop(process)
+        stop(process)
 
 
 def measure(group: Sequence[Contender], measured: Measured, cores: Cores) -> None:
@@ -145,7 +145,8 @@ def _wait_right(process: subprocess.Popen[bytes], port: int, call: Call, log: Pa
     raise BenchError(f"no right answer but {last}; the end of its log:\n{log.read_text()[-600:]}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and all that it started."""
     family = machine.tree(process.pid)
     process.send_signal(signal.SIGTERM)
     try:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from server.observed import Observer
     from server.repository import Repository
     from server.settings import Settings
 
-
+MAX_FLUSH_S = 5
+"""Seconds that the last spans have at most to reach their collector."""
 _USAGE = """\
 python -m server          serve the models; environment variables set it up (docs/settings.md)
 python -m server score    score a file, here or by a deployed service (score --help)"""
@@ -44,16 +46,19 @@ def main(arguments: "Sequence[str]") -> None:
 
     gc.disable()  # until all is loaded: nothing of it becomes garbage
 
+    from server import logs
     from server.errors import ModelError, SettingsError
     from server.settings import from_environment, unknown
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logs.configure(os.environ.get("LIFEBOAT_LOG_FORMAT", ""), inputs=False)  # already for what is wrong of the settings
     log = logging.getLogger("lifeboat")
     try:
         settings = from_environment(os.environ)
+        logs.configure(settings.log_format, inputs=settings.log_inputs)
         logging.getLogger().setLevel(settings.log_level.upper())
         for name in unknown(os.environ):
             log.warning("%s is no setting of this version and has no effect", name)
+        observer = _observer(settings)
 
         from server.repository import Repository
 
@@ -62,7 +67,28 @@ def main(arguments: "Sequence[str]") -> None:
         log.error("%s", error)  # noqa: TRY400 # the message says it all, a traceback nothing
         sys.exit(1)
 
-    _serve(repository, settings)
+    _serve(repository, settings, observer)
+
+
+def _observer(settings: "Settings") -> "Observer | None":
+    """Return what follows requests; None, and nothing imported, where neither the log nor the traces are to have them.
+
+    Raises SettingsError where what they need isn't there.
+    """
+    if settings.log_requests == "none" and not settings.trace:
+        return None
+    from server.observed import Observer, Sink
+
+    sinks: list[Sink] = []
+    if settings.trace:
+        from server.tracing import Tracing
+
+        sinks.append(Tracing.from_environment(os.environ))  # first: lines of the log then have its ids
+    if settings.log_requests != "none":
+        from server.request_log import RequestLog
+
+        sinks.append(RequestLog(settings.log_requests, inputs=settings.log_inputs))
+    return Observer(sinks, inputs=settings.log_inputs and settings.log_requests != "none")
 
 
 def _command(arguments: "Sequence[str]") -> int:
@@ -79,40 +105,46 @@ def _command(arguments: "Sequence[str]") -> int:
     return 0 if asks else 2
 
 
-def _serve(repository: "Repository", settings: "Settings") -> None:
+def _serve(repository: "Repository", settings: "Settings", observer: "Observer | None") -> None:
     """Open the port and answer until a signal. Ends with 1 where the port can't be had."""
     import uvicorn
 
     from server.app import create_app
+    from server.listening import Listening
     from server.protocol import protocol
 
-    app = create_app(repository, settings)
+    app = create_app(repository, settings, observer)
     if settings.http2:
         app.rpc.load()  # who serves gRPC has callers of it: none of them waits for this
     gc.freeze()  # what was loaded stays: no collection looks at it again
     gc.enable()
+    flush_s = min(MAX_FLUSH_S, settings.drain_s / 4) if settings.trace else 0  # of the drain's time: it takes no more
+    config = uvicorn.Config(
+        app if observer is None else observer.app(app),
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http=protocol(app.hot, app.draining, settings.max_header_bytes, http2=settings.http2),  # type: ignore[arg-type] # uvicorn only calls it
+        ws="none",
+        lifespan="on" if settings.watch_s else "off",
+        access_log=False,
+        proxy_headers=False,  # nothing here asks for the caller's address
+        server_header=False,
+        log_config=None,
+        timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
+        timeout_graceful_shutdown=settings.drain_s - flush_s,  # type: ignore[arg-type] # a wait's, of any number
+    )
     try:
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            loop="auto",
-            http=protocol(app.hot, app.draining, settings.max_header_bytes, http2=settings.http2),  # type: ignore[arg-type] # uvicorn only calls it
-            ws="none",
-            lifespan="on" if settings.watch_s else "off",
-            access_log=False,
-            proxy_headers=False,  # nothing here asks for the caller's address
-            server_header=False,
-            log_config=None,
-            timeout_keep_alive=75,  # longer than a proxy's own, so that it is never the server that closes first
-            timeout_graceful_shutdown=settings.drain_s,
-        )
+        Listening(config, app.start).run()
     except SystemExit as end:
         if end.code:  # uvicorn has logged why
             where = f"{settings.host} port {settings.port}"
             logging.getLogger("lifeboat").error("can't listen on %s: set LIFEBOAT_HOST or PORT to what is free", where)  # noqa: TRY400
             sys.exit(1)
         raise
+    finally:
+        if observer is not None:
+            observer.close(flush_s)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """The wiring: routes, and the one place where a failure becomes an answer."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from server.batching import Limits
@@ -27,19 +29,33 @@ from server.endpoints.triton import TritonEndpoint
 from server.endpoints.v2 import V2Endpoint
 from server.errors import MethodNotAllowed, NotFound, RequestError
 from server.hot import Prediction
+from server.observation import note
 from server.repository import Repository
 from server.responses import envelope, failure, response
-from server.runner import Runners
+from server.runner import Runner, Runners, Watch
 from server.settings import Settings
+from server.start import Start
+
+if TYPE_CHECKING:
+    from server.observed import Observer
 
 _PREDICTS: Final = frozenset({"GET", "HEAD", "POST"})
 
 
-def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
-    """Return the ASGI app that serves the loaded models of `repository`."""
+def create_app(
+    repository: Repository,
+    settings: Settings,
+    observer: "Observer | None" = None,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+) -> "FrontDoor":
+    """Return the ASGI app that serves the loaded models of `repository`.
+
+    `observer` follows what is asked of it; windows of time slide by `clock_ns`.
+    """
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would halve the first
-    runners = Runners(limits, executor)
+    watch = Watch(settings.drift_window_s, clock_ns)
+    runners = Runners(limits, executor, watch, Runner if observer is None else observer.runner)
     predict = PredictEndpoint(repository, runners, settings)
     descriptions = Descriptions(repository, runners, settings)
     v2 = V2Endpoint(repository, runners, settings, descriptions)
@@ -52,7 +68,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
         if rpc.services is not None:
             known |= rpc.services.hot()
         hot.clear()
-        hot.update(known)
+        hot.update(known if observer is None else observer.predictions(known))
         queries.clear()
         queries.update(predict.queries())
 
@@ -64,7 +80,7 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
         find()
 
     control = ModelControl(repository, settings.admin_token, refresh)
-    draining = Draining()
+    draining, start = Draining(), Start()
     rpc = RpcDoor(lambda make: make(repository, runners, settings, descriptions, control, draining), find)
     refresh()
     app = Starlette(
@@ -75,15 +91,15 @@ def create_app(repository: Repository, settings: Settings) -> "FrontDoor":
             *TritonEndpoint(descriptions, settings.max_body_bytes).routes(),
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),
-            *DescribeEndpoint(repository, settings).routes(),
-            *MetricsEndpoint(repository, runners).routes(),
+            *DescribeEndpoint(repository, runners, settings).routes(),
+            *MetricsEndpoint(repository, runners, start).routes(),
         ],
         exception_handlers={RequestError: _answer, HTTPException: _answer_routing},
         middleware=[Middleware(Opaque)],
         lifespan=_lifespan(repository, control, settings.watch_s),
     )
     app.router.redirect_slashes = False  # a path is what it says: a redirect would lose a body
-    return FrontDoor(hot, queries, rpc, draining, app)
+    return FrontDoor(hot, queries, rpc, draining, start, app)
 
 
 def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Lifespan[Starlette] | None:
@@ -98,12 +114,13 @@ def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Li
 class FrontDoor:
     """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest on."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 # it is what there is behind the door
         self,
         hot: Mapping[str, Prediction],
         queries: Mapping[str, ASGIApp],
         rpc: RpcDoor,
         draining: Draining,
+        start: Start,
         app: Starlette,
     ) -> None:
         """Answer a POST to a path in `hot` and a GET of one in `queries`, whatever stands there at the time.
@@ -114,7 +131,13 @@ class FrontDoor:
         self._queries = queries
         self.rpc = rpc
         self.draining = draining
+        self.start = start
         self._app = app
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Every route but those of calls, as templates of their paths."""
+        return self._app.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or live as long as the server does."""
@@ -152,6 +175,7 @@ class Opaque:
         except (Exception, asyncio.CancelledError) as error:
             told = failure(error, scope["headers"])
             if started:
+                note(told)
                 raise  # the connection must break: half an answer is no answer
             await response(envelope(told))(scope, receive, send)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from server.asked import ALL, Asked
+from server.drift import Drift
 from server.errors import RequestError
 from server.scoring import Counts, Scorer, answer_names
 from server.settings import Settings
@@ -29,11 +30,12 @@ that nobody waits for."""
 class Job:
     """One file that is being scored."""
 
-    def __init__(self, asked: Asked, settings: Settings) -> None:
-        """Score as `asked`, within the limits of `settings`."""
+    def __init__(self, asked: Asked, settings: Settings, drift: Drift | None = None) -> None:
+        """Score as `asked`, within the limits of `settings`; `drift` looks at the rows."""
         self.counts = Counts()
         self._asked = asked
         self._settings = settings
+        self._drift = drift
         self._writer: Writer | None = None
 
     def run(self, source: Source, is_dry: Callable[[], bool], sink: Sink, begin: Callable[[Form], None]) -> None:
@@ -57,7 +59,7 @@ class Job:
 
     def _score(self, table: Table, form: Form, source: "_Prompt", sink: Sink, begin: Callable[[Form], None]) -> None:
         asked = self._asked
-        scorer = Scorer(asked.model, table, asked.wanted)
+        scorer = Scorer(asked.model, table, asked.wanted, self._drift)
         self.counts = scorer.counts
         answer_form = asked.answer_form or form
         packed = Packed(sink, asked.answer_encoding) if asked.answer_encoding != "identity" else None

@@ -145,7 +145,7 @@ class Batcher(Generic[Item, Answer]):
             self._turn_waits = False
             self._turn = loop.call_soon(self._run_small, loop)
         if batch:
-            self._settle(batch, self._answer(batch))
+            self._settle(batch, rows, self._answer(batch))
 
     def _start_large(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the next large item run in a thread, unless one of this batcher's does."""
@@ -164,7 +164,7 @@ class Batcher(Generic[Item, Answer]):
         self, loop: asyncio.AbstractEventLoop, entry: _Entry[Item, Answer], ran: "asyncio.Future[_Answered[Answer]]"
     ) -> None:
         self._large_runs = False
-        self._settle([entry], ran.result())
+        self._settle([entry], entry.rows, ran.result())
         self._start_large(loop)
 
     def _answer(self, batch: list[_Entry[Item, Answer]]) -> "_Answered[Answer]":
@@ -182,12 +182,14 @@ class Batcher(Generic[Item, Answer]):
             return _Answered(started_ns, both, stages, 1 + first.runs + second.runs)
         return _Answered(started_ns, answers, stages, 1)
 
-    def _settle(self, batch: list[_Entry[Item, Answer]], answered: "_Answered[Answer]") -> None:
-        """Count a run, and hand out its answers."""
+    def _settle(self, batch: list[_Entry[Item, Answer]], rows: int, answered: "_Answered[Answer]") -> None:
+        """Count a run of so many rows, and hand out its answers."""
         counters = self.counters
         ended_ns = time.perf_counter_ns()
         started_ns, answers, stages, runs = answered
         counters.runs += runs
+        counters.batches[(rows - 1).bit_length()] += 1
+        counters.batch_rows += rows
         counters.last_run_unix_ms = time.time_ns() // 1_000_000
         counters.input_ns += stages[0]
         counters.infer_ns += stages[1]

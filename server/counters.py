@@ -6,6 +6,9 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from server.errors import Internal, RequestError
 
+BATCH_SIZES: Final = 33
+"""More than there are bits in the rows of any request."""
+
 
 class Stages(NamedTuple):
     """Nanoseconds that one run took to lay out its input, to compute, and to encode its answers."""
@@ -38,6 +41,16 @@ class Counters:
     """When the last run ended; 0: never."""
     failures: dict[str, int] = field(default_factory=dict)
     """The error's code to the number of items that ended in it."""
+    batches: list[int] = field(default_factory=lambda: [0] * BATCH_SIZES)
+    """Batches of one row, two, three or four, five to eight, ...: at place i of at most 2**i rows."""
+    batch_rows: int = 0
+    """Rows of all batches."""
+    files: int = 0
+    """Files that were scored to their end."""
+    file_rows: int = 0
+    """Rows of files that were scored, of those that came to nothing in the middle too."""
+    file_rows_failed: int = 0
+    """Rows of files that could not be."""
 
     def fail(self, error: Exception, after_ns: int = 0) -> None:
         """Count a failure, `after_ns` from the submission."""

@@ -1,5 +1,7 @@
 """What an export found out about a model, as its manifest tells it: scores, provenance, what the training rows hold."""
 
+from itertools import pairwise
+
 import msgspec
 
 Scores = dict[str, float]
@@ -88,6 +90,17 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Rows whose value is none of the categories."""
     nulls: int = 0
     """Rows without a value."""
+
+    def problem(self) -> str:
+        """Return what makes it no distribution; nothing where it is one."""
+        if (self.edges is None) == (self.categories is None):
+            return "expected either edges or categories"
+        edges, bins = self.edges or [], len(self.categories or []) if self.edges is None else len(self.edges) + 1
+        if len(self.counts) != bins:
+            return f"expected {bins} counts, got {len(self.counts)}"
+        if any(low >= high for low, high in pairwise(edges)):
+            return "expected edges that rise"
+        return "a count is below 0" if min(*self.counts, self.other, self.nulls) < 0 else ""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):

@@ -131,7 +131,7 @@ class Exchange(ABC):
         """Tell a caller whose time is over before its request is whole."""
         late = DeadlineExceeded("the deadline passed before the request was whole")
         if self.prediction is not None:
-            self.prediction.fail(late)
+            self.prediction.fail(late, self.head)
         self.keep_no_more()
         self.deliver(late)
 

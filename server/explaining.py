@@ -19,15 +19,13 @@ from server.manifest import MAX_EXPLAINED_FEATURES, Manifest
 from server.model import Model
 from server.records import RecordDecoder
 from server.settings import Settings
-from server.shapley import Background, Shares, Values
+from server.shapley import Background, Coalitions, Values
 from server.signature import Outputs, Signature
 
-MAX_RUN_ROWS: Final = 256
-"""Rows of one run, 0.3 ms of trees: larger ones are no faster a row, and a prediction waits for the one under way."""
+MAX_RUN_ROWS: Final = 128
+"""Rows of one run, 0.15 ms of trees: larger ones are hardly faster a row, and a prediction waits for one at most."""
 _TURNS: Final = 3
 """Turns of the event loop between two runs: to read what has come, to have it queued, to run it and answer."""
-_SHORT_ROWS: Final = 8192
-"""Rows before equal ones are dropped, up to which laying out takes less than a run; more is done in a thread."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -58,7 +56,7 @@ class Turns:
         self._one_at_a_time = asyncio.Lock()
 
     async def take(self, run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `run` returns. Who is cancelled in between runs no more."""
+        """Return what `run` returns, which is done at once. Who is cancelled in between runs no more."""
         async with self._one_at_a_time:
             ran = run(*args, **kwargs)
             for _ in range(_TURNS):
@@ -78,7 +76,6 @@ class Explainer:
         self._columns = signature.columns
         self._names = [column.feature.name for column in signature.columns]
         self._background = Background([*signature.from_records(manifest.background).values()])
-        self._is_short = manifest.explained_rows <= _SHORT_ROWS
         self._max_run_rows = min(settings.max_batch_rows, MAX_RUN_ROWS)
         self._answer = answerer(manifest)
         explained = manifest.output("value" if manifest.kind == "regression" else "probabilities")
@@ -99,29 +96,32 @@ class Explainer:
         return [await self._explain(_Runs(model, self._names, counters), record, turns) for record in records]
 
     async def _explain(self, runs: "_Runs", record: list[NDArray[Any]], turns: Turns) -> dict[str, Any]:
-        hybrids = await self._worked_out(self._background.hybrids, record)
-        parts = []
-        for start in range(0, hybrids.rows, self._max_run_rows):
-            rows = hybrids.columns(start, start + self._max_run_rows)
-            parts.append(await turns.take(runs, rows, [self._output]))
         outputs = await turns.take(runs, record, None)
-        answers = self._quantities(np.concatenate([part[0] for part in parts]))
-        shares = await self._worked_out(hybrids.shares, answers, self._quantities(outputs[self._place])[0])
-        return self._answer(outputs, 0) | self._members(shares)
-
-    async def _worked_out(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `work` returns; what takes longer than a run is done in a thread."""
-        return work(*args, **kwargs) if self._is_short else await asyncio.to_thread(work, *args, **kwargs)
+        answer = self._quantities(outputs[self._place])[0]
+        coalitions = Coalitions(self._background, record, answer)
+        for number in range(coalitions.parts):
+            part = await turns.take(coalitions.part, number)
+            answers: list[Values] = []
+            for start in range(0, part.rows, self._max_run_rows):
+                rows = part.columns(start, start + self._max_run_rows)
+                answers += map(self._quantities, await turns.take(runs, rows, [self._output]))
+            coalitions.put(part, answers)
+        shares = []
+        for feature in range(len(record)):
+            if coalitions.parts == 1:  # all of them together take no longer than a run
+                shares.append(coalitions.contribution(feature))
+            else:
+                shares.append(await turns.take(coalitions.contribution, feature))
+        return self._answer(outputs, 0) | self._members(coalitions.base().tolist(), shares)
 
     def _quantities(self, output: NDArray[Any]) -> Values:
         """Return what is explained of an output, shape [rows, quantities]."""
         rows = output.reshape(len(output), -1).astype(np.float64)
         return rows if self._positive is None else rows[:, self._positive : self._positive + 1]
 
-    def _members(self, shares: Shares) -> dict[str, Any]:
+    def _members(self, base: list[float], shares: list[list[float]]) -> dict[str, Any]:
         """Return what an explanation has beside the answer: of several classes one for each."""
-        base = shares.base.tolist()
-        contributions = [dict(zip(self._names, each, strict=True)) for each in shares.contributions.T.tolist()]
+        contributions = [dict(zip(self._names, each, strict=True)) for each in zip(*shares, strict=True)]
         if self._classes is None:
             return {"base": base[0], "contributions": contributions[0]}
         return {

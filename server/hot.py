@@ -53,8 +53,8 @@ class Prediction(ABC):
         """Queue a whole request, whose head is plain; `receiver` takes the answer. Raises RequestError."""
 
     @abstractmethod
-    def fail(self, error: Exception) -> None:
-        """Count a request that came to nothing before it was queued."""
+    def fail(self, error: Exception, head: Any = None) -> None:  # noqa: ANN401
+        """Count a request that came to nothing before it was queued; `head` is that of a plain one."""
 
     @abstractmethod
     def refuse(self, error: RequestError, headers: Headers) -> Reply:
@@ -107,7 +107,7 @@ class RestPrediction(Prediction):
             receiver = Report(work, receiver)
         self.runner.submit(work, receiver, timeout_s if work.timeout_s is None else sooner(timeout_s, work.timeout_s))
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception, head: Any = None) -> None:  # noqa: ANN401, ARG002
         """Count a request that came to nothing before it was queued."""
         self.runner.counters.fail(error)
 

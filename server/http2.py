@@ -323,7 +323,7 @@ class Http2Exchange(Exchange):
             return
         if self.disconnected:
             if self.more_body:
-                self.prediction.fail(Canceled("the caller left before its request was whole"))
+                self.prediction.fail(Canceled("the caller left before its request was whole"), self.head)
             self.end()
         elif len(self.body) > self.prediction.max_short_bytes:
             self.connection.leave_to_uvicorn(self)

@@ -188,6 +188,7 @@ def check(manifest: Manifest) -> None:
         raise ManifestError(f"format: expected {FORMAT}, got {manifest.format}; this server is older than the model")
     check_features(manifest.features)
     _check_numbers(manifest)
+    _check_reference(manifest)
     if len(manifest.background) > MAX_BACKGROUND_ROWS:
         raise ManifestError(f"background: expected at most {MAX_BACKGROUND_ROWS} rows; got {len(manifest.background)}")
     if manifest.kind == "regression":
@@ -218,6 +219,21 @@ def _check_feature(feature: Feature) -> None:
         raise ManifestError(f"features: {feature.name} has a minimum above its maximum")
     if feature.categories is not None and not feature.categories:
         raise ManifestError(f"features: {feature.name} allows no category")
+
+
+def _check_reference(manifest: Manifest) -> None:
+    """Hold the reference to what rows can be sorted into: by name what has no order, by edges a number's answer."""
+    if manifest.reference is None:
+        return
+    forms = {feature.name: "categories" for feature in manifest.features if feature.datatype in {"BYTES", "BOOL"}}
+    told = [(name, each, forms.get(name, "")) for name, each in manifest.reference.features.items()]
+    told.append(("answer", manifest.reference.answer, "categories" if manifest.kind == "multiclass" else "edges"))
+    for name, distribution, form in told:
+        problem = distribution.problem()
+        if not problem and form and getattr(distribution, form) is None:
+            problem = f"expected {form}"
+        if problem:
+            raise ManifestError(f"reference: {name}: {problem}")
 
 
 def _check_numbers(manifest: Manifest) -> None:

@@ -6,15 +6,26 @@ untyped, by a collector of our own, and are called counters in its text.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    UnknownMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from server.counters import Counters
+from server.drift import Of
+from server.process_metrics import ProcessInfoCollector
 from server.repository import Repository
-from server.runner import Runner
+from server.runner import Runner, Runners
+from server.stability import index
+from server.start import Start
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _LABELS: Final = ("model", "version")
@@ -61,6 +72,22 @@ COUNTERS: Final = (
 FAILURES: Final = ("nv_inference_request_failure", "Requests that failed, by the code in the error envelope.")
 PENDING: Final = ("nv_inference_pending_request_count", "Requests that wait or run now.")
 
+BATCH: Final = ("lifeboat_batch_rows", "Rows of requests that were run together.")
+_BATCH_BUCKETS: Final = 15
+"""Up to 16,384 rows, the next power of two above LIFEBOAT_MAX_ROWS as it is unless set."""
+QUEUE: Final = ("lifeboat_queue_rows", "Rows that wait or run now.")
+QUEUE_LIMIT: Final = ("lifeboat_queue_limit_rows", "Rows that may, for each version: LIFEBOAT_MAX_QUEUE_ROWS.")
+FILES: Final = ("lifeboat_files", "Files that were scored to their end.")
+FILE_ROWS: Final = ("lifeboat_file_rows", "Rows of files, by what came of them: scored or failed.")
+DRIFT: Final = (
+    "lifeboat_drift_psi",
+    "Population stability index of a feature in the window; none below the least number of rows.",
+)
+DRIFT_ANSWER: Final = ("lifeboat_drift_answer_psi", "The same of the answer.")
+DRIFT_ROWS: Final = ("lifeboat_drift_rows", "Rows in the window that the indices are of.")
+_OF: Final[tuple[Of, ...]] = ("requests", "files")
+
+INFO: Final = ("lifeboat_model_info", "1, with what kind of model the version is, and the digest of its file.")
 READY: Final = (
     "lifeboat_model_ready",
     "1: served; 0: not. Without a version: the model as a whole.",
@@ -82,8 +109,10 @@ RELOADS: Final = (
 class _RunnerCollector(Collector):
     """Reads the counters of each model version when Prometheus asks."""
 
-    def __init__(self, runners: Iterable[Runner]) -> None:
-        self._served = [((runner.model.name, runner.model.version), runner.counters) for runner in runners]
+    def __init__(self, runners: Runners) -> None:
+        self._runners = [((runner.model.name, runner.model.version), runner) for runner in runners]
+        self._served = [(labels, runner.counters) for labels, runner in self._runners]
+        self._limit_rows = runners.limits.max_queue_rows
 
     def collect(self) -> Iterator[Metric]:
         """Yield each declared metric with a sample for each model version."""
@@ -100,6 +129,58 @@ class _RunnerCollector(Collector):
             pending.add_metric(labels, counters.pending)
         yield failures
         yield pending
+        yield from self._batches()
+        yield from self._files()
+
+    def _batches(self) -> Iterator[Metric]:
+        batches = HistogramMetricFamily(*BATCH, labels=_LABELS)
+        queue = GaugeMetricFamily(*QUEUE, labels=_LABELS)
+        for labels, runner in self._runners:
+            counts = [*accumulate(runner.counters.batches)]
+            buckets = [(str(float(2**place)), counts[place]) for place in range(_BATCH_BUCKETS)]
+            batches.add_metric(labels, [*buckets, ("+Inf", counts[-1])], runner.counters.batch_rows)
+            queue.add_metric(labels, runner.rows)
+        yield batches
+        yield queue
+        yield GaugeMetricFamily(*QUEUE_LIMIT, value=self._limit_rows)
+
+    def _files(self) -> Iterator[Metric]:
+        files = CounterMetricFamily(*FILES, labels=_LABELS)
+        rows = CounterMetricFamily(*FILE_ROWS, labels=(*_LABELS, "result"))
+        for labels, counters in self._served:
+            files.add_metric(labels, counters.files)
+            rows.add_metric((*labels, "scored"), counters.file_rows)
+            rows.add_metric((*labels, "failed"), counters.file_rows_failed)
+        yield files
+        yield rows
+
+
+class _DriftCollector(Collector):
+    """Tells how far what each version is asked lies from its reference."""
+
+    def __init__(self, runners: Iterable[Runner]) -> None:
+        self._runners = [*runners]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the indices, and the rows that they are of."""
+        labels = (*_LABELS, "of")
+        features = GaugeMetricFamily(*DRIFT, labels=(*labels, "feature"))
+        answers = GaugeMetricFamily(*DRIFT_ANSWER, labels=labels)
+        rows = GaugeMetricFamily(*DRIFT_ROWS, labels=labels)
+        watched = [(runner.model, runner.drift) for runner in self._runners if runner.drift is not None]
+        for model, drift in watched:
+            for of in _OF:
+                seen, answer = drift.seen(of)
+                where = (model.name, model.version, of)
+                rows.add_metric(where, int(answer.counts.sum()))
+                found = [((*where, name), features, each) for name, each in seen.items()]
+                for told, metric, each in (*found, (where, answers, answer)):
+                    psi = index(each)
+                    if psi is not None:
+                        metric.add_metric(told, psi)
+        yield features
+        yield answers
+        yield rows
 
 
 class _RepositoryCollector(Collector):
@@ -122,6 +203,13 @@ class _RepositoryCollector(Collector):
         )
         yield _samples(*LABEL, (*_LABELS, "label"), labels)
         loaded = [model for each in self._models for model in each.models.values()]
+        info = GaugeMetricFamily(*INFO, labels=(*_LABELS, "kind", "target", "estimator", "sha256"))
+        for model in loaded:
+            told = model.manifest
+            info.add_metric(
+                (model.name, model.version, told.kind, told.target, told.provenance.estimator, told.sha256), 1
+            )
+        yield info
         yield _samples(*LOAD, _LABELS, (([model.name, model.version], model.load_s) for model in loaded))
         lasts = (([name], reloads.last_unix_s) for name, reloads in self._reloads)
         yield _samples(*LAST_RELOAD, ("model",), lasts)
@@ -139,10 +227,12 @@ def _samples(name: str, text: str, labels: Sequence[str], samples: Iterable[tupl
     return gauge
 
 
-def exposition(repository: Repository, runners: Iterable[Runner]) -> bytes:
+def exposition(repository: Repository, runners: Runners, start: Start) -> bytes:
     """Return the text of every metric now, the process's own (CPU, memory, start time) among them."""
     registry = CollectorRegistry()
     registry.register(_RunnerCollector(runners))
+    registry.register(_DriftCollector(runners))
     registry.register(_RepositoryCollector(repository))
+    registry.register(ProcessInfoCollector(start))
     ProcessCollector(registry=registry)
     return _UNTYPED.sub(rb"\1 counter", generate_latest(registry))

@@ -35,6 +35,9 @@ ORT_TYPES: Final = {
 """Open Inference Protocol datatype to the name onnxruntime gives it."""
 
 
+RUNTIME_VERSION: Final[str] = onnxruntime.__version__
+
+
 def open_session(model: bytes) -> Any:  # noqa: ANN401 # onnxruntime ships no types
     """Open an onnxruntime session for a quarter of a CPU.
 
@@ -46,7 +49,9 @@ def open_session(model: bytes) -> Any:  # noqa: ANN401 # onnxruntime ships no ty
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors only: warnings about a model are the exporter's to read
+    # Nothing but what ends the process: what fails is raised as well, and onnxruntime's own lines, which have another
+    # form than the log's, quote the input that a run fails at.
+    options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the binding raises a class of its own for each of a dozen reasons

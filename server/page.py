@@ -18,6 +18,8 @@ from server.rpc import typed_file
 WEB: Final = Path(__file__).parent / "web"
 INDEX: Final = "index.html"
 MAIN: Final = "main.html"
+DOCS: Final = "docs.html"
+"""The page of `/api/docs`, which is the same for all models: it reads the OpenAPI document."""
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """Suffix to media type: the files that are sent as they are."""
 HEADERS: Final = {
@@ -46,7 +48,7 @@ def static_files() -> dict[str, bytes]:
 def document(repository: Repository, name: str) -> str:
     """Return the page of a model. Raises NotFound where it isn't served."""
     manifest = repository.versions(name).default.manifest
-    modules = (each for each in static_files() if each.endswith(".js"))
+    modules = (each for each in static_files() if each.endswith(".js") and not each.startswith("docs"))
     return _template(INDEX).substitute(
         title=escape(f"{manifest.name}: {manifest.target}"),
         description=escape(manifest.description),

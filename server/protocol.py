@@ -75,7 +75,7 @@ class Protocol(HttpToolsProtocol):
         super()._unset_keepalive_if_required()  # uvicorn leaves the timer where there was an error
         if self._exchange is not None and not self._exchange.response_complete:
             self._exchange.end()
-            self._prediction.fail(Canceled("the caller left before its request was whole"))
+            self._prediction.fail(Canceled("the caller left before its request was whole"), self._exchange.head)
             self._exchange = None
 
     def data_received(self, data: bytes) -> None:

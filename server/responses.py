@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import re
-import uuid
 from typing import Final
 
 import msgspec
@@ -12,14 +10,10 @@ from starlette.types import Receive, Scope, Send
 
 from server.caching import NO_STORE
 from server.errors import Internal, RequestError, Unavailable
+from server.observation import REQUEST_ID, note, request_id, trace, trace_ids
 from server.replies import JSON, Body, Headers, Reply
 
 NOT_MODIFIED: Final = 304
-REQUEST_ID: Final = "x-request-id"
-TRACE: Final = "traceparent"
-_SOUND_TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
-"""As W3C's Trace Context has it; what a later version adds is left out."""
-_SOUND_ID: Final = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _log = logging.getLogger("lifeboat.app")
 
 
@@ -56,6 +50,7 @@ class _Response(Response):
 
 def envelope(error: RequestError) -> Reply:
     """Return the error envelope, with the status of its code; no cache keeps it."""
+    note(error)
     fields = tuple((name.encode(), value.encode()) for name, value in error.headers.items())
     return Reply(error.envelope(), JSON, (*fields, NO_STORE), error.status)
 
@@ -71,17 +66,8 @@ def failure(error: BaseException, headers: Headers) -> RequestError:
         return error
     if isinstance(error, asyncio.CancelledError):
         return Unavailable("the server is stopping; try again")
-    request_id = _request_id(headers)
-    _log.error("request %s failed%s", request_id, _trace(headers), exc_info=error)
-    return Internal(f"internal error; request id {request_id}", headers={REQUEST_ID: request_id})
-
-
-def _request_id(headers: Headers) -> str:
-    given = dict(headers).get(REQUEST_ID.encode(), b"").decode("latin-1")
-    return given if _SOUND_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _trace(headers: Headers) -> str:
-    """Return the trace that a request is part of, as the log has it; nothing where none was given, or no sound one."""
-    given = dict(headers).get(TRACE.encode(), b"").decode("latin-1")
-    return f", traceparent {given}" if _SOUND_TRACE.fullmatch(given) else ""
+    given, context = request_id(headers), trace(headers)
+    part = f", traceparent {context}" if context else ""
+    told = {"request_id": given, **trace_ids(context)}
+    _log.error("request %s failed%s", given, part, exc_info=error, extra={"fields": told})
+    return Internal(f"internal error; request id {given}", headers={REQUEST_ID.decode(): given})

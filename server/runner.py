@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
-from server.batching import Batcher, Limits, Receiver
+from server.batching import Batcher, Limits, Receiver, Run
 from server.counters import Counters, Stages
+from server.drift import BUFFER_ROWS, Drift
 from server.feed import Feed, Values
 from server.model import Model
 from server.replies import Body
-from server.signature import Outputs
+from server.signature import Columns, Outputs
 
 Encode = Callable[[Outputs, int, int], Body]
 """Encodes the answer of the rows from one number up to another."""
@@ -29,6 +30,24 @@ class Work:
     """Makes the answer of its rows of the outputs."""
     timeout_s: float | None = None
     """How long the caller waits, where its body says so."""
+    is_asked: ClassVar[bool] = True
+    """Whether its rows are what somebody asks about: they count for the drift. Of a subclass whose aren't, False."""
+
+
+class Watch(NamedTuple):
+    """How the drift of each model version is watched."""
+
+    window_s: int = 0
+    """Over how many seconds; 0: it isn't."""
+    clock_ns: Callable[[], int] = time.perf_counter_ns
+    """By what clock; it never goes back."""
+
+    def of(self, model: Model) -> Drift | None:
+        """Return what watches a model; None where nothing does, or its manifest has nothing to compare with."""
+        manifest = model.manifest
+        if not self.window_s or manifest.reference is None:
+            return None
+        return Drift(manifest, manifest.reference, model.signature, self.window_s, self.clock_ns)
 
 
 class Load(NamedTuple):
@@ -43,14 +62,24 @@ class Load(NamedTuple):
 class Runner:
     """A model version that answers: requests that arrive together are run together, with the same bits as alone."""
 
-    def __init__(self, model: Model, limits: Limits, executor: Executor, load: Callable[[], Load]) -> None:
+    def __init__(
+        self, model: Model, limits: Limits, executor: Executor, load: Callable[[], Load], watch: Watch
+    ) -> None:
         """Lay out the batches of `model`; large requests run in `executor`; `load` tells of all runners."""
         self.model = model
         self.load = load
+        self.drift = watch.of(model)
+        """What was asked and answered, beside the reference; None where that isn't watched."""
         self.explanations = Counters()
         """What explanations of this version's answers took: their requests, and the runs and rows of the model."""
         # The queue holds what runs the model and not this object: a circle would keep a session until it is collected.
-        self._batcher: Batcher[Work, Body] = Batcher(_Runs(model, limits.max_batch_rows), limits, executor)
+        runs = self.runs(model, limits.max_batch_rows, self.drift, watch.clock_ns)
+        self._batcher: Batcher[Work, Body] = Batcher(runs, limits, executor)
+
+    @staticmethod
+    def runs(model: Model, max_batch_rows: int, drift: Drift | None, clock_ns: Callable[[], int]) -> Run[Work, Body]:
+        """Return what runs batches of `model`, of so many rows at most on the event loop; `drift` sees what it ran."""
+        return _Runs(model, max_batch_rows, drift, clock_ns)
 
     @property
     def counters(self) -> Counters:
@@ -73,8 +102,10 @@ class Runner:
 class _Runs:
     """Runs batches of one model version."""
 
-    def __init__(self, model: Model, max_batch_rows: int) -> None:
+    def __init__(self, model: Model, max_batch_rows: int, drift: Drift | None, clock_ns: Callable[[], int]) -> None:
         self._model = model
+        self._drift = drift
+        self._clock_ns = clock_ns
         self._max_batch_rows = max_batch_rows
         self._feed = self._lay_out(max_batch_rows)
 
@@ -83,32 +114,59 @@ class _Runs:
 
     def __call__(self, works: Sequence[Work]) -> tuple[list[Body], Stages]:
         """Run one batch: on the event loop with the arrays made at load, in a thread with its own."""
-        began_ns = time.perf_counter_ns()
+        clock_ns = self._clock_ns
+        began_ns = clock_ns()
         large = works[0].rows > self._max_batch_rows
         feed = self._lay_out(works[0].rows) if large else self._feed
         rows = 0
         for work in works:
             feed.write(rows, work.rows, work.columns)
             rows += work.rows
-        laid_out_ns = time.perf_counter_ns()
+        laid_out_ns = clock_ns()
         outputs = self._model.compute(feed.tensors(rows))
-        computed_ns = time.perf_counter_ns()
+        computed_ns = clock_ns()
         answers: list[Body] = []
         start = 0
         for work in works:
             answers.append(work.encode(outputs, start, start + work.rows))
             start += work.rows
-        stages = Stages(laid_out_ns - began_ns, computed_ns - laid_out_ns, time.perf_counter_ns() - computed_ns)
+        stages = Stages(laid_out_ns - began_ns, computed_ns - laid_out_ns, clock_ns() - computed_ns)
+        drift = self._drift
+        if drift is not None and (large or drift.takes(began_ns)):
+            self._see(drift, works, feed.tensors(rows), outputs, None if large else began_ns)
         return answers, stages
+
+    def _see(self, drift: Drift, works: Sequence[Work], columns: Columns, outputs: Outputs, at_ns: int | None) -> None:
+        """Have what was answered be looked at; `at_ns` is when it ran on the event loop, None: in a thread."""
+        start = 0
+        for work in works:
+            if not work.is_asked:
+                pass
+            elif at_ns is None or work.rows > BUFFER_ROWS:
+                drift.see_run("requests", columns, work.rows, outputs, start)
+            else:
+                drift.see(at_ns, work.columns, work.rows, outputs, start)
+            start += work.rows
 
 
 class Runners:
     """A runner for each model version that is served, made when it is first asked for."""
 
-    def __init__(self, limits: Limits, executor: Executor) -> None:
-        """Give every runner the same limits; they share `executor` for large requests."""
-        self._limits = limits
+    def __init__(
+        self,
+        limits: Limits,
+        executor: Executor,
+        watch: Watch = Watch(),  # noqa: B008 # immutable
+        kind: type[Runner] = Runner,
+    ) -> None:
+        """Give every runner, each of this `kind`, the same limits; they share `executor` for large requests.
+
+        `watch` says how they drift.
+        """
+        self.limits: Final = limits
+        self._kind = kind
         self._executor = executor
+        self._watch = watch
         self._runners: dict[Model, Runner] = {}
         self._served: Collection[Model] = ()
 
@@ -116,7 +174,7 @@ class Runners:
         """Return the model's own runner; one that is not kept for a model that is served no longer."""
         runner = self._runners.get(model)
         if runner is None:
-            runner = Runner(model, self._limits, self._executor, self.load)
+            runner = self._kind(model, self.limits, self._executor, self.load, self._watch)
             if model in self._served:
                 self._runners[model] = runner
         return runner

@@ -22,20 +22,25 @@ PARAMETERS: Final[Document] = {
 def of_model(model: Model, settings: Settings) -> Document:
     """Return the schemas of a model's records and answers."""
     manifest, title = model.manifest, title_of(model.manifest)
-    columns = model.signature.columns
     several = {"type": "array", "minItems": 1, "maxItems": settings.max_rows, "items": ref(f"{title}Record")}
     answer = _answer(manifest)
     served = {"model": {"const": model.name}, "version": {"const": model.version}}
-    answers = {"type": "array", "items": _closed(answer)}
+    answers = {"type": "array", "items": closed(answer)}
     return _explaining(manifest, settings, several, served) | {
-        f"{title}Record": _closed(
-            {each.feature.name: _value(each, settings, nullable=each.feature.nullable) for each in columns},
-            [column.feature.name for column in columns if not column.feature.nullable],
-        ),
-        f"{title}Records": _closed({"records": several}),
-        f"{title}Answer": _closed(served | answer),
-        f"{title}Answers": _closed(served | {"predictions": answers}),
+        f"{title}Record": record(model, settings),
+        f"{title}Records": closed({"records": several}),
+        f"{title}Answer": closed(served | answer),
+        f"{title}Answers": closed(served | {"predictions": answers}),
     }
+
+
+def record(model: Model, settings: Settings) -> Document:
+    """Return the schema of one record of a model."""
+    columns = model.signature.columns
+    return closed(
+        {each.feature.name: _value(each, settings, nullable=each.feature.nullable) for each in columns},
+        [column.feature.name for column in columns if not column.feature.nullable],
+    )
 
 
 def parameter(column: Column, settings: Settings) -> Document:
@@ -68,7 +73,9 @@ def _answer(manifest: Manifest) -> Document:
     if manifest.kind == "regression":
         return {"value": {"type": ["number", "null"]}}
     share = {"type": "number", "minimum": 0, "maximum": 1}
-    members = {"label": {"enum": manifest.classes}, "probabilities": _closed(dict.fromkeys(manifest.classes, share))}
+    is_text = manifest.output("label").datatype == "BYTES"
+    labels = manifest.classes if is_text else [int(name) for name in manifest.classes]
+    members = {"label": {"enum": labels}, "probabilities": closed(dict.fromkeys(manifest.classes, share))}
     return members | ({"probability": share} if manifest.kind == "binary" else {})
 
 
@@ -84,16 +91,16 @@ def _explaining(manifest: Manifest, settings: Settings, records: Document, serve
     if not max_records:
         return {}
     number: Document = {"type": ["number", "null"] if manifest.kind == "regression" else "number"}
-    base, shares = number, _closed({feature.name: number for feature in manifest.features})
+    base, shares = number, closed({feature.name: number for feature in manifest.features})
     if manifest.kind == "multiclass":
-        base, shares = (_closed(dict.fromkeys(manifest.classes, each)) for each in (base, shares))
+        base, shares = (closed(dict.fromkeys(manifest.classes, each)) for each in (base, shares))
     explanation = _answer(manifest) | {"base": base, "contributions": shares}
     title = title_of(manifest)
-    several = {"type": "array", "items": _closed(explanation)}
+    several = {"type": "array", "items": closed(explanation)}
     return {
-        f"{title}RecordsToExplain": _closed({"records": records | {"maxItems": max_records}}),
-        f"{title}Explanation": _closed(served | explanation),
-        f"{title}Explanations": _closed(served | {"explanations": several}),
+        f"{title}RecordsToExplain": closed({"records": records | {"maxItems": max_records}}),
+        f"{title}Explanation": closed(served | explanation),
+        f"{title}Explanations": closed(served | {"explanations": several}),
     }
 
 
@@ -130,11 +137,41 @@ def infer_request(settings: Settings) -> Document:
 
 def error() -> Document:
     """Return the schema of the error envelope."""
-    schema = _closed({"error": {"type": "string"}, "code": {"enum": list(CODES)}, "field": {"type": "string"}})
+    schema = closed({"error": {"type": "string"}, "code": {"enum": list(CODES)}, "field": {"type": "string"}})
     return schema | {"required": ["error", "code"]}
 
 
-def _closed(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Document:
+def drift() -> Document:
+    """Return the schema of a drift report."""
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    beside = closed({"expected": share, "actual": share})
+    members = {
+        "psi": {"type": ["number", "null"], "minimum": 0},
+        "expected": {"type": "array", "items": share},
+        "actual": {"type": "array", "items": share},
+        "edges": {"type": "array", "items": {"type": "number"}},
+        "categories": {"type": "array", "items": {"type": ["string", "integer", "boolean"]}},
+        "other": beside,
+        "nulls": beside,
+    }
+    distribution = closed(members, ["psi", "expected", "actual"])
+    whole = {"type": "integer", "minimum": 0}
+    return closed(
+        {
+            "model": {"type": "string"},
+            "version": {"type": "string"},
+            "of": {"enum": ["requests", "files"]},
+            "rows": whole,
+            "min_rows": whole,
+            "reference_rows": whole,
+            "window_s": whole,
+            "features": {"type": "object", "additionalProperties": distribution},
+            "answer": distribution,
+        }
+    )
+
+
+def closed(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Document:
     """Return the schema of an object with these members and no other, all required unless told."""
     return {
         "type": "object",

@@ -9,6 +9,7 @@ from arro3.core import Array, Field, RecordBatch, Schema
 from numpy.typing import NDArray
 
 from server.asked import ALL, NONE, OnError, Wanted
+from server.drift import Drift
 from server.errors import InvalidArgument
 from server.manifest import Manifest
 from server.model import Model
@@ -17,6 +18,8 @@ from server.tables.arrays import from_numpy, pick, strings
 from server.tables.blocks import Block, Fault, Table
 from server.tables.features import filler
 
+_LOOKS: Final = 4
+"""One in so many blocks is looked at, the first among them: a file is to cost what it did."""
 ERROR: Final = "error"
 """The column that says why a row has no answer, where such rows are kept."""
 
@@ -80,12 +83,16 @@ class Scored:
 class Scorer:
     """Answers the blocks of one table from one model version."""
 
-    def __init__(self, model: Model, table: Table, wanted: Wanted) -> None:
-        """Answer `table`. Raises InvalidArgument, naming the column, where it doesn't have what is wanted of it."""
+    def __init__(self, model: Model, table: Table, wanted: Wanted, drift: Drift | None = None) -> None:
+        """Answer `table`, and let `drift` look at its sound rows.
+
+        Raises InvalidArgument, naming the column, where it doesn't have what is wanted of it.
+        """
         self.counts = Counts()
         self.passed = _passed(table, wanted)
         self.passes_all = wanted.columns == ALL
         self._model = model
+        self._drift = drift
         self._table = table
         self._on_error = wanted.on_error
         self._columns = model.signature.columns
@@ -125,7 +132,7 @@ class Scorer:
             outputs = self._run(columns) if len(kept) else self._run_none()
             return Scored(block, self.passed, self._answers(outputs, None, []), kept)
         reasons = [faults[row].reason if row in faults else None for row in range(block.rows)]
-        return Scored(block, self.passed, self._answers(self._run(columns), bad, reasons), None)
+        return Scored(block, self.passed, self._answers(self._run(columns, ~bad), bad, reasons), None)
 
     def _read(self, block: Block) -> tuple[Columns, dict[int, Fault]]:
         """Return each feature's values in shape [rows, 1], and what is wrong, first of all, with each row."""
@@ -139,9 +146,16 @@ class Scorer:
             columns[name] = values.values.reshape(-1, 1)
         return columns, faults
 
-    def _run(self, columns: Columns) -> dict[str, NDArray[Any]]:
+    def _run(self, columns: Columns, sound: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
+        """Return the outputs; `sound` says which rows somebody asks about, where not all are such."""
         self.counts.runs += 1
-        return self._model.run(columns)
+        outputs = self._model.run(columns)
+        if self._drift is not None and self.counts.runs % _LOOKS == 1:
+            seen = [outputs[name] for name in self._model.output_names]
+            if sound is not None:
+                columns, seen = {name: values[sound] for name, values in columns.items()}, [o[sound] for o in seen]
+            self._drift.see_run("files", columns, len(seen[0]), seen)
+        return outputs
 
     def _run_none(self) -> dict[str, NDArray[Any]]:
         """Return the outputs of no rows."""

@@ -9,7 +9,12 @@ from server.errors import SettingsError
 from server.version_policy import ALL, VersionPolicy
 
 PREFIX: Final = "LIFEBOAT_"
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+WORDS: Final = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("json", "text"),
+    "log_requests": ("none", "errors", "all"),
+}
+"""What a setting may be that is one of a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +65,22 @@ class Settings:
     """Seconds that a file may stand still, nothing of it coming and nothing of its answer being read."""
     cache_s: int = 60
     """Seconds that the answer to a GET may be kept whose address names no version; 0: none are without asking."""
+    drift_window_s: int = 86_400
+    """Seconds over which what is asked and answered is compared with the training rows; 0: it isn't."""
     http2: bool = False
     """Whether the port speaks cleartext HTTP/2 beside HTTP/1.1, which native gRPC needs: 1 or 0."""
     drain_s: int = 30
     """Seconds that requests in flight have to finish after SIGTERM."""
     log_level: str = "info"
     """debug, info, warning or error."""
+    log_format: str = ""
+    """json: an object a line; text: for people. Empty: text where standard error is a terminal, else json."""
+    log_requests: str = "none"
+    """Which requests have a line each in the log: none, errors or all."""
+    log_inputs: bool = False
+    """Whether the log may hold what callers sent: 1 or 0."""
+    trace: bool = False
+    """Whether requests are traced and the spans exported, as the variables OTEL_... say: 1 or 0."""
 
 
 def variable(field: str) -> str:
@@ -98,20 +113,21 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_spool_bytes", 0, 2**40),
         ("max_idle_s", 1, 3600),
         ("cache_s", 0, 86_400),
+        ("drift_window_s", 0, 31_536_000),
         ("drain_s", 0, 900),
     ):
         if name in given:
             values[name] = _integer(variable(name), given[name], low, high)
     if "models" in given:
         values["models"] = Path(given["models"])
-    if "http2" in given:
-        values["http2"] = _switch(variable("http2"), given["http2"])
+    for name in ("http2", "log_inputs", "trace"):
+        if name in given:
+            values[name] = _switch(variable(name), given[name])
     if "version_policy" in given:
         values["version_policy"] = _policy(variable("version_policy"), given["version_policy"])
-    if given.get("log_level", "info") not in LOG_LEVELS:
-        raise SettingsError(
-            f"{variable('log_level')}: expected one of {', '.join(LOG_LEVELS)}; got {given['log_level']!r}"
-        )
+    for name, words in WORDS.items():
+        if name in given and given[name] not in words:
+            raise SettingsError(f"{variable(name)}: expected one of {', '.join(words)}; got {given[name]!r}")
     return Settings(**values)  # type: ignore[arg-type] # each value was given its field's type above
 
 

@@ -3,6 +3,7 @@
  * @module
  */
 import { KEPT_BYTES } from "./attempts";
+import { KEPT_AT, stripHop } from "./hop";
 import type { Pool } from "./pool";
 import type { Route } from "./routes";
 
@@ -72,6 +73,9 @@ export async function kept(key: Request, request: Request): Promise<Response | u
   const tag = found.headers.get("etag");
   const isHad = tag !== null && (tags.includes(untagged(tag)) || tags.includes("*"));
   const answer = isHad ? new Response(null, { status: 304, headers: found.headers }) : new Response(found.body, found);
+  const ageMs = Date.now() - Number(found.headers.get(KEPT_AT) ?? Date.now());
+  stripHop(answer.headers);
+  answer.headers.set("age", String(Math.max(0, Math.floor(ageMs / 1_000)))); // or a browser would keep it as long again
   answer.headers.set(CACHE, "hit");
   return answer;
 }
@@ -85,11 +89,19 @@ export function keep(key: Request, request: Request, answer: Response, backgroun
     const copy = response.clone();
     const headers = new Headers(copy.headers);
     for (const name of PASSING) headers.delete(name);
+    headers.set(KEPT_AT, String(Date.now()));
     if (request.method === "POST") headers.set("cache-control", `public, max-age=${POST_MAX_AGE_S}`);
     background(caches.default.put(key, new Response(copy.body, { headers })));
   }
   response.headers.set(CACHE, "miss");
   return response;
+}
+
+/** Says of an answer that it is its caller's alone: what stands behind a key is kept by no cache that others share. */
+export function keptByCaller(answer: Response): Response {
+  const control = answer.headers.get("cache-control");
+  if (control !== null) answer.headers.set("cache-control", control.replace(/\bpublic\b/, "private"));
+  return answer;
 }
 
 /** Tags are compared weakly (RFC 9110, section 13.1.2). */

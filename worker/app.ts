@@ -3,7 +3,7 @@
  * @module
  */
 import { type Context, Hono } from "hono";
-import { inputOf, keep, kept, keyOf, learn, mayBeKept, modelsNow } from "./answers";
+import { inputOf, keep, kept, keptByCaller, keyOf, learn, mayBeKept, modelsNow } from "./answers";
 import { type Answered, answered } from "./attempts";
 import { crossOrigin } from "./cors";
 import { visitor } from "./doors";
@@ -56,7 +56,8 @@ async function forward(c: Context<Edge>): Promise<Response> {
   if (!route.isFile && Number(request.headers.get("content-length") ?? 0) > maxBodyBytes) {
     return refuser(request)("payload_too_large", `body: expected at most ${maxBodyBytes} bytes`);
   }
-  return mayBeKept(request, route) ? keptOrAnswered(c, route) : fromInstance(c, route, false);
+  const answer = await (mayBeKept(request, route) ? keptOrAnswered(c, route) : fromInstance(c, route, false));
+  return c.get("visitor") === undefined ? answer : keptByCaller(answer);
 }
 
 /** The answer from the edge cache, or from an instance, to be kept. */

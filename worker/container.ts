@@ -3,9 +3,10 @@
  * @module
  */
 import { Container } from "@cloudflare/containers";
-import { type Counters, count, counters } from "./counters";
+import { type Counters, count, counters, countStart } from "./counters";
 import { ATTEMPT_MS, CHECK, failure, LOAD, MODELS, REPORT, START_MS, stripHop, WAIT } from "./hop";
-import { forgetModels, knownModels, lookAtModels } from "./models";
+import { Models } from "./models";
+import { serverSettings } from "./settings";
 import { withTiming } from "./timing";
 
 /** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
@@ -43,8 +44,8 @@ export class InferenceContainer extends Container<Env> {
 
   #starting: Promise<void> | undefined;
   #checking: Promise<void> | undefined;
-  #looking: Promise<void> | undefined;
   #inFlight = 0;
+  readonly #models = new Models(this.ctx.storage.kv, this.env.CF_VERSION_METADATA?.id, (path) => this.#text(path));
 
   /**
    * Forwards a request to the server, which is started first where it isn't running; the caller waits for it, unless the
@@ -91,8 +92,8 @@ export class InferenceContainer extends Container<Env> {
    * version that saw them. Undefined where it isn't known.
    */
   async models(): Promise<string | undefined> {
-    if (await this.#isReady()) await this.#looked();
-    return this.#known();
+    if (await this.#isReady()) await this.#models.looked();
+    return this.#models.known();
   }
 
   /** The server's answer with what the instance has to say of it, or why there is none. */
@@ -110,7 +111,7 @@ export class InferenceContainer extends Container<Env> {
       }
       const told = new Response(response.body, response);
       if (!told.headers.has(LOAD)) told.headers.set(LOAD, `${this.#inFlight}/0`); // an image that doesn't report
-      const models = this.#known();
+      const models = this.#models.known();
       if (models !== undefined) told.headers.set(MODELS, models);
       if (startMs > 0) told.headers.set(START_MS, String(startMs));
       return withTiming(told, "instance", Date.now() - began, this.ctx.id.name);
@@ -137,7 +138,7 @@ export class InferenceContainer extends Container<Env> {
   async #checked(): Promise<Response> {
     const status = await this.#ready();
     if (status === 200) {
-      await this.#looked();
+      await this.#models.looked();
       return Response.json({ ready: true });
     }
     console.error(`instance ${this.ctx.id} answered its check with ${status}: started anew`);
@@ -181,23 +182,6 @@ export class InferenceContainer extends Container<Env> {
     await this.#started();
   }
 
-  #known(): string | undefined {
-    return knownModels(this.ctx.storage.kv, this.#version);
-  }
-
-  get #version(): string | undefined {
-    return this.env.CF_VERSION_METADATA?.id;
-  }
-
-  /** Finds out, once a start, which models the server has: they are part of the image, so another start may have others. */
-  #looked(): Promise<void> {
-    this.#looking ??= lookAtModels(this.ctx.storage.kv, this.#version, (path) => this.#text(path)).catch((error) => {
-      this.#looking = undefined;
-      console.error(`models of ${this.ctx.id} are not known: ${reasonOf(error)}`);
-    });
-    return this.#looking;
-  }
-
   async #text(path: string): Promise<string> {
     const response = await this.#answer(new Request(`http://container${path}`), ALIVE_MS);
     const text = await response?.text();
@@ -224,8 +208,7 @@ export class InferenceContainer extends Container<Env> {
 
   async #boot(): Promise<void> {
     const began = Date.now();
-    this.#looking = undefined;
-    forgetModels(this.ctx.storage.kv);
+    this.#models.forget();
     const renewal = setInterval(() => this.renewActivityTimeout(), BOOT_RENEWAL_MS);
     try {
       await this.startAndWaitForPorts({
@@ -236,27 +219,15 @@ export class InferenceContainer extends Container<Env> {
           waitInterval: POLL_MS,
         },
       });
-      this.#tell(Date.now() - began);
-      this.ctx.waitUntil(this.#looked());
+      countStart(this.ctx.storage.kv, Date.now() - began);
+      this.ctx.waitUntil(this.#models.looked());
     } catch (error) {
-      this.#tell(undefined);
+      countStart(this.ctx.storage.kv, undefined);
       console.error(`start of ${this.ctx.id} failed: ${reasonOf(error)}`);
       throw error;
     } finally {
       clearInterval(renewal);
     }
-  }
-
-  #tell(startMs: number | undefined): void {
-    count(this.ctx.storage.kv, (all) => {
-      all.starts += 1;
-      if (startMs === undefined) {
-        all.failedStarts += 1;
-        return;
-      }
-      const { most, total } = all.startMs;
-      all.startMs = { last: startMs, most: Math.max(most, startMs), total: total + startMs };
-    });
   }
 
   override onStart(): void {
@@ -279,13 +250,4 @@ export class InferenceContainer extends Container<Env> {
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : "";
   return `${error instanceof Error ? error.message : error}${cause}`;
-}
-
-function serverSettings(env: Env): Record<string, string> {
-  const given = Object.entries(env).filter(([name, value]) => name.startsWith("LIFEBOAT_") && isText(value));
-  return Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
-}
-
-function isText(value: unknown): boolean {
-  return typeof value === "string" || typeof value === "number";
 }

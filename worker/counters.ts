@@ -42,3 +42,16 @@ export function count(storage: SyncKvStorage, change: (counters: Counters) => vo
   change(changed);
   storage.put(KEY, changed);
 }
+
+/** Counts a start: how many milliseconds it took until the server listened, undefined where it failed. */
+export function countStart(storage: SyncKvStorage, startMs: number | undefined): void {
+  count(storage, (all) => {
+    all.starts += 1;
+    if (startMs === undefined) {
+      all.failedStarts += 1;
+      return;
+    }
+    const { most, total } = all.startMs;
+    all.startMs = { last: startMs, most: Math.max(most, startMs), total: total + startMs };
+  });
+}

@@ -27,6 +27,9 @@ export const LOAD = "x-lifeboat-load";
 /** Which models the server has: the same text for the same models, on whatever instance. */
 export const MODELS = "x-lifeboat-models";
 
+/** When an answer was put into the edge cache, in milliseconds since 1970: kept with it. */
+export const KEPT_AT = "x-lifeboat-kept-at";
+
 /** `asleep`: it doesn't run, and is being started. `start`: its start failed. `hung`: it didn't answer in time. `gone`: its connection broke. */
 export type Failure = "asleep" | "start" | "hung" | "gone";
 

@@ -12,28 +12,57 @@ interface Seen {
 const KEY = "lifeboat.models";
 const TAG_BYTES = 16;
 
-/** Returns the models of the last start, undefined where they aren't known, or an older Worker saw them. */
-export function knownModels(storage: SyncKvStorage, version: string | undefined): string | undefined {
-  const seen = storage.get<Seen>(KEY);
-  return seen?.version === version ? seen?.models : undefined;
-}
+/** The models of an instance, kept in its storage by the version of the Worker that saw them. */
+export class Models {
+  readonly #storage: SyncKvStorage;
+  readonly #version: string | undefined;
+  readonly #text: (path: string) => Promise<string>;
+  #looking: Promise<void> | undefined;
+  /** What stands in the storage, which is read once and not with every call; undefined until then. */
+  #seen: { models: string | undefined } | undefined;
 
-/** Forgets them: the next start may be of another image. */
-export function forgetModels(storage: SyncKvStorage): void {
-  storage.delete(KEY);
-}
+  /** `text` returns what the server answers at a path. */
+  constructor(storage: SyncKvStorage, version: string | undefined, text: (path: string) => Promise<string>) {
+    this.#storage = storage;
+    this.#version = version;
+    this.#text = text;
+  }
 
-/** Asks the server, by `text` of a path, for its models and each one's digest, and keeps what that comes to. */
-export async function lookAtModels(
-  storage: SyncKvStorage,
-  version: string | undefined,
-  text: (path: string) => Promise<string>,
-): Promise<void> {
-  const list = await text("/api/models");
-  const { models } = JSON.parse(list) as { models: { name: string }[] };
-  const each = await Promise.all(models.map(({ name }) => text(`/api/models/${encodeURIComponent(name)}`)));
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([list, ...each].join("\n")));
-  const bytes = new Uint8Array(digest, 0, TAG_BYTES);
-  const tag = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  storage.put<Seen>(KEY, { models: tag, ...(version === undefined ? {} : { version }) });
+  /** Returns the models of the last start, undefined where they aren't known, or an older Worker saw them. */
+  known(): string | undefined {
+    if (this.#seen === undefined) {
+      const kept = this.#storage.get<Seen>(KEY);
+      this.#seen = { models: kept?.version === this.#version ? kept?.models : undefined };
+    }
+    return this.#seen.models;
+  }
+
+  /** Forgets them: the next start may be of another image. */
+  forget(): void {
+    this.#looking = undefined;
+    this.#seen = { models: undefined };
+    this.#storage.delete(KEY);
+  }
+
+  /** Finds out, once a start, which models the server has: they are part of the image, so another start may have others. */
+  looked(): Promise<void> {
+    this.#looking ??= this.#look().catch((error) => {
+      this.#looking = undefined;
+      console.error(`the models of an instance are not known: ${error}`);
+    });
+    return this.#looking;
+  }
+
+  /** Asks the server for its models and each one's digest, and keeps what that comes to. */
+  async #look(): Promise<void> {
+    const list = await this.#text("/api/models");
+    const { models } = JSON.parse(list) as { models: { name: string }[] };
+    const each = await Promise.all(models.map(({ name }) => this.#text(`/api/models/${encodeURIComponent(name)}`)));
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([list, ...each].join("\n")));
+    const bytes = new Uint8Array(digest, 0, TAG_BYTES);
+    const tag = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const version = this.#version === undefined ? {} : { version: this.#version };
+    this.#storage.put<Seen>(KEY, { models: tag, ...version });
+    this.#seen = { models: tag };
+  }
 }

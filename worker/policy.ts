@@ -3,7 +3,8 @@
  * chance but those it is given, so that the simulation of `bench/pool/` runs this very file.
  * @module
  */
-import { Circuit } from "./circuit.ts";
+import { type Instance, unknown } from "./instance.ts";
+import { Load, REPORT_MS } from "./load.ts";
 
 export interface Limits {
   /** Instances that are always kept. */
@@ -19,29 +20,6 @@ export interface Limits {
 /** How a call ended: `answered` by the server; `asleep`, the instance doesn't run; `hung`, no answer came; `left`, unknown. */
 export type Outcome = "answered" | "asleep" | "failed" | "hung" | "left";
 
-/** What the choice is made by. Nothing is known of an instance that is `down`; of a `presumed` one that it is kept warm. */
-export interface Instance {
-  readonly index: number;
-  readonly circuit: Circuit;
-  state: "down" | "presumed" | "starting" | "ready";
-  /** When it came into its state. */
-  since: number;
-  /** Calls under way from here. */
-  inFlight: number;
-  /** Calls under way from elsewhere, as the instance last reported. */
-  others: number;
-  reportedAt: number;
-  answeredAt: number;
-  /** Moving average of the time to an answer; 0 where none was seen. */
-  latencyMs: number;
-  /** What of both is part of the load. */
-  counted: { own: number; others: number };
-}
-
-/** What an instance said of others' calls is forgotten after this long. */
-const REPORT_MS = 2_000;
-/** Over how long the load is averaged that decides on starts: a burst that one instance works off starts no other. */
-const SMOOTH_MS = 2_000;
 /** How much of the newest latency the average takes. */
 const NEWEST = 0.2;
 /** Latencies below are alike: a millisecond more or less must not send all calls to one instance. */
@@ -58,12 +36,9 @@ export class Policy {
   readonly instances: Instance[] = [];
   readonly #limits: Limits;
   readonly #random: () => number;
+  readonly #load = new Load();
   #active: number;
   #needed: number;
-  #own = 0;
-  #others = 0;
-  #smoothed = 0;
-  #seenAt = 0;
   #reviewedAt = Number.NEGATIVE_INFINITY;
   #neededAt = 0;
   #latencyMs = 0;
@@ -91,7 +66,7 @@ export class Policy {
 
   /** Calls that instances are at work on, averaged over the last seconds. */
   get load(): number {
-    return this.#smoothed;
+    return this.#load.average;
   }
 
   /**
@@ -147,7 +122,7 @@ export class Policy {
   began(instance: Instance, now: number): void {
     instance.circuit.asked();
     instance.inFlight += 1;
-    this.#count(instance, now);
+    this.#load.count(instance, now);
   }
 
   /**
@@ -177,7 +152,7 @@ export class Policy {
       instance.circuit.failed(now, outcome === "hung");
       this.#list();
     }
-    this.#count(instance, now);
+    this.#load.count(instance, now);
   }
 
   /** Says how a start in the background ended. */
@@ -209,9 +184,7 @@ export class Policy {
   }
 
   #add(state: Instance["state"]): Instance {
-    const idle = { since: 0, inFlight: 0, others: 0, reportedAt: 0, answeredAt: 0, latencyMs: 0 };
-    const counted = { own: 0, others: 0 };
-    const instance: Instance = { index: this.instances.length, circuit: new Circuit(), state, ...idle, counted };
+    const instance = unknown(this.instances.length, state);
     this.instances.push(instance);
     return instance;
   }
@@ -223,7 +196,7 @@ export class Policy {
   #become(instance: Instance, state: Instance["state"], now: number): void {
     instance.state = state;
     instance.since = now;
-    this.#count(instance, now);
+    this.#load.count(instance, now);
     this.#list();
   }
 
@@ -238,26 +211,6 @@ export class Policy {
   }
 
   /**
-   * Keeps the average of the load: what was under way until now counts for as long as it was, and what was reported of
-   * others for as long as a report holds. A start is waited for, no load.
-   */
-  #count(instance: Instance, now: number): void {
-    const passed = Math.max(0, now - this.#seenAt);
-    this.#smooth(this.#own + this.#others, Math.min(passed, REPORT_MS));
-    this.#smooth(this.#own, Math.max(0, passed - REPORT_MS));
-    this.#seenAt = now;
-    const { own, others } = instance.counted;
-    const isAtWork = instance.state === "ready";
-    instance.counted = { own: isAtWork ? instance.inFlight : 0, others: isAtWork ? instance.others : 0 };
-    this.#own += instance.counted.own - own;
-    this.#others += instance.counted.others - others;
-  }
-
-  #smooth(load: number, forMs: number): void {
-    this.#smoothed += (load - this.#smoothed) * -Math.expm1(-forMs / SMOOTH_MS);
-  }
-
-  /**
    * Decides how many instances requests go to. An instance whose share `u` of time is at work has `u / (1 - u)` calls
    * under way on average (processor sharing), which is what can be counted from here.
    */
@@ -269,12 +222,12 @@ export class Policy {
       const isOver = instance.inFlight === 0 && now - instance.answeredAt > this.#limits.awakeMs;
       const isLost = instance.state === "starting" && now - instance.since > START_MS;
       if ((instance.state === "ready" && isOver) || isLost) instance.state = this.#rest(instance);
-      this.#count(instance, now);
+      this.#load.count(instance, now);
     }
     const each = this.#limits.target / (1 - this.#limits.target);
     const bound = (count: number) => Math.min(Math.max(count, this.#limits.warm), this.#limits.max);
-    this.#needed = bound(Math.ceil(this.#smoothed / each));
-    const enough = bound(Math.ceil(this.#smoothed / (each * SURPLUS_SHARE)));
+    this.#needed = bound(Math.ceil(this.#load.average / each));
+    const enough = bound(Math.ceil(this.#load.average / (each * SURPLUS_SHARE)));
     if (enough >= this.#active) this.#neededAt = now;
     if (this.#needed > this.#active) {
       this.#active = Math.min(this.#needed, 2 * this.#active);

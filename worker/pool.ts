@@ -9,7 +9,8 @@
 
 import { PATIENCE_MS } from "./deadline";
 import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, stripHop, WAIT } from "./hop";
-import { type Instance, type Outcome, Policy } from "./policy";
+import type { Instance } from "./instance";
+import { type Outcome, Policy } from "./policy";
 import { platformFailure } from "./proxy";
 import { nearest } from "./regions";
 import { type Region, type Settings, settingsOf } from "./settings";

@@ -38,6 +38,16 @@ export function settingsOf(env: Env): Settings {
   return settings;
 }
 
+/** Returns the server's own settings, secrets among them: the variables that are named LIFEBOAT_.... */
+export function serverSettings(env: Env): Record<string, string> {
+  const given = Object.entries(env).filter(([name, value]) => name.startsWith("LIFEBOAT_") && isText(value));
+  return Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === "string" || typeof value === "number";
+}
+
 function read(env: Env): Settings {
   const given: Record<string, unknown> = { ...env };
   const warm = number(given, "WARM_INSTANCES", "a whole number from 1", 1, (n) => Number.isInteger(n) && n >= 1);

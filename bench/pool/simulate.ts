@@ -3,7 +3,8 @@
  * front of instances with the quota of `basic`. Seeded: the same case has the same figures each time.
  * @module
  */
-import { type Instance, Policy } from "../../worker/policy.ts";
+import type { Instance } from "../../worker/instance.ts";
+import { Policy } from "../../worker/policy.ts";
 import { Events } from "./events.ts";
 import { Machine } from "./machine.ts";
 import { exponential, type Random, seeded } from "./random.ts";

@@ -68,11 +68,12 @@ class BatchEndpoint:
         if self._under_way >= self._settings.max_batches:
             raise ResourceExhausted(f"{self._under_way} files are being scored, as many as may be; try again")
         self._under_way += 1
-        counters = self._runners[asked.model].counters
+        runner = self._runners[asked.model]
+        counters = runner.counters
         counters.pending += 1
         try:
             self._executor = self._executor or self._threads()
-            file = ScoredFile(asked, self._settings, counters, scope, send)
+            file = ScoredFile(asked, self._settings, runner, scope, send)
             await file.answer(self._executor, timeout_s, receive)
         finally:
             counters.pending -= 1

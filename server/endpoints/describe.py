@@ -1,24 +1,41 @@
 """GET /api/models: what is served, described from the manifests; GET /: the page that is made of them."""
 
-from typing import Any
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from server.caching import has
 from server.manifest import Feature
+from server.replies import JSON
 from server.repository import Repository, Versions
 from server.responses import json_response
+from server.runner import Runners
 from server.settings import Settings
+
+
+class _Document(NamedTuple):
+    """The document, and the models that it was made of."""
+
+    models: Mapping[str, Versions]
+    content: bytes
+    headers: Mapping[str, str]
 
 
 class DescribeEndpoint:
     """The routes that say what is served and what it takes."""
 
-    def __init__(self, repository: Repository, settings: Settings) -> None:
-        """Describe the models of `repository`."""
+    def __init__(self, repository: Repository, runners: Runners, settings: Settings) -> None:
+        """Describe the models of `repository`, and what `runners` were asked."""
         self._repository = repository
+        self._runners = runners
         self._settings = settings
+        self._document: _Document | None = None
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -30,9 +47,12 @@ class DescribeEndpoint:
             Route("/api/models/{model}/form", self.form, methods=["GET"]),
             Route("/api/models/{model}/service.proto", self.service, methods=["GET"]),
             Route("/api/openapi.json", self.openapi, methods=["GET"]),
-            Route("/api/models/{model}/card", self.card, methods=["GET"]),
-            Route("/api/models/{model}/versions/{version}/card", self.card, methods=["GET"]),
-            Route("/api/models/{model}/labels/{label}/card", self.card, methods=["GET"]),
+            Route("/api/docs", self.docs, methods=["GET"]),
+            *(
+                Route(f"/api/models/{{model}}{below}/{name}", endpoint, methods=["GET"])
+                for name, endpoint in (("card", self.card), ("drift", self.drift))
+                for below in ("", "/versions/{version}", "/labels/{label}")
+            ),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -58,17 +78,35 @@ class DescribeEndpoint:
         models = [_summary(versions) for versions in self._repository.models.values()]
         return json_response({"default": self._repository.default_model, "models": models})
 
-    async def openapi(self, _request: Request) -> Response:
-        """Answer the OpenAPI document of what is served now."""
-        from server.openapi import document  # here: no prediction pays for it
+    async def openapi(self, request: Request) -> Response:
+        """Answer the OpenAPI document of what is served now; 304 to who has it. It is made once for the same models."""
+        models = dict(self._repository.models)
+        document = self._document
+        if document is None or document.models != models:
+            content = await asyncio.to_thread(_document, self._repository, self._settings)
+            tag = f'"{hashlib.sha256(content).hexdigest()}"'
+            document = self._document = _Document(models, content, {"etag": tag, "cache-control": "no-cache"})
+        if has(request.headers.get("if-none-match", ""), document.headers["etag"]):
+            return Response(status_code=304, headers=document.headers)
+        return Response(document.content, headers=document.headers, media_type=JSON)
 
-        return json_response(document(self._repository, self._settings))
+    async def docs(self, request: Request) -> Response:
+        """Answer the page that shows the document."""
+        from server.endpoints.page import docs
+
+        return await docs(request)
 
     async def card(self, request: Request) -> Response:
         """Answer the model card of the version that answers, or of the one that is named."""
         from server.endpoints.card import answer  # here: no start pays for it
 
         return await answer(request, self._repository)
+
+    async def drift(self, request: Request) -> Response:
+        """Answer how far what a version was asked, and answered, is from what it was trained on."""
+        from server.endpoints.drift import answer  # here: no start pays for it
+
+        return answer(request, self._repository, self._runners)
 
     async def service(self, request: Request) -> Response:
         """Answer the .proto file of the model's typed service, for code generation."""
@@ -96,6 +134,13 @@ class DescribeEndpoint:
                 "sha256": manifest.sha256,
             }
         )
+
+
+def _document(repository: Repository, settings: Settings) -> bytes:
+    """Make the document, in a thread: what it needs is imported by the first one, and no prediction waits for it."""
+    from server.openapi import document
+
+    return msgspec.json.encode(document(repository, settings))
 
 
 def _summary(versions: Versions) -> dict[str, Any]:

@@ -9,15 +9,17 @@ from starlette.routing import Route
 
 from server.repository import Repository
 from server.runner import Runners
+from server.start import Start
 
 
 class MetricsEndpoint:
     """The route that a scraper calls."""
 
-    def __init__(self, repository: Repository, runners: Runners) -> None:
-        """Tell what of `repository` is served, and what `runners` have done."""
+    def __init__(self, repository: Repository, runners: Runners, start: Start) -> None:
+        """Tell what of `repository` is served, what `runners` have done, and how long the `start` took."""
         self._repository = repository
         self._runners = runners
+        self._start = start
 
     def routes(self) -> list[Route]:
         """Return the route."""
@@ -26,7 +28,8 @@ class MetricsEndpoint:
     async def metrics(self, _request: Request) -> Response:
         """Answer in Prometheus's text format, version 0.0.4."""
         metrics = await asyncio.to_thread(_import)
-        return Response(metrics.exposition(self._repository, self._runners), media_type=metrics.CONTENT_TYPE)
+        text = metrics.exposition(self._repository, self._runners, self._start)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
 
 def _import() -> ModuleType:

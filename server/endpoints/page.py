@@ -1,4 +1,4 @@
-"""GET /, /web/{name} and /api/models/{model}/form: the page, its files, and the part of it that is one model's.
+"""GET /, /api/models/{model}/form, /api/docs, /web/{name}: pages, a model's part of one, their files.
 
 Imported when one is first asked for: no start pays for it.
 """
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from server.caching import has
 from server.errors import NotFound
-from server.page import HEADERS, TYPES, document, part, static_files
+from server.page import DOCS, HEADERS, TYPES, WEB, document, part, static_files
 from server.repository import Repository
 
 _HTML: Final = "text/html"
@@ -33,8 +33,13 @@ async def form(request: Request, repository: Repository) -> Response:
     return _answer(request, text.encode(), _HTML)
 
 
+async def docs(request: Request) -> Response:
+    """Answer the page that shows the OpenAPI document and tries what is in it."""
+    return _answer(request, await asyncio.to_thread((WEB / DOCS).read_bytes), _HTML)
+
+
 async def file(request: Request) -> Response:
-    """Answer a file of the page. Raises NotFound."""
+    """Answer a file of the pages. Raises NotFound."""
     name = request.path_params["name"]
     files = await asyncio.to_thread(_files)
     if name not in files:

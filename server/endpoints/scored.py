@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import Receive, Scope, Send
 
 from server.asked import Asked
-from server.counters import Counters
 from server.errors import Canceled, DeadlineExceeded, RequestError
+from server.observation import current, fields, told
 from server.pipes import AnswerPipe, BodyPipe
 from server.responses import envelope, failure, response
+from server.runner import Runner
 from server.settings import Settings
 from server.tables.forms import CSV, TAB_SEPARATED, Form
 from server.trailers import BREAK_OFF, EXTENSION, takes_trailers
@@ -37,11 +38,12 @@ _log = logging.getLogger("lifeboat.batch")
 class ScoredFile:
     """The answer to one file."""
 
-    def __init__(self, asked: Asked, settings: Settings, counters: Counters, scope: Scope, send: Send) -> None:
-        """Answer what is `asked` on the exchange of `scope`, and count it in `counters`."""
+    def __init__(self, asked: Asked, settings: Settings, runner: Runner, scope: Scope, send: Send) -> None:
+        """Answer what is `asked` on the exchange of `scope`, and count it with what `runner` answers."""
         self._asked = asked
         self._settings = settings
-        self._counters = counters
+        self._counters = runner.counters
+        self._drift = runner.drift
         self._scope = scope
         self._send = send
         self._form: Form | None = None
@@ -61,7 +63,7 @@ class ScoredFile:
         """
         from server.batch import Job
 
-        job = Job(self._asked, self._settings)
+        job = Job(self._asked, self._settings, self._drift)
         began_s = asyncio.get_running_loop().time()
         failed = await self._scored(job, executor, timeout_s, receive)
         self._count(job, failed, asyncio.get_running_loop().time() - began_s)
@@ -167,21 +169,29 @@ class ScoredFile:
         counts, counters = job.counts, self._counters
         counters.runs += counts.runs
         counters.rows += counts.scored
+        counters.file_rows += counts.scored
+        counters.file_rows_failed += counts.failed
         if failed is None:
             counters.requests += 1
+            counters.files += 1
             counters.request_ns += int(took_s * 1e9)
         else:
             counters.fail(failed, int(took_s * 1e9))
-        end = "scored" if failed is None else f"failed ({failed.code}: {failed.message})"
+        model = self._asked.model
+        if (observation := current.get()) is not None:
+            observation.takes(model.name, model.version, counts.read)
+            observation.error = failed
+        end = "scored" if failed is None else f"failed ({told(failed, inputs=self._settings.log_inputs)})"
         _log.info(
             "batch %s: %s version %s: %d rows read, %d scored, %d failed in %.2f s",
             end,
-            self._asked.model.name,
-            self._asked.model.version,
+            model.name,
+            model.version,
             counts.read,
             counts.scored,
             counts.failed,
             took_s,
+            extra={"fields": fields(self._scope["headers"])},
         )
 
 

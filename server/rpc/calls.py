@@ -149,7 +149,7 @@ class HotCall(Prediction):
             receiver = Report(work, receiver)
         work.runner.submit(work, receiver, timeout_s)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception, head: Head | None = None) -> None:  # noqa: ARG002
         """Count a request that came to nothing before it was queued."""
         self._call.fail(error)
 

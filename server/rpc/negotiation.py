@@ -12,6 +12,7 @@ from starlette.types import Scope
 from server.caching import NO_STORE
 from server.compression import ENCODINGS
 from server.errors import InvalidArgument, MethodNotAllowed, RequestError, Unimplemented, UnsupportedMediaType
+from server.observation import note
 from server.replies import Reply
 from server.rpc.codecs import JSON, PROTO
 from server.rpc.connect import VERSION_HEADER, ConnectStream, ConnectUnary
@@ -69,6 +70,7 @@ def unspoken(error: RequestError) -> Reply:
 
     Of these statuses every client makes a code by itself (Connect, "HTTP to Error Code").
     """
+    note(error)
     fields = tuple((name.encode(), value.encode()) for name, value in error.headers.items())
     return Reply(error.message.encode() + b"\n", "text/plain; charset=utf-8", (*fields, NO_STORE), error.status)
 

@@ -8,6 +8,7 @@ import msgspec
 from google.protobuf.message import Message
 
 from server.errors import CODES, RequestError, ResourceExhausted, Unavailable
+from server.observation import note
 
 TYPE_URL: Final = "type.googleapis.com/"
 
@@ -88,6 +89,7 @@ def told(error: RequestError) -> RpcError:
     """Return a failure of the error table on the RPC wires: its gRPC number, its field and its wait as details."""
     from server.rpc.proto import error_details_pb2 as details_pb2
 
+    note(error)
     details = []
     if error.field is not None:
         violation = details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)

@@ -1,5 +1,7 @@
 """The accounting of process trees: what a child's child does counts."""
 
+import os
+import socket
 import subprocess
 import sys
 
@@ -48,3 +50,12 @@ def test_a_tree_has_its_grandchildren() -> None:
         assert machine.pss_mb(process.pid) > machine.pss_mb(child) > 1
         process.kill()
     assert machine.tree(process.pid) <= {child}
+
+
+def test_what_a_process_listens_on() -> None:
+    """A port is found by the process that listens on it, and so is what the process was started as."""
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        assert opened.getsockname()[1] in machine.listening(os.getpid())
+        port = opened.getsockname()[1]
+    assert port not in machine.listening(os.getpid())
+    assert "pytest" in machine.command(os.getpid())

@@ -1,15 +1,9 @@
-"""What README and docs show is what happens."""
+"""What README and docs state is so; what they show to be typed is run by test_snippets.py."""
 
 import re
-import shlex
-import shutil
-import subprocess
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
-
-import httpx
-import pytest
 
 from bench.report import replaced, tables
 from bench.results import read as read_results
@@ -18,51 +12,6 @@ from server.manifest import read
 from server.settings import Settings, variable
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-_SHOWN = re.compile(r"```sh\n(?P<call>curl -s '?127\.0\.0\.1:8080[^\n]*)\n```\n\n```json\n(?P<answer>[^\n]*)\n```")
-SHOWN: Final = [
-    (page.name, match["call"], match["answer"]) for page in PAGES for match in _SHOWN.finditer(page.read_text())
-]
-
-
-_PIPED = re.compile(
-    r"```sh\n(?P<command>printf [^\n]* \| curl [^\n]*)\n```\n\n```(?:csv|json)\n(?P<answer>.*?)\n```", re.DOTALL
-)
-PIPED: Final = [
-    (page.name, match["command"], match["answer"]) for page in PAGES for match in _PIPED.finditer(page.read_text())
-]
-
-
-def test_pages_show_files() -> None:
-    """The page on files shows some with their answers."""
-    assert len([page for page, _, _ in PIPED if page == "batch.md"]) >= 3
-
-
-@pytest.mark.parametrize(("page", "command", "answer"), PIPED)
-def test_a_shown_file_has_the_shown_answer(server: httpx.Client, page: str, command: str, answer: str) -> None:
-    """What a page pipes into curl is answered to the letter as the page says."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl is missing (Debian: curl)")
-    here = command.replace("http://127.0.0.1:8080", str(server.base_url).rstrip("/"))
-    done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=True)
-    assert done.stdout.rstrip("\n") == answer, page
-
-
-def test_pages_show_calls() -> None:
-    """README and the page on the interfaces show calls with their answers: the test below has something to run."""
-    assert {"README.md", "api.md", "rpc.md"} <= {page for page, _, _ in SHOWN}
-
-
-@pytest.mark.parametrize(("page", "call", "answer"), SHOWN)
-def test_a_shown_call_has_the_shown_answer(server: httpx.Client, page: str, call: str, answer: str) -> None:
-    """A curl call that a page shows is answered to the letter as the page says."""
-    _, _, address, *options = shlex.split(call)
-    path = address.removeprefix("127.0.0.1:8080")
-    given = dict(zip(options[::2], options[1::2], strict=True))
-    name, _, value = given.get("-H", "content-type: application/x-www-form-urlencoded").partition(": ")
-    body = given.get("-d")
-    response = server.request("POST" if body else "GET", path, content=body, headers={name: value})
-    assert response.text == answer, page
 
 
 def test_every_setting_is_documented() -> None:

@@ -78,6 +78,17 @@ def test_a_file_is_scored(client: httpx.Client, model: Exported, folder: Path) -
         assert got == list(expected)
 
 
+def test_drift_is_watched(client: httpx.Client, model: Exported) -> None:
+    """What is asked, of whatever datatype, stands in the bins that the exporter made of the training rows."""
+    for first in range(0, 300, 100):
+        client.post(f"/api/models/{model.name}/predict", json={"records": (model.records * 3)[first : first + 100]})
+    report = client.get(f"/api/models/{model.name}/drift").json()
+    assert list(report["features"]) == [feature.name for feature in model.spec.features]
+    assert report["rows"] >= report["min_rows"]
+    for name, told in (report["features"] | {"answer": report["answer"]}).items():
+        assert 0 <= told["psi"] < 0.25, (name, told)
+
+
 def test_the_open_inference_protocol_answers(client: httpx.Client, model: Exported, folder: Path) -> None:
     """Tensors of the manifest's datatypes are answered, by the golden rows' own answers."""
     manifest = manifests.read(folder / "models" / model.name / "1" / "manifest.json")

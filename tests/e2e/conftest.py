@@ -3,13 +3,25 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.e2e.docker import docker
+from tests.e2e.docker import Docker, docker
 from tests.edge.stack import ROOT, Edge, wrangler_dev
 
-SIDECAR = "lifeboat-egress:local"
+SIDECAR: Final = "lifeboat-egress:local"
+
+
+@dataclass
+class Real:
+    """A Worker, and the real engine that its containers run in."""
+
+    edge: Edge
+    engine: Docker
 
 
 @pytest.fixture(scope="session")
@@ -19,17 +31,24 @@ def image() -> str:
     return "lifeboat"
 
 
-@pytest.fixture(scope="session")
-def edge(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:  # noqa: ARG001 # built before, so that wrangler finds its layers
-    """Run the Worker, its containers built from the Dockerfile and run by the real engine."""
-    before = set(_workerd_containers())
+@contextmanager
+def worker(folder: Path, name: str, *options: str) -> Iterator[Real]:
+    """Run the Worker under a name of its own, by which its containers are known, with options of `wrangler dev`."""
+    engine = Docker(name)
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    state = tmp_path_factory.mktemp("state")
-    with wrangler_dev(state, str(ROOT / "scripts/docker"), host, MINIFLARE_CONTAINER_EGRESS_IMAGE=SIDECAR) as running:
+    command = str(ROOT / "scripts/docker")
+    settings = {"MINIFLARE_CONTAINER_EGRESS_IMAGE": SIDECAR}
+    try:
+        with wrangler_dev(folder / "state", command, host, "--name", name, *options, **settings) as edge:
+            yield Real(edge, engine)
+    finally:
+        left = docker("ps", "--all", "--quiet", "--filter", f"name=workerd-[0-9a-f]+-{name}-").split()
+        # the runtime removes its own, but not those it is still removing
+        subprocess.run(["docker", "rm", "--force", *left], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def real(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:  # noqa: ARG001 # built before, so that wrangler finds its layers
+    """Run the Worker as it is deployed, its containers built from the Dockerfile and run by the real engine."""
+    with worker(tmp_path_factory.mktemp("real"), "lifeboat") as running:
         yield running
-    left = set(_workerd_containers()) - before  # the runtime removes its own, but not those it is still removing
-    subprocess.run(["docker", "rm", "--force", *left], check=False, capture_output=True)
-
-
-def _workerd_containers() -> list[str]:
-    return docker("ps", "--all", "--quiet", "--filter", "name=workerd-").split()

@@ -1,8 +1,11 @@
 """The docker command line, as the tests of the image use it."""
 
 import json
+import re
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -42,3 +45,31 @@ def running(image: str, *options: str) -> Iterator[str]:
         yield container
     finally:
         docker("rm", "--force", "--volumes", container)
+
+
+class Docker:
+    """The containers that the Workers runtime makes of one Worker's instances; the sidecars left out."""
+
+    def __init__(self, worker: str) -> None:
+        """Look at those of the Worker of this name, from now on."""
+        self._name = f"workerd-[0-9a-f]+-{worker}-InferenceContainer-[0-9a-f]+$"
+        self._since = time.time()
+
+    def running(self) -> list[str]:
+        """Return the ids of the running ones."""
+        return docker("ps", "--quiet", "--no-trunc", "--filter", f"name={self._name}").split()
+
+    def starts(self) -> int:
+        """Return how many were started since this was made."""
+        when = ["--since", f"{self._since:.6f}", "--until", f"{time.time():.6f}"]
+        names = docker("events", *when, "--filter", "event=start", "--format", "{{.Actor.Attributes.name}}").split()
+        return sum(re.match(self._name, name) is not None for name in names)
+
+    def kill(self, number: signal.Signals, *instances: str) -> None:
+        """Send a signal to some, or to all; return when each has ended, where it is SIGKILL."""
+        for each in instances or self.running():
+            docker("kill", "--signal", number.name, each)
+
+    def pause(self, instance: str) -> None:
+        """Have one accept what comes, and never answer: none of its processes runs any more."""
+        docker("pause", instance)

@@ -1,12 +1,13 @@
 """The same way through the Worker as in tests/edge, with the real image at its end."""
 
 import json
+import signal
 
 import httpx
 import pytest
 
+from tests.e2e.conftest import Real
 from tests.e2e.docker import BASIC, docker
-from tests.edge.stack import Edge
 from tests.passenger import PASSENGER
 from tests.server import files
 from tests.server.files import Record, upload
@@ -14,31 +15,25 @@ from tests.server.files import Record, upload
 EXPECTED = "survived"
 
 
-def _containers() -> list[str]:
-    """Return the running containers that hold the server: the sidecars left out."""
-    names = docker("ps", "--filter", "name=workerd-", "--format", "{{.Names}}").split()
-    return [name for name in names if not name.endswith("-proxy")]
-
-
-def test_a_prediction_travels_the_whole_way(edge: Edge) -> None:
+def test_a_prediction_travels_the_whole_way(real: Real) -> None:
     """A cold call through the Worker and the Durable Object is answered by the real container; then within `basic`."""
-    assert not _containers()
-    assert edge.answered().json()["label"] == EXPECTED
-    (container,) = _containers()
+    assert not real.engine.running()
+    assert real.edge.answered().json()["label"] == EXPECTED
+    (container,) = real.engine.running()
     docker("update", *BASIC, container)
-    answer = edge.predict()
+    answer = real.edge.predict()
     assert answer.status_code == 200
     assert json.loads(docker("inspect", container))[0]["HostConfig"]["NanoCpus"] == 250_000_000
     direct = docker("exec", container, "/usr/bin/python3", "-c", _ASK)
     assert json.loads(direct) == answer.json()
 
 
-def test_a_file_travels_the_whole_way(edge: Edge, passengers: list[Record]) -> None:
+def test_a_file_travels_the_whole_way(real: Real, passengers: list[Record]) -> None:
     """Within `basic` the container scores a file through the Worker, to the last bit; a wrong one breaks off."""
-    assert edge.answered().status_code == 200
-    (container,) = _containers()
+    assert real.edge.answered().status_code == 200
+    (container,) = real.engine.running()
     docker("update", *BASIC, container)
-    with upload(edge.http) as sent:
+    with upload(real.edge.http) as sent:
         sent.send(files.csv(passengers[:1]))
         assert sent.head()[0] == 200
         first = sent.piece() or b""
@@ -49,26 +44,25 @@ def test_a_file_travels_the_whole_way(edge: Edge, passengers: list[Record]) -> N
     assert trailers is not None
     files.check(first + rest, passengers)
     with pytest.raises(httpx.RemoteProtocolError):
-        edge.http.put("/api/batch", content=files.csv(passengers, 50_000) + b"9,female,29,0,0,7,S\n")
+        real.edge.http.put("/api/batch", content=files.csv(passengers, 50_000) + b"9,female,29,0,0,7,S\n")
 
 
-def test_a_killed_container_is_replaced(edge: Edge) -> None:
+def test_a_killed_container_is_replaced(real: Real) -> None:
     """After the container is killed the call is answered again, by another."""
-    assert edge.answered().status_code == 200
-    (container,) = _containers()
-    first = docker("inspect", "--format", "{{.Id}}", container)
-    docker("kill", container)
-    assert edge.answered().json()["label"] == EXPECTED
-    (container,) = _containers()
-    assert docker("inspect", "--format", "{{.Id}}", container) != first
+    assert real.edge.answered().status_code == 200
+    first = real.engine.running()
+    real.engine.kill(signal.SIGKILL)
+    assert real.edge.answered().json()["label"] == EXPECTED
+    assert len(real.engine.running()) == 1
+    assert real.engine.running() != first
 
 
-def test_cron_asks_the_container(edge: Edge) -> None:
+def test_cron_asks_the_container(real: Real) -> None:
     """The scheduled handler finds the container ready."""
-    assert edge.answered().status_code == 200
-    mark = len(edge.log.lines)
-    assert edge.cron().status_code == 200
-    edge.log.wait_for("warm: inference-0", after=mark)
+    assert real.edge.answered().status_code == 200
+    mark = len(real.edge.log.lines)
+    assert real.edge.cron().status_code == 200
+    real.edge.log.wait_for("warm: inference-0", after=mark)
 
 
 _ASK = f"""

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.edge.stack import ROOT, Local, stand_in_engine, wrangler_dev
+from tests.edge.stack import ROOT, Local, options, stand_in_engine, wrangler_dev
+
+SLEEP_AFTER_S: Final = 3
 
 
 def running(folder: Path, *options: str) -> Iterator[Local]:
@@ -17,11 +20,6 @@ def running(folder: Path, *options: str) -> Iterator[Local]:
         yield Local(edge, engine)
 
 
-def options(**variables: str | float) -> list[str]:
-    """Return the options that give the Worker these variables."""
-    return [word for name, value in variables.items() for word in ("--var", f"{name}:{value}")]
-
-
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker as it is deployed."""
@@ -31,7 +29,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 @pytest.fixture(scope="session")
 def sleepy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker with instances that sleep after three seconds."""
-    yield from running(tmp_path_factory.mktemp("sleepy"), *options(SLEEP_AFTER="3s"))
+    yield from running(tmp_path_factory.mktemp("sleepy"), *options(SLEEP_AFTER=f"{SLEEP_AFTER_S}s"))
 
 
 @pytest.fixture(scope="module")

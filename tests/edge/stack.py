@@ -45,6 +45,11 @@ class Command:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """Return the process that was started: the root of all that it started."""
+        return self._process.pid
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -124,6 +129,11 @@ def wrangler_dev(state: Path, docker: str, docker_host: str, *options: str, **en
         command.stop()
 
 
+def options(**variables: str | float) -> list[str]:
+    """Return the options that give the Worker these variables."""
+    return [word for name, value in variables.items() for word in ("--var", f"{name}:{value}")]
+
+
 class Engine:
     """The stand-in engine from outside: what it runs, and what it is told to run."""
 
@@ -146,11 +156,16 @@ class Engine:
         """Return how many servers were ever started."""
         return int(self._http.get("/standin/starts").json())
 
-    def kill(self, number: signal.Signals) -> None:
-        """Send a signal to every running server, and return when each has ended."""
+    def kill(self, number: signal.Signals, *instances: int) -> None:
+        """Send a signal to servers by their process ids, or to every running one; return when each has ended."""
         for each in [each for each in self.servers() if each["State"]["Running"]]:
-            os.kill(each["State"]["Pid"], number)
-            self.ended(each["Name"])
+            if not instances or each["State"]["Pid"] in instances:
+                os.kill(each["State"]["Pid"], number)
+                self.ended(each["Name"])
+
+    def pause(self, instance: int) -> None:
+        """Have a server accept what comes, and never answer."""
+        os.kill(instance, signal.SIGSTOP)
 
     def ended(self, name: str) -> int:
         """Wait until a container ends; return its exit code."""

@@ -1,61 +1,47 @@
 """The doors of a deployment that has them: keys, rates, other origins' pages, and what the server is told."""
 
-import hashlib
 from collections.abc import Iterator
 
 import pytest
 
-from tests.edge.conftest import options, running
-from tests.edge.stack import ROOT, Local
+from tests.edge import doors
+from tests.edge.conftest import running
+from tests.edge.doors import HASHES, KEY, OTHER, RATE
+from tests.edge.stack import Local, options
 from tests.passenger import PASSENGER
-
-KEY = "correct horse battery staple".replace(" ", "-")
-RATE = 20
-BOUND = """
-[[ratelimits]]
-name = "RATE_BY_ADDRESS"
-namespace_id = "1"
-simple = { limit = 1000, period = 60 }
-
-[[ratelimits]]
-name = "RATE_BY_KEY"
-namespace_id = "2"
-simple = { limit = 20, period = 60 }
-"""
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    """Run the Worker with each of its doors, by a configuration beside the deployed one."""
+    """Run the Worker with each of its doors."""
     folder = tmp_path_factory.mktemp("guarded")
-    config = folder / "wrangler.toml"
-    text = (ROOT / "wrangler.toml").read_text()
-    for path in ("worker/index.ts", "./Dockerfile", "scripts/assets", "server/web", ".build/assets"):
-        text = text.replace(f'"{path}"', f'"{ROOT / path}"')
-    config.write_text(text + BOUND)
-    hashes = f"other:{hashlib.sha256(b'other').hexdigest()},mobile:{hashlib.sha256(KEY.encode()).hexdigest()}"
     origins = "https://app.example"
-    given = options(API_KEYS=hashes, CORS_ORIGINS=origins, LIFEBOAT_MAX_ROWS=7, LOG_REQUESTS="all")
-    yield from running(folder, "--config", str(config), *given)
+    given = options(API_KEYS=HASHES, CORS_ORIGINS=origins, LIFEBOAT_MAX_ROWS=7, LOG_REQUESTS="all")
+    yield from running(folder, *doors.configuration(folder), *given)
 
 
 def test_a_key_is_needed(guarded: Local) -> None:
     """Without a key, or with a wrong one, a caller is refused and no container starts."""
-    for headers in ({}, {"x-api-key": "wrong"}, {"authorization": "Bearer wrong"}):
-        response = guarded.edge.predict(headers=headers)
-        assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
-        assert guarded.edge.http.get("/status", headers=headers).status_code == 401
-    assert guarded.edge.http.get("/healthz").status_code == 200
-    assert not guarded.engine.running()
+    doors.a_key_is_needed(guarded.edge, guarded.engine)
 
 
 def test_each_key_passes(guarded: Local) -> None:
     """Each of several keys lets a caller pass, and the log names the key, not what it is."""
     mark = len(guarded.edge.log.lines)
-    for headers in ({"x-api-key": "other"}, {"authorization": f"Bearer {KEY}"}):
+    for headers in ({"x-api-key": OTHER}, {"authorization": f"Bearer {KEY}"}):
         assert guarded.edge.predict(headers=headers).status_code == 200
     guarded.edge.log.wait_for(r'"instance":"inference-0".*"key":"mobile"', after=mark)
     assert KEY not in "".join(guarded.edge.log.lines[mark:])
+
+
+def test_a_kept_answer_needs_a_key_too(guarded: Local) -> None:
+    """What is kept is answered to callers with a key, each of whom is told to share it with nobody."""
+    query = {name: str(value) for name, value in PASSENGER.items()}
+    answers = [guarded.edge.http.get("/api/predict", params=query, headers={"x-api-key": OTHER}) for _ in range(2)]
+    assert [each.headers["lifeboat-cache"] for each in answers] == ["miss", "hit"]
+    for each in answers:
+        assert each.headers["cache-control"].split(", ")[0] == "private"
+    assert guarded.edge.http.get("/api/predict", params=query).status_code == 401
 
 
 def test_other_origins_are_let_in_by_name(guarded: Local) -> None:
@@ -64,19 +50,19 @@ def test_other_origins_are_let_in_by_name(guarded: Local) -> None:
     for origin, leave in (("https://app.example", "https://app.example"), ("https://evil.example", None)):
         response = guarded.edge.http.options("/api/predict", headers=asks | {"origin": origin})
         assert response.headers.get("access-control-allow-origin") == leave
-    answer = guarded.edge.predict(headers={"x-api-key": "other", "origin": "https://app.example"})
+    answer = guarded.edge.predict(headers={"x-api-key": OTHER, "origin": "https://app.example"})
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
 
 
 def test_settings_reach_the_server(guarded: Local) -> None:
     """A variable or secret of the Worker's that is named for the server is the server's environment."""
-    response = guarded.edge.predict({"records": [PASSENGER] * 8}, headers={"x-api-key": "other"})
+    response = guarded.edge.predict({"records": [PASSENGER] * 8}, headers={"x-api-key": OTHER})
     assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
 
 
 def test_a_large_body_is_refused_by_its_length(guarded: Local) -> None:
     """A body beyond the limit is refused by the Worker, in the server's own words."""
-    response = guarded.edge.http.post("/api/predict", content=b" " * 4_194_305, headers={"x-api-key": "other"})
+    response = guarded.edge.http.post("/api/predict", content=b" " * 4_194_305, headers={"x-api-key": OTHER})
     assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
 
 
@@ -86,4 +72,4 @@ def test_a_key_is_held_to_its_rate(guarded: Local) -> None:
     refused = [each for each in answers if each.status_code == 429]
     assert refused
     assert (refused[0].json()["code"], int(refused[0].headers["retry-after"]) > 0) == ("resource_exhausted", True)
-    assert guarded.edge.predict(headers={"x-api-key": "other"}).status_code == 200
+    assert guarded.edge.predict(headers={"x-api-key": OTHER}).status_code == 200

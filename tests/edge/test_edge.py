@@ -2,16 +2,16 @@
 
 import signal
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
-from server.page import HEADERS
+from server.page import HEADERS, WEB
+from tests.edge import behaviour
 from tests.edge.stack import ROOT, Local
 from tests.passenger import DATATYPES, PASSENGER
-from tests.server import blobs
+from tests.server import blobs, files
 
 
 @pytest.fixture
@@ -48,12 +48,14 @@ def test_health_starts_no_container(cold: Local) -> None:
 
 
 def test_the_page_starts_no_container(cold: Local) -> None:
-    """The page and its files are answered without a container, under the server's own headers, and named once."""
+    """Both pages and their files are answered without a container, under the server's own headers, and named once."""
     home = cold.edge.http.get("/")
     assert (home.status_code, home.headers["content-type"]) == (200, "text/html; charset=utf-8")
     script = cold.edge.http.get("/web/page.js")
     assert script.headers["content-type"].startswith("text/javascript")
-    for response in (home, script):
+    docs = cold.edge.http.get("/api/docs")
+    assert docs.content == (WEB / "docs.html").read_bytes()
+    for response in (home, script, docs):
         assert {name: response.headers[name] for name in HEADERS} == HEADERS
         again = cold.edge.http.get(response.url, headers={"if-none-match": response.headers["etag"]})
         assert again.status_code == 304
@@ -83,11 +85,7 @@ def test_every_way_gives_the_same_bits(local: Local, server: httpx.Client) -> No
 
 def test_concurrent_cold_calls_share_one_start(cold: Local) -> None:
     """Fifty callers who find nothing running are all answered, by one start."""
-    before = cold.engine.starts()
-    with ThreadPoolExecutor(50) as callers:
-        statuses = list(callers.map(lambda _: cold.edge.predict().status_code, range(50)))
-    assert statuses == [200] * 50
-    assert cold.engine.starts() == before + 1
+    behaviour.cold_callers_share_one_start(cold.edge, cold.engine)
 
 
 def test_a_large_body_passes(local: Local) -> None:
@@ -115,30 +113,34 @@ def test_the_servers_errors_pass_unchanged(
     assert (through.status_code, through.content) == (direct.status_code, direct.content)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
-    [
-        ("GET", "/metrics", 404, "not_found"),
-        ("GET", "/container/7", 404, "not_found"),
-        ("GET", "/api/nothing", 404, "not_found"),
-        ("POST", "/healthz", 405, "method_not_allowed"),
-        ("DELETE", "/api/predict", 405, "method_not_allowed"),
-        ("POST", "/v2/repository/models/titanic/unload", 403, "permission_denied"),
-        ("POST", "/v2/repository%2Fmodels/titanic/unload", 403, "permission_denied"),
-        ("GET", "/api/%ff", 400, "invalid_argument"),
-    ],
-)
+@pytest.mark.parametrize(("method", "path", "status", "code"), behaviour.NEVER_PASSES)
 def test_what_never_passes_is_told_so(cold: Local, method: str, path: str, status: int, code: str) -> None:
     """A path or method that isn't the callers' is refused by the Worker, and no container starts for it."""
-    response = cold.edge.http.request(method, path)
-    assert (response.status_code, response.json()["code"]) == (status, code)
-    assert not cold.engine.running()
+    behaviour.what_never_passes_starts_nothing(cold.edge, cold.engine, method, path, (status, code))
 
 
 def test_control_headers_are_stripped(local: Local) -> None:
     """A caller can't choose the container's port by the platform's own header."""
     response = local.edge.predict(headers={"cf-container-target-port": "22"})
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize("report", [{}, {"x-lifeboat-report": "1"}, {"x-lifeboat-wait": "no", "x-lifeboat-load": "9"}])
+def test_the_hops_own_words_are_no_callers(local: Local, report: dict[str, str]) -> None:
+    """Whatever a caller says in the headers by which the parts of the edge speak, it is shown none of them."""
+    query = {name: str(value) for name, value in PASSENGER.items()}
+    http = local.edge.http
+    answers = [
+        local.edge.predict(headers=report),
+        local.edge.predict(PASSENGER | {"sex": "x"}, headers=report),
+        http.post("/v2/models/titanic/infer", json=_tensors(PASSENGER), headers=report),
+        http.put(files.BATCH, content=files.csv([PASSENGER]), headers=report),
+        *(http.get("/api/predict", params=query, headers=report) for _ in range(2)),
+    ]
+    assert [each.status_code for each in answers] == [200, 400, 200, 200, 200, 200]
+    assert [name for each in answers for name in each.headers if name.startswith("x-lifeboat-")] == []
+    assert answers[-1].headers["lifeboat-cache"] == "hit"
+    assert int(answers[-1].headers["age"]) >= 0
 
 
 def test_the_request_id_comes_back(local: Local) -> None:

@@ -2,13 +2,14 @@
 
 import json
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from tests.edge import behaviour
+from tests.edge.conftest import SLEEP_AFTER_S
 from tests.edge.stack import Local
 
 SLOW_BOOT_S = 10
@@ -103,15 +104,8 @@ def test_a_stop_under_load_is_clean(cold: Local) -> None:
 
 
 def test_the_cron_holds_an_instance_awake_and_idleness_ends_it(sleepy: Local) -> None:
-    """An instance that the cron asks stays beyond its sleep time; one that nobody asks is stopped and exits with 0."""
-    assert sleepy.edge.cron().status_code == 200
-    first = sleepy.engine.running()
-    until = time.monotonic() + 7
-    while time.monotonic() < until:
-        assert sleepy.edge.cron().status_code == 200
-    assert sleepy.engine.running() == first
-    (server,) = [each for each in sleepy.engine.servers() if each["State"]["Running"]]
-    assert sleepy.engine.ended(server["Name"]) == 0
+    """An instance that the cron asks stays past its sleep time, with no cold gap; one that nobody asks exits with 0."""
+    behaviour.the_cron_holds_an_instance_awake(sleepy.edge, sleepy.engine, SLEEP_AFTER_S)
 
 
 def test_a_boot_longer_than_the_sleep_time_is_not_ended(sleepy: Local) -> None:

@@ -1,11 +1,8 @@
 """The commands of the exporter, called as its entry point is: what they do, say and end with."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -311,20 +308,3 @@ def test_every_command_is_documented(
         main([*command, "--help"])
     assert ended.value.code == 0
     assert f"```\n{capsys.readouterr().out}```" in (ROOT / "docs" / "export.md").read_text()
-
-
-def test_the_model_that_the_page_shows(tmp_path: Path) -> None:
-    """What the page shows of a model of one's own is typed as it stands, and the model is served."""
-    page = (ROOT / "docs" / "export.md").read_text().partition("## A model of your own")[2]
-    (data, export, serve) = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)).splitlines()
-    (spec,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "iris.py").write_text(spec)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for command in (data, export):
-        done = subprocess.run(
-            ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    assert serve == "LIFEBOAT_MODELS=flowers python -m server"
-    answer = Repository.load(tmp_path / "flowers").resolve("iris").manifest
-    assert (answer.kind, answer.classes) == ("multiclass", ["setosa", "versicolor", "virginica"])

@@ -133,6 +133,21 @@ def angle(feature: Feature, value: Any) -> float:  # noqa: ANN401 # of any type
     return 0.0 if math.isnan(number) else math.atan(number)
 
 
+def chain(root: Path, features: int, background: list[Record]) -> None:
+    """Write the model that adds up the products of neighbours among so many numbers, and multiplies some again."""
+    names = [f"f{number}" for number in range(features)]
+    given = ", ".join(f"float[N, 1] {name}" for name in names)
+    pairs = [f"p{place} = Mul({one}, {other})" for place, (one, other) in enumerate(itertools.pairwise(names))]
+    last = f"again = Mul(p0, p{len(pairs) - 1}) value = Sum(again, {', '.join(f'p{p}' for p in range(len(pairs)))})"
+    onnx = small.onnx_bytes(f"g ({given}) => (float[N, 1] value) {{ {' '.join(pairs)} {last} }}")
+    numbers = [
+        Feature(name=name, datatype="FP32", description="", example=0.0, field_number=place)
+        for place, name in enumerate(names, 1)
+    ]
+    golden = Golden(records=[dict.fromkeys(names, 1.0)], outputs={"value": [[features]]}, tolerance=1e-5)
+    small.write(root, onnx, small.manifest(onnx, features=numbers, background=background, golden=golden))
+
+
 MEAN_ADDED: Final = 2.5
 
 
@@ -168,3 +183,22 @@ def by_definition(
         for place, name in enumerate(order):
             added[name].append(worth[frozenset(order[: place + 1])] - worth[frozenset(order[:place])])
     return worth[frozenset()], np.array([np.mean(added[name], axis=0) for name in names])
+
+
+def by_dividends(
+    predict: Predict, names: Sequence[str], record: Record, background: Sequence[Record]
+) -> NDArray[np.float64]:
+    """Return each feature's contribution another way: what is a coalition's own alone is shared evenly in it."""
+    size = 2 ** len(names)
+    rows = [
+        {name: (record if coalition >> place & 1 else row)[name] for place, name in enumerate(names)}
+        for coalition in range(size)
+        for row in background
+    ]
+    own = predict(rows).reshape(size, len(background)).mean(axis=1)
+    for place in range(len(names)):
+        for coalition in range(size):
+            if coalition >> place & 1:
+                own[coalition] -= own[coalition ^ 1 << place]
+    holds = [[coalition for coalition in range(size) if coalition >> place & 1] for place in range(len(names))]
+    return np.array([sum(own[coalition] / coalition.bit_count() for coalition in held) for held in holds])

@@ -17,6 +17,7 @@ from tests.server.process import HUNG_S
 ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = ROOT / "models" / "titanic" / "1" / "model.onnx"
 NAMES: Final = tuple(DATATYPES)
+BATCH: Final = "/api/batch"
 ADDED: Final = ("predicted_survived", "probability_died", "probability_survived")
 HEADER: Final = ",".join(NAMES).encode() + b"\n"
 NULLS: Final = {"age": np.nan, "fare": np.nan, "embarked": ""}

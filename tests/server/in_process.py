@@ -1,6 +1,8 @@
 """The ASGI app in this process: where a test needs thousands of requests, or models of its own, and no socket."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,9 +16,14 @@ from server.settings import Settings
 class InProcess:
     """Calls the app one request after the other; an exception in it becomes the answer that a socket would get."""
 
-    def __init__(self, repository: Repository, settings: Settings | None = None) -> None:
-        """Make the app that serves `repository`."""
-        app = create_app(repository, settings or Settings())
+    def __init__(
+        self,
+        repository: Repository,
+        settings: Settings | None = None,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        """Make the app that serves `repository`, with a clock of its own where a test lets time pass."""
+        app = create_app(repository, settings or Settings(), clock_ns=clock_ns)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._runner = asyncio.Runner()
         self._client = httpx.AsyncClient(transport=transport, base_url="http://in-process")

@@ -20,10 +20,18 @@ GRAPHS: Final = {2: small.DOUBLE, 3: TRIPLE}
 """What x is multiplied by, to the graph that does it."""
 
 
-def publish(root: Path, version: int, factor: int = 2, name: str = "small", *, is_broken: bool = False) -> Path:
+def publish(
+    root: Path,
+    version: int,
+    factor: int = 2,
+    name: str = "small",
+    *,
+    is_broken: bool = False,
+    **members: Any,  # noqa: ANN401 # of any type
+) -> Path:
     """Publish a version that answers so many times x, written aside, then renamed. Returns its folder."""
     model = small.onnx_bytes(GRAPHS[factor])
-    described = small.manifest(model, answers=((1.0, float(factor)),), name=name, version=version)
+    described = small.manifest(model, answers=((1.0, float(factor)),), name=name, version=version, **members)
     aside = small.write(root / name / ".aside", model, described)
     if is_broken:
         (aside / "model.onnx").write_bytes(b"half a file")

@@ -80,7 +80,7 @@ def test_several_models_and_versions(models: Path) -> None:
 def test_openapi_describes_queries(server: httpx.Client, manifest: dict[str, Any]) -> None:
     """A feature is a parameter of the GET with its range and its categories; left out or empty where it is null."""
     path = server.get("/api/openapi.json").json()["paths"]["/api/models/titanic/versions/1/predict"]
-    parameters = {each["name"]: each for each in path["get"]["parameters"]}
+    parameters = {each["name"]: each for each in path["get"]["parameters"] if each.get("in") == "query"}
     assert [*parameters] == [feature["name"] for feature in manifest["features"]]
     for feature in manifest["features"]:
         described = parameters[feature["name"]]

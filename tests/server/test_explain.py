@@ -15,7 +15,7 @@ from server.manifest import Feature, read
 from server.repository import Repository
 from server.settings import Settings
 from tests.server import every, explained, small
-from tests.server.explained import Predict, Record, by_definition
+from tests.server.explained import Predict, Record, by_definition, by_dividends
 from tests.server.in_process import InProcess
 
 ROOT: Final = Path(__file__).parents[2]
@@ -205,6 +205,26 @@ def test_shares_add_up_for_whatever_record(client: InProcess, record: Record) ->
     explanation = client.post(EXPLAIN, record).json()
     assert {name: explanation[name] for name in answer} == answer
     assert abs(total(explanation) - answer["probability"]) < 1e-6
+
+
+@pytest.mark.parametrize("same", [(), (7,), (8,), (7, 8), (0, 3, 7, 8)])
+def test_many_features_by_definition(tmp_path: Path, same: tuple[int, ...]) -> None:
+    """Features that are laid out in several parts are explained as few are, whatever they have of the background."""
+    names = [f"f{number}" for number in range(9)]
+    record = {name: 1.0 + place / 4 for place, name in enumerate(names)}
+    background = [
+        {name: record[name] if place in same else float((row * place) % 3) for place, name in enumerate(names)}
+        for row in range(5)
+    ]
+    background[3] = record | {"f8": 0.5} if 8 not in same else record
+    explained.chain(tmp_path, len(names), background)
+    with InProcess(Repository.load(tmp_path)) as client:
+        predict = predicting(client, lambda answer: [answer["value"]])
+        told = client.post(EXPLAIN, record).json()
+        expected = by_dividends(predict, names, record, background)
+    np.testing.assert_allclose([*told["contributions"].values()], expected, rtol=0, atol=1e-6)
+    assert total(told) == pytest.approx(told["value"], abs=1e-9)
+    assert all(told["contributions"][f"f{place}"] == 0 for place in same)
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,29 @@ def test_wrong_feature(tmp_path: Path, content: dict[str, Any], change: dict[str
 def test_multiclass_needs_no_positive_class(tmp_path: Path, content: dict[str, Any]) -> None:
     """Only a binary model has a positive class."""
     del content["positive_class"]
-    assert _read(tmp_path, content | {"kind": "multiclass"}).positive_class is None
+    assert _read(tmp_path, content | {"kind": "multiclass", "reference": None}).positive_class is None
+
+
+@pytest.mark.parametrize(
+    ("name", "distribution", "words"),
+    [
+        ("age", {"counts": [1]}, "reference: age: expected either edges or categories"),
+        ("age", {"counts": [1, 2], "edges": [1.0], "categories": [1, 2]}, "expected either edges or categories"),
+        ("age", {"counts": [1, 2], "edges": [1.0, 2.0]}, "reference: age: expected 3 counts, got 2"),
+        ("age", {"counts": [1, 2, 3], "edges": [2.0, 1.0]}, "reference: age: expected edges that rise"),
+        ("age", {"counts": [1, -2], "edges": [1.0]}, "reference: age: a count is below 0"),
+        ("sex", {"counts": [1, 2], "edges": [1.0]}, "reference: sex: expected categories"),
+        ("answer", {"counts": [1], "categories": ["died"]}, "reference: answer: expected edges"),
+    ],
+)
+def test_wrong_reference(
+    tmp_path: Path, content: dict[str, Any], name: str, distribution: dict[str, Any], words: str
+) -> None:
+    """A distribution that rows can't be sorted into is named."""
+    content["reference"].update({name: distribution} if name == "answer" else {})
+    content["reference"]["features"].update({name: distribution} if name != "answer" else {})
+    with pytest.raises(ManifestError, match=words):
+        _read(tmp_path, content)
 
 
 @pytest.mark.parametrize("number", [8, 18_999, 20_000, 536_870_911])

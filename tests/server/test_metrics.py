@@ -1,12 +1,21 @@
 """/metrics: what Prometheus reads, under the names that Triton's users know."""
 
+import json
+import os
+import platform
+import sys
 from typing import Any
 
 import httpx
+import onnxruntime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.server.process import serving
+from server.repository import Repository
+from tests.passenger import PASSENGER
+from tests.server.process import HUNG_S, ServerProcess, serving
+from tests.server.rpc import MODELS, TITANIC
+from tests.server.wire import post, wire
 
 Samples = dict[str, float]
 
@@ -97,3 +106,99 @@ def test_the_process_is_told(client: httpx.Client) -> None:
     samples = read(client)
     assert samples["process_cpu_seconds_total"] > 0
     assert samples["process_resident_memory_bytes"] > 1e6
+
+
+def families(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Return the samples of each name, by their labels but model and version."""
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = tuple(sorted(pair for pair in sample.labels.items() if pair[0] not in {"model", "version"}))
+            found.setdefault(sample.name, {})[labels] = sample.value
+    return found
+
+
+def test_rows_that_run_together(client: httpx.Client, passenger: dict[str, Any]) -> None:
+    """Batches are told by their size: alone, at the edge of a bucket, above it, and those that run in a thread."""
+    sizes = [1, 1, 2, 3, 256, 257, 300]
+    for size in sizes:
+        client.post("/api/predict", json={"records": [passenger] * size})
+    told = families(client.get("/metrics").text)
+    assert told["lifeboat_batch_rows_sum"] == {(): sum(sizes)}
+    assert told["lifeboat_batch_rows_count"] == {(): len(sizes)}
+    buckets = {dict(labels)["le"]: value for labels, value in told["lifeboat_batch_rows_bucket"].items()}
+    wanted = {"1.0": 2, "2.0": 3, "4.0": 4, "128.0": 4, "256.0": 5, "512.0": 7, "16384.0": 7, "+Inf": 7}
+    assert {edge: buckets[edge] for edge in wanted} == wanted
+
+
+def test_files(client: httpx.Client, passenger: dict[str, Any]) -> None:
+    """Files and their rows are counted, those that can't be scored apart; and they are no batches of requests."""
+    lines = "".join(json.dumps(each) + "\n" for each in (passenger, passenger, passenger | {"age": -1}))
+    answer = client.put("/api/batch?on_error=skip", content=lines, headers={"content-type": "application/x-ndjson"})
+    assert len(answer.text.splitlines()) == 2
+    told = families(client.get("/metrics").text)
+    assert told["lifeboat_files_total"] == {(): 1}
+    assert told["lifeboat_file_rows_total"] == {(("result", "scored"),): 2, (("result", "failed"),): 1}
+    assert told["lifeboat_batch_rows_count"] == {(): 0}
+
+
+def test_what_the_process_is(client: httpx.Client) -> None:
+    """What is served and by what is told, what may be used, and how long the start took."""
+    told = families(client.get("/metrics").text)
+    [build] = told["lifeboat_build_info"]
+    assert dict(build) == {"onnxruntime": onnxruntime.__version__, "python": platform.python_version()}
+    [info] = told["lifeboat_model_info"]
+    assert dict(info) == {
+        "kind": TITANIC.kind,
+        "target": TITANIC.target,
+        "estimator": TITANIC.provenance.estimator,
+        "sha256": TITANIC.sha256,
+    }
+    assert 0 < told["lifeboat_cpu_limit_cores"][()] <= (os.cpu_count() or 1)
+    assert told["lifeboat_queue_limit_rows"] == {(): 100_000}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="when a process began, as Linux tells it")
+def test_the_start(process: ServerProcess) -> None:
+    """How long the start took is told, and is the same whenever it is asked for."""
+    host, port = process.address()
+    with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S, trust_env=False) as client:
+        first = families(client.get("/metrics").text)["lifeboat_start_seconds"]
+        again = families(client.get("/metrics").text)["lifeboat_start_seconds"]
+    assert first == again
+    assert first[()] > 0
+
+
+def test_rows_that_wait() -> None:
+    """The queue is told in rows, while it holds them."""
+    served_after_us = HUNG_S * 1_000_000
+    with (
+        wire(Repository.load(MODELS), queue_delay_us=served_after_us) as served,
+        served.connect() as waiting,
+        served.connect() as asking,
+    ):
+        ask = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"
+        told = []
+        for records in (0, 3):
+            if records:
+                waiting.sendall(post("/api/predict", {"records": [PASSENGER] * records}))
+                served.turn()
+            asking.sendall(ask)
+            [(_, _, text)] = served.read(asking)
+            told.append(families(text.decode())["lifeboat_queue_rows"][()])
+        assert told == [0, 3]
+
+
+def test_drift_is_told(client: httpx.Client, passenger: dict[str, Any]) -> None:
+    """Each feature's index and the answer's are those of the report, once there are rows enough."""
+    rows = (("of", "requests"),)
+    for size in (200, 200):
+        before = families(client.get("/metrics").text)
+        client.post("/api/predict", json={"records": [passenger] * size})
+    assert before["lifeboat_drift_rows"][rows] == 200
+    assert "lifeboat_drift_psi" not in before
+    told, report = families(client.get("/metrics").text), client.get("/api/models/titanic/drift").json()
+    assert told["lifeboat_drift_rows"] == {rows: 400, (("of", "files"),): 0}
+    indices = {(("feature", name), *rows): each["psi"] for name, each in report["features"].items()}
+    assert told["lifeboat_drift_psi"] == pytest.approx(indices)
+    assert told["lifeboat_drift_answer_psi"] == pytest.approx({rows: report["answer"]["psi"]})

@@ -55,6 +55,10 @@ def test_every_setting_has_a_variable() -> None:
         ("LIFEBOAT_DRAIN_S", "-1", "a whole number from 0 to 900"),
         ("LIFEBOAT_DRAIN_S", "901", "a whole number from 0 to 900"),
         ("LIFEBOAT_LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
+        ("LIFEBOAT_LOG_FORMAT", "xml", "one of json, text"),
+        ("LIFEBOAT_LOG_REQUESTS", "some", "one of none, errors, all"),
+        ("LIFEBOAT_LOG_INPUTS", "yes", "1 or 0"),
+        ("LIFEBOAT_TRACE", "true", "1 or 0"),
         ("LIFEBOAT_LOG_LEVEL", "INFO", "one of debug, info, warning, error"),
     ],
 )

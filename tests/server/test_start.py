@@ -61,7 +61,9 @@ def test_unknown_variable_only_warns() -> None:
         process.address()
         process.signal(signal.SIGTERM)
         assert process.end() == 0
-    assert "WARNING lifeboat: LIFEBOAT_MAX_ROW is no setting of this version and has no effect" in process.text
+    line = json.loads(process.log[0])
+    assert (line["level"], line["logger"]) == ("warning", "lifeboat")
+    assert line["message"] == "LIFEBOAT_MAX_ROW is no setting of this version and has no effect"
 
 
 def test_log_level() -> None:
@@ -69,7 +71,8 @@ def test_log_level() -> None:
     with ServerProcess(LIFEBOAT_LOG_LEVEL="error", LIFEBOAT_MAX_ROW="3", LIFEBOAT_MODELS="/nowhere") as process:
         assert process.end() == 1
     assert len(process.log) == 1
-    assert "ERROR lifeboat: /nowhere: there is no such folder" in process.log[0]
+    line = json.loads(process.log[0])
+    assert (line["level"], line["message"]) == ("error", "/nowhere: there is no such folder")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -16,11 +16,6 @@ from tests.web.visitor import Visitor
 Visit = Callable[..., Visitor]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put these tests last: once a browser runs, its event loop is this thread's, and no other can be."""
-    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent))
-
-
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Serve Titanic's model, one of three classes, and a regression of every datatype; native gRPC too."""
@@ -32,9 +27,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run Debian's Chromium."""
+    """Run Debian's Chromium.
+
+    Not for the session: as long as Playwright runs its event loop is this thread's, and no other test can run one.
+    """
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("chromium is missing (Debian: chromium)")
@@ -42,6 +40,15 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Return axe-core's script."""
+    path = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    if not path.exists():
+        pytest.skip("axe-core is not installed; `make test` does it")
+    return path.read_text()
 
 
 @pytest.fixture

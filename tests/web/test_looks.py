@@ -6,11 +6,9 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import ViewportSize, expect
 
-from tests.server.process import ROOT
 from tests.web.conftest import Visit
 from tests.web.visitor import Visitor
 
-AXE: Final = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS: Final = {"phone": 390, "desktop": 1280}
 RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
@@ -27,12 +25,10 @@ def looked_at(visit: Visit, request: pytest.FixtureRequest, colour: str) -> Visi
     return visit(viewport=ViewportSize(width=WIDTHS[request.param], height=844), color_scheme=colour, bypass_csp=True)
 
 
-def violations(visitor: Visitor) -> list[str]:
+def violations(visitor: Visitor, axe: str) -> list[str]:
     """Return what axe-core finds wrong, each with the elements."""
-    if not AXE.exists():
-        pytest.skip("axe-core is not installed; `make test` does it")
     if not visitor.page.evaluate("'axe' in window"):
-        visitor.page.add_script_tag(content=AXE.read_text())
+        visitor.page.add_script_tag(content=axe)
     found: list[dict[str, Any]] = visitor.page.evaluate(
         "tags => axe.run(document, { runOnly: tags }).then(({ violations }) => violations)", RULES
     )
@@ -45,32 +41,32 @@ def is_too_wide(visitor: Visitor) -> bool:
     return wide
 
 
-def test_nothing_is_in_the_way(looked_at: Visitor, passengers_csv: Path) -> None:
+def test_nothing_is_in_the_way(looked_at: Visitor, axe: str, passengers_csv: Path) -> None:
     """In each state there is no violation, and nothing beyond the edge: answered, refused, opened, a file scored."""
     page = looked_at.page
     looked_at.settled()
-    assert not violations(looked_at)
+    assert not violations(looked_at, axe)
     assert not is_too_wide(looked_at)
     page.get_by_text("age as numbers").click()
     page.get_by_role("tab", name="Python").click()
     page.get_by_label("Choose a CSV file, or drop one here").set_input_files(passengers_csv)
     expect(page.get_by_role("link", name="Download the scored file")).to_be_visible()
     page.get_by_text("The answers as numbers").click()
-    assert not violations(looked_at)
+    assert not violations(looked_at, axe)
     looked_at.type("age", "-3")
     expect(looked_at.field("age").locator(".error")).to_be_visible()
     page.evaluate("document.dispatchEvent(new CustomEvent('lifeboat-key-needed', { detail: { isWrong: true } }))")
     expect(page.get_by_label("API key")).to_be_visible()
-    assert not violations(looked_at)
+    assert not violations(looked_at, axe)
     assert not is_too_wide(looked_at)
 
 
 @pytest.mark.parametrize("model", ["small", "signs"])
-def test_other_models_look_right_too(visit: Visit, model: str) -> None:
+def test_other_models_look_right_too(visit: Visit, axe: str, model: str) -> None:
     """So it is for models of other kinds, on the narrowest of phones."""
     visitor = visit(f"/?model={model}", viewport=ViewportSize(width=320, height=640), bypass_csp=True)
     visitor.settled()
-    assert not violations(visitor)
+    assert not violations(visitor, axe)
     assert not is_too_wide(visitor)
 
 

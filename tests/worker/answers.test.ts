@@ -57,6 +57,24 @@ describe("a GET of a prediction", () => {
     expect(response.headers.get("server-timing")).toMatch(/^edge;dur=\d+$/);
   });
 
+  it("says how old it is, in whole seconds, to who has it already too", async () => {
+    const edge = having("a");
+    vi.useFakeTimers({ toFake: ["Date"], now: 1_000_000 });
+    try {
+      expect((await ask(edge, RECORD)).headers.get("age")).toBeNull();
+      await Promise.all(edge.behind);
+      vi.setSystemTime(1_007_900);
+      const hits = [await ask(edge, RECORD), await ask(edge, RECORD, { headers: { "if-none-match": '"tag"' } })];
+      expect(hits.map(({ status, headers }) => [status, headers.get("age")])).toEqual([
+        [200, "7"],
+        [304, "7"],
+      ]);
+      for (const { headers } of hits) expect([...headers.keys()].join()).not.toContain("x-lifeboat-");
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it("is 304 to who has the answer already", async () => {
     const edge = having("a");
     await asked(edge, RECORD, {}, 1);
@@ -148,8 +166,29 @@ describe("a POST", () => {
   });
 });
 
-it("is asked for no door's sake: who may not pass gets no kept answer", async () => {
-  await asked(having("a"), RECORD);
-  const locked = fake(() => by("a"), { models: "a", API_KEYS: "0".repeat(64) });
-  expect((await ask(locked, RECORD)).status).toBe(401);
+describe("behind a key", () => {
+  const hash = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"; // printf key | sha256sum
+  const withKey = { headers: { "x-api-key": "key" } };
+
+  it("who may not pass gets no kept answer", async () => {
+    await asked(having("a"), RECORD);
+    const locked = fake(() => by("a"), { models: "a", API_KEYS: hash });
+    for (const headers of [{}, { "x-api-key": "wrong" }]) {
+      const response = await ask(locked, RECORD, { headers });
+      expect([response.status, response.headers.get("lifeboat-cache")]).toEqual([401, null]);
+    }
+    expect(await asked(locked, RECORD, withKey, 1)).toEqual(["hit"]);
+  });
+
+  it("an answer is its caller's alone: the edge keeps it, no cache that others share does", async () => {
+    const locked = fake(() => by("a"), { models: "a", API_KEYS: hash });
+    for (const said of ["miss", "hit"]) {
+      const { headers } = await ask(locked, RECORD, withKey);
+      await Promise.all(locked.behind);
+      expect(headers.get("lifeboat-cache")).toBe(said);
+      expect(headers.get("cache-control")).toBe("private, max-age=60, must-revalidate");
+    }
+    const open = await ask(having("a"), RECORD);
+    expect(open.headers.get("cache-control")).toBe(FRESH["cache-control"]);
+  });
 });

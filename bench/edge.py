@@ -1,0 +1,161 @@
+"""What Worker and Durable Object add to a call: the same one to the server and through the Workers runtime."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlencode
+
+import httpx
+
+from bench import machine
+from bench.contenders import BUILD, PASSENGER, ROOT, Call, lifeboat
+from bench.load import BenchError, Target, Window, send, window
+from bench.machine import Cores
+from bench.results import Hop, figure
+from bench.rounds import POLL_S, START_S, WARM_S, free_port, serving, stop
+
+CONNECTIONS: Final = (1, 16)
+"""One to time a call that waits for no other, the others for the CPU of a call."""
+_POST: Final = lifeboat().calls["lifeboat"]
+_GET: Final = Call(f"/api/predict?{urlencode(PASSENGER)}", b"", {}, answer=("probability",))
+_CALLS: Final = {
+    "direct": ("POST, to the server", _POST),
+    "edge": ("POST, through Worker and Durable Object", _POST),
+    "alone": ("GET /healthz, by the Worker alone", Call("/healthz", b"", {})),
+    "get": ("GET, to the server", _GET),
+    "hit": ("GET, kept at the edge", _GET),
+}
+"""Name of a call to its label, and what is sent; those to the server stand before those that are compared with them."""
+_BESIDE: Final = {"edge": "direct", "alone": "direct", "hit": "get"}
+"""A call through the edge, and the one that it is compared with."""
+_RUNTIME: Final = "--socket-addr=entry=127.0.0.1:"
+"""What the command of the runtime that holds the Worker has, and no other process of wrangler's."""
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The Workers runtime with the Worker in it, and what stands in for a container engine behind it."""
+
+    pid: int
+    port: int
+    engine_pid: int
+
+
+def measured(rounds: int) -> list[Hop]:
+    """Return what a call takes to the server, through the edge, and from the edge's cache."""
+    seen: dict[tuple[str, int], list[Window]] = {}
+    cores = Cores.of_this_machine()
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", flush=True)
+        with serving(lifeboat(), cores) as (pid, port, _), _edge(cores) as runtime:
+            for (name, connections), found in _round(Target(pid, port, _POST, cores, BUILD), runtime).items():
+                seen.setdefault((name, connections), []).append(found)
+                print(f"  {name}, {connections}: {found.p50_us:.0f} us, CPU {found.cpu_us:.0f} us", flush=True)
+    return [_hop(seen, name) for name in _CALLS]
+
+
+def _round(server: Target, runtime: Runtime) -> dict[tuple[str, int], Window]:
+    targets = {}
+    for name, (_, call) in _CALLS.items():
+        pid, port = (runtime.pid, runtime.port) if name in _BESIDE else (server.pid, server.port)
+        targets[name] = Target(pid, port, call, server.cores, server.folder)
+        send(targets[name], 1, WARM_S)
+    _see_a_hit(runtime)
+    return {
+        (name, connections): window(target, connections, beside=runtime.engine_pid if name == "edge" else 0)
+        for connections in CONNECTIONS
+        for name, target in targets.items()
+    }
+
+
+def _see_a_hit(runtime: Runtime) -> None:
+    """Raise BenchError unless the GET is answered from the cache, rightly, once the same client has asked before."""
+    for _ in range(2):  # h2load accepts other types, so that its answers are kept apart
+        answer = httpx.get(f"http://127.0.0.1:{runtime.port}{_GET.path}", trust_env=False)
+    if answer.headers.get("lifeboat-cache") != "hit" or not _GET.is_right(answer.content):
+        raise BenchError(f"no kept answer but {answer.status_code} {answer.text[:200]}")
+
+
+def _hop(seen: dict[tuple[str, int], list[Window]], name: str) -> Hop:
+    alone, loaded = seen[name, 1], seen[name, CONNECTIONS[-1]]
+    beside = _BESIDE.get(name, name)
+    pairs = list(zip(alone, seen[beside, 1], strict=True))
+    ratios = [each.cpu_us / own.cpu_us for each, own in zip(loaded, seen[beside, CONNECTIONS[-1]], strict=True)]
+    return Hop(
+        label=_CALLS[name][0],
+        p50_ms=figure([each.p50_us / 1000 for each in alone], 3),
+        p99_ms=figure([each.p99_us / 1000 for each in alone], 3),
+        added_p50_ms=figure([(each.p50_us - own.p50_us) / 1000 for each, own in pairs], 3),
+        added_p99_ms=figure([(each.p99_us - own.p99_us) / 1000 for each, own in pairs], 3),
+        cpu_us=figure([each.cpu_us for each in loaded], 1),
+        ratio=figure(ratios, 3),
+        disturbed=figure([each.disturbed for each in (*alone, *loaded)], 3),
+    )
+
+
+@contextmanager
+def _edge(cores: Cores) -> Iterator[Runtime]:
+    """Run the Worker on the server's core, its instance a process there as well; yield it once it predicts."""
+    log = BUILD / "edge.log"
+    log.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        address = Path(folder, "engine.sock")
+        engine = machine.spawn([sys.executable, "-m", "tests.edge.engine", str(address)], cores.server, ROOT, {}, log)
+        settings = {
+            "WRANGLER_DOCKER_BIN": str(ROOT / "tests/edge/docker"),
+            "WRANGLER_DOCKER_HOST": f"unix://{address}",
+            "WRANGLER_SEND_METRICS": "false",
+            "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+        }
+        try:
+            _wait(address.exists, log)
+            wrangler = machine.spawn(_command(folder), cores.server, ROOT, settings, log)
+            try:
+                pid, port = _wait(lambda: _predicting(wrangler.pid), log)
+                yield Runtime(pid, port, engine.pid)
+            finally:
+                stop(wrangler)
+        finally:
+            stop(engine)
+
+
+def _command(state: str) -> list[str]:
+    """Return the command of the Workers runtime, with one instance; a log of every request would be measured too."""
+    options = ["--local", "--log-level", "warn", "--port", str(free_port()), "--inspector-port", "0"]
+    return ["scripts/node", "npx", "wrangler", "dev", *options, "--var", "MAX_INSTANCES:1", "--persist-to", state]
+
+
+def _predicting(wrangler: int) -> tuple[int, int] | None:
+    """Return the runtime's process and its port, None where it doesn't predict yet.
+
+    wrangler runs two: the one in front, which only passes requests on and watches for changed sources, is left out.
+    """
+    for pid in machine.tree(wrangler):
+        if _RUNTIME not in machine.command(pid):
+            continue
+        for port in machine.listening(pid):
+            try:
+                answer = httpx.post(
+                    f"http://127.0.0.1:{port}{_POST.path}", content=_POST.body, headers=_POST.headers, trust_env=False
+                )
+            except httpx.TransportError:
+                continue
+            if answer.status_code == 200 and _POST.is_right(answer.content):
+                return pid, port
+    return None
+
+
+def _wait(look: Callable[[], _Found | None], log: Path) -> _Found:
+    """Return what is found once there is something. Raises BenchError where there never is."""
+    deadline_s = time.monotonic() + START_S
+    while time.monotonic() < deadline_s:
+        if found := look():
+            return found
+        time.sleep(POLL_S)
+    raise BenchError(f"the edge didn't come up; the end of its log:\n{log.read_text()[-600:]}")

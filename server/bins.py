@@ -1,0 +1,84 @@
+"""Values to counts: the bins of one distribution of a manifest's reference, into which later values are sorted."""
+
+from collections import Counter
+from collections.abc import Collection, Hashable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.evidence import Distribution
+from server.manifest import Manifest, Scalar
+from server.signature import Column
+
+Counts = NDArray[np.int64]
+"""How many values stand in each bin."""
+
+
+class Bins:
+    """The reference's own bins, in its order; behind them one for what is none of the categories, and one for null.
+
+    These two are there where such values can be.
+    """
+
+    def __init__(self, reference: Distribution, *, is_closed: bool, null: Scalar | None = None) -> None:
+        """Sort as `reference` does; `is_closed`: into no other category; `null` stands for null, where that may be."""
+        self.reference: Final = reference
+        self._edges = None if reference.edges is None else np.array(reference.edges, np.float64)
+        self._null = null
+        counts = [*reference.counts]
+        self.other: int | None = None
+        """The place of the bin of other categories."""
+        if reference.categories is not None and (reference.other or not is_closed):
+            self.other = len(counts)
+            counts.append(reference.other)
+        self.nulls: int | None = None
+        """The place of the bin of nulls."""
+        if null is not None or reference.nulls:
+            self.nulls = len(counts)
+            counts.append(reference.nulls)
+        self.expected: Counts = np.array(counts, np.int64)
+        """The reference's rows in each bin."""
+        self._places: dict[Hashable, int] = {name: place for place, name in enumerate(reference.categories or ())}
+        if null is not None and self.nulls is not None:
+            self._places[null] = self.nulls
+
+    @classmethod
+    def of_column(cls, reference: Distribution, column: Column) -> "Bins":
+        """Return the bins of a feature."""
+        closed = column.allowed is not None or column.feature.datatype == "BOOL"
+        return cls(reference, is_closed=closed, null=column.feature.null if column.feature.nullable else None)
+
+    @classmethod
+    def of_answer(cls, reference: Distribution, classes: Collection[str]) -> "Bins":
+        """Return the bins of a model's answers, of which `classes` are all there may be."""
+        return cls(reference, is_closed=set(classes) <= set(map(str, reference.categories or ())))
+
+    def count(self, values: NDArray[Any]) -> Counts:
+        """Return how many of `values`, one after the other, stand in each bin."""
+        if self._edges is None:
+            return self._count_categories(values)
+        numbers = values.astype(np.float64)
+        places = np.searchsorted(self._edges, numbers, side="left")
+        if self.nulls is not None and self._null is not None:
+            # A null that is a number was fed to the model as that number; a NaN is equal to nothing.
+            places[np.isnan(numbers) if self._null != self._null else numbers == self._null] = self.nulls
+        return np.bincount(places, minlength=len(self.expected))
+
+    def _count_categories(self, values: NDArray[Any]) -> Counts:
+        counts = np.zeros(len(self.expected), np.int64)
+        for value, number in Counter(values.tolist()).items():
+            place = self._places.get(value, self.other)
+            if place is None:  # a NaN, which no dictionary finds: it is null
+                place = self.nulls
+            if place is not None:
+                counts[place] += number
+        return counts
+
+
+def answer_place(manifest: Manifest) -> tuple[int, int]:
+    """Return which output, and which of its columns, holds what the reference's `answer` is of."""
+    if manifest.kind == "binary":
+        index = manifest.outputs.index(manifest.output("probabilities"))
+        return index, manifest.classes.index(str(manifest.positive_class))
+    return manifest.outputs.index(manifest.output("value" if manifest.kind == "regression" else "label")), 0

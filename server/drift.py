@@ -1,0 +1,177 @@
+"""Answered rows to counts over a sliding window, which a version's reference is compared with to see its input drift.
+
+The hot path pays next to nothing: a row is written into a buffer of a few hundred, which is sorted into bins when it is
+full, when its time is over or when somebody asks; and of a model under load only so many rows in a time are looked at.
+Of the values themselves nothing is kept beyond that buffer.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.bins import Bins, Counts, answer_place
+from server.evidence import Reference
+from server.feed import Feed, Values
+from server.manifest import Manifest
+from server.signature import Columns, Outputs, Signature
+
+Of = Literal["requests", "files"]
+"""Where rows came from. A file is as large as its author likes: beside it, what callers ask would not be seen."""
+
+SLICES: Final = 60
+"""The window slides by a sixtieth of itself."""
+TURN_NS: Final = 10_000_000_000
+TURN_ROWS: Final = 1000
+"""Rows of small requests that are looked at in a turn: far more than it takes to see a drift."""
+BUFFER_ROWS: Final = 256
+MAX_RUN_ROWS: Final = 256
+"""Rows that are looked at, evenly spread, of one run of many: a large request, or a block of a file."""
+
+
+class Seen(NamedTuple):
+    """One distribution of the reference, and what was seen since."""
+
+    bins: Bins
+    counts: Counts
+
+
+class Window:
+    """Counts of the last SLICES slices of time; to be added to from any thread."""
+
+    def __init__(self, bins: int, slice_ns: int) -> None:
+        """Count in so many `bins`. Takes SLICES times that memory, and never more."""
+        self._counts = np.zeros((SLICES, bins), np.uint32)
+        self._slice_ns = slice_ns
+        self._newest = 0
+        """The number of the newest slice, from the clock's zero."""
+        self._lock = threading.Lock()
+
+    def add(self, at_ns: int, counts: Counts) -> None:
+        """Add what was counted at a time; nothing where that is too long ago."""
+        number = at_ns // self._slice_ns
+        with self._lock:
+            self._slide(number)
+            if number > self._newest - SLICES:
+                self._counts[number % SLICES] += counts.astype(np.uint32)
+
+    def total(self, at_ns: int) -> Counts:
+        """Return the counts of the window that ends at a time."""
+        with self._lock:
+            self._slide(at_ns // self._slice_ns)
+            total: Counts = self._counts.sum(axis=0, dtype=np.int64)
+            return total
+
+    def _slide(self, number: int) -> None:
+        """Empty the slices that have come since the newest one."""
+        for new in range(max(self._newest, number - SLICES) + 1, number + 1):
+            self._counts[new % SLICES] = 0
+        self._newest = max(self._newest, number)
+
+
+class Drift:
+    """What one model version was asked, and what it answered, in the bins of its reference."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        reference: Reference,
+        signature: Signature,
+        window_s: int,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        """Compare with `reference` over a window of `window_s`, at least 1, by a clock that never goes back."""
+        self.window_s: Final = window_s
+        self._clock_ns = clock_ns
+        self._features = {
+            column.feature.name: Bins.of_column(reference.features[column.feature.name], column)
+            for column in signature.columns
+            if column.feature.name in reference.features
+        }
+        self._answer = Bins.of_answer(reference.answer, manifest.classes)
+        self._answer_output, self._answer_column = answer_place(manifest)
+        shape = manifest.outputs[self._answer_output].shape
+        self._answer_width = shape[1] if len(shape) > 1 else 1
+        self._is_named = reference.answer.categories is not None
+        slice_ns = window_s * 1_000_000_000 // SLICES
+        self._turn_ns = min(slice_ns, TURN_NS)
+        bins = sum(len(each.expected) for each in (*self._features.values(), self._answer))
+        self._windows: Mapping[Of, Window] = {"requests": Window(bins, slice_ns), "files": Window(bins, slice_ns)}
+        self._feed = Feed(signature, BUFFER_ROWS)
+        self._answers = np.zeros(BUFFER_ROWS, object if self._is_named else np.float64)
+        self._held = 0
+        """Rows in the buffer."""
+        self._room = 0
+        """Rows that are still to be looked at in this turn."""
+        self._began_ns = self._ends_ns = 0
+        """This turn's."""
+
+    def takes(self, at_ns: int) -> bool:
+        """Return whether what is answered now is to be looked at: the one thing that a model under load pays for."""
+        return self._room > 0 or at_ns >= self._ends_ns
+
+    def see(self, at_ns: int, columns: Sequence[Values], rows: int, outputs: Outputs, start: int) -> None:
+        """Look at one request, at most BUFFER_ROWS rows, whose answers begin at row `start` of the outputs.
+
+        `columns` holds a column of checked values for each feature, in their order. On the event loop alone.
+        """
+        if at_ns >= self._ends_ns:
+            self._turn(at_ns)
+        if self._held + rows > BUFFER_ROWS:
+            self._sort()
+        held, output = self._held, outputs[self._answer_output]
+        self._feed.write(held, rows, columns)
+        if rows == 1:
+            answer = output.item(start * self._answer_width + self._answer_column)
+            self._answers[held] = str(answer) if self._is_named else answer
+        else:
+            self._answers[held : held + rows] = self._answers_of(output[start : start + rows])
+        self._held += rows
+        self._room -= rows
+
+    def see_run(self, of: Of, columns: Columns, rows: int, outputs: Outputs, start: int = 0) -> None:
+        """Look at any number of rows, which begin at row `start` of a run's columns and outputs. From any thread."""
+        seen = min(rows, MAX_RUN_ROWS)
+        spread = start + np.arange(seen) * rows // seen
+        some = {name: values[spread].reshape(-1) for name, values in columns.items()}
+        answers = self._answers_of(outputs[self._answer_output][spread])
+        self._windows[of].add(self._clock_ns(), self._count(some, answers))
+
+    def seen(self, of: Of) -> tuple[dict[str, Seen], Seen]:
+        """Return what was seen in the window that ends now, of each feature and of the answer. On the event loop."""
+        self._sort()
+        total, at = self._windows[of].total(self._clock_ns()), 0
+        found = []
+        for bins in (*self._features.values(), self._answer):
+            found.append(Seen(bins, total[at : at + len(bins.expected)]))
+            at += len(bins.expected)
+        return dict(zip(self._features, found, strict=False)), found[-1]
+
+    def _turn(self, at_ns: int) -> None:
+        """Begin a turn: what the one before looked at is sorted, and some more rows are looked at."""
+        self._sort()
+        self._began_ns = at_ns
+        self._ends_ns = at_ns - at_ns % self._turn_ns + self._turn_ns
+        self._room = TURN_ROWS
+
+    def _sort(self) -> None:
+        """Sort the buffer into the bins, and forget what stood there."""
+        held, self._held = self._held, 0
+        if not held:
+            return
+        columns = {name: values.reshape(-1)[:held] for name, values in self._feed.tensors(BUFFER_ROWS).items()}
+        self._windows["requests"].add(self._began_ns, self._count(columns, self._answers[:held]))
+        for values in columns.values():
+            if values.dtype == object:
+                values[:] = None
+
+    def _count(self, columns: Columns, answers: NDArray[Any]) -> Counts:
+        counted = [bins.count(columns[name]) for name, bins in self._features.items()]
+        return np.concatenate([*counted, self._answer.count(answers)])
+
+    def _answers_of(self, output: NDArray[Any]) -> NDArray[Any]:
+        """Return the answers of some rows, one after the other."""
+        answers = output.reshape(len(output), self._answer_width)[:, self._answer_column]
+        return answers.astype(str).astype(object) if self._is_named and answers.dtype != object else answers

@@ -1,0 +1,131 @@
+"""Log records to lines: JSON for a collector, text for a person; never what an exception says of an input, unasked."""
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from server.observation import current, trace_ids
+
+_OF_MODELS: Final = ("lifeboat.repository", "lifeboat.admin", "lifeboat.following", "opentelemetry")
+"""Loggers of what reads no caller's input: what their exceptions say is told."""
+_LEFT_OUT: Final = "(what it says is left out, as it may quote an input: LIFEBOAT_LOG_INPUTS=1 logs it)"
+_SAID: Final = frozenset({"method", "path", "status"})
+_MAX_CHAIN: Final = 16
+_TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+"""What would end a line of text, or change how a terminal shows it."""
+
+
+def configure(form: str, *, inputs: bool) -> None:
+    """Have every logger write lines of `form` to standard error; of none that is known: text to a terminal, else JSON.
+
+    With `inputs` an exception is told whole, which may quote a caller's input.
+    """
+    if form not in {"json", "text"}:
+        form = "text" if sys.stderr.isatty() else "json"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines(inputs=inputs) if form == "json" else TextLines(inputs=inputs))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+
+
+class _Lines(logging.Formatter):
+    """What both forms share."""
+
+    def __init__(self, *, inputs: bool) -> None:
+        super().__init__(_TEXT)
+        self._inputs = inputs
+
+    def exception(self, record: logging.LogRecord) -> str:
+        """Return the traceback of a record; empty where it has none."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return ""
+        if self._inputs or record.name.startswith(_OF_MODELS):
+            return "".join(traceback.format_exception(error)).rstrip()
+        return "\n".join(_frames(error))
+
+
+class TextLines(_Lines):
+    """A record as one line, and below it the traceback of its exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        record.message = record.getMessage()
+        told = [
+            f"{name}={_value(value)}" for name, value in _fields(record).items() if not _is_said(name, value, record)
+        ]
+        record.message = " ".join([record.message.translate(_CONTROL), *told])
+        record.asctime = self.formatTime(record)
+        return "\n".join(filter(None, [self.formatMessage(record), self.exception(record)]))
+
+
+class JsonLines(_Lines):
+    """A record as one object in one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if told := self.exception(record):
+            line["exception"] = told
+        try:
+            return msgspec.json.encode(line).decode()
+        except UnicodeEncodeError:  # a lone surrogate: of a file's name that is no UTF-8
+            return msgspec.json.encode({name: _encodable(value) for name, value in line.items()}).decode()
+
+
+def rfc3339(unix_s: float) -> str:
+    """Return a time in UTC, to the millisecond (RFC 3339)."""
+    seconds, milliseconds = divmod(int(unix_s * 1000), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what a record says beside its message, and of which request."""
+    given: dict[str, Any] = getattr(record, "fields", {})
+    observation = current.get()
+    if observation is None:
+        return given
+    return {"request_id": observation.request_id, **trace_ids(observation.trace), **given}
+
+
+def _is_said(name: str, value: object, record: logging.LogRecord) -> bool:
+    """Return whether a record's message has a field already: an id, or what a request's line begins with."""
+    return name in _SAID or (name.endswith("_id") and str(value) in record.message)
+
+
+def _frames(error: BaseException) -> Iterator[str]:
+    """Yield a traceback without what the exceptions say, the cause first."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) and len(chain) < _MAX_CHAIN:
+        chain.append(before)
+    for each in reversed(chain):
+        yield "Traceback (most recent call last):"
+        yield "".join(traceback.format_tb(each.__traceback__)).rstrip()
+        yield f"{type(each).__module__}.{type(each).__qualname__} {_LEFT_OUT}"
+
+
+def _value(value: object) -> str:
+    text = str(_encodable(value))
+    return text if text.isprintable() and " " not in text and text else msgspec.json.encode(text).decode()
+
+
+def _encodable(value: object) -> object:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -1,0 +1,64 @@
+"""Protobuf messages to JSON Schemas, by the JSON mapping of protobuf's third language version."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from server import schemas
+from server.openapi.operations import Document
+
+_NUMBER: Final[Document] = {"type": ["number", "string"]}
+_INTEGER: Final[Document] = {"type": ["integer", "string"]}
+_SCALARS: Final[dict[int, Document]] = {
+    FieldDescriptor.CPPTYPE_BOOL: {"type": "boolean"},
+    FieldDescriptor.CPPTYPE_DOUBLE: _NUMBER,
+    FieldDescriptor.CPPTYPE_FLOAT: _NUMBER,
+    FieldDescriptor.CPPTYPE_INT32: _INTEGER,
+    FieldDescriptor.CPPTYPE_INT64: _INTEGER,
+    FieldDescriptor.CPPTYPE_UINT32: _INTEGER,
+    FieldDescriptor.CPPTYPE_UINT64: _INTEGER,
+    FieldDescriptor.CPPTYPE_STRING: {"type": "string"},
+}
+"""A number may be a string: the mapping writes those of 64 bits so, and what JSON has no number for by its name."""
+
+
+def schemas_of(messages: Iterable[Descriptor]) -> Document:
+    """Return the schemas of messages, and of those that are in them, by their full names."""
+    known: Document = {}
+    waiting = [*messages]
+    while waiting:
+        message = waiting.pop()
+        if message.full_name in known:
+            continue
+        known[message.full_name] = {
+            "type": "object",
+            "properties": {field.json_name: _field(field) for field in message.fields},
+        }
+        inner = [_value(field).message_type for field in message.fields]
+        waiting += [each for each in inner if each is not None]
+    return known
+
+
+def _field(field: FieldDescriptor) -> Document:
+    value = _value(field)
+    if value is not field:
+        return {"type": "object", "additionalProperties": _one(value)}
+    return {"type": "array", "items": _one(field)} if field.is_repeated else _one(field)
+
+
+def _one(field: FieldDescriptor) -> Document:
+    if field.message_type is not None:
+        return schemas.ref(field.message_type.full_name)
+    if field.enum_type is not None:
+        return {"enum": [value.name for value in field.enum_type.values]}
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return {"type": "string", "contentEncoding": "base64"}
+    return _SCALARS[field.cpp_type]
+
+
+def _value(field: FieldDescriptor) -> FieldDescriptor:
+    """Return a field, of a map what its values are."""
+    message = field.message_type
+    is_map = message is not None and message.GetOptions().map_entry
+    return message.fields_by_name["value"] if message is not None and is_map else field

@@ -1,0 +1,76 @@
+"""A request that has ended to its line in the log."""
+
+import logging
+from base64 import b64encode
+from typing import Any, Final
+
+from server.errors import RequestError
+from server.observation import Observation, has_own_words, trace_ids
+
+_MAX_PATH: Final = 256
+_MAX_FIELD: Final = 64
+_log = logging.getLogger("lifeboat.request")
+
+
+class RequestLog:
+    """Writes a line a request: of every one, or of those that failed."""
+
+    def __init__(self, which: str, *, inputs: bool) -> None:
+        """Log `which` of the requests; with `inputs` also what their callers sent."""
+        self._all = which == "all"
+        self._inputs = inputs
+
+    def begins(self, observation: Observation) -> None:
+        """Do nothing: what is to be told is known at the end."""
+
+    def ends(self, observation: Observation) -> None:
+        """Write the line: a warning where the caller was refused, an error where the server is at fault."""
+        code = observation.code
+        if not (code or self._all):
+            return
+        level = logging.ERROR if code in {"internal", "unavailable"} else logging.WARNING if code else logging.INFO
+        path = observation.path[:_MAX_PATH]
+        _log.log(
+            level,
+            "%s %s %d",
+            observation.method,
+            path,
+            observation.status,
+            extra={"fields": self._fields(observation, path)},
+        )
+
+    def close(self, timeout_s: float) -> None:
+        """Do nothing: each line was written at once."""
+
+    def _fields(self, observation: Observation, path: str) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "method": observation.method,
+            "path": path,
+            "status": observation.status,
+            "duration_ms": round(observation.duration_ns / 1e6, 3),
+            "request_bytes": observation.request_bytes,
+            "response_bytes": observation.response_bytes,
+        }
+        if observation.model:
+            fields |= {"model": observation.model, "version": observation.model_version, "rows": observation.rows}
+        if observation.code:
+            fields |= {"code": observation.code} | _error(observation.error, inputs=self._inputs)
+        if self._inputs and observation.input:
+            fields |= _input(observation.input)
+        return fields | {"request_id": observation.request_id} | trace_ids(observation.trace)
+
+
+def _error(error: RequestError | None, *, inputs: bool) -> dict[str, str]:
+    """Return what the caller was told, beside the code."""
+    if error is None:
+        return {}
+    fields = {} if error.field is None else {"field": error.field[:_MAX_FIELD]}
+    return fields | ({"error": error.message} if inputs or has_own_words(error) else {})
+
+
+def _input(sent: bytes) -> dict[str, str]:
+    """Return what a caller sent: as text where it is some, else in base64."""
+    text = sent.decode(errors="replace")
+    if "\N{REPLACEMENT CHARACTER}" in text[:-1]:  # the last may be cut through
+        return {"input_base64": b64encode(sent).decode()}
+    return {"input": text}

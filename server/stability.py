@@ -1,0 +1,78 @@
+"""Counts to the population stability index (PSI): how far what was seen lies from the reference.
+
+The sum over the bins of (a - e) ln(a / e), where e is the share of the reference's rows in a bin and a that of the rows
+that were seen (N. Siddiqi, "Credit Risk Scorecards", 2006, who calls less than 0.1 no change worth mention and more
+than 0.25 a large one). Half a row is added to each bin on both sides, so that an empty one has a logarithm.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from server.bins import Counts
+from server.drift import Drift, Of, Seen
+from server.errors import Unimplemented
+from server.model import Model
+
+MIN_ROWS: Final = 300
+"""Fewest rows that an index is told for: with ten bins, a thousand reference rows and nothing changed, the index is
+then above 0.1 by chance alone in one case of a hundred (it is near a chi-squared variable times 1/n + 1/m: B. Yurdakul,
+"Statistical Properties of Population Stability Index", 2018)."""
+_HALF: Final = 0.5
+
+Document = dict[str, Any]
+"""JSON."""
+
+
+def psi(expected: Counts, actual: Counts) -> float | None:
+    """Return the index of counts in the same bins; None where either has too few rows to say."""
+    if actual.sum() < MIN_ROWS or not expected.sum():
+        return None
+    e, a = ((counts + _HALF) / (counts.sum() + _HALF * len(counts)) for counts in (expected, actual))
+    return float(((a - e) * np.log(a / e)).sum())
+
+
+def index(seen: Seen) -> float | None:
+    """Return the index of one distribution."""
+    return psi(seen.bins.expected, seen.counts)
+
+
+def report(model: Model, drift: Drift | None, of: Of) -> Document:
+    """Return what is told of a version's drift. Raises Unimplemented where it isn't watched."""
+    if model.manifest.reference is None:
+        words = f"model {model.name!r} version {model.version} has no reference in its manifest: export it anew"
+        raise Unimplemented(words, field="model")
+    if drift is None:
+        raise Unimplemented("drift isn't watched: LIFEBOAT_DRIFT_WINDOW_S is 0")
+    features, answer = drift.seen(of)
+    return {
+        "model": model.name,
+        "version": model.version,
+        "of": of,
+        "rows": int(answer.counts.sum()),
+        "min_rows": MIN_ROWS,
+        "reference_rows": model.manifest.reference.rows,
+        "window_s": drift.window_s,
+        "features": {name: _distribution(seen) for name, seen in features.items()},
+        "answer": _distribution(answer),
+    }
+
+
+def _distribution(seen: Seen) -> Document:
+    bins = seen.bins
+    expected, actual = _shares(bins.expected), _shares(seen.counts)
+    named = len(bins.reference.counts)
+    told: Document = {"psi": index(seen), "expected": expected[:named], "actual": actual[:named]}
+    if bins.reference.edges is not None:
+        told["edges"] = bins.reference.edges
+    else:
+        told["categories"] = bins.reference.categories
+    for name, place in (("other", bins.other), ("nulls", bins.nulls)):
+        if place is not None:
+            told[name] = {"expected": expected[place], "actual": actual[place]}
+    return told
+
+
+def _shares(counts: Counts) -> list[float]:
+    total = int(counts.sum())
+    return [round(count / total, 6) if total else 0.0 for count in counts.tolist()]

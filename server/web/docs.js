@@ -1,0 +1,167 @@
+/** The page: openapi.json to a list of operations by their tags, each of which is laid out when it is first opened. */
+
+import { block, element, prose, shown } from "./docs-elements.js";
+import { kindOf, resolved, schemaView } from "./docs-schema.js";
+import { tryIt } from "./docs-try.js";
+
+const STREAM = "application/connect+json";
+
+try {
+  show(await loaded());
+} catch (error) {
+  document.getElementById("state").textContent = `openapi.json can't be had: ${error.message}`;
+}
+
+async function loaded() {
+  const response = await fetch("openapi.json");
+  if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+  return response.json();
+}
+
+function show(doc) {
+  document
+    .getElementById("about")
+    .append(
+      ...doc.info.description.split("\n\n").map((each) => element("p", {}, ...prose(each))),
+      element("p", { class: "kind" }, `${doc.info.title} ${doc.info.version}, OpenAPI ${doc.openapi}`),
+    );
+  const contents = document.getElementById("contents");
+  const main = document.getElementById("operations");
+  for (const [tag, operations] of grouped(doc)) {
+    const id = `tag-${tag.name.toLowerCase().replaceAll(" ", "-")}`;
+    const links = operations.map((each) => element("li", {}, element("a", { href: `#${each.id}` }, ...titled(each))));
+    contents.append(
+      element(
+        "section",
+        {},
+        element("h2", {}, element("a", { href: `#${id}` }, tag.name)),
+        element("ul", {}, ...links),
+      ),
+    );
+    const heads = [element("h2", { id }, tag.name), element("p", {}, ...prose(tag.description ?? ""))];
+    main.append(
+      element("section", { "aria-labelledby": id }, ...heads, ...operations.map((each) => operationView(doc, each))),
+    );
+  }
+  document.getElementById("state").remove();
+  document.getElementById("filter").addEventListener("input", (event) => filter(event.target.value.toLowerCase()));
+  addEventListener("hashchange", opened);
+  opened();
+}
+
+/** Returns each tag with its operations, those with the shortest path first. */
+function grouped(doc) {
+  const all = Object.entries(doc.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method, operation, id: operation.operationId })),
+  );
+  const depth = ({ path }) => path.split("/").length;
+  const tags = [...doc.tags];
+  for (const name of all.flatMap(({ operation }) => operation.tags ?? [])) {
+    if (!tags.some((tag) => tag.name === name)) tags.push({ name });
+  }
+  return tags
+    .map((tag) => [
+      tag,
+      all.filter(({ operation }) => operation.tags?.includes(tag.name)).sort((a, b) => depth(a) - depth(b)),
+    ])
+    .filter(([, operations]) => operations.length);
+}
+
+/** Returns method and path, which may be broken before a slash. */
+function titled({ path, method }) {
+  const parts = path.split(/(?=\/)/).flatMap((part) => [element("wbr"), part]);
+  return [element("span", { class: `method ${method}` }, method.toUpperCase()), " ", element("code", {}, ...parts)];
+}
+
+function operationView(doc, each) {
+  const summary = element("span", { class: "words" }, each.operation.summary ?? "");
+  const view = element(
+    "details",
+    { class: "operation", id: each.id },
+    element("summary", {}, ...titled(each), summary),
+  );
+  view.addEventListener("toggle", () => view.append(...laidOut(doc, each)), { once: true });
+  return view;
+}
+
+function laidOut(doc, { path, method, operation }) {
+  const isStream = operation.requestBody?.content?.[STREAM] !== undefined;
+  return [
+    element("p", {}, ...prose(operation.description ?? operation.requestBody?.description ?? "")),
+    ...parametersView(doc, operation.parameters ?? []),
+    ...bodyView(doc, operation),
+    element("h3", {}, "Try it"),
+    isStream
+      ? element("p", {}, "A stream of envelopes takes a client of its own.")
+      : tryIt(doc, path, method, operation),
+    element("h3", {}, "Answers"),
+    ...Object.entries(operation.responses).map(([status, response]) =>
+      responseView(doc, status, resolved(response, doc)),
+    ),
+  ];
+}
+
+function parametersView(doc, parameters) {
+  if (!parameters.length) return [];
+  const items = parameters.map((each) => {
+    const known = resolved(each, doc);
+    return element(
+      "li",
+      {},
+      element("code", {}, known.name),
+      element("span", { class: "kind" }, ` ${known.in}, ${kindOf(known.schema ?? {}, doc)}`),
+      known.required ? element("strong", {}, " required") : undefined,
+      known.description ? element("span", {}, " – ", ...prose(known.description)) : undefined,
+    );
+  });
+  return [element("h3", {}, "Parameters"), element("ul", {}, ...items)];
+}
+
+function bodyView(doc, { requestBody }) {
+  if (!requestBody) return [];
+  return [element("h3", {}, requestBody.required ? "Body" : "Body, if any"), ...contentView(doc, requestBody.content)];
+}
+
+function contentView(doc, content = {}) {
+  return Object.entries(content).flatMap(([type, { schema, examples }]) => [
+    element("p", {}, element("code", {}, type)),
+    schema ? schemaView(schema, doc) : undefined,
+    ...Object.entries(examples ?? {}).map(([name, example]) => {
+      const asked = example["x-request"]
+        ? [element("p", {}, "to"), block(shown(example["x-request"]), "What was asked")]
+        : [];
+      const words = `Example: ${name}${example.summary ? `, ${example.summary}` : ""}`;
+      return element("details", {}, element("summary", {}, words), block(shown(example.value), words), ...asked);
+    }),
+  ]);
+}
+
+function responseView(doc, status, response) {
+  const summary = element("summary", {}, element("strong", {}, status), ` ${response.description}`);
+  const headers = Object.entries(response.headers ?? {}).map(([name, { description }]) =>
+    element("li", {}, element("code", {}, name), ` – ${description}`),
+  );
+  const fields = headers.length ? element("ul", {}, ...headers) : undefined;
+  return element("details", { class: "response" }, summary, fields, ...contentView(doc, response.content));
+}
+
+/** Shows the operations alone whose path, method or summary has the words. */
+function filter(words) {
+  for (const each of document.querySelectorAll(".operation, nav li")) {
+    const text = (each.querySelector("summary") ?? each).textContent.toLowerCase();
+    each.hidden = !text.includes(words);
+  }
+  for (const section of document.querySelectorAll("main section, nav section")) {
+    section.hidden = !section.querySelector(".operation:not([hidden]), li:not([hidden])");
+  }
+}
+
+/** Opens the operation that the address names. */
+function opened() {
+  const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (named instanceof HTMLDetailsElement) {
+    named.open = true;
+    named.querySelector("summary").focus();
+    named.scrollIntoView();
+  }
+}

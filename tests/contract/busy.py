@@ -1,0 +1,29 @@
+"""A server that did some of everything: each metric of it has a sample."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.server.process import ROOT, serving
+from tests.server.repositories import TOKEN, load
+
+
+@contextmanager
+def busy(folder: Path, passengers: list[dict[str, Any]]) -> Iterator[httpx.Client]:
+    """Serve a copy of the committed models below `folder`; predictions, failures, a file and a reload are behind it."""
+    models = Path(shutil.copytree(ROOT / "models", folder / "models"))
+    with serving(LIFEBOAT_MODELS=str(models), LIFEBOAT_ADMIN_TOKEN=TOKEN) as client:
+        for start in range(0, 1000, 250):
+            assert client.post("/api/predict", json={"records": passengers[start : start + 250]}).status_code == 200
+        assert client.post("/api/predict", json={}).status_code == 400
+        file = (ROOT / "export" / "data" / "titanic.csv").read_bytes()
+        assert client.put("/api/batch?columns=pclass", content=file).status_code == 200
+        broken = models / "titanic" / "2"
+        broken.mkdir()
+        (broken / "manifest.json").write_text("{")
+        load(client, "titanic")
+        yield client

@@ -1,0 +1,34 @@
+"""What docs/metrics.md says that there is."""
+
+import re
+from typing import Final, NamedTuple
+
+from tests.server.process import ROOT
+
+_ROW: Final = re.compile(r"^\| `((?:nv|lifeboat|process)_\w+)` \| (\w+) \|([\w, ]*)\|", re.MULTILINE)
+_NAMED: Final = re.compile(r"\b(?:nv|lifeboat|process)_\w+")
+_OF_HISTOGRAM: Final = re.compile(r"_(?:bucket|sum|count)$")
+
+
+class Told(NamedTuple):
+    """A metric, as the page or a server has it."""
+
+    kind: str
+    labels: frozenset[str]
+
+
+def documented() -> dict[str, Told]:
+    """Return every metric of the page."""
+    rows = _ROW.findall((ROOT / "docs" / "metrics.md").read_text())
+    return {name: Told(kind, frozenset(labels.replace(",", " ").split())) for name, kind, labels in rows}
+
+
+def unknown(expression: str) -> set[str]:
+    """Return the metrics that a query names and the page doesn't have."""
+    known = documented()
+    histograms = {name for name, told in known.items() if told.kind == "histogram"}
+    return {
+        name
+        for name in _NAMED.findall(expression)
+        if name not in known and _OF_HISTOGRAM.sub("", name) not in histograms
+    }

@@ -1,0 +1,68 @@
+"""The page on paths has every route of the server, and no other; the page on calls has every method."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from google.protobuf.descriptor import FileDescriptor
+from starlette.routing import Route
+
+from server.app import create_app
+from server.repository import Repository
+from server.rpc.proto import health_pb2, inference_pb2, reflection_pb2
+from server.settings import Settings
+
+ROOT: Final = Path(__file__).parents[2]
+_LINE: Final = re.compile(r"^\| (`[A-Z`, ]+) \| (`/.+`) \| .+ \|$", re.MULTILINE)
+_OPTIONAL: Final = re.compile(r"\[([^\[\]]*)\]")
+
+
+def ways(path: str) -> set[str]:
+    """Return the paths that a written one stands for: with and without what is in brackets."""
+    group = _OPTIONAL.search(path)
+    if group is None:
+        return {path}
+    choices = ["", *group[1].split("|")]
+    return {way for choice in choices for way in ways(path[: group.start()] + choice + path[group.end() :])}
+
+
+def written() -> set[str]:
+    """Return each method and path of the page."""
+    page = (ROOT / "docs" / "paths.md").read_text().replace("\\|", "|")
+    return {
+        f"{method} {way}"
+        for methods, paths in _LINE.findall(page)
+        for method in re.findall(r"\w+", methods)
+        for path in re.findall(r"`([^`]+)`", paths)
+        for way in ways(path)
+    }
+
+
+def routed() -> set[str]:
+    """Return each method and path that the server has a route for; HEAD goes with GET."""
+    app = create_app(Repository.load(ROOT / "models"), Settings())
+    routes = [each for each in app._app.routes if isinstance(each, Route)]  # noqa: SLF001 # what it routes by
+    return {f"{method} {each.path}" for each in routes for method in (each.methods or set()) - {"HEAD"}}
+
+
+def test_every_route_is_on_the_page() -> None:
+    """Each route is told, and what is told is a route."""
+    assert routed() == written()
+
+
+@pytest.mark.parametrize(
+    "file", [inference_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR], ids=lambda file: file.name
+)
+def test_every_call_is_on_the_page(file: FileDescriptor) -> None:
+    """Each public service is on the page on calls; each of its methods too, but for reflection's one."""
+    page = (ROOT / "docs" / "rpc.md").read_text()
+    for service in file.services_by_name.values():
+        assert f"`{service.full_name}`" in page
+        for method in service.methods:
+            assert f"`{method.name}`" in page or service.name == "ServerReflection", method.full_name
+
+
+def test_what_brackets_mean() -> None:
+    """Brackets may stand in each other, and a bar divides them."""
+    assert ways("/a[/b[/c|/d]]/e") == {"/a/e", "/a/b/e", "/a/b/c/e", "/a/b/d/e"}

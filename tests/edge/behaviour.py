@@ -1,0 +1,237 @@
+"""What every edge does for its callers, whatever runs its instances: the stand-in of an engine, or a real one."""
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import httpx
+
+from bench import machine
+from tests.edge.stack import CALL_S, Edge
+from tests.passenger import PASSENGER
+from tests.server import files
+from tests.server.files import Record
+
+RATE: Final = 200
+"""Calls a second."""
+SECONDS: Final = 4
+CALLERS: Final = 50
+DEADLINE: Final = {"x-request-timeout-ms": "4000"}
+ATTEMPT_S: Final = 1
+"""ATTEMPT_TIMEOUT_MS of the edge whose instances hang."""
+PATIENCE_S: Final = 60
+NEVER_PASSES: Final = [
+    ("GET", "/metrics", 404, "not_found"),
+    ("GET", "/container/7", 404, "not_found"),
+    ("GET", "/api/nothing", 404, "not_found"),
+    ("POST", "/healthz", 405, "method_not_allowed"),
+    ("DELETE", "/api/predict", 405, "method_not_allowed"),
+    ("POST", "/v2/repository/models/titanic/unload", 403, "permission_denied"),
+    ("POST", "/v2/repository%2Fmodels/titanic/unload", 403, "permission_denied"),
+    ("POST", "/inference.GRPCInferenceService/RepositoryModelUnload", 403, "permission_denied"),
+    ("GET", "/api/%ff", 400, "invalid_argument"),
+]
+"""Method and path of what isn't the callers', and the status and code that they are told."""
+NOTE_BYTES: Final = 500
+LARGE_ROWS: Final = 100_000
+"""With a note of so many bytes in each row, that many rows are 50 MB."""
+SMALL: Final = 20
+"""Of a large file's bytes, one in so many are a small one."""
+HELD_MB: Final = 20
+"""Most that the runtime's memory may grow by a file of 50 MB, which comes back as more."""
+
+
+class Engine(Protocol):
+    """What runs the instances: each is known by its process, or by its container."""
+
+    def running(self) -> list[Any]:
+        """Return the running instances."""
+
+    def starts(self) -> int:
+        """Return how many were ever started."""
+
+    def kill(self, number: signal.Signals, *instances: Any) -> None:  # noqa: ANN401 # as `running` names them
+        """Send a signal to some, or to all, and return when each has ended."""
+
+    def pause(self, instance: Any) -> None:  # noqa: ANN401
+        """Have one accept what comes, and never answer."""
+
+
+def instance_of(response: httpx.Response) -> str:
+    """Return the name of the instance that answered."""
+    (said,) = [part for part in response.headers["server-timing"].split(", ") if part.startswith("instance;")]
+    return str(said.partition('desc="')[2].rstrip('"'))
+
+
+def status(edge: Edge) -> list[dict[str, Any]]:
+    """Return what `GET /status` shows of each instance."""
+    (region,) = edge.http.get("/status").json()["regions"]
+    return list(region["instances"])
+
+
+def until(edge: Edge, done: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    """Return the status once it is so, which other parts of the stack bring about in their own time."""
+    over = time.monotonic() + PATIENCE_S
+    while not done(seen := status(edge)):
+        assert time.monotonic() < over, seen
+        time.sleep(0.1)
+    return seen
+
+
+def cold_callers_share_one_start(edge: Edge, engine: Engine) -> None:
+    """Let callers all find nothing running: each is answered, by one start."""
+    before = engine.starts()
+    with ThreadPoolExecutor(CALLERS) as callers:
+        statuses = list(callers.map(lambda _: edge.predict().status_code, range(CALLERS)))
+    assert statuses == [200] * CALLERS
+    assert engine.starts() == before + 1
+    assert len(engine.running()) == 1
+
+
+def what_never_passes_starts_nothing(edge: Edge, engine: Engine, method: str, path: str, told: tuple[int, str]) -> None:
+    """Ask by a path or method that isn't the callers': it is refused, and no container starts for it."""
+    response = edge.http.request(method, path)
+    assert (response.status_code, response.json()["code"]) == told
+    assert not engine.running()
+
+
+async def called(edge: Edge, between: Mapping[int, Callable[[], None]]) -> tuple[Counter[int], float]:
+    """Call at the rate for the time, and do what is to be done before a call of a number, beside the calls.
+
+    Returns the statuses there were, and the calls a second that were sent.
+    """
+
+    async def one(http: httpx.AsyncClient) -> int:
+        return (await http.post("/api/predict", json=PASSENGER)).status_code
+
+    tasks: list[asyncio.Task[int]] = []
+    acts: list[asyncio.Task[None]] = []
+    limits = httpx.Limits(max_connections=100)
+    async with httpx.AsyncClient(base_url=edge.http.base_url, timeout=CALL_S, limits=limits) as http:
+        began = asyncio.get_running_loop().time()
+        for number in range(RATE * SECONDS):
+            await asyncio.sleep(max(0.0, began + number / RATE - asyncio.get_running_loop().time()))
+            if number in between:
+                acts.append(asyncio.create_task(asyncio.to_thread(between[number])))
+            tasks.append(asyncio.create_task(one(http)))
+        rate = len(tasks) / (asyncio.get_running_loop().time() - began)
+        await asyncio.gather(*acts)
+        return Counter(await asyncio.gather(*tasks)), rate
+
+
+def a_kill_under_load_loses_no_call(edge: Edge, engine: Engine, killed: int) -> float:
+    """Kill `killed` of two instances, one right after the other, under load: every call is answered.
+
+    Returns the calls a second that were sent.
+    """
+    instances = engine.running()
+    assert len(instances) == 2
+    between = {RATE + each: lambda each=each: engine.kill(signal.SIGKILL, instances[each]) for each in range(killed)}
+    statuses, rate = asyncio.run(called(edge, between))
+    assert statuses == {200: RATE * SECONDS}
+    assert not set(instances[:killed]) & set(engine.running())
+    return rate
+
+
+def a_hung_instance_is_left_and_avoided(edge: Edge, engine: Engine) -> None:
+    """Have an instance accept and never answer: callers are answered by the other, in time, and later ones avoid it."""
+    engine.pause(engine.running()[0])
+    mark = len(edge.log.lines)
+    slowest = 0.0
+    while f"hung: no answer in {ATTEMPT_S * 1000} ms" not in "".join(edge.log.lines[mark:]):  # asked, by chance
+        began = time.monotonic()
+        assert edge.predict(headers=DEADLINE).status_code == 200
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 4 * ATTEMPT_S  # its own deadline, of which the attempt took one second
+    asked = {instance_of(edge.predict(headers=DEADLINE)) for _ in range(20)}
+    assert len(asked) == 1
+
+
+def two_instances_share_the_load(edge: Edge) -> None:
+    """Let many call: both instances answer, each about as many."""
+    with ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(lambda _: edge.predict(), range(400)))
+    assert {each.status_code for each in answers} == {200}
+    asked = Counter(map(instance_of, answers))
+    assert set(asked) == {"inference-0", "inference-1"}
+    assert min(asked.values()) > 400 // 5
+
+
+def the_pool_grows_under_load_and_shrinks_after(edge: Edge, engine: Engine) -> None:
+    """Give one instance more load than it should have: a second joins and takes its share; idle, both go to sleep."""
+    assert edge.answered().status_code == 200
+    assert len(engine.running()) == 1
+    body = {"records": [PASSENGER] * 250}  # as many more would count as a call more, and be remembered for longer
+    over = time.monotonic() + PATIENCE_S
+    served: set[str] = set()
+    with ThreadPoolExecutor(4) as callers:
+        while len(served) < 2:
+            assert time.monotonic() < over, served
+            answers = list(callers.map(lambda _: edge.predict(body), range(16)))
+            assert {each.status_code for each in answers} == {200}
+            served |= set(map(instance_of, answers))
+    assert served == {"inference-0", "inference-1"}
+    assert len(engine.running()) == 2
+    seen = until(edge, lambda each: each[1]["state"] == "asleep" and each[0]["state"] == "asleep")
+    assert seen[1]["starts"] >= 1
+    assert not engine.running()
+    assert edge.predict().status_code == 200
+    assert len(engine.running()) == 1
+
+
+def the_cron_holds_an_instance_awake(edge: Edge, engine: Engine, sleep_after_s: float) -> None:
+    """Let the cron ask an instance beyond its sleep time: it stays; asked no more, it is stopped, and exits with 0."""
+    engine.kill(signal.SIGKILL)
+    assert edge.cron().status_code == 200
+    first, before = engine.running(), engine.starts()
+    over = time.monotonic() + 1.5 * sleep_after_s
+    while time.monotonic() < over:
+        assert edge.cron().status_code == 200
+        time.sleep(2 * sleep_after_s / 3)  # the time between two crons, of which the sleep time is the longer
+    assert edge.predict().status_code == 200
+    assert (engine.running(), engine.starts()) == (first, before)
+    exits = status(edge)[0]["exits"].get("0", 0)
+    until(edge, lambda each: each[0]["exits"].get("0", 0) == exits + 1)
+    assert not engine.running()
+
+
+def large_file(folder: Path, passengers: list[Record]) -> Path:
+    """Write 50 MB of passengers, each with a note that comes back as it is."""
+    note = b"," + b"n" * (NOTE_BYTES - 1) + b"\n"
+    file = folder / "large.csv"
+    file.write_bytes(files.csv(passengers, LARGE_ROWS).replace(b"\n", note).replace(note, b",note\n", 1))
+    assert file.stat().st_size > 50_000_000
+    return file
+
+
+def a_large_file_takes_no_memory(edge: Edge, file: Path, scored: Path) -> float:
+    """Send a file, and put what comes back into `scored`: every row is there, and the runtime held little of it.
+
+    Returns by how many MB the runtime's peak rose over what a small file had taken: the sum of its processes'.
+    """
+    runtime = [pid for pid in machine.tree(edge.log.pid) if _name(pid) == "workerd"]
+    assert runtime
+    content = file.read_bytes()
+    few = content[: content.rindex(b"\n", 0, len(content) // SMALL) + 1]
+    assert edge.http.put(files.BATCH, content=few).status_code == 200
+    for pid in runtime:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew (proc_pid_clear_refs(5))
+    before_mb = sum(map(machine.peak_mb, runtime))
+    url = str(edge.http.base_url.join(files.BATCH))
+    command = ["curl", "--silent", "--show-error", "--fail", "--upload-file", str(file), "--output", str(scored), url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    grown_mb = sum(map(machine.peak_mb, runtime)) - before_mb
+    assert scored.read_bytes().count(b"\n") == LARGE_ROWS + 1
+    assert grown_mb < HELD_MB
+    return grown_mb
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
