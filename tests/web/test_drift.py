@@ -16,8 +16,6 @@ DRIFT = "/api/models/titanic/drift"
 def test_drift_is_told_once_there_are_rows(browser: Browser) -> None:
     """Before there are rows enough the page says how many it takes; then each feature's index, as it is told."""
     with serving() as service, browser.new_context() as context:
-        if service.get(DRIFT).status_code == 404:
-            pytest.skip("this service has no drift")
         url = str(service.base_url).rstrip("/")
         said = Visitor(context, url).page.locator("#drift-said")
         expect(said).to_contain_text("in the last day so far: from 300 on")
