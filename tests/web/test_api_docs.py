@@ -117,7 +117,7 @@ def test_a_query_a_file_and_a_call_are_tried(page: Page) -> None:
         ("put_api_batch", "predicted_survived"),
         ("post_lifeboat_titanic_v1_TitanicService_Predict", '"label": "survived"'),
         ("post_v2_models_titanic_infer", '"model_name": "titanic"'),
-        ("get_api_docs_name", "--ground"),
+        ("post_api_explain", '"contributions": {'),
     ):
         page.goto(f"{DOCS}#{name}")
         assert expected in sent(page.locator(f"#{name}")), name
@@ -199,7 +199,7 @@ def test_nothing_is_in_the_way(page: Page, axe: str, size: str, scheme: Any) -> 
     page.goto(f"{DOCS}{PREDICT}")
     sent(page.locator(PREDICT))
     page.evaluate(OPEN_EACH_KIND)
-    expect(page.locator(".operation:has(.response)")).to_have_count(8)
+    expect(page.locator(".operation:has(.response)")).to_have_count(9)
     page.context.new_cdp_session(page).send("Runtime.evaluate", {"expression": f"{axe};0"})
     assert page.evaluate(VIOLATIONS) == []
     assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size]["width"]
