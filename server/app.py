@@ -49,9 +49,9 @@ def create_app(
     observer: "Observer | None" = None,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> "FrontDoor":
-    """Return the ASGI app that serves the loaded models of `repository`; `observer` follows what is asked of it.
+    """Return the ASGI app that serves the loaded models of `repository`.
 
-    Windows of time slide by `clock_ns`.
+    `observer` follows what is asked of it; windows of time slide by `clock_ns`.
     """
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would halve the first

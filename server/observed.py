@@ -18,7 +18,6 @@ from server.replies import JSON, Body, Fields, Headers, Reply
 from server.responses import failure
 from server.runner import Encode, Runner, Work
 from server.signature import Outputs
-from server.watch import Watched
 
 INPUT_BYTES: Final = 16 * 1024
 """So much of what a caller sent is logged at most, where that is asked for."""
@@ -268,9 +267,9 @@ class ObservedRunner(Runner):
     """A model version whose runs are told to the requests that were part of them."""
 
     @staticmethod
-    def runs(model: Any, max_batch_rows: int, watched: Watched | None) -> "_TimedRuns":  # noqa: ANN401 # as Runner's own has it
+    def runs(*args: Any) -> "_TimedRuns":  # noqa: ANN401 # as Runner's own has them
         """Return what runs batches."""
-        return _TimedRuns(Runner.runs(model, max_batch_rows, watched))
+        return _TimedRuns(Runner.runs(*args))
 
     def submit(self, work: Work, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue one request: see Runner."""

@@ -62,8 +62,8 @@ def _model_paths(versions: Versions, settings: Settings, examples: Mapping[Model
     paths = served.model_paths(name) | inference.model_paths(name)
     for below, model in places + labels:
         root = f"/api/models/{name}{below}"
-        paths |= predictions.paths(root, model, settings, examples[model]) | served.card_path(root, model)
-        paths |= served.drift_path(root, model)
+        paths |= predictions.paths(root, model, settings, examples[model])
+        paths |= served.card_path(root, model) | served.drift_path(root, model)
     for below, model in places:
         paths |= inference.paths(f"/v2/models/{name}{below}", model, examples[model])
     return paths

@@ -14,6 +14,7 @@ BINARY: Final[Document] = {"type": "string", "format": "binary"}
 TEXT: Final[Document] = {"type": "string"}
 
 PREDICTIONS: Final = "Predictions"
+EXPLANATIONS: Final = "Explanations"
 FILES: Final = "Files"
 MODELS: Final = "Models"
 PROTOCOL: Final = "Open Inference Protocol"
@@ -22,6 +23,7 @@ CALLS: Final = "Calls"
 SERVER: Final = "Server"
 TAGS: Final[Mapping[str, str]] = {
     PREDICTIONS: "Records in, answers out.",
+    EXPLANATIONS: "The answer, and what each feature adds to it.",
     FILES: "A file of rows in, the scored rows out, as a stream of any size.",
     MODELS: "What is served, and what it takes.",
     PROTOCOL: "Version 2, as Triton and KServe speak it, with JSON and binary tensors.",

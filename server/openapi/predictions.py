@@ -7,7 +7,20 @@ from server import schemas
 from server.asked import ALL, ON_ERROR
 from server.model import Model
 from server.openapi.examples import Examples
-from server.openapi.operations import ANY, BINARY, FILES, PREDICTIONS, RUN, TEXT, Document, body, content, ok, operation
+from server.openapi.operations import (
+    ANY,
+    BINARY,
+    EXPLANATIONS,
+    FILES,
+    PREDICTIONS,
+    RUN,
+    TEXT,
+    Document,
+    body,
+    content,
+    ok,
+    operation,
+)
 from server.records import RECORDS
 from server.replies import JSON
 from server.settings import Settings
@@ -47,7 +60,7 @@ def _explain(model: Model, examples: Examples) -> Document:
     taken = body(_one_or_several(model, "Record", "RecordsToExplain"), {"record": examples.record})
     answer = ok(_one_or_several(model, "Explanation", "Explanations"), {"record": examples.explained})
     words = f"Predict {model.manifest.target}, and say what each feature adds to the answer"
-    return operation(PREDICTIONS, words, {"requestBody": taken} | answer, (*RUN, 499, 501))
+    return operation(EXPLANATIONS, words, {"requestBody": taken} | answer, (*RUN, 499, 501))
 
 
 def _one_or_several(model: Model, one: str, several: str) -> Document:

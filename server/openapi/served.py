@@ -54,11 +54,11 @@ def card_path(root: str, model: Model) -> Document:
 
 def drift_path(root: str, model: Model) -> Document:
     """Return the path below `root` of the drift of a model version."""
-    kind: Document = {"enum": ["requests", "files"], "default": "requests"}
-    of = {"name": "of", "in": "query", "description": "whose rows: requests' or files'", "schema": kind}
-    words = f"How far what {model.name} version {model.version} is asked is from what it was trained on"
-    told = operation(MODELS, words, ok(schemas.ref("Drift")), (400, 501, *MODEL), parameters=[of])
-    return {f"{root}/drift": {"get": told}}
+    schema = {"enum": ["requests", "files"], "default": "requests"}
+    of = {"name": "of", "in": "query", "description": "whose rows: requests' or files'", "schema": schema}
+    words = f"How far what {model.name} version {model.version} was asked is from what it was trained on"
+    answer = ok(schemas.ref("Drift"))
+    return {f"{root}/drift": {"get": operation(MODELS, words, answer, (400, 501, *MODEL), parameters=[of])}}
 
 
 def schemas_of() -> Document:
@@ -97,9 +97,9 @@ def schemas_of() -> Document:
     listed = {"type": "array", "items": schemas.closed(summary)}
     return {
         "Error": schemas.error(),
+        "Drift": schemas.drift(),
         "Models": schemas.closed({"default": TEXT, "models": listed}),
         "Model": schemas.closed(whole),
-        "Drift": schemas.drift(),
     }
 
 

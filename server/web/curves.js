@@ -6,7 +6,7 @@ import { post } from "./call.js";
 import { html, number, percent, svg, table } from "./elements.js";
 import { written } from "./form.js";
 
-const STEPS = 40;
+const STEPS = 60; // at most
 const WIDTH = 300;
 const HEIGHT = 150;
 const EDGE = { left: 42, right: 10, top: 10, bottom: 24 };

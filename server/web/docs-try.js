@@ -125,10 +125,15 @@ function requestOf(path, method, fields, body, takesToken) {
   return { url, method: method.toUpperCase(), headers, body: file ?? body?.text.value, file, takesToken };
 }
 
-function keysOf({ takesToken }) {
+/** Returns the header of the key that stands in its field, if one does. */
+export function apiKey() {
   const key = document.getElementById("api-key").value;
+  return key ? { "X-Api-Key": key } : {};
+}
+
+function keysOf({ takesToken }) {
   const token = document.getElementById("token").value;
-  return { ...(key ? { "X-Api-Key": key } : {}), ...(takesToken && token ? { Authorization: `Bearer ${token}` } : {}) };
+  return { ...apiKey(), ...(takesToken && token ? { Authorization: `Bearer ${token}` } : {}) };
 }
 
 function curlOf(request) {

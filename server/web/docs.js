@@ -2,20 +2,29 @@
 
 import { block, element, prose, shown } from "./docs-elements.js";
 import { kindOf, resolved, schemaView } from "./docs-schema.js";
-import { tryIt } from "./docs-try.js";
+import { apiKey, tryIt } from "./docs-try.js";
 
 const STREAM = "application/connect+json";
 
-try {
-  show(await loaded());
-} catch (error) {
-  document.getElementById("state").textContent = `openapi.json can't be had: ${error.message}`;
+await load();
+
+async function load() {
+  const state = document.getElementById("state");
+  try {
+    const response = await fetch("openapi.json", { headers: apiKey() });
+    if (response.ok) return show(await response.json());
+    state.textContent = `openapi.json can't be had: ${response.status} ${response.statusText}`;
+    if (response.status === 401) askForKey(state);
+  } catch (error) {
+    state.textContent = `openapi.json can't be had: ${error.message}`;
+  }
 }
 
-async function loaded() {
-  const response = await fetch("openapi.json");
-  if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
-  return response.json();
+/** Shows where a key is put in; with one the document is asked for again. */
+function askForKey(state) {
+  state.textContent = "The Worker before this service asks for an API key: put it in under Keys.";
+  document.querySelector(".keys").open = true;
+  document.getElementById("api-key").addEventListener("change", load, { once: true });
 }
 
 function show(doc) {

@@ -3,7 +3,7 @@
  * @module
  */
 import { call } from "./call.js";
-import { count, html, table } from "./elements.js";
+import { count, rowsOf, table } from "./elements.js";
 
 /** Population stability index, by the usual rule of thumb. */
 const LEVELS = [
@@ -18,25 +18,21 @@ export async function showDrift(main, signal) {
   try {
     const response = await call(`/api/models/${encodeURIComponent(main.dataset.model)}/drift`, { signal });
     const { rows, min_rows: fewest, window_s: seconds, features, answer } = await response.json();
-    const window = seconds ? ` of the last ${span(seconds)}` : "";
-    main.querySelector("#drift-said").textContent =
-      `The ${count(rows)} rows${window} beside those of the training, by the population stability index${
-        rows < fewest ? `, which ${count(fewest)} rows are needed for` : ""
-      }.`;
-    const all = [...Object.entries(features ?? {}), ...(answer ? [["the answer", answer]] : [])];
-    const lines = all.map(([name, each]) => [name.replaceAll("_", " "), told(each.psi), word(each.psi)]);
-    const shown = table("Drift by feature", ["", "index", ""], lines);
-    shown.querySelector("thead").replaceWith(heads());
-    main.querySelector("#drift-table").replaceChildren(shown);
+    const said = main.querySelector("#drift-said");
+    const window = seconds ? ` in the last ${span(seconds)}` : "";
     part.hidden = false;
+    if (rows < fewest) {
+      said.textContent = `${rowsOf(rows)}${window} so far: from ${count(fewest)} on they are compared with the training’s.`;
+      return;
+    }
+    said.textContent = `${rowsOf(rows)}${window}, compared with the training’s by the population stability index.`;
+    const all = [...Object.entries(features), ["the answer", answer]];
+    const lines = all.map(([name, each]) => [name.replaceAll("_", " "), told(each.psi), word(each.psi)]);
+    const shown = table("Drift by feature", ["feature", "index", "which is"], lines);
+    main.querySelector("#drift-table").replaceChildren(shown);
   } catch (error) {
     if (error.name !== "AbortError") part.hidden = true;
   }
-}
-
-function heads() {
-  const names = ["feature", "index", "which is"];
-  return html("thead", {}, html("tr", {}, ...names.map((name) => html("th", { scope: "col" }, name))));
 }
 
 function told(psi) {

@@ -47,6 +47,11 @@ export function count(value) {
   return COUNT.format(value);
 }
 
+/** Returns how many rows, in words. */
+export function rowsOf(value) {
+  return `${count(value)} ${value === 1 ? "row" : "rows"}`;
+}
+
 /** Returns bytes in the unit that suits them. */
 export function bytes(value) {
   const power = Math.min(3, Math.floor(Math.log10(Math.max(value, 1)) / 3));

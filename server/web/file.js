@@ -3,7 +3,7 @@
  * @module
  */
 import { call } from "./call.js";
-import { bytes, count, html } from "./elements.js";
+import { bytes, count, html, rowsOf } from "./elements.js";
 import { Histogram } from "./histogram.js";
 import { ScoredRows } from "./rows.js";
 
@@ -161,7 +161,7 @@ export class FileScoring {
 
   draw({ rows, read, spread }) {
     const { counts, histogram } = this.elements;
-    counts.textContent = `${count(rows.rows)} rows scored, ${bytes(read)} received`;
+    counts.textContent = `${rowsOf(rows.rows)} scored, ${bytes(read)} received`;
     if (rows.rows === 0) return;
     const isOpen = histogram.querySelector("details")?.open ?? false;
     const figure = spread.figure();
@@ -173,7 +173,7 @@ export class FileScoring {
     const { said, progress, download, cancel } = this.elements;
     progress.value = 1;
     cancel.hidden = true;
-    said.textContent = `Done: ${count(seen.rows.rows)} rows of ${file.name} are scored.`;
+    said.textContent = `Done: ${rowsOf(seen.rows.rows)} of ${file.name} scored.`;
     download.href = URL.createObjectURL(new Blob(seen.pieces, { type }));
     download.download = `scored-${file.name}`;
     download.hidden = false;
@@ -184,14 +184,14 @@ export class FileScoring {
     cancel.hidden = true;
     progress.value = 0;
     if (error.name === "AbortError") {
-      said.textContent = `Canceled after ${count(rows.rows)} rows.`;
+      said.textContent = `Canceled after ${rowsOf(rows.rows)}.`;
       return;
     }
     said.classList.add("wrong");
     const message = reason ?? (error.status ? error.message : "The connection broke before the file was done.");
     const [, row, column, words] = /^row (\d+): ([^:]+): (.*)$/s.exec(message) ?? [];
     const where = row ? html("b", {}, `Row ${count(Number(row))}, column ${column}: `) : "";
-    const after = rows.rows ? `. ${count(rows.rows)} rows were scored before.` : "";
+    const after = rows.rows ? ` (after ${rowsOf(rows.rows)} that were scored)` : "";
     said.replaceChildren(where, row ? words : message, after);
   }
 }

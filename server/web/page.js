@@ -115,6 +115,12 @@ async function open() {
   if (fresh === undefined) return;
   page.close();
   page.main.replaceWith(fresh);
+  document.title = `${fresh.dataset.model}: ${fresh.dataset.target} · Lifeboat`;
+  for (const link of document.querySelectorAll(".models a")) {
+    const isHere = new URL(link.href).searchParams.get("model") === fresh.dataset.model;
+    if (isHere) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
   page = new Page(fresh);
   page.start();
 }

@@ -14,7 +14,7 @@ from server.rpc.proto import health_pb2, inference_pb2, reflection_pb2
 from server.settings import Settings
 
 ROOT: Final = Path(__file__).parents[2]
-_LINE: Final = re.compile(r"^\| (`[A-Z`, ]+) \| (`/.+`) \| .+ \|$", re.MULTILINE)
+_LINE: Final = re.compile(r"^\| (`[A-Z`, ]+) \| (`/.*`) \| .+ \|$", re.MULTILINE)
 _OPTIONAL: Final = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -42,7 +42,7 @@ def written() -> set[str]:
 def routed() -> set[str]:
     """Return each method and path that the server has a route for; HEAD goes with GET."""
     app = create_app(Repository.load(ROOT / "models"), Settings())
-    routes = [each for each in app._app.routes if isinstance(each, Route)]  # noqa: SLF001 # what it routes by
+    routes = [each for each in app.routes if isinstance(each, Route)]
     return {f"{method} {each.path}" for each in routes for method in (each.methods or set()) - {"HEAD"}}
 
 

@@ -99,6 +99,11 @@ def test_a_container_that_hangs_is_left_and_avoided(both: Real) -> None:
     behaviour.a_hung_instance_is_left_and_avoided(both.edge, both.engine)
 
 
+def test_a_container_that_hangs_is_started_anew(both: Real) -> None:
+    """One that doesn't say that it lives is killed, frozen as it is, and another takes its place."""
+    behaviour.a_hung_instance_is_started_anew(both.edge, both.engine)
+
+
 def test_the_pool_grows_under_load_and_shrinks_after(sleepy: Real) -> None:
     """Under load a second container joins; idle, both are stopped; the next call starts one."""
     behaviour.the_pool_grows_under_load_and_shrinks_after(sleepy.edge, sleepy.engine)

@@ -153,6 +153,22 @@ def a_hung_instance_is_left_and_avoided(edge: Edge, engine: Engine) -> None:
     assert len(asked) == 1
 
 
+def a_hung_instance_is_started_anew(edge: Edge, engine: Engine) -> None:
+    """Have an instance accept and never answer: it is killed and started again, and until then the other answers."""
+    before = engine.starts()
+    hung = engine.running()[0]
+    engine.pause(hung)
+    with ThreadPoolExecutor(8) as callers:
+        statuses = set(callers.map(lambda _: edge.predict(headers=DEADLINE).status_code, range(16)))
+    assert statuses == {200}
+    mark = len(edge.log.lines)
+    assert edge.cron().status_code == 200
+    edge.log.wait_for(r"warm: inference-0 \d+ ms, inference-1 \d+ ms", after=mark)
+    assert hung not in engine.running()
+    assert len(engine.running()) == 2
+    assert engine.starts() == before + 1
+
+
 def two_instances_share_the_load(edge: Edge) -> None:
     """Let many call: both instances answer, each about as many."""
     with ThreadPoolExecutor(16) as callers:
@@ -190,7 +206,7 @@ def the_cron_holds_an_instance_awake(edge: Edge, engine: Engine, sleep_after_s: 
     engine.kill(signal.SIGKILL)
     assert edge.cron().status_code == 200
     first, before = engine.running(), engine.starts()
-    over = time.monotonic() + 1.5 * sleep_after_s
+    over = time.monotonic() + 1.2 * sleep_after_s
     while time.monotonic() < over:
         assert edge.cron().status_code == 200
         time.sleep(2 * sleep_after_s / 3)  # the time between two crons, of which the sleep time is the longer

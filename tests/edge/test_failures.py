@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.edge import behaviour
-from tests.edge.behaviour import DEADLINE
 from tests.edge.stack import Local
 
 
@@ -40,18 +39,7 @@ def test_an_instance_that_hangs_is_left_and_avoided(both: Local) -> None:
 
 def test_an_instance_that_hangs_is_started_anew(both: Local) -> None:
     """One that doesn't say that it lives is killed and started again."""
-    before = both.engine.starts()
-    stopped = both.engine.running()[0]
-    os.kill(stopped, signal.SIGSTOP)
-    with ThreadPoolExecutor(8) as callers:
-        statuses = set(callers.map(lambda _: both.edge.predict(headers=DEADLINE).status_code, range(16)))
-    assert statuses == {200}
-    mark = len(both.edge.log.lines)
-    assert both.edge.cron().status_code == 200
-    both.edge.log.wait_for(r"warm: inference-0 \d+ ms, inference-1 \d+ ms", after=mark)
-    assert stopped not in both.engine.running()
-    assert len(both.engine.running()) == 2
-    assert both.engine.starts() == before + 1
+    behaviour.a_hung_instance_is_started_anew(both.edge, both.engine)
 
 
 def test_a_lone_instance_that_hangs_is_replaced_under_its_callers(lone: Local) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from server.page import DOCS as PAGE
 from server.page import TYPES, WEB
@@ -117,7 +117,7 @@ def test_a_query_a_file_and_a_call_are_tried(page: Page) -> None:
         ("put_api_batch", "predicted_survived"),
         ("post_lifeboat_titanic_v1_TitanicService_Predict", '"label": "survived"'),
         ("post_v2_models_titanic_infer", '"model_name": "titanic"'),
-        ("get_api_docs_name", "--ground"),
+        ("post_api_explain", '"contributions": {'),
     ):
         page.goto(f"{DOCS}#{name}")
         assert expected in sent(page.locator(f"#{name}")), name
@@ -199,10 +199,31 @@ def test_nothing_is_in_the_way(page: Page, axe: str, size: str, scheme: Any) -> 
     page.goto(f"{DOCS}{PREDICT}")
     sent(page.locator(PREDICT))
     page.evaluate(OPEN_EACH_KIND)
-    expect(page.locator(".operation:has(.response)")).to_have_count(8)
+    expect(page.locator(".operation:has(.response)")).to_have_count(9)
     page.context.new_cdp_session(page).send("Runtime.evaluate", {"expression": f"{axe};0"})
     assert page.evaluate(VIOLATIONS) == []
     assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size]["width"]
+
+
+def test_a_key_is_asked_for_where_one_is_needed(context: BrowserContext) -> None:
+    """Where the document is behind keys, the page asks for one, and has the document with it."""
+
+    def guard(route: Route) -> None:
+        if route.request.headers.get("x-api-key") == "sesame":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"error": "a key is needed", "code": "unauthenticated"})
+
+    page = context.new_page()
+    page.route("**/api/openapi.json", guard)
+    page.goto(DOCS)
+    key = page.get_by_label("API key")
+    for given in ("wrong", "sesame"):
+        expect(key).to_be_visible()
+        expect(page.locator("#state")).to_contain_text("asks for an API key")
+        key.fill(given)
+        key.press("Tab")
+    page.locator(".operation").first.wait_for()
 
 
 def test_the_files_are_kept_and_locked(server: httpx.Client) -> None:

@@ -101,6 +101,7 @@ def test_what_needs_quotes_is_quoted(visit: Visit, site: httpx.Client, tmp_path:
     assert run(sys.executable, "-I", str(script)).strip() == str(answer)
     script = tmp_path / "call.mts"
     script.write_text(copied(visitor, "TypeScript"))
+    assert '\\"int64\\":9007199254740993,' in script.read_text()  # in a string: no number of JavaScript's is it
     assert json.loads(run("scripts/node", "node", "--experimental-strip-types", "--no-warnings", str(script))) == answer
     assert urlsplit(visitor.url).netloc in copied(visitor, "grpcurl")
 

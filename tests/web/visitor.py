@@ -11,6 +11,8 @@ _NOT_FETCHED: Final = "Failed to load resource"
 """How the browser's console begins to tell of a refusal, which is looked at by its status instead."""
 _BLOCKED: Final = "csp"
 """Why a script isn't fetched where scripts are off; what the page's own policy forbids, the console tells."""
+_CHANGED: Final = "ERR_NETWORK_CHANGED"
+"""What the browser ends its requests with where the machine gets or loses an interface, as when containers start."""
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -32,6 +34,9 @@ class Visitor:
         self.page.on("requestfailed", self._failed)
         self.page.on("response", self._answered)
         self.page.goto(url + path)
+        if any(_CHANGED in each for each in self.complaints):
+            self.complaints.clear()
+            self.page.reload()
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not message.text.startswith(_NOT_FETCHED):

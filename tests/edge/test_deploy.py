@@ -1,0 +1,55 @@
+"""The page on deploying: its configuration is whole, its commands are wrangler's own, its keys open the door."""
+
+import hashlib
+import re
+import subprocess
+from typing import Final
+
+import pytest
+
+from tests.edge.stack import ROOT
+
+PAGE: Final = (ROOT / "docs" / "deploy.md").read_text()
+DRY_RUN: Final = ("deploy", "--dry-run", "--containers-rollout=none")
+COMMANDS: Final = set(re.findall(r"scripts/node npx wrangler ([a-z]+(?: [a-z]+)*)", PAGE))
+GROUPS: Final = sorted({words.rpartition(" ")[0] for words in COMMANDS})
+"""What the commands of the page belong to: wrangler itself, or one of its groups of commands."""
+
+
+def _wrangler(*arguments: str) -> str:
+    command = ["scripts/node", "npx", "wrangler", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_deployed_configuration_is_whole() -> None:
+    """The configuration that is deployed names the basic instance, the cron, and a SQLite-backed class."""
+    assert "--dry-run: exiting now" in _wrangler(*DRY_RUN)
+    assert f"scripts/node npx wrangler {' '.join(DRY_RUN)} " in PAGE
+    text = (ROOT / "wrangler.toml").read_text()
+    for line in ('instance_type = "basic"', 'crons = ["*/2 * * * *"]', 'new_sqlite_classes = ["InferenceContainer"]'):
+        assert line in text
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_command_is_wranglers_own(group: str) -> None:
+    """What the page has a person type is a command of the wrangler that is locked."""
+    told = _wrangler(*group.split(), "--help")
+    for words in COMMANDS:
+        if words.rpartition(" ")[0] == group:
+            assert re.search(rf"^  wrangler {words}\s", told, re.MULTILINE), told
+
+
+def test_a_key_is_made_as_the_door_reads_it() -> None:
+    """The commands that make a key and put its hash print what the secret is to hold: a name, and the key's SHA-256."""
+    making = re.search(r"^(key=.*\nhash=.*\nprintf [^|]*)\|", PAGE, re.MULTILINE)
+    changing = re.search(r"^ *(new_key=.*\n *new_hash=.*\n *printf [^|]*)\|", PAGE, re.MULTILINE)
+    assert making
+    assert changing
+    script = f'{making[1]}\necho\nold_hash=$hash\n{changing[1]}\nprintf "\\n%s %s" "$key" "$new_key"'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    first, both, keys = done.stdout.splitlines()
+    old, new = (hashlib.sha256(key.encode()).hexdigest() for key in keys.split())
+    assert first == f"mobile:{old}"
+    assert both == f"mobile:{old} mobile-2026:{new}"

@@ -1,0 +1,38 @@
+"""Drift, as the page tells it."""
+
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.passenger import PASSENGER
+from tests.server.process import serving
+from tests.web.visitor import Visitor
+
+DRIFT = "/api/models/titanic/drift"
+
+
+def test_drift_is_told_once_there_are_rows(browser: Browser) -> None:
+    """Before there are rows enough the page says how many it takes; then each feature's index, as it is told."""
+    with serving() as service, browser.new_context() as context:
+        url = str(service.base_url).rstrip("/")
+        said = Visitor(context, url).page.locator("#drift-said")
+        expect(said).to_contain_text("in the last day so far: from 300 on")
+        told = _drifted(service)
+        page = Visitor(context, url).page
+        rows = page.get_by_role("table", name="Drift by feature").locator("tbody tr")
+        expect(rows).to_have_count(len(told["features"]) + 1)
+        indices = [each["psi"] for each in told["features"].values()]
+        assert [float(each) for each in rows.locator("td:nth-of-type(1)").all_inner_texts()[:-1]] == pytest.approx(
+            indices, abs=0.2
+        )
+        expect(rows.filter(has_text="pclass")).to_contain_text("moved")
+
+
+def _drifted(service: httpx.Client) -> dict[str, Any]:
+    """Ask of nobody but the first class; return what the service says of it."""
+    service.post("/api/predict", json={"records": [PASSENGER] * 1000})
+    service.post("/api/predict", json={"records": [PASSENGER] * 1000})
+    told: dict[str, Any] = service.get(DRIFT).json()
+    return told
