@@ -34,6 +34,13 @@ class Work:
     """Whether its rows are what somebody asks about: they count for the drift. Of a subclass whose aren't, False."""
 
 
+class Supposed(Work):
+    """A request whose rows are nobody's: what an answer would be if. They are answered like all others."""
+
+    __slots__ = ()
+    is_asked: ClassVar[bool] = False
+
+
 class Watch(NamedTuple):
     """How the drift of each model version is watched."""
 

@@ -411,6 +411,15 @@ def test_memory_is_bounded() -> None:
     assert answer.counts.sum() == pytest.approx(SLICES * 20, abs=20)
 
 
+def test_what_is_supposed_is_answered_and_not_counted(app: InProcess) -> None:
+    """Records that a caller only supposes are answered as ever, and no part of what is asked."""
+    asked = msg({"records": [PASSENGER] * 3})
+    supposed = app.post_bytes("/api/predict", asked, JSON | {"lifeboat-drift": "none"})
+    assert rows(app) == 0
+    assert app.post_bytes("/api/predict", asked, JSON).content == supposed.content
+    assert rows(app) == 3
+
+
 def test_what_nobody_asks_about_is_not_counted() -> None:
     """Rows that the server runs for itself, behind the same queue, are no part of what is asked."""
     model = Repository.load(MODELS).resolve()
