@@ -204,6 +204,23 @@ def test_a_deadline_before_the_request_is_whole_is_logged() -> None:
     assert line["request_id"] == headers["x-request-id"]
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"], ids=["short", "long"])
+def test_a_request_that_waits_past_the_drain_is_logged(kind: str) -> None:
+    """Who is told to go elsewhere, as the drain's time is up, has a line of that."""
+    settings = {"LIFEBOAT_LOG_REQUESTS": "errors", "LIFEBOAT_DRAIN_S": "0", "LIFEBOAT_QUEUE_DELAY_US": "1000000"}
+    with logging_server(**settings) as (process, client), connect(client) as connection:
+        body = json.dumps(RECORD).encode()
+        head = ["POST /api/predict HTTP/1.1", "host: x", f"content-type: {kind}", f"content-length: {len(body)}"]
+        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        while 'pending_request_count{model="titanic",version="1"} 1' not in client.get("/metrics").text:
+            pass
+        process.signal(signal.SIGTERM)
+        status, headers, _ = read_response(connection)
+    (line,) = lines(process)
+    assert (status, line["status"], line["code"]) == (503, 503, "unavailable")
+    assert line["request_id"] == headers["x-request-id"]
+
+
 def test_requests_that_run_together_have_lines_of_their_own(tmp_path: Path) -> None:
     """Of requests in one batch each line has its own id, status and rows: a neighbour that fails changes nothing."""
     write_failing(tmp_path)
