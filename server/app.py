@@ -32,9 +32,10 @@ from server.hot import Prediction
 from server.observation import note
 from server.repository import Repository
 from server.responses import envelope, failure, response
-from server.runner import Runner, Runners, Watch
+from server.runner import Runner, Runners
 from server.settings import Settings
 from server.start import Start
+from server.watch import Watch
 
 if TYPE_CHECKING:
     from server.observed import Observer

@@ -8,9 +8,9 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from server.asked import ALL, Asked
-from server.drift import Drift
 from server.errors import RequestError
 from server.scoring import Counts, Scorer, answer_names
 from server.settings import Settings
@@ -19,6 +19,9 @@ from server.tables.formats import Reading, open_table
 from server.tables.forms import NDJSON, Form
 from server.tables.packing import Packed, Unpacked
 from server.writing import Writer
+
+if TYPE_CHECKING:
+    from server.drift import Drift
 
 NICENESS = 19
 """How much a thread that scores files lets others go first, the most there is: they have one CPU together."""
@@ -30,7 +33,7 @@ that nobody waits for."""
 class Job:
     """One file that is being scored."""
 
-    def __init__(self, asked: Asked, settings: Settings, drift: Drift | None = None) -> None:
+    def __init__(self, asked: Asked, settings: Settings, drift: "Drift | None" = None) -> None:
         """Score as `asked`, within the limits of `settings`; `drift` looks at the rows."""
         self.counts = Counts()
         self._asked = asked

@@ -99,6 +99,7 @@ class Drift:
         self._turn_ns = min(slice_ns, TURN_NS)
         bins = sum(len(each.expected) for each in (*self._features.values(), self._answer))
         self._windows: Mapping[Of, Window] = {"requests": Window(bins, slice_ns), "files": Window(bins, slice_ns)}
+        self._signature = signature
         self._feed = Feed(signature, BUFFER_ROWS)
         self._answers = np.zeros(BUFFER_ROWS, object if self._is_named else np.float64)
         self._held = 0
@@ -113,12 +114,15 @@ class Drift:
         return self._room > 0 or at_ns >= self._ends_ns
 
     def see(self, at_ns: int, columns: Sequence[Values], rows: int, outputs: Outputs, start: int) -> None:
-        """Look at one request, at most BUFFER_ROWS rows, whose answers begin at row `start` of the outputs.
+        """Look at one request, whose answers begin at row `start` of the outputs. On the event loop alone.
 
-        `columns` holds a column of checked values for each feature, in their order. On the event loop alone.
+        `columns` holds a column of checked values for each feature, in their order.
         """
         if at_ns >= self._ends_ns:
             self._turn(at_ns)
+        if rows > BUFFER_ROWS:
+            self._see_large(columns, rows, outputs, start)
+            return
         if self._held + rows > BUFFER_ROWS:
             self._sort()
         held, output = self._held, outputs[self._answer_output]
@@ -131,13 +135,19 @@ class Drift:
         self._held += rows
         self._room -= rows
 
-    def see_run(self, of: Of, columns: Columns, rows: int, outputs: Outputs, start: int = 0) -> None:
-        """Look at any number of rows, which begin at row `start` of a run's columns and outputs. From any thread."""
+    def see_run(self, of: Of, columns: Columns, rows: int, outputs: Outputs) -> None:
+        """Look at a run of any number of rows, which its columns and outputs begin with. From any thread."""
         seen = min(rows, MAX_RUN_ROWS)
-        spread = start + np.arange(seen) * rows // seen
+        spread = np.arange(seen) * rows // seen
         some = {name: values[spread].reshape(-1) for name, values in columns.items()}
         answers = self._answers_of(outputs[self._answer_output][spread])
         self._windows[of].add(self._clock_ns(), self._count(some, answers))
+
+    def _see_large(self, columns: Sequence[Values], rows: int, outputs: Outputs, start: int) -> None:
+        """Look at a request that the buffer can't take."""
+        feed = Feed(self._signature, rows)
+        feed.write(0, rows, columns)
+        self.see_run("requests", feed.tensors(rows), rows, [output[start : start + rows] for output in outputs])
 
     def seen(self, of: Of) -> tuple[dict[str, Seen], Seen]:
         """Return what was seen in the window that ends now, of each feature and of the answer. On the event loop."""

@@ -79,6 +79,10 @@ QUEUE: Final = ("lifeboat_queue_rows", "Rows that wait or run now.")
 QUEUE_LIMIT: Final = ("lifeboat_queue_limit_rows", "Rows that may, for each version: LIFEBOAT_MAX_QUEUE_ROWS.")
 FILES: Final = ("lifeboat_files", "Files that were scored to their end.")
 FILE_ROWS: Final = ("lifeboat_file_rows", "Rows of files, by what came of them: scored or failed.")
+EXPLANATIONS: Final = ("lifeboat_explanations", "Requests for explanations that were answered.")
+EXPLANATION_FAILURES: Final = ("lifeboat_explanation_failures", "Those that failed, by the code in the envelope.")
+EXPLANATION_ROWS: Final = ("lifeboat_explanation_rows", "Rows that the model was run on to explain.")
+EXPLANATION_SECONDS: Final = ("lifeboat_explanation_seconds", "Seconds that they took, summed over requests.")
 DRIFT: Final = (
     "lifeboat_drift_psi",
     "Population stability index of a feature in the window; none below the least number of rows.",
@@ -131,6 +135,7 @@ class _RunnerCollector(Collector):
         yield pending
         yield from self._batches()
         yield from self._files()
+        yield from self._explanations()
 
     def _batches(self) -> Iterator[Metric]:
         batches = HistogramMetricFamily(*BATCH, labels=_LABELS)
@@ -153,6 +158,20 @@ class _RunnerCollector(Collector):
             rows.add_metric((*labels, "failed"), counters.file_rows_failed)
         yield files
         yield rows
+
+    def _explanations(self) -> Iterator[Metric]:
+        asked = CounterMetricFamily(*EXPLANATIONS, labels=_LABELS)
+        failures = CounterMetricFamily(*EXPLANATION_FAILURES, labels=(*_LABELS, "reason"))
+        rows = CounterMetricFamily(*EXPLANATION_ROWS, labels=_LABELS)
+        seconds = CounterMetricFamily(*EXPLANATION_SECONDS, labels=_LABELS)
+        for labels, runner in self._runners:
+            counters = runner.explanations
+            asked.add_metric(labels, counters.requests)
+            for reason, number in counters.failures.items():
+                failures.add_metric((*labels, reason), number)
+            rows.add_metric(labels, counters.rows)
+            seconds.add_metric(labels, counters.request_ns / 1e9)
+        yield from (asked, failures, rows, seconds)
 
 
 class _DriftCollector(Collector):

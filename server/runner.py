@@ -1,18 +1,22 @@
 """Checked columns to encoded answers: one model version behind its queue, as every interface calls it."""
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from server.batching import Batcher, Limits, Receiver, Run
 from server.counters import Counters, Stages
-from server.drift import BUFFER_ROWS, Drift
 from server.feed import Feed, Values
 from server.model import Model
 from server.replies import Body
-from server.signature import Columns, Outputs
+from server.signature import Outputs
+from server.watch import Watch, Watched
+
+if TYPE_CHECKING:
+    from server.drift import Drift
 
 Encode = Callable[[Outputs, int, int], Body]
 """Encodes the answer of the rows from one number up to another."""
@@ -31,7 +35,7 @@ class Work:
     timeout_s: float | None = None
     """How long the caller waits, where its body says so."""
     is_asked: ClassVar[bool] = True
-    """Whether its rows are what somebody asks about: they count for the drift. Of a subclass whose aren't, False."""
+    """Whether its rows are what somebody asks about, which counts for the drift."""
 
 
 class Supposed(Work):
@@ -39,22 +43,6 @@ class Supposed(Work):
 
     __slots__ = ()
     is_asked: ClassVar[bool] = False
-
-
-class Watch(NamedTuple):
-    """How the drift of each model version is watched."""
-
-    window_s: int = 0
-    """Over how many seconds; 0: it isn't."""
-    clock_ns: Callable[[], int] = time.perf_counter_ns
-    """By what clock; it never goes back."""
-
-    def of(self, model: Model) -> Drift | None:
-        """Return what watches a model; None where nothing does, or its manifest has nothing to compare with."""
-        manifest = model.manifest
-        if not self.window_s or manifest.reference is None:
-            return None
-        return Drift(manifest, manifest.reference, model.signature, self.window_s, self.clock_ns)
 
 
 class Load(NamedTuple):
@@ -75,18 +63,22 @@ class Runner:
         """Lay out the batches of `model`; large requests run in `executor`; `load` tells of all runners."""
         self.model = model
         self.load = load
-        self.drift = watch.of(model)
-        """What was asked and answered, beside the reference; None where that isn't watched."""
         self.explanations = Counters()
         """What explanations of this version's answers took: their requests, and the runs and rows of the model."""
+        self._watched = watch.of(model)
         # The queue holds what runs the model and not this object: a circle would keep a session until it is collected.
-        runs = self.runs(model, limits.max_batch_rows, self.drift, watch.clock_ns)
+        runs = self.runs(model, limits.max_batch_rows, self._watched)
         self._batcher: Batcher[Work, Body] = Batcher(runs, limits, executor)
 
     @staticmethod
-    def runs(model: Model, max_batch_rows: int, drift: Drift | None, clock_ns: Callable[[], int]) -> Run[Work, Body]:
-        """Return what runs batches of `model`, of so many rows at most on the event loop; `drift` sees what it ran."""
-        return _Runs(model, max_batch_rows, drift, clock_ns)
+    def runs(model: Model, max_batch_rows: int, watched: Watched | None) -> Run[Work, Body]:
+        """Return what runs batches of `model`, of so many rows at most on the event loop, and has them `watched`."""
+        return _Runs(model, max_batch_rows, watched)
+
+    @property
+    def drift(self) -> "Drift | None":
+        """What was asked and answered, beside the reference; None where that isn't watched."""
+        return None if self._watched is None else self._watched.made()
 
     @property
     def counters(self) -> Counters:
@@ -109,10 +101,10 @@ class Runner:
 class _Runs:
     """Runs batches of one model version."""
 
-    def __init__(self, model: Model, max_batch_rows: int, drift: Drift | None, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, model: Model, max_batch_rows: int, watched: Watched | None) -> None:
         self._model = model
-        self._drift = drift
-        self._clock_ns = clock_ns
+        self._watched = watched
+        self._clock_ns = time.perf_counter_ns if watched is None else watched.clock_ns
         self._max_batch_rows = max_batch_rows
         self._feed = self._lay_out(max_batch_rows)
 
@@ -138,22 +130,27 @@ class _Runs:
             answers.append(work.encode(outputs, start, start + work.rows))
             start += work.rows
         stages = Stages(laid_out_ns - began_ns, computed_ns - laid_out_ns, clock_ns() - computed_ns)
-        drift = self._drift
-        if drift is not None and (large or drift.takes(began_ns)):
-            self._see(drift, works, feed.tensors(rows), outputs, None if large else began_ns)
+        watched = self._watched
+        if watched is not None:
+            drift = watched.drift
+            if large:
+                if works[0].is_asked:
+                    watched.made().see_run("requests", feed.tensors(rows), rows, outputs)
+            elif drift is None:
+                asyncio.get_running_loop().call_soon(_see, watched, works, outputs, began_ns)
+            elif drift.takes(began_ns):
+                _see(watched, works, outputs, began_ns)
         return answers, stages
 
-    def _see(self, drift: Drift, works: Sequence[Work], columns: Columns, outputs: Outputs, at_ns: int | None) -> None:
-        """Have what was answered be looked at; `at_ns` is when it ran on the event loop, None: in a thread."""
-        start = 0
-        for work in works:
-            if not work.is_asked:
-                pass
-            elif at_ns is None or work.rows > BUFFER_ROWS:
-                drift.see_run("requests", columns, work.rows, outputs, start)
-            else:
-                drift.see(at_ns, work.columns, work.rows, outputs, start)
-            start += work.rows
+
+def _see(watched: Watched, works: Sequence[Work], outputs: Outputs, at_ns: int) -> None:
+    """Have a batch that was run on the event loop be looked at. Once its answers are on their way, if it is a first."""
+    drift = watched.made()
+    start = 0
+    for work in works:
+        if work.is_asked:
+            drift.see(at_ns, work.columns, work.rows, outputs, start)
+        start += work.rows
 
 
 class Runners:
@@ -163,12 +160,12 @@ class Runners:
         self,
         limits: Limits,
         executor: Executor,
-        watch: Watch = Watch(),  # noqa: B008 # immutable
+        watch: Watch = Watch(),  # noqa: B008 # it can't be changed
         kind: type[Runner] = Runner,
     ) -> None:
         """Give every runner, each of this `kind`, the same limits; they share `executor` for large requests.
 
-        `watch` says how they drift.
+        `watch` says how their drift is watched.
         """
         self.limits: Final = limits
         self._kind = kind

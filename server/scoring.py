@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from arro3.core import Array, Field, RecordBatch, Schema
 from numpy.typing import NDArray
 
 from server.asked import ALL, NONE, OnError, Wanted
-from server.drift import Drift
 from server.errors import InvalidArgument
 from server.manifest import Manifest
 from server.model import Model
@@ -17,6 +16,9 @@ from server.signature import Columns
 from server.tables.arrays import from_numpy, pick, strings
 from server.tables.blocks import Block, Fault, Table
 from server.tables.features import filler
+
+if TYPE_CHECKING:
+    from server.drift import Drift
 
 _LOOKS: Final = 4
 """One in so many blocks is looked at, the first among them: a file is to cost what it did."""
@@ -83,7 +85,7 @@ class Scored:
 class Scorer:
     """Answers the blocks of one table from one model version."""
 
-    def __init__(self, model: Model, table: Table, wanted: Wanted, drift: Drift | None = None) -> None:
+    def __init__(self, model: Model, table: Table, wanted: Wanted, drift: "Drift | None" = None) -> None:
         """Answer `table`, and let `drift` look at its sound rows.
 
         Raises InvalidArgument, naming the column, where it doesn't have what is wanted of it.

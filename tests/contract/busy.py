@@ -20,6 +20,8 @@ def busy(folder: Path, passengers: list[dict[str, Any]]) -> Iterator[httpx.Clien
         for start in range(0, 1000, 250):
             assert client.post("/api/predict", json={"records": passengers[start : start + 250]}).status_code == 200
         assert client.post("/api/predict", json={}).status_code == 400
+        assert client.post("/api/explain", json=passengers[0]).status_code == 200
+        assert client.post("/api/explain", json={}).status_code == 400
         file = (ROOT / "export" / "data" / "titanic.csv").read_bytes()
         assert client.put("/api/batch?columns=pclass", content=file).status_code == 200
         broken = models / "titanic" / "2"

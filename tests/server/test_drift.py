@@ -22,9 +22,10 @@ from server.manifest import Golden, Output
 from server.replies import Body
 from server.repository import Repository
 from server.rpc.proto import inference_pb2
-from server.runner import Runners, Watch, Work
+from server.runner import Runners, Work
 from server.settings import Settings
 from server.stability import MIN_ROWS
+from server.watch import Watch
 from tests.passenger import DATATYPES, PASSENGER
 from tests.server import blobs, small
 from tests.server.clock import Clock
@@ -420,27 +421,10 @@ def test_what_is_supposed_is_answered_and_not_counted(app: InProcess) -> None:
     assert rows(app) == 3
 
 
-def test_what_nobody_asks_about_is_not_counted() -> None:
-    """Rows that the server runs for itself, behind the same queue, are no part of what is asked."""
-    model = Repository.load(MODELS).resolve()
-
-    class Own(Work):
-        is_asked = False
-
-    async def main() -> list[int]:
-        with ThreadPoolExecutor(1) as executor:
-            runner = Runners(Limits(256, 1000), executor, Watch(3600))[model]
-            counted = []
-            for kind, rows in ((Own, 1), (Own, 300), (Work, 1), (Work, 300)):
-                waiter = Waiter[Body]()
-                columns = [[value] * rows for value in PASSENGER.values()]
-                runner.submit(kind(runner, columns, rows, lambda *_: b""), waiter)
-                await waiter.answer()
-                assert runner.drift is not None
-                counted.append(int(runner.drift.seen("requests")[1].counts.sum()))
-            return counted
-
-    assert asyncio.run(main()) == [0, 0, 1, 257]
+def test_explanations_are_not_counted(app: InProcess) -> None:
+    """What the model is run on to explain an answer is no part of what is asked."""
+    assert app.post("/api/explain", PASSENGER).status_code == 200
+    assert rows(app) == 0
 
 
 def test_rows_of_requests_that_run_together() -> None:

@@ -62,6 +62,6 @@ def test_a_start_loads_no_tables() -> None:
         "prometheus_client",
     }
     late |= {"server.endpoints.page", "server.page", "server.form"}
-    late |= {"server.openapi", "server.schemas"}
+    late |= {"server.openapi", "server.schemas", "server.drift", "server.bins", "server.stability"}
     late |= {"server.observed", "server.request_log", "server.tracing", "opentelemetry"}
     assert not late & held
