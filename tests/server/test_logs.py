@@ -216,7 +216,7 @@ def test_a_request_that_waits_past_the_drain_is_logged(kind: str) -> None:
             pass
         process.signal(signal.SIGTERM)
         status, headers, _ = read_response(connection)
-    (line,) = lines(process)
+    (line,) = lines(process)  # all of the log is in its form, whatever ends in the hurry
     assert (status, line["status"], line["code"]) == (503, 503, "unavailable")
     assert line["request_id"] == headers["x-request-id"]
 
@@ -271,6 +271,20 @@ def test_an_exception_is_one_line(tmp_path: Path) -> None:
         assert line["trace_id"] == TRACE.split("-")[1]
         assert "\n" in line["exception"]
         assert ("idx=9" in line["exception"]) is is_told
+
+
+@pytest.mark.parametrize(
+    "fails",
+    ["1 / 0", "import threading; thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()"],
+    ids=["process", "thread"],
+)
+def test_what_ends_by_an_exception_is_logged(fails: str) -> None:
+    """What ends the process or a thread of it is a line of the log too, and not of Python's own form."""
+    code = f"from server import logs; logs.configure('json', inputs=False); {fails}"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert line["level"] == "critical"
+    assert "builtins.ZeroDivisionError" in line["exception"]
 
 
 def test_a_terminal_is_written_text() -> None:
