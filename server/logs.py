@@ -2,9 +2,11 @@
 
 import logging
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
+from types import TracebackType
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +40,18 @@ def configure(form: str, *, inputs: bool) -> None:
     handler.setFormatter(JsonLines(inputs=inputs) if form == "json" else TextLines(inputs=inputs))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    sys.excepthook = _ended
+    threading.excepthook = _thread_ended
+
+
+def _ended(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """Log what ends the process, in place of Python's own lines."""
+    logging.getLogger("lifeboat").critical("ended by what nobody foresaw", exc_info=(kind, error, at))
+
+
+def _thread_ended(of: threading.ExceptHookArgs) -> None:
+    """Log what ends a thread, in place of Python's own lines."""
+    _ended(of.exc_type, of.exc_value or of.exc_type(), of.exc_traceback)
 
 
 class _Lines(logging.Formatter):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from server.batching import Batcher, Limits, Receiver, Run
 from server.counters import Counters, Stages
@@ -34,6 +34,15 @@ class Work:
     """Makes the answer of its rows of the outputs."""
     timeout_s: float | None = None
     """How long the caller waits, where its body says so."""
+    is_asked: ClassVar[bool] = True
+    """Whether its rows are what somebody asks about, which counts for the drift."""
+
+
+class Supposed(Work):
+    """A request whose rows are nobody's: what an answer would be if. They are answered like all others."""
+
+    __slots__ = ()
+    is_asked: ClassVar[bool] = False
 
 
 class Load(NamedTuple):
@@ -125,7 +134,8 @@ class _Runs:
         if watched is not None:
             drift = watched.drift
             if large:
-                watched.made().see_run("requests", feed.tensors(rows), rows, outputs)
+                if works[0].is_asked:
+                    watched.made().see_run("requests", feed.tensors(rows), rows, outputs)
             elif drift is None:
                 asyncio.get_running_loop().call_soon(_see_first, watched, works, outputs, began_ns)
             elif drift.takes(began_ns):
@@ -142,7 +152,8 @@ def _see(drift: "Drift", works: Sequence[Work], outputs: Outputs, at_ns: int) ->
     """Have a batch be looked at that was run on the event loop."""
     start = 0
     for work in works:
-        drift.see(at_ns, work.columns, work.rows, outputs, start)
+        if work.is_asked:
+            drift.see(at_ns, work.columns, work.rows, outputs, start)
         start += work.rows
 
 

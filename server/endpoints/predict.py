@@ -21,10 +21,12 @@ from server.replies import JSON, Body, Headers, Reply
 from server.repository import Repository
 from server.requests import timeout
 from server.responses import NOT_MODIFIED, envelope, failure, response
-from server.runner import Runner, Runners, Work
+from server.runner import Runner, Runners, Supposed, Work
 from server.settings import Settings
 from server.signature import Outputs
 
+_SUPPOSED = (b"lifeboat-drift", b"none")
+"""The header of a request whose records are supposed: they are not what the model is asked about in earnest."""
 _ASKED_BY = frozenset({"GET", "HEAD"})
 
 
@@ -42,10 +44,13 @@ class Predictor(RestPrediction):
         self._answer = answerer(manifest)
         self._served = msgspec.json.encode({"model": manifest.name, "version": str(manifest.version)})[:-1] + b","
 
-    def decode(self, headers: Headers, body: bytes) -> Work:  # noqa: ARG002
+    def decode(self, headers: Headers, body: bytes) -> Work:
         """Return the columns of `{"pclass":1,...}` or `{"records":[{...},...]}`, and what answers in kind."""
         columns, several = self._decode(body)
-        return Work(self.runner, columns, len(columns[0]), self._encode_several if several else self._encode_one)
+        if not several:
+            return Work(self.runner, columns, 1, self._encode_one)
+        kind = Supposed if _SUPPOSED in headers else Work
+        return kind(self.runner, columns, len(columns[0]), self._encode_several)
 
     def work(self, columns: Sequence[tuple[Any, ...]]) -> Work:
         """Return what is done for one record, of which `columns` has the value of each feature."""

@@ -46,9 +46,9 @@ export async function call(path, options = {}) {
   throw refused;
 }
 
-/** Returns the answer, as JSON, to one that is posted as JSON text. */
-export async function post(path, text, signal) {
-  const headers = { "content-type": "application/json", "lifeboat-cache": "allow" }; // the edge may have it already
+/** Returns the answer, as JSON, to one that is posted as JSON text, with `more` headers. */
+export async function post(path, text, signal, more = {}) {
+  const headers = { ...more, "content-type": "application/json", "lifeboat-cache": "allow" }; // the edge may have it already
   return (await call(path, { method: "POST", body: text, headers, signal })).json();
 }
 

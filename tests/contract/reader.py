@@ -18,7 +18,7 @@ HUNG_S: Final = 180
 """After this a command that is waited for in vain is ended, so that a test fails where it would hang."""
 SERVER: Final = "127.0.0.1:8080"
 EDGE: Final = ("https://lifeboat.<your subdomain>.workers.dev", "http://127.0.0.1:8787", "127.0.0.1:8787")
-PLACEHOLDERS: Final = {"https://lifeboat.example": f"http://{SERVER}", "<you>": "you"}
+PLACEHOLDERS: Final = {"https://lifeboat.example": f"http://{SERVER}", "<you>": "you", "<id>": "an-id"}
 OPTIONAL: Final = ("go", "grpcurl")
 """Programs that a machine may lack; what needs them is then skipped, and named."""
 _COMMENT: Final = r"\s*(?:#.*)?"

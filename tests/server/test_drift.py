@@ -412,6 +412,15 @@ def test_memory_is_bounded() -> None:
     assert answer.counts.sum() == pytest.approx(SLICES * 20, abs=20)
 
 
+def test_what_is_supposed_is_answered_and_not_counted(app: InProcess) -> None:
+    """Records that a caller only supposes are answered as ever, and no part of what is asked."""
+    asked = msg({"records": [PASSENGER] * 3})
+    supposed = app.post_bytes("/api/predict", asked, JSON | {"lifeboat-drift": "none"})
+    assert rows(app) == 0
+    assert app.post_bytes("/api/predict", asked, JSON).content == supposed.content
+    assert rows(app) == 3
+
+
 def test_explanations_are_not_counted(app: InProcess) -> None:
     """What the model is run on to explain an answer is no part of what is asked."""
     assert app.post("/api/explain", PASSENGER).status_code == 200

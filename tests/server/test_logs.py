@@ -204,6 +204,23 @@ def test_a_deadline_before_the_request_is_whole_is_logged() -> None:
     assert line["request_id"] == headers["x-request-id"]
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"], ids=["short", "long"])
+def test_a_request_that_waits_past_the_drain_is_logged(kind: str) -> None:
+    """Who is told to go elsewhere, as the drain's time is up, has a line of that."""
+    settings = {"LIFEBOAT_LOG_REQUESTS": "errors", "LIFEBOAT_DRAIN_S": "0", "LIFEBOAT_QUEUE_DELAY_US": "1000000"}
+    with logging_server(**settings) as (process, client), connect(client) as connection:
+        body = json.dumps(RECORD).encode()
+        head = ["POST /api/predict HTTP/1.1", "host: x", f"content-type: {kind}", f"content-length: {len(body)}"]
+        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        while 'pending_request_count{model="titanic",version="1"} 1' not in client.get("/metrics").text:
+            pass
+        process.signal(signal.SIGTERM)
+        status, headers, _ = read_response(connection)
+    (line,) = lines(process)  # all of the log is in its form, whatever ends in the hurry
+    assert (status, line["status"], line["code"]) == (503, 503, "unavailable")
+    assert line["request_id"] == headers["x-request-id"]
+
+
 def test_requests_that_run_together_have_lines_of_their_own(tmp_path: Path) -> None:
     """Of requests in one batch each line has its own id, status and rows: a neighbour that fails changes nothing."""
     write_failing(tmp_path)
@@ -254,6 +271,20 @@ def test_an_exception_is_one_line(tmp_path: Path) -> None:
         assert line["trace_id"] == TRACE.split("-")[1]
         assert "\n" in line["exception"]
         assert ("idx=9" in line["exception"]) is is_told
+
+
+@pytest.mark.parametrize(
+    "fails",
+    ["1 / 0", "import threading; thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()"],
+    ids=["process", "thread"],
+)
+def test_what_ends_by_an_exception_is_logged(fails: str) -> None:
+    """What ends the process or a thread of it is a line of the log too, and not of Python's own form."""
+    code = f"from server import logs; logs.configure('json', inputs=False); {fails}"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert line["level"] == "critical"
+    assert "builtins.ZeroDivisionError" in line["exception"]
 
 
 def test_a_terminal_is_written_text() -> None:

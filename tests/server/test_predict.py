@@ -126,7 +126,7 @@ def test_unknown_model_version_or_label(
     assert response.json() == {"error": words, "code": "not_found", "field": field}
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/predict/", "/api/predictions", "/v3"])
+@pytest.mark.parametrize("path", ["/web", "/api", "/api/predict/", "/api/predictions", "/v3"])
 def test_unknown_path(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
     """A path that doesn't exist is answered 404 with the envelope, never redirected."""
     response = server.post(path, json=passenger)

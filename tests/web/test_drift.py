@@ -17,8 +17,10 @@ def test_drift_is_told_once_there_are_rows(browser: Browser) -> None:
     """Before there are rows enough the page says how many it takes; then each feature's index, as it is told."""
     with serving() as service, browser.new_context() as context:
         url = str(service.base_url).rstrip("/")
-        said = Visitor(context, url).page.locator("#drift-said")
-        expect(said).to_contain_text("in the last day so far: from 300 on")
+        visitor = Visitor(context, url)
+        expect(visitor.page.locator("#drift-said")).to_contain_text("in the last day so far: from 300 on")
+        visitor.settled()
+        assert service.get(DRIFT).json()["rows"] == 1  # the answer's; those of the curves are nobody's
         told = _drifted(service)
         page = Visitor(context, url).page
         rows = page.get_by_role("table", name="Drift by feature").locator("tbody tr")
