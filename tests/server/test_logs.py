@@ -216,6 +216,7 @@ def test_a_request_that_waits_past_the_drain_is_logged(kind: str) -> None:
             pass
         process.signal(signal.SIGTERM)
         status, headers, _ = read_response(connection)
+        process.end()  # which a second signal would hurry
     (line,) = lines(process)  # all of the log is in its form, whatever ends in the hurry
     assert (status, line["status"], line["code"]) == (503, 503, "unavailable")
     assert line["request_id"] == headers["x-request-id"]
