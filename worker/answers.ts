@@ -15,6 +15,9 @@ const KNOWN_MS = 1_000;
 /** How long the answer to a POST is kept, of which the server says nothing. */
 const POST_MAX_AGE_S = 60;
 
+/** By which headers the server reads an input, and writes its answer. */
+const READ_BY = ["accept", "content-encoding", "content-type", "inference-header-content-length"];
+
 /** Of what the Worker itself says of an answer nothing is kept. */
 const PASSING = ["server-timing", "x-request-id", CACHE, "cf-cache-status", "age", "date"];
 
@@ -46,7 +49,7 @@ export async function modelsNow(pool: Pool, cf: Request["cf"]): Promise<string |
 /** Returns the digest of all that an answer depends on beside the models; the body stays to be read. */
 export async function inputOf(request: Request): Promise<string> {
   const { pathname, search } = new URL(request.url);
-  const asked = [request.method, pathname, search, request.headers.get("content-type"), request.headers.get("accept")];
+  const asked = [request.method, pathname, search, ...READ_BY.map((name) => request.headers.get(name))];
   const head = new TextEncoder().encode(`${JSON.stringify(asked)}\n`);
   const body = request.method === "POST" ? new Uint8Array(await request.clone().arrayBuffer()) : new Uint8Array();
   const input = new Uint8Array(head.length + body.length);

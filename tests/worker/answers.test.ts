@@ -159,6 +159,16 @@ describe("a POST", () => {
     expect(edge.seen).toHaveLength(3);
   });
 
+  it.each([{ "inference-header-content-length": "1" }, { "content-encoding": "gzip" }, { "content-type": "text/csv" }])(
+    "that is to be read by %j is another",
+    async (by) => {
+      const edge = having("a", () => Response.json({}, { headers: { "x-lifeboat-models": "a" } }));
+      await asked(edge, "/v2/models/titanic/infer", post("1"));
+      const other = { ...post("1"), headers: { ...post("1").headers, ...by } };
+      expect(await asked(edge, "/v2/models/titanic/infer", other, 1)).toEqual(["miss"]);
+    },
+  );
+
   it("comes from an instance where it doesn't, and a file always does", async () => {
     const edge = having("a");
     expect(await asked(edge, "/api/predict", post("1", "no"))).toEqual([null, null]);
