@@ -8,7 +8,7 @@
  */
 
 import { PATIENCE_MS } from "./deadline";
-import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, stripHop, WAIT } from "./hop";
+import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, stripHop } from "./hop";
 import type { Instance } from "./instance";
 import { type Outcome, Policy } from "./policy";
 import { platformFailure } from "./proxy";
@@ -32,6 +32,17 @@ export interface Reply {
   startMs?: number;
   /** Which models answered. */
   models?: string;
+}
+
+/** How long an instance is waited for, and whether that says something of the instance. */
+export interface Wait {
+  timeoutMs: number;
+  /** The body comes as fast as its sender sends it. */
+  isStreamed: boolean;
+  /** The caller leaves the instance too little time. */
+  isHurried?: boolean;
+  /** Tells that the caller left. */
+  signal: AbortSignal;
 }
 
 /** Keeps work going on behind the answer; the platform gives it 30 s. */
@@ -108,26 +119,32 @@ export class Pool {
     return [...this.#policies.values()].some((policy) => policy.hasOther(instance, Date.now()));
   }
 
-  /** Sends a request to an instance, for `timeoutMs` at most. Never throws: a Durable Object that can't be reached is `gone`. */
-  async ask(member: Member, request: Request, timeoutMs: number, isFile: boolean): Promise<Reply> {
+  /** Sends a request to an instance. Never throws: a Durable Object that can't be reached is `gone`. */
+  async ask(
+    member: Member,
+    request: Request,
+    { timeoutMs, isStreamed, isHurried = false, signal }: Wait,
+  ): Promise<Reply> {
     const { instance } = member;
     const began = Date.now();
-    const end = this.#begin(member, isFile ? PATIENCE_MS : timeoutMs + LEASE_MS);
+    const end = this.#begin(member, Math.min(timeoutMs, PATIENCE_MS) + LEASE_MS);
+    signal.addEventListener("abort", () => end("left"), { once: true });
+    const silent = isStreamed || isHurried ? "left" : "hung";
     try {
       const response = await within(stubOf(this.#env, member.name, member.region).fetch(request), timeoutMs);
       if (response === undefined) {
-        end(instance.state === "ready" ? "hung" : "left"); // a start may take longer than this caller waits
+        end(instance.state === "ready" ? silent : "left"); // a start may take longer than this caller waits
         return { failure: "hung", reason: `no answer in ${timeoutMs} ms` };
       }
       const startMs = Number(response.headers.get(START_MS) ?? 0);
       const told = (response.headers.get(FAILURE) as Failure | null) ?? platformFailure(request, response);
-      const latency = startMs > 0 || isFile ? undefined : Date.now() - began;
+      const latency = startMs > 0 || isStreamed ? undefined : Date.now() - began;
       if (told === undefined) {
         end("answered", latency, reportedLoad(response.headers));
         const models = response.headers.get(MODELS) ?? undefined;
         return { response: shown(response), startMs, ...(models === undefined ? {} : { models }) };
       }
-      end(told === "asleep" || told === "hung" ? told : "failed");
+      end(told === "hung" ? silent : told === "asleep" ? told : "failed");
       return { failure: told, reason: firstLine(await response.text()) };
     } catch (error) {
       end("failed");
@@ -175,8 +192,8 @@ export class Pool {
   }
 
   /**
-   * Returns how to end a call once: by its answer, or by time, for the runtime drops the work of a caller who leaves, and
-   * nothing behind it runs any more.
+   * Returns how to end a call once: by its answer, by its caller's leave, or by time, for the runtime drops the work of a
+   * caller who leaves, and not every way to it tells.
    */
   #begin({ policy, instance }: Member, forMs: number) {
     policy.began(instance, Date.now());
@@ -200,12 +217,6 @@ export class Pool {
 /** Returns the regions that instances stand in; undefined is the platform's choice. */
 export function placesOf({ regions }: Settings): (Region | undefined)[] {
   return regions.length === 0 ? [undefined] : [...new Set(regions)];
-}
-
-/** Tells the Durable Object not to wait for a start. */
-export function unwaiting(request: Request): Request {
-  request.headers.set(WAIT, "no");
-  return request;
 }
 
 function member(region: Region | undefined, policy: Policy, instance: Instance): Member {
