@@ -30,7 +30,7 @@ export function learn(pool: Pool, models: string): void {
 
 /** Returns whether a request may be answered from the cache: a GET of a prediction, or a POST of one that asks for it. */
 export function mayBeKept(request: Request, route: Route): boolean {
-  if (/\bno-store\b/.test(request.headers.get("cache-control") ?? "")) return false;
+  if (/\bno-store\b/i.test(request.headers.get("cache-control") ?? "")) return false;
   if (request.method === "GET") return route.isCacheable;
   if (request.method !== "POST" || !route.isPure || request.headers.get(CACHE) !== "allow") return false;
   const length = request.headers.get("content-length");
@@ -69,7 +69,7 @@ export function keyOf(models: string, input: string, env: Env): Request {
 
 /** Returns the kept answer, undefined where there is none or the caller wants a new one; 304 to who has it already. */
 export async function kept(key: Request, request: Request): Promise<Response | undefined> {
-  if (/\bno-cache\b/.test(request.headers.get("cache-control") ?? "")) return undefined;
+  if (/\b(no-cache|max-age=0)\b/i.test(request.headers.get("cache-control") ?? "")) return undefined;
   const found = await caches.default.match(key);
   if (found === undefined) return undefined;
   const tags = (request.headers.get("if-none-match") ?? "").split(",").map(untagged);

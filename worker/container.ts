@@ -240,6 +240,7 @@ export class InferenceContainer extends Container<Env> {
   }
 
   override onStart(): void {
+    this.#models.forget(); // here too, for the library starts by itself what it finds dead as it forwards a request
     console.log(`instance ${this.ctx.id} started`);
   }
 
