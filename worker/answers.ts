@@ -3,6 +3,7 @@
  * @module
  */
 import { KEPT_BYTES } from "./attempts";
+import type { Deadline } from "./deadline";
 import { KEPT_AT, stripHop } from "./hop";
 import type { Pool } from "./pool";
 import type { Route } from "./routes";
@@ -10,6 +11,8 @@ import type { Route } from "./routes";
 /** Says of an answer whether it was kept: `hit` or `miss`; and lets a POST ask for kept ones: `allow`. */
 export const CACHE = "lifeboat-cache";
 
+/** How long a caller waits to hear which models there are, before the answer comes from an instance. */
+const MODELS_MS = 1_000;
 /** How long it is relied on that the models are those that an instance was last seen to have. */
 const KNOWN_MS = 1_000;
 /** How long the answer to a POST is kept, of which the server says nothing. */
@@ -38,11 +41,13 @@ export function mayBeKept(request: Request, route: Route): boolean {
 }
 
 /** Returns which models instances have, undefined where it isn't known: then an answer comes from an instance. */
-export async function modelsNow(pool: Pool, cf: Request["cf"]): Promise<string | undefined> {
+export async function modelsNow(pool: Pool, cf: Request["cf"], { at }: Deadline): Promise<string | undefined> {
   const now = known.get(pool);
   if (now !== undefined && Date.now() - now.at <= KNOWN_MS) return now.models;
-  const models = await pool.models(cf);
-  known.set(pool, { models, at: Date.now() });
+  const timeoutMs = Math.max(0, Math.min(MODELS_MS, (at - Date.now()) / 2));
+  const models = await pool.models(cf, timeoutMs);
+  // What a caller in a hurry didn't hear, others may.
+  if (models !== undefined || timeoutMs === MODELS_MS) known.set(pool, { models, at: Date.now() });
   return models;
 }
 

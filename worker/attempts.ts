@@ -3,7 +3,7 @@
  * @module
  */
 import { RetryBudget } from "./budget";
-import { type Deadline, deadlineOf, shorten } from "./deadline";
+import { type Deadline, shorten } from "./deadline";
 import { ATTEMPT_MS, isHurried, WAIT } from "./hop";
 import type { Background, Member, Pool, Reply } from "./pool";
 import { forwardedHeaders, isRefused } from "./proxy";
@@ -24,6 +24,7 @@ export interface Call {
   route: Route;
   id: string;
   pool: Pool;
+  deadline: Deadline;
   attemptTimeoutMs: number;
   /** Whether the answer may be kept: then it comes unpacked, for whoever asks next. */
   isKept: boolean;
@@ -46,8 +47,7 @@ const budgets = new WeakMap<Pool, RetryBudget>();
  * passes is free of side effects, so it may be sent again as long as its body is at hand: a file's never is.
  */
 export async function answered(call: Call): Promise<Answered> {
-  const { request, pool, background } = call;
-  const deadline = deadlineOf(request, Date.now());
+  const { request, pool, deadline, background } = call;
   const budget = budgetOf(pool);
   budget.called(Date.now());
   const body = await keptBody(call);
@@ -56,7 +56,7 @@ export async function answered(call: Call): Promise<Answered> {
   let member = pool.pick(request.cf, tried, isKept);
   for (let attempts = 1; ; attempts++) {
     pool.grow(background);
-    const reply = await attempt(call, member, deadline, body, attempts);
+    const reply = await attempt(call, member, body, attempts);
     pool.grow(background);
     const answer = { instance: member.name, attempts, startMs: reply.startMs ?? 0, models: reply.models };
     const { aborted: hasLeft } = request.signal;
@@ -86,14 +86,8 @@ function another({ pool, request }: Call, tried: Member[], reply: Reply): Member
 }
 
 /** Sends a call to an instance once, for as long as it may take. */
-function attempt(
-  call: Call,
-  member: Member,
-  deadline: Deadline,
-  body: ArrayBuffer | null | undefined,
-  attempts: number,
-): Promise<Reply> {
-  const { request, route, pool, attemptTimeoutMs } = call;
+function attempt(call: Call, member: Member, body: ArrayBuffer | null | undefined, attempts: number): Promise<Reply> {
+  const { request, route, pool, deadline, attemptTimeoutMs } = call;
   const headers = forwardedHeaders(request, call.id);
   if (call.isKept) headers.set("accept-encoding", "identity");
   const isStreamed = body === undefined;

@@ -53,8 +53,6 @@ export const READY = "http://container/v2/health/ready";
 const WAKE_MS = 25_000;
 /** How long after its time a call that nobody ended is still counted. */
 const LEASE_MS = 1_000;
-/** How long a caller waits to hear which models there are, before the answer comes from an instance. */
-const MODELS_MS = 1_000;
 /** How much earlier than SLEEP_AFTER an instance is no longer relied on to be awake. */
 const MARGIN = 0.8;
 
@@ -175,11 +173,11 @@ export class Pool {
     else console.error(`${name} did not start: ${told}`);
   }
 
-  /** Returns which models the nearest instance has, without starting it; undefined where it isn't known. */
-  async models(cf: Request["cf"]): Promise<string | undefined> {
+  /** Returns which models the nearest instance has, without starting it; undefined where it isn't known, or said in time. */
+  async models(cf: Request["cf"], timeoutMs: number): Promise<string | undefined> {
     const { name, region } = this.pick(cf, [], false);
     try {
-      return await within(stubOf(this.#env, name, region).models(), MODELS_MS);
+      return await within(stubOf(this.#env, name, region).models(), timeoutMs);
     } catch (error) {
       console.error(`${name} can't be asked for its models: ${error}`);
       return undefined;

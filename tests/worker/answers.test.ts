@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { type Answer, ask, body, type Fake, fake } from "./fake";
+import { type Answer, ask, body, type Fake, fake, patiently } from "./fake";
 
 const RECORD = "/api/predict?sex=female&age=29";
 const CALL = "/lifeboat.titanic.v1.TitanicService/Predict?connect=v1&encoding=json&message=%7B%7D";
@@ -116,6 +116,30 @@ describe("a GET of a prediction", () => {
       ),
     ).toEqual([null, null]);
   });
+});
+
+it("leaves the instance half of the caller's time where nobody says which models there are", async () => {
+  const edge = fake(() => Response.json({}, { headers: FRESH }), { models: new Promise(() => {}) });
+  const took = await patiently(async () => {
+    const began = Date.now();
+    expect((await ask(edge, RECORD, { headers: { "x-request-timeout-ms": "300" } })).status).toBe(200);
+    return Date.now() - began;
+  });
+  expect(took).toBeLessThan(300);
+});
+
+it("is looked for by others, where a caller in a hurry didn't hear which models there are", async () => {
+  await asked(having("a"), RECORD);
+  const heard = { models: new Promise(() => {}) as unknown };
+  const edge = fake(() => new Promise<Response>(() => {}), {
+    get models() {
+      return heard.models;
+    },
+  });
+  vi.spyOn(console, "error").mockReturnValue();
+  await patiently(() => ask(edge, RECORD, { headers: { "x-request-timeout-ms": "4" } }));
+  heard.models = "a";
+  expect(await asked(edge, RECORD, {}, 1)).toEqual(["hit"]);
 });
 
 describe("a new model version", () => {
