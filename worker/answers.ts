@@ -3,6 +3,7 @@
  * @module
  */
 import { KEPT_BYTES } from "./attempts";
+import type { Deadline } from "./deadline";
 import { KEPT_AT, stripHop } from "./hop";
 import type { Pool } from "./pool";
 import type { Route } from "./routes";
@@ -10,10 +11,15 @@ import type { Route } from "./routes";
 /** Says of an answer whether it was kept: `hit` or `miss`; and lets a POST ask for kept ones: `allow`. */
 export const CACHE = "lifeboat-cache";
 
+/** How long a caller waits to hear which models there are, before the answer comes from an instance. */
+const MODELS_MS = 1_000;
 /** How long it is relied on that the models are those that an instance was last seen to have. */
 const KNOWN_MS = 1_000;
 /** How long the answer to a POST is kept, of which the server says nothing. */
 const POST_MAX_AGE_S = 60;
+
+/** By which headers the server reads an input, and writes its answer. */
+const READ_BY = ["accept", "content-encoding", "content-type", "inference-header-content-length"];
 
 /** Of what the Worker itself says of an answer nothing is kept. */
 const PASSING = ["server-timing", "x-request-id", CACHE, "cf-cache-status", "age", "date"];
@@ -27,7 +33,7 @@ export function learn(pool: Pool, models: string): void {
 
 /** Returns whether a request may be answered from the cache: a GET of a prediction, or a POST of one that asks for it. */
 export function mayBeKept(request: Request, route: Route): boolean {
-  if (/\bno-store\b/.test(request.headers.get("cache-control") ?? "")) return false;
+  if (/\bno-store\b/i.test(request.headers.get("cache-control") ?? "")) return false;
   if (request.method === "GET") return route.isCacheable;
   if (request.method !== "POST" || !route.isPure || request.headers.get(CACHE) !== "allow") return false;
   const length = request.headers.get("content-length");
@@ -35,18 +41,20 @@ export function mayBeKept(request: Request, route: Route): boolean {
 }
 
 /** Returns which models instances have, undefined where it isn't known: then an answer comes from an instance. */
-export async function modelsNow(pool: Pool, cf: Request["cf"]): Promise<string | undefined> {
+export async function modelsNow(pool: Pool, cf: Request["cf"], { at }: Deadline): Promise<string | undefined> {
   const now = known.get(pool);
   if (now !== undefined && Date.now() - now.at <= KNOWN_MS) return now.models;
-  const models = await pool.models(cf);
-  known.set(pool, { models, at: Date.now() });
+  const timeoutMs = Math.max(0, Math.min(MODELS_MS, (at - Date.now()) / 2));
+  const models = await pool.models(cf, timeoutMs);
+  // What a caller in a hurry didn't hear, others may.
+  if (models !== undefined || timeoutMs === MODELS_MS) known.set(pool, { models, at: Date.now() });
   return models;
 }
 
 /** Returns the digest of all that an answer depends on beside the models; the body stays to be read. */
 export async function inputOf(request: Request): Promise<string> {
   const { pathname, search } = new URL(request.url);
-  const asked = [request.method, pathname, search, request.headers.get("content-type"), request.headers.get("accept")];
+  const asked = [request.method, pathname, search, ...READ_BY.map((name) => request.headers.get(name))];
   const head = new TextEncoder().encode(`${JSON.stringify(asked)}\n`);
   const body = request.method === "POST" ? new Uint8Array(await request.clone().arrayBuffer()) : new Uint8Array();
   const input = new Uint8Array(head.length + body.length);
@@ -66,7 +74,7 @@ export function keyOf(models: string, input: string, env: Env): Request {
 
 /** Returns the kept answer, undefined where there is none or the caller wants a new one; 304 to who has it already. */
 export async function kept(key: Request, request: Request): Promise<Response | undefined> {
-  if (/\bno-cache\b/.test(request.headers.get("cache-control") ?? "")) return undefined;
+  if (/\b(no-cache|max-age=0)\b/i.test(request.headers.get("cache-control") ?? "")) return undefined;
   const found = await caches.default.match(key);
   if (found === undefined) return undefined;
   const tags = (request.headers.get("if-none-match") ?? "").split(",").map(untagged);

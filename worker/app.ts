@@ -6,6 +6,7 @@ import { type Context, Hono } from "hono";
 import { inputOf, keep, kept, keptByCaller, keyOf, learn, mayBeKept, modelsNow } from "./answers";
 import { type Answered, answered } from "./attempts";
 import { crossOrigin } from "./cors";
+import { type Deadline, deadlineOf } from "./deadline";
 import { visitor } from "./doors";
 import { poolOf } from "./pool";
 import { REQUEST_ID, requestId } from "./proxy";
@@ -48,6 +49,7 @@ app.onError((error, c) => {
 
 async function forward(c: Context<Edge>): Promise<Response> {
   const request = c.req.raw;
+  const deadline = deadlineOf(request, Date.now());
   const route = routeFor(c);
   if (route instanceof Response) return route;
   const refused = await refusedAtTheDoor(c);
@@ -56,30 +58,32 @@ async function forward(c: Context<Edge>): Promise<Response> {
   if (!route.isFile && Number(request.headers.get("content-length") ?? 0) > maxBodyBytes) {
     return refuser(request)("payload_too_large", `body: expected at most ${maxBodyBytes} bytes`);
   }
-  const answer = await (mayBeKept(request, route) ? keptOrAnswered(c, route) : fromInstance(c, route, false));
+  const answer = await (mayBeKept(request, route)
+    ? keptOrAnswered(c, route, deadline)
+    : fromInstance(c, route, deadline, false));
   return c.get("visitor") === undefined ? answer : keptByCaller(answer);
 }
 
 /** The answer from the edge cache, or from an instance, to be kept. */
-async function keptOrAnswered(c: Context<Edge>, route: Route): Promise<Response> {
+async function keptOrAnswered(c: Context<Edge>, route: Route, deadline: Deadline): Promise<Response> {
   const request = c.req.raw;
   const pool = poolOf(c.env);
   const input = await inputOf(request);
-  const models = await modelsNow(pool, request.cf);
+  const models = await modelsNow(pool, request.cf, deadline);
   const found = models === undefined ? undefined : await kept(keyOf(models, input, c.env), request);
   c.set("cache", found ? "hit" : "miss");
   if (found !== undefined) return found;
-  const response = await fromInstance(c, route, true);
+  const response = await fromInstance(c, route, deadline, true);
   const by = c.get("answered")?.models; // which may be newer than those that were known
   if (by === undefined) return response;
   return keep(keyOf(by, input, c.env), request, response, (work) => c.executionCtx.waitUntil(work));
 }
 
-async function fromInstance(c: Context<Edge>, route: Route, isKept: boolean): Promise<Response> {
+async function fromInstance(c: Context<Edge>, route: Route, deadline: Deadline, isKept: boolean): Promise<Response> {
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
   const { attemptTimeoutMs } = settingsOf(c.env);
   const id = c.get("requestId");
-  const call = { request: c.req.raw, route, id, pool: poolOf(c.env), attemptTimeoutMs, isKept, background };
+  const call = { request: c.req.raw, route, id, pool: poolOf(c.env), deadline, attemptTimeoutMs, isKept, background };
   const answer = await answered(call);
   c.set("answered", answer);
   if (answer.models !== undefined) learn(call.pool, answer.models);

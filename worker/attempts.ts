@@ -3,9 +3,9 @@
  * @module
  */
 import { RetryBudget } from "./budget";
-import { type Deadline, deadlineOf, shorten } from "./deadline";
-import { ATTEMPT_MS } from "./hop";
-import { type Background, type Member, type Pool, type Reply, unwaiting } from "./pool";
+import { type Deadline, shorten } from "./deadline";
+import { ATTEMPT_MS, isHurried, WAIT } from "./hop";
+import type { Background, Member, Pool, Reply } from "./pool";
 import { forwardedHeaders, isRefused } from "./proxy";
 import type { Route } from "./routes";
 import { refuser } from "./rpc";
@@ -24,6 +24,7 @@ export interface Call {
   route: Route;
   id: string;
   pool: Pool;
+  deadline: Deadline;
   attemptTimeoutMs: number;
   /** Whether the answer may be kept: then it comes unpacked, for whoever asks next. */
   isKept: boolean;
@@ -46,8 +47,7 @@ const budgets = new WeakMap<Pool, RetryBudget>();
  * passes is free of side effects, so it may be sent again as long as its body is at hand: a file's never is.
  */
 export async function answered(call: Call): Promise<Answered> {
-  const { request, pool, background } = call;
-  const deadline = deadlineOf(request, Date.now());
+  const { request, pool, deadline, background } = call;
   const budget = budgetOf(pool);
   budget.called(Date.now());
   const body = await keptBody(call);
@@ -56,15 +56,17 @@ export async function answered(call: Call): Promise<Answered> {
   let member = pool.pick(request.cf, tried, isKept);
   for (let attempts = 1; ; attempts++) {
     pool.grow(background);
-    const reply = await attempt(call, member, deadline, body, attempts);
+    const reply = await attempt(call, member, body, attempts);
     pool.grow(background);
     const answer = { instance: member.name, attempts, startMs: reply.startMs ?? 0, models: reply.models };
-    if (reply.failure !== undefined) console.error(`${call.id} ${member.name} ${reply.failure}: ${reply.reason}`);
+    const { aborted: hasLeft } = request.signal;
+    if (reply.failure !== undefined && !hasLeft)
+      console.error(`${call.id} ${member.name} ${reply.failure}: ${reply.reason}`);
     if (reply.failure === "asleep") background(pool.wake(member));
     tried.push(member);
     const next = attempts < ATTEMPTS && isKept ? another(call, tried, reply) : undefined;
     const isOver = Date.now() >= deadline.at;
-    if (next === undefined || isOver || !(reply.failure === "asleep" || budget.take(Date.now()))) {
+    if (next === undefined || isOver || hasLeft || !(reply.failure === "asleep" || budget.take(Date.now()))) {
       return { response: reply.response ?? told(request, reply, deadline.isCallers && isOver), ...answer };
     }
     await reply.response?.body?.cancel();
@@ -83,31 +85,33 @@ function another({ pool, request }: Call, tried: Member[], reply: Reply): Member
   return pool.pick(request.cf, tried, true);
 }
 
-async function attempt(
-  call: Call,
-  member: Member,
-  deadline: Deadline,
-  body: ArrayBuffer | null | undefined,
-  attempts: number,
-): Promise<Reply> {
-  const { request, route, pool } = call;
+/** Sends a call to an instance once, for as long as it may take. */
+function attempt(call: Call, member: Member, body: ArrayBuffer | null | undefined, attempts: number): Promise<Reply> {
+  const { request, route, pool, deadline, attemptTimeoutMs } = call;
   const headers = forwardedHeaders(request, call.id);
   if (call.isKept) headers.set("accept-encoding", "identity");
-  if (route.isFile) return pool.ask(member, new Request(request, { headers, redirect: "manual" }), FOREVER_MS, true);
+  const isStreamed = body === undefined;
+  const about = { isStreamed, signal: request.signal };
+  if (route.isFile) return pool.ask(member, sent(request, headers, body), { ...about, timeoutMs: FOREVER_MS });
   const leftMs = deadline.at - Date.now();
-  const hasOther = body !== undefined && pool.hasOther(member);
-  // Half of what is left, where another could use the other half.
-  const mostMs = Math.min(call.attemptTimeoutMs, hasOther ? leftMs / 2 : leftMs);
+  const hasOther = !isStreamed && pool.hasOther(member);
+  // What is streamed takes as long as its sender does. Else half of what is left, where another could use the other half.
+  const mostMs = isStreamed ? leftMs : Math.min(attemptTimeoutMs, hasOther ? leftMs / 2 : leftMs);
   headers.set(ATTEMPT_MS, String(Math.max(1, Math.floor(mostMs))));
   if (attempts > 1) shorten(headers, leftMs);
-  const sent =
-    body === undefined
-      ? new Request(request, { headers, redirect: "manual" })
-      : new Request(request.url, { method: request.method, headers, body, redirect: "manual", signal: request.signal });
   // A start is waited for knowingly: by who has no other to ask, after hearing that this one is asleep.
-  const isAwake = body !== undefined && (member.instance.state === "ready" || hasOther);
+  const isAwake = !isStreamed && (member.instance.state === "ready" || hasOther);
+  if (isAwake) headers.set(WAIT, "no");
   const timeoutMs = isAwake ? Math.min(mostMs + Math.min(GRACE_MS, mostMs / 2), leftMs) : leftMs;
-  return pool.ask(member, isAwake ? unwaiting(sent) : sent, Math.max(0, timeoutMs), false);
+  const wait = { ...about, timeoutMs: Math.max(0, timeoutMs), isHurried: isHurried(mostMs, attemptTimeoutMs) };
+  return pool.ask(member, sent(request, headers, body), wait);
+}
+
+/** The request as it is sent on: with the body that is kept, or else the one that comes. */
+function sent(request: Request, headers: Headers, body: ArrayBuffer | null | undefined): Request {
+  if (body === undefined) return new Request(request, { headers, redirect: "manual" });
+  const { method, signal } = request;
+  return new Request(request.url, { method, headers, body, redirect: "manual", signal });
 }
 
 /** The longest time that a timer holds: a file takes what it takes. */

@@ -34,6 +34,7 @@ export class Circuit {
   answered(): void {
     this.#failures = 0;
     this.#openings = 0;
+    this.#openUntil = 0;
     this.#isTried = false;
   }
 
@@ -44,8 +45,9 @@ export class Circuit {
 
   /** Says that the instance failed at `now` (ms); `isGrave` where one failure is enough. */
   failed(now: number, isGrave: boolean): void {
-    this.#failures += 1;
     this.#isTried = false;
+    if (now < this.#openUntil) return; // of those that were under way: what it tells is known
+    this.#failures += 1;
     if (!isGrave && this.#failures < FAILURES && this.#openings === 0) return;
     this.#openUntil = now + Math.min(OPEN_MS * 2 ** this.#openings, MOST_OPEN_MS);
     this.#openings += 1;

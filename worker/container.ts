@@ -4,9 +4,9 @@
  */
 import { Container } from "@cloudflare/containers";
 import { type Counters, count, counters, countStart } from "./counters";
-import { ATTEMPT_MS, CHECK, failure, LOAD, MODELS, REPORT, START_MS, stripHop, WAIT } from "./hop";
+import { ATTEMPT_MS, CHECK, failure, isHurried, LOAD, MODELS, REPORT, START_MS, stripHop, WAIT } from "./hop";
 import { Models } from "./models";
-import { serverSettings } from "./settings";
+import { serverSettings, settingsOf } from "./settings";
 import { withTiming } from "./timing";
 
 /** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
@@ -100,13 +100,14 @@ export class InferenceContainer extends Container<Env> {
   async #asked(request: Request, attemptMs: number, startMs: number): Promise<Response> {
     const began = Date.now();
     this.#inFlight += 1;
+    const { attemptTimeoutMs } = settingsOf(this.env);
+    // A body that is streamed has more time than an attempt: meanwhile its sender may be slow, or the server dead.
+    const isLong = attemptMs > attemptTimeoutMs;
+    const doubt = isLong ? setTimeout(() => this.ctx.waitUntil(this.#check()), attemptTimeoutMs) : null;
     try {
       const response = await this.#answer(request, attemptMs); // the platform's own failures are the Worker's to translate
       if (response === undefined) {
-        count(this.ctx.storage.kv, (all) => {
-          all.hung += 1;
-        });
-        this.ctx.waitUntil(this.#check());
+        if (!isHurried(attemptMs, attemptTimeoutMs)) this.#hung();
         return failure("hung", `no answer in ${attemptMs} ms`);
       }
       const told = new Response(response.body, response);
@@ -116,8 +117,16 @@ export class InferenceContainer extends Container<Env> {
       if (startMs > 0) told.headers.set(START_MS, String(startMs));
       return withTiming(told, "instance", Date.now() - began, this.ctx.id.name);
     } finally {
+      clearTimeout(doubt);
       this.#inFlight -= 1;
     }
+  }
+
+  #hung(): void {
+    count(this.ctx.storage.kv, (all) => {
+      all.hung += 1;
+    });
+    this.ctx.waitUntil(this.#check());
   }
 
   /** The server's answer, undefined where it doesn't begin in time; 0: it may take what it takes. */
@@ -231,6 +240,7 @@ export class InferenceContainer extends Container<Env> {
   }
 
   override onStart(): void {
+    this.#models.forget(); // here too, for the library starts by itself what it finds dead as it forwards a request
     console.log(`instance ${this.ctx.id} started`);
   }
 

@@ -23,7 +23,7 @@ const ENTRY = /^(?:([\w.-]{1,64}):)?([0-9a-f]{64})$/i;
 /** Returns who asks, or why they may not: the address is counted first, so that keys can't be guessed without end. */
 export async function visitor(request: Request, env: Env): Promise<Visitor> {
   const address = request.headers.get("cf-connecting-ip") ?? "unknown";
-  if (await isTooMany(env.RATE_BY_ADDRESS, address)) return tooMany("this address");
+  if (await isTooMany(env.RATE_BY_ADDRESS, networkOf(address))) return tooMany("this address");
   const keys = keysOf(env);
   if (keys.length === 0) return { name: undefined };
   const given = givenKey(request);
@@ -35,9 +35,24 @@ export async function visitor(request: Request, env: Env): Promise<Visitor> {
   return (await isTooMany(env.RATE_BY_KEY, name)) ? tooMany("this API key") : { name };
 }
 
-/** The keys of the secret API_KEYS, several at once, so that one can take another's place. Throws where one is no hash. */
+/** An IPv4 address as it is; of an IPv6 one the network of 64 bits, all of whose addresses are one caller's to use. */
+function networkOf(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = "", tail] = address.split("::");
+  const groups = head.split(":").filter(Boolean);
+  const after = (tail ?? "").split(":").filter(Boolean);
+  if (tail !== undefined) groups.push(...Array(Math.max(0, 8 - groups.length - after.length)).fill("0"), ...after);
+  return `${groups.slice(0, 4).join(":")}::/64`;
+}
+
+/**
+ * The keys of the secret API_KEYS, several at once, so that one can take another's place. Throws where one is no hash, and
+ * where the secret is there and empty: a mishap, by which the door must not open.
+ */
 function keysOf(env: Env): Key[] {
-  const entries = (env.API_KEYS ?? "").split(/[\s,]+/).filter(Boolean);
+  if (env.API_KEYS === undefined) return [];
+  const entries = env.API_KEYS.split(/[\s,]+/).filter(Boolean);
+  if (entries.length === 0) throw new Error("API_KEYS: expected SHA-256 in hex; it is empty");
   return entries.map((entry) => {
     const [, name, hex] = ENTRY.exec(entry) ?? [];
     if (hex === undefined) throw new Error("API_KEYS: expected SHA-256 in hex, each as name:hash or hash alone");

@@ -33,12 +33,23 @@ export const KEPT_AT = "x-lifeboat-kept-at";
 /** `asleep`: it doesn't run, and is being started. `start`: its start failed. `hung`: it didn't answer in time. `gone`: its connection broke. */
 export type Failure = "asleep" | "start" | "hung" | "gone";
 
+/** Of an instance that has had this long and doesn't answer it may be said that it hangs. */
+const TELLING_MS = 500;
+
 /** Rows that the server runs at a time: so many are one call more. */
 const BATCH_ROWS = 256;
 
 /** Takes away every header that only the hop may carry. */
 export function stripHop(headers: Headers): void {
   for (const name of [...headers.keys()]) if (name.startsWith(PREFIX)) headers.delete(name);
+}
+
+/**
+ * Returns whether an attempt has so little time that its end says nothing of the instance: a caller in a hurry must not
+ * have instances doubted, avoided, and others started in their place.
+ */
+export function isHurried(attemptMs: number, attemptTimeoutMs: number): boolean {
+  return attemptMs < Math.min(attemptTimeoutMs, TELLING_MS);
 }
 
 /** Returns what the Durable Object answers in the server's place; the reason is for the log. */

@@ -8,7 +8,7 @@
  */
 
 import { PATIENCE_MS } from "./deadline";
-import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, stripHop, WAIT } from "./hop";
+import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, stripHop } from "./hop";
 import type { Instance } from "./instance";
 import { type Outcome, Policy } from "./policy";
 import { platformFailure } from "./proxy";
@@ -34,6 +34,17 @@ export interface Reply {
   models?: string;
 }
 
+/** How long an instance is waited for, and whether that says something of the instance. */
+export interface Wait {
+  timeoutMs: number;
+  /** The body comes as fast as its sender sends it. */
+  isStreamed: boolean;
+  /** The caller leaves the instance too little time. */
+  isHurried?: boolean;
+  /** Tells that the caller left. */
+  signal: AbortSignal;
+}
+
 /** Keeps work going on behind the answer; the platform gives it 30 s. */
 export type Background = (work: Promise<unknown>) => void;
 
@@ -42,8 +53,6 @@ export const READY = "http://container/v2/health/ready";
 const WAKE_MS = 25_000;
 /** How long after its time a call that nobody ended is still counted. */
 const LEASE_MS = 1_000;
-/** How long a caller waits to hear which models there are, before the answer comes from an instance. */
-const MODELS_MS = 1_000;
 /** How much earlier than SLEEP_AFTER an instance is no longer relied on to be awake. */
 const MARGIN = 0.8;
 
@@ -108,26 +117,32 @@ export class Pool {
     return [...this.#policies.values()].some((policy) => policy.hasOther(instance, Date.now()));
   }
 
-  /** Sends a request to an instance, for `timeoutMs` at most. Never throws: a Durable Object that can't be reached is `gone`. */
-  async ask(member: Member, request: Request, timeoutMs: number, isFile: boolean): Promise<Reply> {
+  /** Sends a request to an instance. Never throws: a Durable Object that can't be reached is `gone`. */
+  async ask(
+    member: Member,
+    request: Request,
+    { timeoutMs, isStreamed, isHurried = false, signal }: Wait,
+  ): Promise<Reply> {
     const { instance } = member;
     const began = Date.now();
-    const end = this.#begin(member, isFile ? PATIENCE_MS : timeoutMs + LEASE_MS);
+    const end = this.#begin(member, Math.min(timeoutMs, PATIENCE_MS) + LEASE_MS);
+    signal.addEventListener("abort", () => end("left"), { once: true });
+    const silent = isStreamed || isHurried ? "left" : "hung";
     try {
       const response = await within(stubOf(this.#env, member.name, member.region).fetch(request), timeoutMs);
       if (response === undefined) {
-        end(instance.state === "ready" ? "hung" : "left"); // a start may take longer than this caller waits
+        end(instance.state === "ready" ? silent : "left"); // a start may take longer than this caller waits
         return { failure: "hung", reason: `no answer in ${timeoutMs} ms` };
       }
       const startMs = Number(response.headers.get(START_MS) ?? 0);
       const told = (response.headers.get(FAILURE) as Failure | null) ?? platformFailure(request, response);
-      const latency = startMs > 0 || isFile ? undefined : Date.now() - began;
+      const latency = startMs > 0 || isStreamed ? undefined : Date.now() - began;
       if (told === undefined) {
         end("answered", latency, reportedLoad(response.headers));
         const models = response.headers.get(MODELS) ?? undefined;
         return { response: shown(response), startMs, ...(models === undefined ? {} : { models }) };
       }
-      end(told === "asleep" || told === "hung" ? told : "failed");
+      end(told === "hung" ? silent : told === "asleep" ? told : "failed");
       return { failure: told, reason: firstLine(await response.text()) };
     } catch (error) {
       end("failed");
@@ -158,11 +173,11 @@ export class Pool {
     else console.error(`${name} did not start: ${told}`);
   }
 
-  /** Returns which models the nearest instance has, without starting it; undefined where it isn't known. */
-  async models(cf: Request["cf"]): Promise<string | undefined> {
+  /** Returns which models the nearest instance has, without starting it; undefined where it isn't known, or said in time. */
+  async models(cf: Request["cf"], timeoutMs: number): Promise<string | undefined> {
     const { name, region } = this.pick(cf, [], false);
     try {
-      return await within(stubOf(this.#env, name, region).models(), MODELS_MS);
+      return await within(stubOf(this.#env, name, region).models(), timeoutMs);
     } catch (error) {
       console.error(`${name} can't be asked for its models: ${error}`);
       return undefined;
@@ -175,8 +190,8 @@ export class Pool {
   }
 
   /**
-   * Returns how to end a call once: by its answer, or by time, for the runtime drops the work of a caller who leaves, and
-   * nothing behind it runs any more.
+   * Returns how to end a call once: by its answer, by its caller's leave, or by time, for the runtime drops the work of a
+   * caller who leaves, and not every way to it tells.
    */
   #begin({ policy, instance }: Member, forMs: number) {
     policy.began(instance, Date.now());
@@ -200,12 +215,6 @@ export class Pool {
 /** Returns the regions that instances stand in; undefined is the platform's choice. */
 export function placesOf({ regions }: Settings): (Region | undefined)[] {
   return regions.length === 0 ? [undefined] : [...new Set(regions)];
-}
-
-/** Tells the Durable Object not to wait for a start. */
-export function unwaiting(request: Request): Request {
-  request.headers.set(WAIT, "no");
-  return request;
 }
 
 function member(region: Region | undefined, policy: Policy, instance: Instance): Member {

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import subprocess
+import tomllib
 from typing import Final
 
 from tests.edge.stack import ROOT
@@ -25,6 +26,12 @@ def test_the_deployed_configuration_is_whole() -> None:
     text = (ROOT / "wrangler.toml").read_text()
     for line in ('instance_type = "basic"', 'crons = ["*/2 * * * *"]', 'new_sqlite_classes = ["InferenceContainer"]'):
         assert line in text
+
+
+def test_the_platforms_own_log_lines_are_off() -> None:
+    """The platform's line for a request has the whole address, and a record may stand in its query."""
+    observability = tomllib.loads((ROOT / "wrangler.toml").read_text())["observability"]
+    assert observability == {"enabled": True, "logs": {"enabled": True, "invocation_logs": False}}
 
 
 def test_a_key_is_made_as_the_door_reads_it() -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.edge import behaviour
+from tests.edge.behaviour import ATTEMPT_S, status
 from tests.edge.stack import Local
 
 
@@ -64,6 +65,37 @@ def test_a_deadline_is_kept_where_nobody_answers(lone: Local) -> None:
     assert time.monotonic() - began < 3
     assert response.headers["x-request-id"]
     os.kill(stopped, signal.SIGCONT)
+
+
+def test_callers_in_a_hurry_have_no_instance_doubted(both: Local) -> None:
+    """Deadlines that no server could keep are told as such; no instance is doubted for them, and none started."""
+    before = both.engine.starts(), [each["hung"] for each in status(both.edge)]
+    for ms in ("0", "1", "2", "3") * 3:
+        response = both.edge.predict(headers={"x-request-timeout-ms": ms})
+        assert response.status_code in {200, 504}
+    assert (both.engine.starts(), [each["hung"] for each in status(both.edge)]) == before
+
+
+def test_a_slow_sender_is_waited_for(both: Local) -> None:
+    """A body that takes longer to come than an instance may to answer is answered."""
+
+    def body() -> Iterator[bytes]:
+        yield b'{"records":['
+        time.sleep(1.5 * ATTEMPT_S)  # the sender's own slowness is what is tried
+        yield b"]}"
+
+    response = both.edge.http.post("/api/predict", content=body())
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_argument")  # no records, the server says
+
+
+def test_an_instance_that_hangs_under_a_streamed_body_is_started_anew(both: Local) -> None:
+    """Silence behind a body that is streamed has the instance asked whether it lives, long before the call is over."""
+    stopped = both.engine.running()
+    for each in stopped:
+        os.kill(each, signal.SIGSTOP)
+    response = both.edge.http.post("/api/predict", content=iter([b"{}"]))
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert len(set(stopped) & set(both.engine.running())) == 1
 
 
 def test_two_instances_share_the_load(both: Local) -> None:

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { type Answer, ask, body, type Fake, fake } from "./fake";
+import { type Answer, ask, body, type Fake, fake, patiently } from "./fake";
 
 const RECORD = "/api/predict?sex=female&age=29";
 const CALL = "/lifeboat.titanic.v1.TitanicService/Predict?connect=v1&encoding=json&message=%7B%7D";
@@ -107,7 +107,8 @@ describe("a GET of a prediction", () => {
     const edge = having("a");
     await asked(edge, RECORD);
     expect(await asked(edge, RECORD, { headers: { "cache-control": "no-cache" } }, 1)).toEqual(["miss"]);
-    expect(await asked(edge, RECORD, { headers: { "cache-control": "no-store" } }, 1)).toEqual([null]);
+    expect(await asked(edge, RECORD, { headers: { "cache-control": "max-age=0" } }, 1)).toEqual(["miss"]); // a reload
+    expect(await asked(edge, RECORD, { headers: { "cache-control": "No-Store" } }, 1)).toEqual([null]);
     expect(
       await asked(
         having(undefined, () => Response.json({}, { headers: FRESH })),
@@ -115,6 +116,30 @@ describe("a GET of a prediction", () => {
       ),
     ).toEqual([null, null]);
   });
+});
+
+it("leaves the instance half of the caller's time where nobody says which models there are", async () => {
+  const edge = fake(() => Response.json({}, { headers: FRESH }), { models: new Promise(() => {}) });
+  const took = await patiently(async () => {
+    const began = Date.now();
+    expect((await ask(edge, RECORD, { headers: { "x-request-timeout-ms": "300" } })).status).toBe(200);
+    return Date.now() - began;
+  });
+  expect(took).toBeLessThan(300);
+});
+
+it("is looked for by others, where a caller in a hurry didn't hear which models there are", async () => {
+  await asked(having("a"), RECORD);
+  const heard = { models: new Promise(() => {}) as unknown };
+  const edge = fake(() => new Promise<Response>(() => {}), {
+    get models() {
+      return heard.models;
+    },
+  });
+  vi.spyOn(console, "error").mockReturnValue();
+  await patiently(() => ask(edge, RECORD, { headers: { "x-request-timeout-ms": "4" } }));
+  heard.models = "a";
+  expect(await asked(edge, RECORD, {}, 1)).toEqual(["hit"]);
 });
 
 describe("a new model version", () => {
@@ -158,6 +183,16 @@ describe("a POST", () => {
     expect(await asked(edge, "/v2/models/titanic/infer", post("1"))).toEqual(["miss", "hit"]);
     expect(edge.seen).toHaveLength(3);
   });
+
+  it.each([{ "inference-header-content-length": "1" }, { "content-encoding": "gzip" }, { "content-type": "text/csv" }])(
+    "that is to be read by %j is another",
+    async (by) => {
+      const edge = having("a", () => Response.json({}, { headers: { "x-lifeboat-models": "a" } }));
+      await asked(edge, "/v2/models/titanic/infer", post("1"));
+      const other = { ...post("1"), headers: { ...post("1").headers, ...by } };
+      expect(await asked(edge, "/v2/models/titanic/infer", other, 1)).toEqual(["miss"]);
+    },
+  );
 
   it("comes from an instance where it doesn't, and a file always does", async () => {
     const edge = having("a");

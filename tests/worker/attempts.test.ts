@@ -164,6 +164,66 @@ describe("an instance that sleeps", () => {
   });
 });
 
+describe("a caller in a hurry", () => {
+  const hurry = { ...POST, headers: { ...POST.headers, "x-request-timeout-ms": "40" } };
+
+  it.each([
+    ["isn't answered in time", never],
+    ["hears so of its Durable Object", () => told("hung")],
+  ])("who %s has no instance avoided, nor another one started", async (_how, slow) => {
+    const edge = fake(first(1, ok, slow), { MAX_INSTANCES: 3 });
+    await ask(edge, "/api/predict", POST); // it runs
+    await patiently(async () => {
+      for (let i = 0; i < 5; i++) await ask(edge, "/api/predict", hurry);
+    });
+    expect(new Set(edge.seen.map(({ name }) => name))).toEqual(new Set(["inference-0"]));
+    expect(
+      poolOf(edge.env)
+        .seen()[0]
+        ?.instances.every(({ circuit }) => circuit.isClosed),
+    ).toBe(true);
+  });
+});
+
+describe("a body that is streamed", () => {
+  it("may take longer than an attempt, and says nothing of the instance's speed", async () => {
+    const slow = () => new Promise<Response>((resolve) => setTimeout(() => resolve(ok()), 5_000));
+    const edge = fake(slow, { MAX_INSTANCES: 1, ATTEMPT_TIMEOUT_MS: 100 });
+    const response = await patiently(() => ask(edge, "/api/predict", { method: "POST", body: RECORD }));
+    expect(response.status).toBe(200);
+    expect(Number(edge.seen[0]?.request.headers.get("x-lifeboat-attempt-ms"))).toBeGreaterThan(100_000);
+    expect(poolOf(edge.env).seen()[0]?.instances[0]?.latencyMs).toBe(0);
+  });
+});
+
+it("counts a call no longer whose caller is heard to leave, holds nothing against the instance, and asks no other", async () => {
+  const edge = fake(never, TWO);
+  const caller = new AbortController();
+  void ask(edge, new Request("http://edge/api/models", { signal: caller.signal }));
+  await vi.waitFor(() => expect(edge.seen).toHaveLength(1));
+  const instances = () => poolOf(edge.env).seen()[0]?.instances ?? [];
+  expect(
+    instances()
+      .map(({ inFlight }) => inFlight)
+      .sort(),
+  ).toEqual([0, 1]);
+  caller.abort();
+  expect(instances().map(({ inFlight, circuit }) => [inFlight, circuit.isClosed])).toEqual([
+    [0, true],
+    [0, true],
+  ]);
+});
+
+it("sends nothing again for a caller who left", async () => {
+  const caller = new AbortController();
+  const edge = fake(() => {
+    caller.abort();
+    throw new DOMException("The operation was aborted", "AbortError");
+  }, TWO);
+  await ask(edge, new Request("http://edge/api/models", { signal: caller.signal }));
+  expect([edge.seen.length, log.mock.calls.join()]).toEqual([1, expect.not.stringContaining("not reached")]);
+});
+
 it("counts a call no longer whose caller left, of which the runtime lets nothing more run", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
   const edge = fake(first(1, never), { MAX_INSTANCES: 1, ATTEMPT_TIMEOUT_MS: 1_000 });

@@ -69,6 +69,14 @@ describe("API keys", () => {
     expect(log.mock.calls.join()).toContain("API_KEYS: expected SHA-256");
     expect(log.mock.calls.join()).not.toContain("plain-secret");
   });
+
+  it.each(["", " \n", ","])("that are there and empty (%j) open the door to nobody", async (secret) => {
+    const log = vi.spyOn(console, "error").mockReturnValue();
+    const edge = fake(ok, { API_KEYS: secret });
+    expect((await ask(edge, "/api/models")).status).toBe(500);
+    expect(log.mock.calls.join()).toContain("API_KEYS: expected SHA-256");
+    expect(edge.seen).toEqual([]);
+  });
 });
 
 describe("rate limits", () => {
@@ -85,6 +93,17 @@ describe("rate limits", () => {
       true,
     ]);
     expect(edge.seen).toHaveLength(3);
+  });
+
+  it.each([
+    ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", 429],
+    ["2001:db8::1", "2001:db8:0:0:5:6:7:8", 429],
+    ["2001:db8:1:2::1", "2001:db8:1:3::1", 200],
+    ["192.0.2.1", "192.0.2.2", 200],
+  ])("count the addresses of one IPv6 network as one caller: %s and %s", async (one, other, status) => {
+    const edge = fake(ok, { RATE_BY_ADDRESS: limit(1) });
+    const from = (address: string) => ask(edge, "/api/models", { headers: { "cf-connecting-ip": address } });
+    expect([(await from(one)).status, (await from(other)).status]).toEqual([200, status]);
   });
 
   it("count by key, under its name", async () => {

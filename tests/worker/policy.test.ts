@@ -87,6 +87,24 @@ describe("a broken instance", () => {
     expect(chosen(3_000)).toEqual(new Set([0, 1]));
   });
 
+  it.each(["hung", "failed"] as const)("is avoided no longer because many calls were under way that %s", (outcome) => {
+    const { policy, at } = warmed();
+    for (let i = 0; i < 50; i++) policy.began(at(0), 0);
+    for (let i = 0; i < 50; i++) policy.ended(at(0), 100 + i, outcome);
+    const other = new Set([at(1)]);
+    expect(policy.find(1_000, other, true)).toBeUndefined();
+    expect(policy.find(1_200, other, true)).toBe(at(0));
+  });
+
+  it("is avoided again at once where it hangs just after it was found to answer", () => {
+    const { policy, at } = warmed();
+    for (const outcome of ["hung", "answered", "hung"] as const) {
+      policy.began(at(0), 0);
+      policy.ended(at(0), 0, outcome);
+    }
+    expect(policy.find(0, new Set([at(1)]), true)).toBeUndefined();
+  });
+
   it("is avoided after three failures of another kind", () => {
     const { policy, at } = warmed();
     for (let i = 0; i < 3; i++) {
