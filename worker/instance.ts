@@ -19,12 +19,13 @@ export interface Instance {
   answeredAt: number;
   /** Moving average of the time to an answer; 0 where none was seen. */
   latencyMs: number;
+  measuredAt: number;
   /** What of both is part of the load. */
   counted: { own: number; others: number };
 }
 
 /** Returns an instance of which nothing is known but its place in the order. */
 export function unknown(index: number, state: Instance["state"]): Instance {
-  const idle = { since: 0, inFlight: 0, others: 0, reportedAt: 0, answeredAt: 0, latencyMs: 0 };
+  const idle = { since: 0, inFlight: 0, others: 0, reportedAt: 0, answeredAt: 0, latencyMs: 0, measuredAt: 0 };
   return { index, circuit: new Circuit(), state, ...idle, counted: { own: 0, others: 0 } };
 }

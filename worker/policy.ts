@@ -22,6 +22,8 @@ export type Outcome = "answered" | "asleep" | "failed" | "hung" | "left";
 
 /** How much of the newest latency the average takes. */
 const NEWEST = 0.2;
+/** How long it takes for a latency that isn't measured anew to be half as far from that of all instances: what was slow is tried. */
+const HALF_MS = 500;
 /** Latencies below are alike: a millisecond more or less must not send all calls to one instance. */
 const LEAST_MS = 5;
 /** How long an instance must have been too many before it is left to sleep. */
@@ -141,8 +143,10 @@ export class Policy {
       instance.circuit.answered();
       if (isNews) this.#become(instance, "ready", now);
       if (latencyMs !== undefined) {
-        instance.latencyMs += (latencyMs - instance.latencyMs) * (instance.latencyMs === 0 ? 1 : NEWEST);
         this.#latencyMs += (latencyMs - this.#latencyMs) * (this.#latencyMs === 0 ? 1 : NEWEST / 4);
+        const before = this.#latency(instance, now);
+        instance.latencyMs = before + (latencyMs - before) * (instance.latencyMs === 0 ? 1 : NEWEST);
+        instance.measuredAt = now;
       }
     } else if (outcome === "asleep") {
       this.#become(instance, "starting", now);
@@ -178,9 +182,13 @@ export class Policy {
 
   /** What one more call there would wait for: those before it, each as long as calls there take of late. */
   #cost(instance: Instance, now: number): number {
-    const isKnown = instance.latencyMs > 0 && now - instance.answeredAt < 5 * REPORT_MS;
-    const latencyMs = Math.max(isKnown ? instance.latencyMs : this.#latencyMs, LEAST_MS);
-    return (instance.inFlight + instance.others + 1) * latencyMs;
+    return (instance.inFlight + instance.others + 1) * Math.max(this.#latency(instance, now), LEAST_MS);
+  }
+
+  /** How long calls there take, as far as that is known: the longer ago it was seen, the more like everywhere. */
+  #latency({ latencyMs, measuredAt }: Instance, now: number): number {
+    if (latencyMs === 0) return this.#latencyMs;
+    return this.#latencyMs + (latencyMs - this.#latencyMs) * 0.5 ** ((now - measuredAt) / HALF_MS);
   }
 
   #add(state: Instance["state"]): Instance {

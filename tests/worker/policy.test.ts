@@ -51,6 +51,23 @@ describe("who answers", () => {
     for (let i = 0; i < 20; i++) expect(policy.find(2, NOBODY, true)).toBe(at(1));
   });
 
+  it("is one that has been slow as well, when that is some seconds ago: nothing is learnt of whom nobody asks", () => {
+    const { policy, at } = warmed();
+    for (const ms of [80, 80, 80]) {
+      policy.began(at(0), 1);
+      policy.ended(at(0), 1, "answered", ms, 0);
+    }
+    expect(policy.find(2, NOBODY, true)).toBe(at(1));
+    policy.began(at(1), 3_999);
+    policy.ended(at(1), 3_999, "answered", 5, 0); // which is still known to be quick
+    const asked = Array.from({ length: 100 }, (_, each) => {
+      const instance = policy.find(4_000 + each, NOBODY, true) as Instance;
+      policy.began(instance, 4_000 + each);
+      return instance.index;
+    });
+    expect(asked.filter((index) => index === 0).length).toBeGreaterThan(30);
+  });
+
   it("is the one that others keep less busy, by its own report, until that is old", () => {
     const { policy, at } = warmed();
     policy.began(at(0), 1);
