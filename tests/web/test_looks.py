@@ -61,7 +61,7 @@ def test_nothing_is_in_the_way(looked_at: Visitor, axe: str, passengers_csv: Pat
     assert not is_too_wide(looked_at)
 
 
-@pytest.mark.parametrize("model", ["small", "signs"])
+@pytest.mark.parametrize("model", ["small", "signs", "shades", "price_of_a_house"])
 def test_other_models_look_right_too(visit: Visit, axe: str, model: str) -> None:
     """So it is for models of other kinds, on the narrowest of phones."""
     visitor = visit(f"/?model={model}", viewport=ViewportSize(width=320, height=640), bypass_csp=True)
