@@ -146,7 +146,8 @@ def price(root: Path) -> Path:
       growth = Log(x)
       value = Mul(growth, each)
     }""")
-    return write(root, model, manifest(model, name="price_of_a_house", target="price", answers=((1.0, 0.0),)))
+    target = "price_of_a_house_in_euro_when_it_was_last_sold"
+    return write(root, model, manifest(model, name="price_of_a_house", target=target, answers=((1.0, 0.0),)))
 
 
 def edit(folder: Path, **members: object) -> None:
