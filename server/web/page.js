@@ -58,13 +58,17 @@ class Page {
     this.pause = setTimeout(() => this.look(answered), ms);
   }
 
-  /** Hides what belongs to an answer, and asks again when the service says so. */
+  /** Hides what belongs to an answer, and asks again when the service says so, and somebody looks. */
   unanswered() {
     for (const part of ["#moved", "#curves"]) this.main.querySelector(part).hidden = true;
     const { retryAfterS } = this.answer;
     if (retryAfterS === undefined) return;
+    const again = () => this.now(PAUSE_MS);
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.now(PAUSE_MS), retryAfterS * 1000);
+    this.timer = setTimeout(() => {
+      if (!document.hidden) again();
+      else document.addEventListener("visibilitychange", again, { once: true, signal: this.closing.signal });
+    }, retryAfterS * 1000);
   }
 
   /** Asks what moved an answer, and what would if. */

@@ -50,6 +50,24 @@ def test_a_busy_service_is_asked_again(visitor: Visitor) -> None:
     expect(visitor.page.locator("#curves")).to_be_visible()
 
 
+def test_nobody_asks_again_where_nobody_looks(visitor: Visitor) -> None:
+    """A tab in the background waits until somebody comes back to it."""
+    page = visitor.page
+    page.clock.install()
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: true, writable: true })")
+    page.route("**/api/predict", lambda route: _refused(route, 503, "no instance is ready", **{"retry-after": "2"}))
+    with page.expect_response("**/api/predict"):
+        visitor.type("age", "3")
+        page.clock.run_for(200)
+    expect(page.locator(".refused")).to_have_text("no instance is ready")
+    page.unroute("**/api/predict")
+    visitor.requests.clear()
+    page.clock.run_for(10_000)
+    assert not visitor.requests
+    page.evaluate("document.hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(visitor.verdict).to_be_visible()
+
+
 def test_a_service_that_is_gone_is_tried_again(visitor: Visitor) -> None:
     """The button asks again; who uses it by the keyboard isn't thrown back to the top of the page."""
     visitor.page.route("**/api/predict", lambda route: route.abort())
