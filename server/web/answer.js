@@ -66,9 +66,9 @@ export class Answer {
     this.place.classList.remove("old");
     const { kind, target, positive } = this.model;
     if (kind === "regression") {
-      const value = answer.value === null ? "no number" : number(answer.value);
+      const value = number(answer.value);
       this.said.textContent = `${target}: ${value}`;
-      this.put(html("p", { class: "verdict" }, value), html("p", { class: "help" }, target));
+      this.put(html("p", { class: "verdict" }, value), html("p", { class: "help" }, target), this.stale(answer));
       return;
     }
     const shares = Object.entries(answer.probabilities);
@@ -78,7 +78,15 @@ export class Answer {
     const isLong = shares.length > MAX_SHARES;
     if (isLong) shares.sort(([, a], [, b]) => b - a);
     const bars = shares.map(([name, each]) => bar(name, each, percent(each), name === (positive || answer.label)));
-    this.put(verdict, html("dl", { class: "shares" }, ...bars.splice(0, MAX_SHARES)), isLong ? this.rest(bars) : "");
+    const likely = html("dl", { class: "shares" }, ...bars.splice(0, MAX_SHARES));
+    this.put(verdict, likely, isLong ? this.rest(bars) : "", this.stale(answer));
+  }
+
+  /** Returns what is told where another version answers than the form was made of: a label has moved meanwhile. */
+  stale({ version }) {
+    if (version === this.model.version) return "";
+    const told = `Version ${version} has answered; this page is version ${this.model.version}’s. `;
+    return html("p", { class: "help" }, told, html("a", { href: "" }, "Load it anew"));
   }
 
   /** Returns the bars of the less likely classes, open where they were. */

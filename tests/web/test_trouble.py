@@ -89,6 +89,22 @@ def test_another_than_the_service_answers(visitor: Visitor) -> None:
     expect(visitor.page.locator(".refused")).to_have_text("What answered is not the service.")
 
 
+def test_another_version_answers_meanwhile(visitor: Visitor) -> None:
+    """Where a label moves while the page is open, the page says so, and offers the other version's page."""
+
+    def moved(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('"version":"1"', '"version":"2"'))
+
+    visitor.page.route("**/api/predict", moved)
+    visitor.type("age", "3")
+    expect(visitor.page.locator("#answer")).to_contain_text("Version 2 has answered; this page is version 1")
+    visitor.page.unroute("**/api/predict")
+    visitor.page.get_by_role("link", name="Load it anew").click()
+    expect(visitor.verdict).to_be_visible()
+    expect(visitor.page.locator("#answer")).not_to_contain_text("has answered")
+
+
 def test_a_mistake_has_the_focus_once_it_is_sent(visitor: Visitor) -> None:
     """Who presses Predict comes to the field that is wrong; who still types stays where he is."""
     visitor.type("age", "-3")
