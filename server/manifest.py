@@ -213,6 +213,8 @@ def check_features(features: Sequence[Feature]) -> None:
 
 
 def _check_feature(feature: Feature) -> None:
+    if not feature.name or msgspec.json.encode(feature.name) != f'"{feature.name}"'.encode():
+        raise ManifestError(f"features: expected names without quotes, \\ and control characters; got {feature.name!r}")
     if feature.nullable and feature.null is None:
         raise ManifestError(f"features: {feature.name} is nullable and has no null_value")
     if feature.minimum is not None and feature.maximum is not None and feature.minimum > feature.maximum:

@@ -29,6 +29,8 @@ HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",  # kept, and asked for anew: the model may have moved, and names of files stay
 }
+_TOLD_CLASSES: Final = 5
+"""Of more, their number is told."""
 _SCORES: Final = {
     "accuracy": "accuracy",
     "roc_auc": "ROC AUC",
@@ -77,6 +79,7 @@ def part(repository: Repository, name: str) -> str:
         root="/api" if is_default else f"/api/models/{quoted}",
         method=escape(f"{typed_file.package(manifest)}.{typed_file.service(manifest)}/Predict"),
         explained=" data-explained" if manifest.explained_rows else "",
+        compared=" data-compared" if manifest.reference is not None else "",
         question=escape(manifest.description or f"{manifest.name}: what is {manifest.target}?"),
         answers=escape(_answers(manifest)),
         fields=fields(manifest),
@@ -106,7 +109,9 @@ def _models(repository: Repository, name: str) -> str:
 def _answers(manifest: Manifest) -> str:
     if manifest.kind == "regression":
         return f"It answers with a number, {manifest.target}."
-    return f"It answers {' or '.join(manifest.classes)}, and how likely each is."
+    classes = manifest.classes
+    what = " or ".join(classes) if len(classes) <= _TOLD_CLASSES else f"one of {len(classes)} classes"
+    return f"It answers {what}, and how likely each is."
 
 
 def _scores(manifest: Manifest) -> str:

@@ -4,8 +4,12 @@
  */
 
 import { post } from "./call.js";
-import { html, number, percent } from "./elements.js";
+import { bar, html, number, percent } from "./elements.js";
 import { written } from "./form.js";
+
+const SLOW_MS = 400;
+/** Of more classes the likeliest come first, and the rest is opened. */
+const MAX_SHARES = 6;
 
 /** Asks about the form, and shows what comes back in `main`. */
 export class Answer {
@@ -24,10 +28,12 @@ export class Answer {
     this.asking?.abort();
     const asking = new AbortController();
     this.asking = asking;
+    this.retryAfterS = undefined;
     const wrong = this.form.clear();
     if (wrong) return this.refuse({ message: `${wrong.name}: expected a number`, field: wrong.name });
     const record = this.form.record();
     this.place.setAttribute("aria-busy", "true");
+    const slow = setTimeout(() => this.wait(), SLOW_MS);
     try {
       const answer = await post(`${this.model.root}/predict`, written(record), asking.signal);
       if (asking.signal.aborted) return undefined;
@@ -37,41 +43,71 @@ export class Answer {
       if (asking.signal.aborted) return undefined;
       return this.refuse(error);
     } finally {
+      clearTimeout(slow);
       if (!asking.signal.aborted) this.place.removeAttribute("aria-busy");
     }
   }
 
+  /** Says that what stands there is no answer to what stands in the form now. */
+  wait() {
+    this.said.textContent = "Waiting for the answer.";
+    this.place.classList.add("old");
+    if (!this.place.hasChildNodes()) this.put(html("p", { class: "help" }, "Waiting for the answer."));
+  }
+
+  /** Puts this in the answer's place; the focus stays there if it was there. */
+  put(...parts) {
+    const isFocused = this.place.contains(document.activeElement);
+    this.place.replaceChildren(...parts);
+    if (isFocused) (this.place.querySelector("button, summary") ?? this.place).focus();
+  }
+
   show(answer) {
+    this.place.classList.remove("old");
     const { kind, target, positive } = this.model;
     if (kind === "regression") {
-      const value = answer.value === null ? "no number" : number(answer.value);
+      const value = number(answer.value);
       this.said.textContent = `${target}: ${value}`;
-      this.place.replaceChildren(html("p", { class: "verdict" }, value), html("p", { class: "help" }, target));
+      this.put(html("p", { class: "verdict" }, value), html("p", { class: "help" }, target), this.stale(answer));
       return;
     }
     const shares = Object.entries(answer.probabilities);
     const share = answer.probabilities[answer.label];
     this.said.textContent = `${answer.label}, ${percent(share)} likely`;
     const verdict = html("p", { class: "verdict" }, answer.label, html("span", {}, ` ${percent(share)}`));
-    const bars = shares.map(([name, each]) => bar(name, each, name === (positive || answer.label)));
-    this.place.replaceChildren(verdict, html("dl", { class: "shares" }, ...bars));
+    const isLong = shares.length > MAX_SHARES;
+    if (isLong) shares.sort(([, a], [, b]) => b - a);
+    const bars = shares.map(([name, each]) => bar(name, each, percent(each), name === (positive || answer.label)));
+    const likely = html("dl", { class: "shares" }, ...bars.splice(0, MAX_SHARES));
+    this.put(verdict, likely, isLong ? this.rest(bars) : "", this.stale(answer));
+  }
+
+  /** Returns what is told where another version answers than the form was made of: a label has moved meanwhile. */
+  stale({ version }) {
+    if (version === this.model.version) return "";
+    const told = `Version ${version} has answered; this page is version ${this.model.version}’s. `;
+    return html("p", { class: "help" }, told, html("a", { href: "" }, "Load it anew"));
+  }
+
+  /** Returns the bars of the less likely classes, open where they were. */
+  rest(bars) {
+    const open = this.place.querySelector("details")?.open ?? false;
+    const shares = html("dl", { class: "shares" }, ...bars);
+    return html("details", { open }, html("summary", {}, `${bars.length} less likely`), shares);
   }
 
   /** Shows why there is no answer: beside the field where one is at fault. */
   refuse(error) {
     this.place.removeAttribute("aria-busy");
+    this.place.classList.remove("old");
+    this.retryAfterS = error.retryAfterS;
     const isField = this.form.tell(error.field, error.message);
     this.said.textContent = `No answer. ${error.message}`;
     const again = html("button", { type: "button" }, "Try again");
     again.addEventListener("click", () => this.form.element.requestSubmit());
     const told = html("p", { class: "refused" }, isField ? "No answer: see what is told in the form." : error.message);
-    this.place.replaceChildren(told, ...(isField ? [] : [again]));
+    const soon = error.retryAfterS ? html("p", { class: "help" }, "It is asked again by itself.") : "";
+    this.put(told, ...(isField ? [] : [soon, again]));
     return undefined;
   }
-}
-
-function bar(name, share, isFirst) {
-  const meter = html("span", { class: isFirst ? "bar first" : "bar" });
-  meter.style.setProperty("--share", String(share));
-  return html("div", {}, html("dt", {}, name), html("dd", {}, meter, html("b", {}, percent(share))));
 }

@@ -8,12 +8,13 @@ export const KEY_NEEDED = "lifeboat-key-needed";
 
 /** A call that the service refused, or that never reached it (status 0). */
 export class Refused extends Error {
-  constructor(message, { status = 0, code = "unavailable", field, retryAfter } = {}) {
+  constructor(message, { status = 0, code = "unavailable", field, retryAfterS } = {}) {
     super(message);
     this.status = status;
     this.code = code;
     this.field = field;
-    this.retryAfter = retryAfter;
+    /** After how many seconds it may be tried again, where the service says so. */
+    this.retryAfterS = retryAfterS;
   }
 }
 
@@ -49,7 +50,10 @@ export async function call(path, options = {}) {
 /** Returns the answer, as JSON, to one that is posted as JSON text, with `more` headers. */
 export async function post(path, text, signal, more = {}) {
   const headers = { ...more, "content-type": "application/json", "lifeboat-cache": "allow" }; // the edge may have it already
-  return (await call(path, { method: "POST", body: text, headers, signal })).json();
+  const response = await call(path, { method: "POST", body: text, headers, signal });
+  return response.json().catch((error) => {
+    throw error.name === "AbortError" ? error : new Refused("What answered is not the service.");
+  });
 }
 
 async function refusal(response) {
@@ -58,6 +62,6 @@ async function refusal(response) {
     status: response.status,
     code: told.code,
     field: told.field,
-    retryAfter: response.headers.get("retry-after") ?? undefined,
+    retryAfterS: Number(response.headers.get("retry-after")) || undefined,
   });
 }

@@ -28,6 +28,17 @@ export class Calls {
       text.textContent = code;
       hint.textContent = said;
     }
+    this.others(origin + root);
+  }
+
+  /** Shows what else there is to call: what moved an answer, and a whole file. */
+  others(address) {
+    const key = hasKey() ? ' -H "X-Api-Key: $LIFEBOAT_KEY"' : "";
+    const explained = html("p", { class: "help" }, html("code", {}, `${address}/explain`));
+    explained.append(" takes the same record, and adds what moved the answer.");
+    const file = `curl -s -T file.csv${key} -o scored.csv '${address}/batch'`;
+    const whole = html("p", { class: "help" }, html("code", {}, file), " scores a whole file.");
+    this.more.replaceChildren(...("explained" in this.model ? [explained, whole] : [whole]));
   }
 
   build(made) {
@@ -57,7 +68,8 @@ export class Calls {
       this.tabs.append(tab);
     }
     this.tabs.addEventListener("keydown", (event) => this.move(event));
-    this.place.replaceChildren(this.tabs, ...[...this.panels.values()].map(({ panel }) => panel));
+    this.more = html("div");
+    this.place.replaceChildren(this.tabs, ...[...this.panels.values()].map(({ panel }) => panel), this.more);
     this.choose(made[0].name);
   }
 

@@ -3,15 +3,15 @@
  * @module
  */
 import { post } from "./call.js";
-import { html, number, percent, svg, table } from "./elements.js";
+import { html, number, percent, short, svg, table } from "./elements.js";
 import { written } from "./form.js";
 
 const STEPS = 60; // at most
 /** Nobody asks about these rows in earnest: they tell nothing of a drift. */
 const SUPPOSED = { "lifeboat-drift": "none" };
-const WIDTH = 300;
+const WIDTH = 260; // about as wide as it is shown, or the text would shrink
 const HEIGHT = 150;
-const EDGE = { left: 42, right: 10, top: 10, bottom: 24 };
+const EDGE = { left: 46, right: 10, top: 10, bottom: 24 };
 
 /** Draws the curves of a record in `main`. Throws AbortError where `signal` ended it, Refused where the call failed. */
 export async function showCurves(main, form, { record, answer }, signal) {
@@ -68,8 +68,7 @@ function roundStep(least, isWhole) {
 }
 
 function around(values) {
-  const low = Math.min(...values);
-  const high = Math.max(...values);
+  const [low, high] = ends(values);
   const edge = (high - low || Math.abs(high) || 1) * 0.05;
   return [low - edge, high + edge];
 }
@@ -88,13 +87,15 @@ function figure(curve) {
 function drawn({ xs, ys, here, now, what, scale }, told, words) {
   const x = along(xs[0], xs.at(-1), EDGE.left, WIDTH - EDGE.right);
   const y = along(scale[0], scale[1], HEIGHT - EDGE.bottom, EDGE.top);
-  const low = Math.min(...ys);
-  const high = Math.max(...ys);
+  const [low, high] = ends(ys);
   const mark = here === undefined ? "now unknown" : `now ${number(here)}`;
   const said = `${what} by ${words}, from ${number(xs[0])} to ${number(xs.at(-1))}: lowest ${told(low)} at ${number(
     xs[ys.indexOf(low)],
   )}, highest ${told(high)} at ${number(xs[ys.indexOf(high)])}; ${mark}, ${told(now)}`;
-  const line = xs.map((each, place) => `${x(each).toFixed(1)},${y(ys[place]).toFixed(1)}`).join(" ");
+  const isGap = (place) => (ys[place] ?? null) === null;
+  const line = xs
+    .map((each, at) => (isGap(at) ? "" : `${isGap(at - 1) ? "M" : "L"}${x(each).toFixed(1)},${y(ys[at]).toFixed(1)}`))
+    .join("");
   const [left, right] = [EDGE.left, WIDTH - EDGE.right];
   const level = (value) => svg("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) });
   const levels = [scale[0], (scale[0] + scale[1]) / 2, scale[1]];
@@ -102,12 +103,12 @@ function drawn({ xs, ys, here, now, what, scale }, told, words) {
     svg(
       "text",
       { x: left - 6, y: y(value) + 4, "text-anchor": "end" },
-      told === percent ? `${value * 100}%` : number(value),
+      told === percent ? `${value * 100}%` : short(value),
     ),
   );
-  const ends = [
-    svg("text", { x: left, y: HEIGHT - 6 }, number(xs[0])),
-    svg("text", { x: right, y: HEIGHT - 6, "text-anchor": "end" }, number(xs.at(-1))),
+  const range = [
+    svg("text", { x: left, y: HEIGHT - 6 }, short(xs[0])),
+    svg("text", { x: right, y: HEIGHT - 6, "text-anchor": "end" }, short(xs.at(-1))),
   ];
   const point =
     here === undefined
@@ -118,10 +119,16 @@ function drawn({ xs, ys, here, now, what, scale }, told, words) {
     { role: "img", "aria-label": said, viewBox: `0 0 ${WIDTH} ${HEIGHT}` },
     ...levels.map(level),
     ...texts,
-    ...ends,
-    svg("polyline", { class: "curve", points: line }),
-    point,
+    ...range,
+    svg("path", { class: "curve", d: line }),
+    now === null ? "" : point,
   );
+}
+
+/** Returns the lowest and the highest; a value that is no number is neither. */
+function ends(values) {
+  const known = values.filter((each) => each !== null);
+  return known.length ? [Math.min(...known), Math.max(...known)] : [0, 0];
 }
 
 function along(low, high, from, to) {

@@ -53,12 +53,16 @@ export function indented(json) {
   });
 }
 
-/** Returns a button that copies what `text` gives, and says that it did. */
+/** Returns a button that copies what `text` gives, and says whether it did: without TLS a browser lets no page copy. */
 export function copyButton(text) {
   const button = element("button", { type: "button" }, "Copy");
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(text());
-    button.textContent = "Copied";
+    try {
+      await navigator.clipboard.writeText(text());
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Not copied: select the text";
+    }
   });
   return button;
 }

@@ -15,6 +15,7 @@ const LEVELS = [
 /** Shows the model's drift in `main`; nothing where the service has none. */
 export async function showDrift(main, signal) {
   const part = main.querySelector("#drift");
+  if (!("compared" in main.dataset)) return;
   try {
     const response = await call(`/api/models/${encodeURIComponent(main.dataset.model)}/drift`, { signal });
     const { rows, min_rows: fewest, window_s: seconds, features, answer } = await response.json();

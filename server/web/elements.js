@@ -6,6 +6,10 @@
 const SVG = "http://www.w3.org/2000/svg";
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const COUNT = new Intl.NumberFormat("en");
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+/** Of numbers from here on a double doesn't hold every digit. */
+const LARGE = 1e15;
+const NONE = "no number";
 
 /** Returns an HTML element with attributes and children; strings become text. */
 export function html(name, attributes = {}, ...children) {
@@ -25,9 +29,16 @@ export function table(caption, heads, rows) {
   return html("table", {}, html("caption", {}, caption), html("thead", {}, top), html("tbody", {}, ...rows.map(line)));
 }
 
+/** Returns a bar with its name and what it says: as long as its share, which is the first of several where it is coloured. */
+export function bar(name, share, text, isFirst) {
+  const meter = html("span", { class: isFirst ? "bar first" : "bar" });
+  meter.style.setProperty("--share", String(share));
+  return html("div", {}, html("dt", {}, name), html("dd", {}, meter, html("b", {}, text)));
+}
+
 /** Returns a share as a percentage. */
 export function percent(share) {
-  return PERCENT.format(share);
+  return share === null ? NONE : PERCENT.format(share);
 }
 
 /** Returns a share's change in points of a percentage, or a value's change, with its sign. */
@@ -37,9 +48,21 @@ export function change(difference, isShare) {
   return `${difference < 0 ? "−" : "+"}${words}`;
 }
 
-/** Returns a number in five digits, a whole one whole. */
+/** Returns a number in five digits, but never less than its whole ones; where a model's answer is none, the words for it. */
 export function number(value) {
-  return Number.isInteger(value) && Math.abs(value) < 1e6 ? String(value) : String(Number(value.toPrecision(5)));
+  if (value === null) return NONE;
+  const size = Math.abs(value);
+  if (size >= LARGE) return value.toExponential(4).replace("e+", "e");
+  return size >= 1e4 ? COUNT.format(Math.round(value)) : String(Number(value.toPrecision(5)));
+}
+
+/** Returns a number as an axis has room for it. */
+export function short(value) {
+  const text = number(value);
+  const size = Math.abs(value);
+  if (text.length <= 5) return text;
+  if (size >= LARGE || size < 1e-3) return value.toExponential(1).replace("e+", "e");
+  return size >= 1e4 ? COMPACT.format(value) : String(Number(value.toPrecision(3)));
 }
 
 /** Returns a count with its thousands apart. */

@@ -18,6 +18,8 @@ const SAMPLE_BYTES = 65_536;
 /** Pieces of the answer are put together from time to time: what is in a Blob, the browser may put on the disk. */
 const GATHERED_BYTES = 8_388_608;
 const BUSY_MS = 12;
+/** What a browser says of a folder, and of a file that was changed or taken away after it was chosen. */
+const UNREADABLE = ["NotReadableError", "NotFoundError"];
 
 /** The part of the page that takes a file. */
 export class FileScoring {
@@ -34,10 +36,17 @@ export class FileScoring {
     );
     this.onError = part.querySelector("#on-error");
     const { chosen, cancel } = this.elements;
+    chosen.addEventListener("click", () => {
+      chosen.value = ""; // or the same file, mended, would be no change
+    });
     chosen.addEventListener("change", () => chosen.files[0] && this.score(chosen.files[0]));
+    this.onError.addEventListener("change", () => this.file && this.score(this.file));
     cancel.addEventListener("click", () => this.working?.abort());
     signal.addEventListener("abort", () => this.working?.abort());
     this.takeDrops(part.querySelector("#drop"));
+    for (const event of ["dragover", "drop"]) {
+      document.addEventListener(event, (dropped) => dropped.preventDefault(), { signal }); // or the file would be opened
+    }
   }
 
   takeDrops(zone) {
@@ -50,17 +59,18 @@ export class FileScoring {
     zone.addEventListener("dragleave", over(false));
     zone.addEventListener("drop", (event) => {
       over(false)(event);
-      const [file] = event.dataTransfer.files;
-      if (file) this.score(file);
+      const [file, ...others] = event.dataTransfer.files;
+      if (file) this.score(file, others.length);
     });
   }
 
-  /** Scores a file, and shows how far it is; a file that is under way is given up for it. */
-  async score(file) {
+  /** Scores a file, and shows how far it is; one that is under way is given up for it, `others` are left alone. */
+  async score(file, others = 0) {
     this.working?.abort();
+    this.file = file;
     const working = new AbortController();
     this.working = working;
-    const seen = this.begin(file);
+    const seen = this.begin(file, others);
     try {
       const expected = await rowsIn(file);
       const response = await this.send(file, `on_error=${this.onError.value}`, working.signal);
@@ -107,7 +117,7 @@ export class FileScoring {
     return found;
   }
 
-  begin(file) {
+  begin(file, others) {
     const { work, said, name, progress, download, histogram, cancel } = this.elements;
     const { kind, target, positive } = this.model;
     const what = kind === "binary" ? `probability of ${positive}` : target;
@@ -122,7 +132,8 @@ export class FileScoring {
     histogram.replaceChildren();
     said.classList.remove("wrong");
     said.textContent = `${file.name} is being scored.`;
-    name.textContent = `${file.name}, ${bytes(file.size)}`;
+    const left = others ? `; one file at a time: ${count(others)} more left alone` : "";
+    name.textContent = `${file.name}, ${bytes(file.size)}${left}`;
     progress.removeAttribute("value");
     return { rows, spread, pieces: [], loose: 0, read: 0, isDrawn: false, isOver: false };
   }
@@ -188,12 +199,19 @@ export class FileScoring {
       return;
     }
     said.classList.add("wrong");
-    const message = reason ?? (error.status ? error.message : "The connection broke before the file was done.");
+    const message = reason ?? told(error);
     const [, row, column, words] = /^row (\d+): ([^:]+): (.*)$/s.exec(message) ?? [];
     const where = row ? html("b", {}, `Row ${count(Number(row))}, column ${column}: `) : "";
     const after = rows.rows ? ` (after ${rowsOf(rows.rows)} that were scored)` : "";
     said.replaceChildren(where, row ? words : message, after);
   }
+}
+
+/** Returns what is told of a failure that is no row's. */
+function told(error) {
+  if (UNREADABLE.includes(error.name)) return "It can’t be read. Is it a folder? Was it changed since it was chosen?";
+  if (!error.status) return "The connection broke before the file was done.";
+  return error.message.replace(/^body: /, "The file: "); // which is the whole body of that call
 }
 
 /** Returns about how many rows a text has, by how long its first ones are; undefined where it is empty. */

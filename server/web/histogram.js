@@ -2,7 +2,7 @@
  * How a file's answers spread: shares in twenty bins, values in bins that widen as they come, classes counted.
  * @module
  */
-import { count, html, number, percent, svg, table } from "./elements.js";
+import { bar, count, html, number, percent, short, svg, table } from "./elements.js";
 
 const BINS = 20;
 const WIDTH = 600;
@@ -58,35 +58,35 @@ export class Histogram {
   figure() {
     const bars = this.bars();
     const most = Math.max(1, ...bars.map(([, each]) => each));
-    const step = WIDTH / Math.max(1, bars.length);
-    const drawn = bars.map(([, each], place) => {
-      const height = ((HEIGHT - BOTTOM) * each) / most;
-      const at = { x: place * step + 1, y: HEIGHT - BOTTOM - height, width: Math.max(1, step - 2), height };
-      return svg("rect", at);
-    });
-    const [first] = bars.at(0) ?? [""];
-    const [last] = bars.at(-1) ?? [""];
-    const isClasses = this.kind === "multiclass";
-    const texts = isClasses
-      ? bars.map(([name], place) =>
-          svg("text", { x: (place + 0.5) * step, y: HEIGHT - 6, "text-anchor": "middle" }, name),
-        )
-      : [
-          svg("text", { x: 0, y: HEIGHT - 6 }, first.split(" to ")[0]),
-          svg("text", { x: WIDTH, y: HEIGHT - 6, "text-anchor": "end" }, last.split(" to ")[1] ?? ""),
-        ];
-    const tallest = bars.find(([, each]) => each === most)?.[0] ?? "";
-    const said = `How many rows have which ${this.what}; most, ${count(most)}, ${isClasses ? "are" : "lie in"} ${tallest}`;
-    const picture = svg(
-      "svg",
-      { role: "img", "aria-label": said, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "histogram" },
-      ...drawn,
-      svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
-      ...texts,
-    );
+    const picture = this.kind === "multiclass" ? classes(bars, most) : this.drawn(bars, most);
     const rows = bars.map(([name, each]) => [name, count(each)]);
     const numbers = html("details", {}, html("summary", {}, "The answers as numbers"));
     numbers.append(table(`Rows by ${this.what}`, [this.what, "rows"], rows));
     return html("figure", {}, html("figcaption", {}, `Rows by ${this.what}`), picture, numbers);
   }
+
+  drawn(bars, most) {
+    const step = WIDTH / BINS;
+    const rects = bars.map(([, each], place) => {
+      const height = ((HEIGHT - BOTTOM) * each) / most;
+      return svg("rect", { x: place * step + 1, y: HEIGHT - BOTTOM - height, width: step - 2, height });
+    });
+    const told = this.kind === "binary" ? percent : short;
+    const tallest = bars.find(([, each]) => each === most)?.[0] ?? "";
+    const said = `How many rows have which ${this.what}; most, ${count(most)}, lie in ${tallest}`;
+    return svg(
+      "svg",
+      { role: "img", "aria-label": said, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "histogram" },
+      ...rects,
+      svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
+      svg("text", { x: 0, y: HEIGHT - 6 }, told(this.low)),
+      svg("text", { x: WIDTH, y: HEIGHT - 6, "text-anchor": "end" }, told(this.low + BINS * (this.width ?? 0))),
+    );
+  }
+}
+
+/** Returns a bar for each class, the most frequent first, however long their names are. */
+function classes(bars, most) {
+  const sorted = [...bars].sort(([, a], [, b]) => b - a);
+  return html("dl", { class: "shares" }, ...sorted.map(([name, each]) => bar(name, each / most, count(each), true)));
 }

@@ -29,7 +29,7 @@ class Page {
     element.addEventListener("change", () => this.later(ANSWER_MS));
     element.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.now(0);
+      this.now(0).then(() => element.querySelector(".wrong :is(input, select)")?.focus());
     });
     element.addEventListener("reset", () => setTimeout(() => this.restart())); // the fields have their values then
   }
@@ -53,12 +53,22 @@ class Page {
     this.looking?.abort();
     this.calls.show(this.form.record());
     const answered = await this.answer.ask();
-    if (answered === undefined) {
-      this.main.querySelector("#moved").hidden = true;
-      return;
-    }
+    if (answered === undefined) return this.unanswered();
     clearTimeout(this.pause);
     this.pause = setTimeout(() => this.look(answered), ms);
+  }
+
+  /** Hides what belongs to an answer, and asks again when the service says so, and somebody looks. */
+  unanswered() {
+    for (const part of ["#moved", "#curves"]) this.main.querySelector(part).hidden = true;
+    const { retryAfterS } = this.answer;
+    if (retryAfterS === undefined) return;
+    const again = () => this.now(PAUSE_MS);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      if (!document.hidden) again();
+      else document.addEventListener("visibilitychange", again, { once: true, signal: this.closing.signal });
+    }, retryAfterS * 1000);
   }
 
   /** Asks what moved an answer, and what would if. */
@@ -78,6 +88,7 @@ class Page {
 
   without(error) {
     if (error.name === "AbortError") throw error;
+    this.main.querySelector("#curves").hidden = false;
     this.main.querySelector("#curves-said").textContent = error.message;
     this.main.querySelector("#curves-drawn").replaceChildren();
   }

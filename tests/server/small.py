@@ -113,6 +113,43 @@ def signs(root: Path, **members: Any) -> Path:  # noqa: ANN401 # of any type
     return write(root, model, manifest(model, **described | members))
 
 
+def shades(root: Path) -> Path:
+    """Write a model of twenty classes with long names. Returns its folder."""
+    classes = [f"shade {place} of all the colours that there are" for place in range(20)]
+    names = ", ".join(f'"{each}"' for each in classes)
+    graph = f"""g (float[N, 1] x) => (string[N] label, float[N, 20] probabilities)
+    <string[20] names = {{{names}}}, float[20] centres = {{{", ".join(map(str, range(20)))}}}> {{
+      offset = Sub(x, centres)
+      distance = Abs(offset)
+      nearness = Neg(distance)
+      probabilities = Softmax<axis = 1>(nearness)
+      best = ArgMax<axis = 1, keepdims = 0>(nearness)
+      label = Gather(names, best)
+    }}"""
+    described: dict[str, Any] = {
+        "name": "shades",
+        "kind": "multiclass",
+        "classes": classes,
+        "outputs": [
+            Output(name="label", datatype="BYTES", shape=[-1], role="label"),
+            Output(name="probabilities", datatype="FP32", shape=[-1, 20], role="probabilities"),
+        ],
+        "golden": Golden(records=[{"x": 0.2}], outputs={"label": [classes[0]]}, tolerance=1e-5),
+    }
+    model = onnx_bytes(graph)
+    return write(root, model, manifest(model, **described))
+
+
+def price(root: Path) -> Path:
+    """Write a regression of large numbers, which has no answer below nought. Returns its folder."""
+    model = onnx_bytes("""g (float[N, 1] x) => (float[N, 1] value) <float[1] each = {452316.4}> {
+      growth = Log(x)
+      value = Mul(growth, each)
+    }""")
+    target = "price_of_a_house_in_euro_when_it_was_last_sold"
+    return write(root, model, manifest(model, name="price_of_a_house", target=target, answers=((1.0, 0.0),)))
+
+
 def edit(folder: Path, **members: object) -> None:
     """Replace members of a version's manifest."""
     path = folder / manifests.MANIFEST_FILE

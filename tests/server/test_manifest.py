@@ -1,6 +1,7 @@
 """manifest.json to Manifest."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ def test_wrong_member(tmp_path: Path, content: dict[str, Any], member: str, valu
     [
         ({"name": "sex"}, "features: expected at least one, each with a name of its own"),
         ({"name": "records"}, "features: 'records' is the request's own word and can't name a feature"),
+        *(
+            ({"name": name}, re.escape(f"control characters; got {name!r}"))
+            for name in ("", 'say "class"', "pc\\lass", "p\nclass")
+        ),
         ({"nullable": True}, "features: pclass is nullable and has no null_value"),
         ({"minimum": 2, "maximum": 1}, "features: pclass has a minimum above its maximum"),
         ({"categories": []}, "features: pclass allows no category"),

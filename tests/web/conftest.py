@@ -1,4 +1,4 @@
-"""A browser, and a server of four kinds of models that it visits."""
+"""A browser, and a server of models of every kind that it visits."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,10 +18,12 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Serve Titanic's model, one of three classes, and a regression of every datatype; native gRPC too."""
+    """Serve Titanic's model, two of few and of many classes, regressions of every datatype and of prices; gRPC too."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(ROOT / "models", folder, dirs_exist_ok=True)
     small.signs(folder, name="signs")
+    small.shades(folder)
+    small.price(folder)
     every.load(folder)
     with serving(LIFEBOAT_MODELS=str(folder), LIFEBOAT_DEFAULT_MODEL="titanic", LIFEBOAT_HTTP2="1") as client:
         yield client

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -141,7 +142,33 @@ def test_several_classes_and_a_regression(visit: Visit, site: httpx.Client) -> N
     visitor.type("int64", "0")
     visitor.type("int32", "")
     value = asked(site, "small", **example(site) | {"int64": 0, "int32": None})["value"]
-    expect(visitor.verdict).to_have_text(f"{value:.5g}")
+    expect(visitor.verdict).to_have_text(f"{value:,.0f}")
+    assert not visitor.refused
+
+
+def test_the_likeliest_of_many_classes_come_first(visit: Visit) -> None:
+    """Of twenty classes six are shown, the likeliest first, and the rest is opened, and stays open."""
+    visitor = visit("/?model=shades")
+    shares = visitor.page.locator(".shares").first.locator("dt")
+    expect(shares).to_have_count(6)
+    expect(shares.first).to_contain_text("shade 1 ")
+    expect(visitor.page.get_by_text("It answers one of 20 classes")).to_be_visible()
+    visitor.page.get_by_text("14 less likely").click()
+    visitor.type("x", "7")
+    expect(shares.first).to_contain_text("shade 7 ")
+    expect(visitor.page.locator(".shares").last).to_be_visible()
+
+
+def test_a_large_value_and_none(visit: Visit) -> None:
+    """A large value has all its whole digits; where the model has no number for a record the page says so."""
+    visitor = visit("/?model=price_of_a_house")
+    visitor.type("x", "3")
+    expect(visitor.verdict).to_have_text("496,920")
+    visitor.type("x", "-1")
+    expect(visitor.verdict).to_have_text("no number")
+    expect(visitor.page.locator("figure").get_by_role("img")).to_have_attribute(
+        "aria-label", re.compile("now -1, no number")
+    )
 
 
 def small_classes(site: httpx.Client) -> list[str]:

@@ -110,6 +110,14 @@ def test_an_error_is_shown(predict: Locator) -> None:
     expect(predict.get_by_role("status")).to_contain_text("400 Bad Request")
 
 
+def test_a_browser_that_lets_no_page_copy(page: Page, predict: Locator) -> None:
+    """Where a page may not copy, as on an address without TLS, the button says so."""
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    copy = predict.get_by_role("button", name="Copy")
+    copy.click()
+    expect(predict.get_by_role("button", name="Not copied: select the text")).to_be_visible()
+
+
 def test_a_query_a_file_and_a_call_are_tried(page: Page) -> None:
     """Parameters go into the query, a file's text comes back scored, a call answers in JSON."""
     for name, expected in (

@@ -61,6 +61,19 @@ def test_curl(copying: Visitor, site: httpx.Client) -> None:
     assert json.loads(run("sh", "-c", copied(copying, "curl"))) == wanted(site)
 
 
+def test_a_file_by_curl(visitor: Visitor, site: httpx.Client, tmp_path: Path) -> None:
+    """The line below the calls scores a file in the folder where it is run."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is missing (Debian: curl)")
+    text = "pclass,sex,sibsp,parch\n1,female,0,0\n"
+    (tmp_path / "file.csv").write_text(text)
+    line = visitor.page.locator("#snippets code", has_text="file.csv").inner_text()
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True, timeout=HUNG_S)
+    expected = site.put("/api/batch", content=text, headers={"content-type": "text/csv"})
+    assert (tmp_path / "scored.csv").read_bytes() == expected.content
+    expect(visitor.page.locator("#snippets")).to_contain_text(f"{visitor.url}/api/explain takes the same record")
+
+
 def test_python(copying: Visitor, site: httpx.Client, tmp_path: Path) -> None:
     """So has the Python, by its standard library alone."""
     script = tmp_path / "call.py"

@@ -28,11 +28,16 @@ def chosen(visitor: Visitor, path: Path) -> None:
     visitor.page.get_by_label("Choose a CSV file, or drop one here").set_input_files(path)
 
 
-def dropped(visitor: Visitor, name: str, text: str) -> None:
-    """Drop a file where the page takes one."""
+def dropped(visitor: Visitor, name: str, text: str, *others: str) -> None:
+    """Drop a file where the page takes one, and empty ones of other names with it."""
     made: Any = visitor.page.evaluate_handle(
-        "([name, text]) => { const it = new DataTransfer(); it.items.add(new File([text], name)); return it; }",
-        [name, text],
+        """([name, text, others]) => {
+          const it = new DataTransfer();
+          it.items.add(new File([text], name));
+          for (const each of others) it.items.add(new File([], each));
+          return it;
+        }""",
+        [name, text, others],
     )
     for event in ("dragenter", "dragover", "drop"):
         visitor.page.locator("#drop").dispatch_event(event, {"dataTransfer": made})
@@ -104,6 +109,33 @@ def test_what_becomes_of_a_wrong_row(
     assert downloaded(visitor)[1] == scored(site, path, on_error=on_error)
 
 
+def test_another_way_with_wrong_rows(visitor: Visitor, tmp_path: Path) -> None:
+    """Who was told of a wrong row has the file scored by choosing another way, or by choosing it again, mended."""
+    path = tmp_path / "wrong.csv"
+    path.write_text(HEADER + ROW + ROW.replace("male", "mail"))
+    said = visitor.page.locator("#file-said")
+    chosen(visitor, path)
+    expect(said).to_contain_text("Row 2, column sex")
+    visitor.page.get_by_label("A row that can", exact=False).select_option("is left out")
+    expect(said).to_have_text("Done: 1 row of wrong.csv scored.")
+    path.write_text(HEADER + ROW)
+    visitor.page.get_by_label("A row that can", exact=False).select_option("ends the file")
+    expect(said).to_contain_text("It can\u2019t be read. Is it a folder? Was it changed since it was chosen?")
+    with visitor.page.expect_file_chooser():
+        visitor.page.get_by_label("Choose a CSV file, or drop one here").click()
+    assert visitor.page.locator("#file-chosen").input_value() == ""  # so that the same name is a change
+
+
+def test_an_empty_file_and_several(visitor: Visitor) -> None:
+    """A file of nothing is said to be empty; of several that are dropped one is scored, and the page says so."""
+    said = visitor.page.locator("#file-said")
+    dropped(visitor, "empty.csv", "")
+    expect(said).to_have_text("The file: expected rows; it is empty")
+    dropped(visitor, "first.csv", HEADER + ROW, "second.csv", "third.csv")
+    expect(said).to_have_text("Done: 1 row of first.csv scored.")
+    expect(visitor.page.locator("#file-name")).to_contain_text("one file at a time: 2 more left alone")
+
+
 def test_a_file_is_canceled(visitor: Visitor, tmp_path: Path) -> None:
     """A file that is under way can be given up, and another one scored."""
     path = tmp_path / "large.csv"
@@ -123,6 +155,7 @@ def test_files_of_other_kinds(visit: Visit) -> None:
     visitor.page.get_by_text("The answers as numbers").click()
     rows = visitor.page.locator("#file-histogram tbody tr")
     expect(rows).to_have_count(3)
+    assert visitor.page.locator("#file-histogram dt").all_inner_texts() == ["below", "above", "zero"]
     assert [row.split() for row in rows.all_inner_texts()] == [["above", "1"], ["below", "2"], ["zero", "1"]]
     visitor = visit("/?model=small")
     names = "bool,int8,int16,int32,int64,uint8,uint16,uint32,uint64,fp16,fp32,fp64,bytes,category"

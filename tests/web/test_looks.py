@@ -61,13 +61,23 @@ def test_nothing_is_in_the_way(looked_at: Visitor, axe: str, passengers_csv: Pat
     assert not is_too_wide(looked_at)
 
 
-@pytest.mark.parametrize("model", ["small", "signs"])
+@pytest.mark.parametrize("model", ["small", "signs", "shades", "price_of_a_house"])
 def test_other_models_look_right_too(visit: Visit, axe: str, model: str) -> None:
     """So it is for models of other kinds, on the narrowest of phones."""
     visitor = visit(f"/?model={model}", viewport=ViewportSize(width=320, height=640), bypass_csp=True)
     visitor.settled()
     assert not violations(visitor, axe)
     assert not is_too_wide(visitor)
+
+
+def test_long_names_are_no_wider_than_a_phone(visit: Visit) -> None:
+    """The API's page too breaks names that are longer than its lines; from it a link leads back to the page."""
+    visitor = visit("/api/docs", viewport=ViewportSize(width=320, height=640))
+    summary = visitor.page.get_by_text("Predict price_of_a_house_in_euro_when_it_was_last_sold", exact=True)
+    expect(summary.first).to_be_visible()
+    assert not is_too_wide(visitor)
+    visitor.page.get_by_role("link", name="the page").click()
+    expect(visitor.verdict).to_be_visible()
 
 
 def test_nothing_moves_for_who_wants_no_motion(visit: Visit) -> None:

@@ -1,0 +1,126 @@
+"""The page when something is in the way: a slow network, a service that is busy or gone, a mistake in the form."""
+
+import json
+from typing import Any
+
+from playwright.sync_api import Route, expect
+
+from tests.web.visitor import Visitor
+
+
+def _refused(route: Route, status: int, message: str, **headers: str) -> None:
+    body = json.dumps({"error": message, "code": "unavailable"})
+    route.fulfill(status=status, headers=headers, content_type="application/json", body=body)
+
+
+def test_a_slow_answer_is_waited_for(visitor: Visitor) -> None:
+    """Where the answer takes long the page says that it waits, and no longer shows the older one as if it were it."""
+
+    def hold(_: Route) -> None:
+        """Leave it unanswered."""
+
+    visitor.page.route("**/api/predict", hold)
+    with visitor.page.expect_request("**/api/predict"):
+        visitor.type("age", "3")
+    expect(visitor.page.locator("#said")).to_have_text("Waiting for the answer.")
+    expect(visitor.page.locator("#answer.old")).to_have_count(1)
+    visitor.page.unroute("**/api/predict", hold)  # lets go what was held
+    expect(visitor.page.locator("#said")).to_contain_text("likely")
+    expect(visitor.page.locator("#answer.old")).to_have_count(0)
+
+
+def test_a_busy_service_is_asked_again(visitor: Visitor) -> None:
+    """What the service wants tried again later is, by itself, when it says; until then nothing older is shown."""
+    asked: list[Route] = []
+
+    def busy(route: Route) -> None:
+        asked.append(route)
+        if len(asked) > 1:
+            route.continue_()
+        else:
+            _refused(route, 503, "no instance is ready", **{"retry-after": "2"})
+
+    visitor.page.route("**/api/predict", busy)
+    visitor.type("age", "3")
+    expect(visitor.page.locator(".refused")).to_have_text("no instance is ready")
+    expect(visitor.page.locator("#answer")).to_contain_text("It is asked again by itself.")
+    for part in ("#moved", "#curves"):
+        expect(visitor.page.locator(part)).to_be_hidden()
+    expect(visitor.verdict).to_be_visible()
+    expect(visitor.page.locator("#curves")).to_be_visible()
+
+
+def test_nobody_asks_again_where_nobody_looks(visitor: Visitor) -> None:
+    """A tab in the background waits until somebody comes back to it."""
+    page = visitor.page
+    page.clock.install()
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: true, writable: true })")
+    page.route("**/api/predict", lambda route: _refused(route, 503, "no instance is ready", **{"retry-after": "2"}))
+    with page.expect_response("**/api/predict"):
+        visitor.type("age", "3")
+        page.clock.run_for(200)
+    expect(page.locator(".refused")).to_have_text("no instance is ready")
+    page.unroute("**/api/predict")
+    visitor.requests.clear()
+    page.clock.run_for(10_000)
+    assert not visitor.requests
+    page.evaluate("document.hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(visitor.verdict).to_be_visible()
+
+
+def test_a_service_that_is_gone_is_tried_again(visitor: Visitor) -> None:
+    """The button asks again; who uses it by the keyboard isn't thrown back to the top of the page."""
+    visitor.page.route("**/api/predict", lambda route: route.abort())
+    visitor.type("age", "3")
+    expect(visitor.page.locator("#said")).to_have_text("No answer. The service can\u2019t be reached.")
+    again = visitor.page.get_by_role("button", name="Try again")
+    again.press("Enter")
+    expect(again).to_be_focused()
+    visitor.page.unroute("**/api/predict")
+    again.press("Enter")
+    expect(visitor.verdict).to_be_visible()
+    expect(visitor.page.locator("#answer")).to_be_focused()
+
+
+def test_another_than_the_service_answers(visitor: Visitor) -> None:
+    """Where a page of somebody else's comes back, as in a hotel, that is said."""
+    visitor.page.route("**/api/predict", lambda route: route.fulfill(body="<h1>Welcome</h1>", content_type="text/html"))
+    visitor.type("age", "3")
+    expect(visitor.page.locator(".refused")).to_have_text("What answered is not the service.")
+
+
+def test_another_version_answers_meanwhile(visitor: Visitor) -> None:
+    """Where a label moves while the page is open, the page says so, and offers the other version's page."""
+
+    def moved(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('"version":"1"', '"version":"2"'))
+
+    visitor.page.route("**/api/predict", moved)
+    visitor.type("age", "3")
+    expect(visitor.page.locator("#answer")).to_contain_text("Version 2 has answered; this page is version 1")
+    visitor.page.unroute("**/api/predict")
+    visitor.page.get_by_role("link", name="Load it anew").click()
+    expect(visitor.verdict).to_be_visible()
+    expect(visitor.page.locator("#answer")).not_to_contain_text("has answered")
+
+
+def test_a_mistake_has_the_focus_once_it_is_sent(visitor: Visitor) -> None:
+    """Who presses Predict comes to the field that is wrong; who still types stays where he is."""
+    visitor.type("age", "-3")
+    expect(visitor.field("age").locator(".error")).to_be_visible()
+    sibsp = visitor.page.get_by_label("sibsp", exact=True)
+    sibsp.focus()
+    visitor.type("sibsp", "1")
+    expect(visitor.field("age").locator(".error")).to_be_visible()
+    expect(sibsp).to_be_focused()
+    visitor.page.get_by_role("button", name="Predict").click()
+    expect(visitor.page.get_by_label("age", exact=True)).to_be_focused()
+
+
+def test_what_is_dropped_elsewhere_is_not_opened(visitor: Visitor) -> None:
+    """A file that misses its place doesn't take the page's."""
+    is_prevented: Any = visitor.page.evaluate(
+        "!document.querySelector('footer').dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true }))"
+    )
+    assert is_prevented
