@@ -187,6 +187,15 @@ def test_what_a_line_says() -> None:
     assert (nothing["status"], nothing["code"]) == (404, "not_found")
 
 
+def test_what_a_line_says_of_explanations() -> None:
+    """An explanation's line says by which model, and of how many records, as a prediction's does."""
+    with logging_server(LIFEBOAT_LOG_REQUESTS="all") as (process, client):
+        client.post("/api/explain", json=RECORD)
+        client.post("/api/explain", json={"records": [RECORD, RECORD]})
+    told = [(line["status"], line["model"], line["version"], line["rows"]) for line in lines(process)]
+    assert told == [(200, "titanic", "1", 1), (200, "titanic", "1", 2)]
+
+
 def test_a_log_of_errors_alone() -> None:
     """Where errors are asked for, what was answered has no line, and what failed has one, whatever its status."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="errors") as (process, client):
