@@ -137,15 +137,19 @@ class _Runs:
                 if works[0].is_asked:
                     watched.made().see_run("requests", feed.tensors(rows), rows, outputs)
             elif drift is None:
-                asyncio.get_running_loop().call_soon(_see, watched, works, outputs, began_ns)
+                asyncio.get_running_loop().call_soon(_see_first, watched, works, outputs, began_ns)
             elif drift.takes(began_ns):
-                _see(watched, works, outputs, began_ns)
+                _see(drift, works, outputs, began_ns)
         return answers, stages
 
 
-def _see(watched: Watched, works: Sequence[Work], outputs: Outputs, at_ns: int) -> None:
-    """Have a batch that was run on the event loop be looked at. Once its answers are on their way, if it is a first."""
-    drift = watched.made()
+def _see_first(watched: Watched, works: Sequence[Work], outputs: Outputs, at_ns: int) -> None:
+    """Have a first batch be looked at, whose answers are on their way."""
+    _see(watched.made(), works, outputs, at_ns)
+
+
+def _see(drift: "Drift", works: Sequence[Work], outputs: Outputs, at_ns: int) -> None:
+    """Have a batch that was run on the event loop be looked at."""
     start = 0
     for work in works:
         if work.is_asked:

@@ -387,7 +387,7 @@ def test_nothing_is_watched(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """What is watched takes as much memory after many windows as after the first, whatever was asked."""
+    """What is watched takes as much memory after many windows as after some, whatever was asked."""
     assert TITANIC.reference is not None
     model = Repository.load(MODELS).resolve()
     clock = Clock()
@@ -406,8 +406,8 @@ def test_memory_is_bounded() -> None:
 
     tracemalloc.start()
     try:
-        first = watch(1)
-        assert watch(8) < first + 4096
+        some = watch(8)  # until the interpreter's own lists of free objects are full
+        assert watch(8) < some + 4096
     finally:
         tracemalloc.stop()
     _, answer = drift.seen("requests")
