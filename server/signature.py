@@ -93,6 +93,8 @@ class Column:
             return self.dtype.kind == "b" and isinstance(value, bool)
         if self.dtype.kind == "O" or isinstance(value, str):
             return self.dtype.kind == "O" and isinstance(value, str)
+        if self.low is not None and self.high is not None and self.low <= value <= self.high:
+            return self.feature.is_float or value == int(value)
         if self.feature.is_float:
             return abs(value) <= float(np.finfo(self.dtype).max)
         limits = np.iinfo(self.dtype)
