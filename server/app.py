@@ -75,7 +75,10 @@ def create_app(
 
     def refresh() -> None:
         """Forget what is served no longer, and know what is."""
-        runners.keep({model for versions in repository.models.values() for model in versions.models.values()})
+        served = {model for versions in repository.models.values() for model in versions.models.values()}
+        runners.keep(served)
+        if observer is not None:
+            observer.names = {name for model in served for name in (*model.signature.by_name, *model.output_names)}
         if rpc.services is not None:
             rpc.services.refresh()
         find()

@@ -46,7 +46,8 @@ class Bins:
     @classmethod
     def of_column(cls, reference: Distribution, column: Column) -> "Bins":
         """Return the bins of a feature."""
-        closed = column.allowed is not None or column.feature.datatype == "BOOL"
+        allowed = {False, True} if column.feature.datatype == "BOOL" else column.allowed
+        closed = allowed is not None and allowed <= set(reference.categories or ())
         return cls(reference, is_closed=closed, null=column.feature.null if column.feature.nullable else None)
 
     @classmethod

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from server.bins import Bins, Counts, answer_place
 from server.evidence import Reference
 from server.feed import Feed, Values
-from server.manifest import Manifest
+from server.manifest import Manifest, Scalar
 from server.signature import Columns, Outputs, Signature
 
 Of = Literal["requests", "files"]
@@ -102,8 +102,10 @@ class Drift:
         self._signature = signature
         self._feed = Feed(signature, BUFFER_ROWS)
         self._answers = np.zeros(BUFFER_ROWS, object if self._is_named else np.float64)
+        self._single: list[list[Scalar | None]] = []
+        """Rows of requests of one, each with its answer behind its values: written into the buffer all at once."""
         self._held = 0
-        """Rows in the buffer."""
+        """Rows in the buffer, and those that are still to be written into it."""
         self._room = 0
         """Rows that are still to be looked at in this turn."""
         self._began_ns = self._ends_ns = 0
@@ -125,13 +127,15 @@ class Drift:
             return
         if self._held + rows > BUFFER_ROWS:
             self._sort()
-        held, output = self._held, outputs[self._answer_output]
-        self._feed.write(held, rows, columns)
+        output = outputs[self._answer_output]
         if rows == 1:
-            answer = output.item(start * self._answer_width + self._answer_column)
-            self._answers[held] = str(answer) if self._is_named else answer
+            row = [values[0] for values in columns]
+            row.append(output.item(start * self._answer_width + self._answer_column))
+            self._single.append(row)
         else:
-            self._answers[held : held + rows] = self._answers_of(output[start : start + rows])
+            at = self._held - len(self._single)
+            self._feed.write(at, rows, columns)
+            self._answers[at : at + rows] = self._answers_of(output[start : start + rows])
         self._held += rows
         self._room -= rows
 
@@ -171,11 +175,17 @@ class Drift:
         held, self._held = self._held, 0
         if not held:
             return
-        columns = {name: values.reshape(-1)[:held] for name, values in self._feed.tensors(BUFFER_ROWS).items()}
+        if self._single:
+            *values, answers = zip(*self._single, strict=True)
+            at = held - len(answers)
+            self._feed.write(at, len(answers), values)
+            self._answers[at:held] = [*map(str, answers)] if self._is_named else answers
+            self._single = []
+        columns = {name: column.reshape(-1)[:held] for name, column in self._feed.tensors(BUFFER_ROWS).items()}
         self._windows["requests"].add(self._began_ns, self._count(columns, self._answers[:held]))
-        for values in columns.values():
-            if values.dtype == object:
-                values[:] = None
+        for column in columns.values():
+            if column.dtype == object:
+                column[:] = None
 
     def _count(self, columns: Columns, answers: NDArray[Any]) -> Counts:
         counted = [bins.count(columns[name]) for name, bins in self._features.items()]

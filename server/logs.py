@@ -42,6 +42,8 @@ def configure(form: str, *, inputs: bool) -> None:
     logging.captureWarnings(capture=True)
     sys.excepthook = _ended
     threading.excepthook = _thread_ended
+    sys.unraisablehook = _unraisable
+    logging.raiseExceptions = False  # a record that can't be written has no lines of Python's own in its place
 
 
 def _ended(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
@@ -54,12 +56,23 @@ def _thread_ended(of: threading.ExceptHookArgs) -> None:
     _ended(of.exc_type, of.exc_value or of.exc_type(), of.exc_traceback)
 
 
+def _unraisable(of: "sys.UnraisableHookArgs") -> None:
+    """Log what was raised where nobody can catch it, as while an object is taken away; not which, whose text tells."""
+    if of.exc_value is not None:
+        logging.getLogger("lifeboat").error("an exception that nobody could catch", exc_info=of.exc_value)
+
+
 class _Lines(logging.Formatter):
     """What both forms share."""
 
     def __init__(self, *, inputs: bool) -> None:
         super().__init__(_TEXT)
         self._inputs = inputs
+
+    def said(self, record: logging.LogRecord) -> str:
+        """Return the message of a record; of one of asyncio the first line: others show what a task holds."""
+        message = record.getMessage()
+        return message if self._inputs or record.name != "asyncio" else message.partition("\n")[0]
 
     def exception(self, record: logging.LogRecord) -> str:
         """Return the traceback of a record; empty where it has none."""
@@ -76,7 +89,7 @@ class TextLines(_Lines):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        record.message = record.getMessage()
+        record.message = self.said(record)
         told = [
             f"{name}={_value(value)}" for name, value in _fields(record).items() if not _is_said(name, value, record)
         ]
@@ -94,7 +107,7 @@ class JsonLines(_Lines):
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self.said(record),
             **_fields(record),
         }
         if told := self.exception(record):

@@ -13,7 +13,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library loads; on by 
 import onnxruntime
 
 from server import manifest as manifests
-from server.errors import DigestError, GoldenError, ModelError, SignatureError
+from server.errors import DigestError, GoldenError, ManifestError, ModelError, SignatureError
 from server.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from server.signature import Columns, Outputs, Signature
 
@@ -65,7 +65,8 @@ class Model:
         """Open the session.
 
         Raises DigestError where `model` is not the manifest's file, SignatureError where its inputs and outputs are
-        not the manifest's, ModelError where onnxruntime can't load it.
+        not the manifest's, ManifestError where the background's rows are none of it, ModelError where onnxruntime
+        can't load it.
         """
         digest = hashlib.sha256(model).hexdigest()
         if digest != manifest.sha256:
@@ -79,6 +80,7 @@ class Model:
         self.output_names = [output.name for output in manifest.outputs]
         self._session = open_session(model)
         self._check_signature()
+        self._check_background()
         # The binding itself: what is around it checks, at every run, what was checked just now for all of them.
         self._compute = self._session._sess.run  # noqa: SLF001
 
@@ -140,6 +142,15 @@ class Model:
                 raise GoldenError(f"golden rows: {name} differs by {difference:g} from the export's")
         elif not np.array_equal(got, wanted):
             raise GoldenError(f"golden rows: {name} differs from the export's")
+
+    def _check_background(self) -> None:
+        """See that explanations, which are first asked for much later, have rows that the model can be run on."""
+        for row, record in enumerate(self.manifest.background):
+            for column in self.signature.columns:
+                name = column.feature.name
+                if not column.can_hold(record.get(name)):
+                    got = repr(record[name])[:40] if name in record else "nothing"
+                    raise ManifestError(f"background: row {row}: {name}: no value of {column.feature.datatype}: {got}")
 
     def _check_signature(self) -> None:
         inputs = {each.name: (each.type, each.shape[1:]) for each in self._session.get_inputs()}

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Collection
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,16 @@ _SOUND_TRACE: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{
 """As W3C's Trace Context has it (section 3.2); what a later version adds is left out."""
 _OWN_WORDS: Final = frozenset({"canceled", "deadline_exceeded", "internal", "resource_exhausted", "unavailable"})
 """Codes whose messages are the server's own words: those of others may quote what a caller sent."""
+_OWN_NAMES: Final = frozenset(
+    {
+        *("model", "version", "label", "records", "service", "name", "inputs", "outputs", "parameters"),
+        *("raw_input_contents", "columns", "on_error", "delimiter", "summary", "of"),
+        *("headers", "accept", "content-type", "content-encoding"),
+    }
+)
+"""What a failure may be at that is no model's: words of the interfaces."""
+_IN_RECORDS: Final = re.compile(r"(?:records\[\d+\]\.)?(.*)", re.DOTALL)
+_RECORD: Final = re.compile(r"records\[\d+\]")
 MAX_RUNS: Final = 32
 """Runs of one request that are remembered; a stream may have any number of them."""
 
@@ -46,6 +57,7 @@ class Observation:
         "began",
         "duration_ns",
         "error",
+        "field",
         "headers",
         "http_version",
         "input",
@@ -82,6 +94,8 @@ class Observation:
         """Of the answer's head; 0: there was none."""
         self.error: RequestError | None = None
         """What the caller was told last."""
+        self.field = ""
+        """What was at fault, where that is a name that the caller didn't make up: see `known_field`."""
         self.duration_ns = 0
         self.request_bytes = 0
         self.response_bytes = 0
@@ -152,8 +166,22 @@ def has_own_words(error: RequestError) -> bool:
     return error.code in _OWN_WORDS
 
 
-def told(error: RequestError, *, inputs: bool) -> str:
-    """Return a failure as the log tells it: its message only with `inputs`, or where that quotes no caller."""
+def known_field(error: RequestError, names: Collection[str]) -> str:
+    """Return what was at fault, where it is one of a model's `names` or a word of the interfaces; else nothing.
+
+    Any other name is the caller's own: a column of a file without a header is called as its first value.
+    """
+    field = error.field or ""
+    (name,) = _IN_RECORDS.fullmatch(field).groups()  # type: ignore[union-attr] # it matches whatever there is
+    return field if name in names or name in _OWN_NAMES or _RECORD.fullmatch(name) else ""
+
+
+def told(error: RequestError, names: Collection[str], *, inputs: bool) -> str:
+    """Return a failure as the log tells it: its message only with `inputs`, or where that quotes no caller.
+
+    `names` are those of the model that was asked.
+    """
     if inputs or has_own_words(error):
         return f"{error.code}: {error.message}"
-    return error.code if error.field is None else f"{error.code}, {error.field[:64]}"
+    field = known_field(error, names)
+    return f"{error.code}, {field[:64]}" if field else error.code

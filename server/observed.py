@@ -3,7 +3,7 @@
 Nothing here is imported, and nothing wrapped, where neither is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter_ns, time_ns
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.batching import Receiver
 from server.errors import Canceled, RequestError
 from server.hot import Prediction
-from server.observation import REQUEST_ID, Began, Observation, current
+from server.observation import REQUEST_ID, Began, Observation, current, known_field
 from server.observed_runs import ObservedRunner
 from server.replies import JSON, Body, Fields, Headers, Reply
 from server.responses import failure
@@ -42,6 +42,8 @@ class Observer:
         """Tell `sinks` of them; with `inputs` also what callers sent."""
         self._sinks = sinks
         self.inputs = inputs
+        self.names: Collection[str] = ()
+        """Those of the features and outputs of all models that are served."""
 
     def begin(
         self, method: str, path: str, headers: list[tuple[bytes, bytes]], http_version: str, began: Began | None = None
@@ -55,6 +57,8 @@ class Observer:
     def end(self, observation: Observation) -> None:
         """Tell of a request that has ended."""
         observation.duration_ns = perf_counter_ns() - observation.began.clock_ns
+        if observation.error is not None:
+            observation.field = known_field(observation.error, self.names)
         for sink in self._sinks:
             sink.ends(observation)
 

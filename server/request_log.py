@@ -4,7 +4,6 @@ import logging
 from base64 import b64encode
 from typing import Any, Final
 
-from server.errors import RequestError
 from server.observation import Observation, has_own_words, trace_ids
 
 _MAX_PATH: Final = 256
@@ -54,18 +53,19 @@ class RequestLog:
         if observation.model:
             fields |= {"model": observation.model, "version": observation.model_version, "rows": observation.rows}
         if observation.code:
-            fields |= {"code": observation.code} | _error(observation.error, inputs=self._inputs)
+            fields |= {"code": observation.code} | self._error(observation)
         if self._inputs and observation.input:
             fields |= _input(observation.input)
         return fields | {"request_id": observation.request_id} | trace_ids(observation.trace)
 
-
-def _error(error: RequestError | None, *, inputs: bool) -> dict[str, str]:
-    """Return what the caller was told, beside the code."""
-    if error is None:
-        return {}
-    fields = {} if error.field is None else {"field": error.field[:_MAX_FIELD]}
-    return fields | ({"error": error.message} if inputs or has_own_words(error) else {})
+    def _error(self, observation: Observation) -> dict[str, str]:
+        """Return what the caller was told, beside the code."""
+        error = observation.error
+        if error is None:
+            return {}
+        field = (error.field or "") if self._inputs else observation.field
+        fields = {"field": field[:_MAX_FIELD]} if field else {}
+        return fields | ({"error": error.message} if self._inputs or has_own_words(error) else {})
 
 
 def _input(sent: bytes) -> dict[str, str]:

@@ -85,6 +85,21 @@ class Column:
             values = [null if value is None else value for value in values]
         return np.array(values, dtype=self.dtype).reshape(-1, 1)
 
+    def can_hold(self, value: Scalar | None) -> bool:
+        """Return whether a value is one that the datatype has, whatever the manifest allows of them."""
+        if value is None:
+            return self.feature.nullable
+        if self.dtype.kind == "b" or isinstance(value, bool):
+            return self.dtype.kind == "b" and isinstance(value, bool)
+        if self.dtype.kind == "O" or isinstance(value, str):
+            return self.dtype.kind == "O" and isinstance(value, str)
+        if self.low is not None and self.high is not None and self.low <= value <= self.high:
+            return self.feature.is_float or value == int(value)
+        if self.feature.is_float:
+            return abs(value) <= float(np.finfo(self.dtype).max)
+        limits = np.iinfo(self.dtype)
+        return int(limits.min) <= value <= int(limits.max) and value == int(value)
+
     def check(self, array: NDArray[Any]) -> None:
         """Raise InvalidArgument, naming feature and row, unless every value is one this column may hold."""
         bad = self.bad(array)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.counters import Counters
 from server.errors import Canceled, DeadlineExceeded, ResourceExhausted
 from server.model import Model
+from server.observation import current
 from server.replies import Body
 from server.repository import Repository
 from server.requests import read_body, timeout
@@ -108,6 +109,8 @@ class ExplainEndpoint:
         """Return the answer to a body. Raises ResourceExhausted where as many are under way as may be."""
         model, explainer, counters = asked
         columns, several = explainer.decode(body)
+        if (observation := current.get()) is not None:
+            observation.takes(model.name, model.version, len(columns[0]))
         if self._under_way >= self._settings.max_explanations:
             raise ResourceExhausted(f"{self._under_way} explanations are under way, as many as may be; try again")
         assert self._turns is not None  # noqa: S101 # made with the first explainer

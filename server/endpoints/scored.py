@@ -181,7 +181,8 @@ class ScoredFile:
         if (observation := current.get()) is not None:
             observation.takes(model.name, model.version, counts.read)
             observation.error = failed
-        end = "scored" if failed is None else f"failed ({told(failed, inputs=self._settings.log_inputs)})"
+        names, inputs = model.signature.by_name, self._settings.log_inputs
+        end = "scored" if failed is None else f"failed ({told(failed, names, inputs=inputs)})"
         _log.info(
             "batch %s: %s version %s: %d rows read, %d scored, %d failed in %.2f s",
             end,

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from server.app import FrontDoor, create_app
+from server.errors import ManifestError
+from server.manifest import Scalar
 from server.repository import Repository
 from server.settings import Settings
 from tests.server import explained
@@ -66,6 +68,31 @@ def test_no_background(tmp_path: Path) -> None:
     assert refused.status_code == 501
     words = "small version 1 has no background rows to explain its answers against"
     assert refused.json() == {"error": words, "code": "unimplemented"}
+
+
+@pytest.mark.parametrize(
+    ("feature", "value"),
+    [
+        ("x", "1.5"),
+        ("x", True),
+        ("x", None),
+        ("x", 1e39),
+        ("many", 1.5),
+        ("many", 2.0**70),
+        ("many", False),
+        ("word", 1),
+        ("wide", "far"),
+        ("x", "there is none"),
+    ],
+)
+def test_a_background_that_is_none(tmp_path: Path, feature: str, value: Scalar | None) -> None:
+    """A row that the model can't be run on is found when the version is loaded, not by who asks for an explanation."""
+    row = explained.BACKGROUND[0] | {feature: value}
+    if value == "there is none":
+        del row[feature]
+    explained.regression(tmp_path, background=[*explained.BACKGROUND, row])
+    with pytest.raises(ManifestError, match=f"background: row 3: {feature}: no value of"):
+        Repository.load(tmp_path)
 
 
 def test_rows_over_the_limit(tmp_path: Path) -> None:

@@ -97,6 +97,24 @@ def call_everything(client: httpx.Client) -> list[httpx.Response]:
         client.put("/api/batch", content=csv),
         client.put("/api/batch", content=csv.replace("female", "femail")),
         client.put("/api/batch", content=csv.replace("age", "zzyzx")),
+        *call_with_names_of_ones_own(client, csv),
+    ]
+
+
+def call_with_names_of_ones_own(client: httpx.Client, csv: str) -> list[httpx.Response]:
+    """Make calls in which a value stands where a name is expected, as in a file without a header."""
+    named = {"name": "zzyzx", "shape": [1, 1], "datatype": "FP32", "data": [1]}
+    header, _, row = csv.partition("\n")
+    return [
+        client.post("/api/predict", json={**RECORD, "zzyzx": 1}),
+        client.post("/api/predict", json={"records": [{**RECORD, "zzyzx": 1}]}),
+        client.post("/api/explain", json={**RECORD, "zzyzx": 1}),
+        client.get("/api/predict", params={"zzyzx": 1}),
+        client.post("/v2/models/titanic/infer", json={"inputs": [named]}),
+        client.post(PREDICT, json={**RECORD, "zzyzx": 1}),
+        client.put("/api/batch", content=f"{header},zzyzx,zzyzx\n{row}"),
+        client.put("/api/batch", content=csv, params={"zzyzx": "1"}),
+        client.get("/api/models/titanic/drift", params={"zzyzx": "1"}),
     ]
 
 
@@ -169,6 +187,15 @@ def test_what_a_line_says() -> None:
     assert (nothing["status"], nothing["code"]) == (404, "not_found")
 
 
+def test_what_a_line_says_of_explanations() -> None:
+    """An explanation's line says by which model, and of how many records, as a prediction's does."""
+    with logging_server(LIFEBOAT_LOG_REQUESTS="all") as (process, client):
+        client.post("/api/explain", json=RECORD)
+        client.post("/api/explain", json={"records": [RECORD, RECORD]})
+    told = [(line["status"], line["model"], line["version"], line["rows"]) for line in lines(process)]
+    assert told == [(200, "titanic", "1", 1), (200, "titanic", "1", 2)]
+
+
 def test_a_log_of_errors_alone() -> None:
     """Where errors are asked for, what was answered has no line, and what failed has one, whatever its status."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="errors") as (process, client):
@@ -177,7 +204,8 @@ def test_a_log_of_errors_alone() -> None:
         wrong = client.post(PREDICT, content=enveloped(request(**WRONG).SerializeToString()), headers=grpc_web)
     assert wrong.status_code == 200
     logged = lines(process)
-    assert len(logged) == 12
+    assert len(logged) == 21
+    assert [line.get("field") for line in logged[:2]] == ["sex", "sex"]
     assert {line["code"] for line in logged} == {"invalid_argument"}
     assert logged[-1]["path"] == PREDICT
 
@@ -276,16 +304,42 @@ def test_an_exception_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "fails",
-    ["1 / 0", "import threading; thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()"],
-    ids=["process", "thread"],
+    [
+        "1 / 0",
+        "import threading; thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()",
+        "type('Gone', (), {'__del__': lambda self: 1 / 0})()",
+    ],
+    ids=["process", "thread", "unraisable"],
 )
 def test_what_ends_by_an_exception_is_logged(fails: str) -> None:
-    """What ends the process or a thread of it is a line of the log too, and not of Python's own form."""
+    """What ends the process or a thread of it, or is raised where it can't be caught, is a line of the log too."""
     code = f"from server import logs; logs.configure('json', inputs=False); {fails}"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     (line,) = map(json.loads, ended.stderr.splitlines())
-    assert line["level"] == "critical"
+    assert line["level"] in {"critical", "error"}
     assert "builtins.ZeroDivisionError" in line["exception"]
+
+
+@pytest.mark.parametrize(("inputs", "is_told"), [(False, False), (True, True)])
+def test_what_asyncio_tells_of_a_task(*, inputs: bool, is_told: bool) -> None:
+    """A task that fails with nobody there to be told is a line, without what it held unless inputs are asked for."""
+    code = f"""
+import asyncio
+from server import logs
+
+async def fail():
+    raise ValueError("zzyzx")
+
+async def main():
+    await asyncio.wait([asyncio.create_task(fail())])
+
+logs.configure("json", inputs={inputs})
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert line["message"].startswith("Task exception was never retrieved")
+    assert ("zzyzx" in ended.stderr) is is_told
 
 
 def test_a_terminal_is_written_text() -> None:
