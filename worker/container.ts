@@ -6,6 +6,7 @@ import { Container } from "@cloudflare/containers";
 import { type Counters, count, counters, countStart } from "./counters";
 import { ATTEMPT_MS, CHECK, failure, isHurried, LOAD, MODELS, REPORT, START_MS, stripHop, WAIT } from "./hop";
 import { Models } from "./models";
+import { reasonOf } from "./reason";
 import { serverSettings, settingsOf } from "./settings";
 import { withTiming } from "./timing";
 
@@ -19,6 +20,9 @@ const POLL_MS = 100;
 const BOOT_RENEWAL_MS = 1_000;
 /** How long a server that runs may take to say that it does. */
 const ALIVE_MS = 5_000;
+
+/** How often at most callers in a hurry have the server asked whether it lives. */
+const DOUBT_MS = 10_000;
 
 const READY = "http://container/v2/health/ready";
 
@@ -44,6 +48,7 @@ export class InferenceContainer extends Container<Env> {
 
   #starting: Promise<void> | undefined;
   #checking: Promise<void> | undefined;
+  #checkedAt = 0;
   #inFlight = 0;
   readonly #models = new Models(this.ctx.storage.kv, this.env.CF_VERSION_METADATA?.id, (path) => this.#text(path));
 
@@ -107,7 +112,7 @@ export class InferenceContainer extends Container<Env> {
     try {
       const response = await this.#answer(request, attemptMs); // the platform's own failures are the Worker's to translate
       if (response === undefined) {
-        if (!isHurried(attemptMs, attemptTimeoutMs)) this.#hung();
+        this.#silent(isHurried(attemptMs, attemptTimeoutMs));
         return failure("hung", `no answer in ${attemptMs} ms`);
       }
       const told = new Response(response.body, response);
@@ -122,11 +127,14 @@ export class InferenceContainer extends Container<Env> {
     }
   }
 
-  #hung(): void {
+  /** Has the server asked whether it lives: by a caller in a hurry, who says little, not every time. */
+  #silent(byHurried: boolean): void {
+    if (byHurried && Date.now() - this.#checkedAt < DOUBT_MS) return;
+    this.ctx.waitUntil(this.#check());
+    if (byHurried) return;
     count(this.ctx.storage.kv, (all) => {
       all.hung += 1;
     });
-    this.ctx.waitUntil(this.#check());
   }
 
   /** The server's answer, undefined where it doesn't begin in time; 0: it may take what it takes. */
@@ -162,6 +170,7 @@ export class InferenceContainer extends Container<Env> {
 
   /** Finds out, once for all who would, whether a server that didn't answer lives; starts it anew where it doesn't. */
   #check(): Promise<void> {
+    this.#checkedAt = Date.now();
     this.#checking ??= this.#ready()
       .then((status) => (status === 0 ? this.#restart() : undefined))
       .catch((error) => console.error(`instance ${this.ctx.id} was not started anew: ${reasonOf(error)}`))
@@ -254,10 +263,4 @@ export class InferenceContainer extends Container<Env> {
   override onError(error: unknown): void {
     console.error(`instance ${this.ctx.id}: ${reasonOf(error)}`);
   }
-}
-
-/** The error's words, with the exit code of a container that ended while it was waited for. */
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : "";
-  return `${error instanceof Error ? error.message : error}${cause}`;
 }

@@ -128,6 +128,7 @@ export class Pool {
     const end = this.#begin(member, Math.min(timeoutMs, PATIENCE_MS) + LEASE_MS);
     signal.addEventListener("abort", () => end("left"), { once: true });
     const silent = isStreamed || isHurried ? "left" : "hung";
+    const broken = isStreamed ? "left" : "failed"; // by its sender, who may have broken off, as well as by the instance
     try {
       const response = await within(stubOf(this.#env, member.name, member.region).fetch(request), timeoutMs);
       if (response === undefined) {
@@ -142,10 +143,10 @@ export class Pool {
         const models = response.headers.get(MODELS) ?? undefined;
         return { response: shown(response), startMs, ...(models === undefined ? {} : { models }) };
       }
-      end(told === "hung" ? silent : told === "asleep" ? told : "failed");
+      end({ asleep: "asleep", start: "failed", hung: silent, gone: broken }[told] as Outcome);
       return { failure: told, reason: firstLine(await response.text()) };
     } catch (error) {
-      end("failed");
+      end(broken);
       return { failure: "gone", reason: `not reached: ${error}` };
     }
   }

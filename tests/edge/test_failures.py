@@ -54,6 +54,18 @@ def test_a_lone_instance_that_hangs_is_replaced_under_its_callers(lone: Local) -
     assert stopped not in lone.engine.running()
 
 
+def test_callers_in_a_hurry_have_a_hung_instance_found_out(lone: Local) -> None:
+    """Where nobody has time, an instance that hangs is asked all the same whether it lives, and started anew."""
+    assert lone.edge.answered().status_code == 200
+    (stopped,) = lone.engine.running()
+    os.kill(stopped, signal.SIGSTOP)
+    over = time.monotonic() + behaviour.PATIENCE_S
+    while stopped in lone.engine.running():
+        assert time.monotonic() < over
+        assert lone.edge.predict(headers={"x-request-timeout-ms": "200"}).status_code in {503, 504}
+    assert lone.edge.answered().status_code == 200
+
+
 def test_a_deadline_is_kept_where_nobody_answers(lone: Local) -> None:
     """A caller whose deadline passes is told so, in time, with the request id."""
     assert lone.edge.answered().status_code == 200

@@ -11,6 +11,7 @@ from tests.edge import behaviour
 from tests.edge.behaviour import status, until
 from tests.edge.conftest import running
 from tests.edge.stack import Local, options
+from tests.server.process import connect
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,18 @@ def test_a_caller_who_leaves_is_counted_no_longer(lone: Local) -> None:
             lone.edge.predict(timeout=0.3)
     until(lone.edge, lambda each: each[0]["here"]["in_flight"] == 0)
     assert lone.edge.answered().status_code == 200
+
+
+def test_a_sender_who_breaks_off_speaks_against_no_instance(lone: Local) -> None:
+    """Uploads that end in the middle are their senders' doing: the instance behind them is not avoided."""
+    assert lone.edge.answered().status_code == 200
+    head = b"POST /api/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 400000\r\n\r\n"
+    for _ in range(4):
+        with connect(lone.edge.http) as sender:
+            sender.sendall(head + b" " * 100_000)
+            until(lone.edge, lambda each: each[0]["here"]["in_flight"] == 1)
+        (seen,) = until(lone.edge, lambda each: each[0]["here"]["in_flight"] == 0)
+    assert seen["here"]["circuit"] == "closed"
 
 
 def test_the_pool_grows_under_load_and_shrinks_after(growing: Local) -> None:

@@ -186,6 +186,16 @@ describe("a caller in a hurry", () => {
 });
 
 describe("a body that is streamed", () => {
+  it.each([
+    ["and breaks the container's connection", gone],
+    ["and the Durable Object's", () => Promise.reject(new Error("Network connection lost."))],
+  ])("is broken off by its sender %s: that has no instance avoided, nor another one started", async (_how, broken) => {
+    const edge = fake(broken, { MAX_INSTANCES: 3 });
+    for (let i = 0; i < 5; i++) await ask(edge, "/api/predict", { method: "POST", body: RECORD });
+    for (let i = 0; i < 5; i++) await ask(edge, "/api/batch", POST);
+    expect(new Set(edge.seen.map(({ name }) => name))).toEqual(new Set(["inference-0"]));
+  });
+
   it("may take longer than an attempt, and says nothing of the instance's speed", async () => {
     const slow = () => new Promise<Response>((resolve) => setTimeout(() => resolve(ok()), 5_000));
     const edge = fake(slow, { MAX_INSTANCES: 1, ATTEMPT_TIMEOUT_MS: 100 });
