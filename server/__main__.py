@@ -24,6 +24,8 @@ python -m server score    score a file, here or by a deployed service (score --h
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:
     """End with 0. Before uvicorn takes the signal over, at once; after it has drained, when it raises it again."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # one that comes again would break into the end
     sys.exit(0)
 
 

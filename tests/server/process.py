@@ -66,6 +66,12 @@ class ServerProcess:
         """Send the process a signal."""
         self._process.send_signal(number)
 
+    def signal_to_its_end(self, number: int) -> None:
+        """Send the process a signal again and again until it has ended."""
+        with self._watched():
+            while self._process.poll() is None:
+                self._process.send_signal(number)
+
     def end(self) -> int:
         """Read the log to its end. Returns the exit code."""
         assert self._process.stderr is not None

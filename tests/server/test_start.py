@@ -75,6 +75,14 @@ def test_log_level() -> None:
     assert (line["level"], line["message"]) == ("error", "/nowhere: there is no such folder")
 
 
+def test_a_signal_that_comes_again() -> None:
+    """Who is told to end several times, whenever that is, ends as if told once."""
+    with ServerProcess(LIFEBOAT_DRAIN_S="0") as process:
+        process.address()
+        process.signal_to_its_end(signal.SIGTERM)
+        assert process.end() == 0, process.text
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_end_when_idle(number: int) -> None:
     """SIGTERM and SIGINT end an idle server with 0."""
