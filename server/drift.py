@@ -7,7 +7,7 @@ Of the values themselves nothing is kept beyond that buffer.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from server.manifest import Manifest, Scalar
 from server.signature import Columns, Outputs, Signature
 
 Of = Literal["requests", "files"]
+OF: Final[tuple[Of, ...]] = get_args(Of)
 """Where rows came from. A file is as large as its author likes: beside it, what callers ask would not be seen."""
 
 SLICES: Final = 60

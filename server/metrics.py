@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from server.counters import Counters
-from server.drift import Of
+from server.drift import OF
 from server.process_metrics import ProcessInfoCollector
 from server.repository import Repository
 from server.runner import Runner, Runners
@@ -89,7 +89,6 @@ DRIFT: Final = (
 )
 DRIFT_ANSWER: Final = ("lifeboat_drift_answer_psi", "The same of the answer.")
 DRIFT_ROWS: Final = ("lifeboat_drift_rows", "Rows in the window that the indices are of.")
-_OF: Final[tuple[Of, ...]] = ("requests", "files")
 
 INFO: Final = ("lifeboat_model_info", "1, with what kind of model the version is, and the digest of its file.")
 READY: Final = (
@@ -188,7 +187,7 @@ class _DriftCollector(Collector):
         rows = GaugeMetricFamily(*DRIFT_ROWS, labels=labels)
         watched = [(runner.model, runner.drift) for runner in self._runners if runner.drift is not None]
         for model, drift in watched:
-            for of in _OF:
+            for of in OF:
                 seen, answer = drift.seen(of)
                 where = (model.name, model.version, of)
                 rows.add_metric(where, int(answer.counts.sum()))

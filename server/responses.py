@@ -1,14 +1,17 @@
 """Answers and failures to ASGI responses."""
 
 import asyncio
+import hashlib
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.caching import NO_STORE
+from server.caching import NO_STORE, has
 from server.errors import Internal, RequestError, Unavailable
 from server.observation import REQUEST_ID, note, request_id, trace, trace_ids
 from server.replies import JSON, Body, Headers, Reply
@@ -20,6 +23,14 @@ _log = logging.getLogger("lifeboat.app")
 def json_response(body: object) -> Response:
     """Return `body` as JSON, 200."""
     return Response(msgspec.json.encode(body), media_type=JSON)
+
+
+def revalidated(request: Request, content: bytes, media_type: str, headers: Mapping[str, str]) -> Response:
+    """Return content that is kept and asked for anew each time, under its tag; 304 to who has it already."""
+    fields = {**headers, "etag": f'"{hashlib.sha256(content).hexdigest()}"', "cache-control": "no-cache"}
+    if has(request.headers.get("if-none-match", ""), fields["etag"]):
+        return Response(status_code=NOT_MODIFIED, headers=fields)
+    return Response(content, headers=fields, media_type=media_type)
 
 
 def response(body: Body) -> Response:

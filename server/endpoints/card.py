@@ -4,22 +4,20 @@ Imported when one is first asked for: no start pays for it.
 """
 
 import asyncio
-import hashlib
 from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.caching import has
 from server.errors import NotFound
 from server.repository import Repository
+from server.responses import revalidated
 
 _HEADERS: Final = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'",
     "x-content-type-options": "nosniff",
-    "cache-control": "no-cache",  # kept, and asked for anew: the label may have moved
 }
 """The page may be looked at, and no more: it stands on the service's own origin."""
 
@@ -32,10 +30,7 @@ async def answer(request: Request, repository: Repository) -> Response:
     page = None if path is None else await asyncio.to_thread(_read, path)
     if page is None:
         raise NotFound(f"model {model.name!r} version {model.version} has no card", field="model")
-    headers = _HEADERS | {"etag": f'"{hashlib.sha256(page).hexdigest()}"'}
-    if has(request.headers.get("if-none-match", ""), headers["etag"]):
-        return Response(status_code=304, headers=headers)
-    return Response(page, headers=headers, media_type="text/html; charset=utf-8")
+    return revalidated(request, page, "text/html; charset=utf-8", _HEADERS)  # the label may have moved
 
 
 def _read(path: Path) -> bytes | None:

@@ -1,7 +1,6 @@
 """GET /api/models: what is served, described from the manifests; GET /: the page that is made of them."""
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,11 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.caching import has
 from server.manifest import Feature
 from server.replies import JSON
 from server.repository import Repository, Versions
-from server.responses import json_response
+from server.responses import json_response, revalidated
 from server.runner import Runners
 from server.settings import Settings
 
@@ -24,7 +22,6 @@ class _Document(NamedTuple):
 
     models: Mapping[str, Versions]
     content: bytes
-    headers: Mapping[str, str]
 
 
 class DescribeEndpoint:
@@ -84,11 +81,8 @@ class DescribeEndpoint:
         document = self._document
         if document is None or document.models != models:
             content = await asyncio.to_thread(_document, self._repository, self._settings)
-            tag = f'"{hashlib.sha256(content).hexdigest()}"'
-            document = self._document = _Document(models, content, {"etag": tag, "cache-control": "no-cache"})
-        if has(request.headers.get("if-none-match", ""), document.headers["etag"]):
-            return Response(status_code=304, headers=document.headers)
-        return Response(document.content, headers=document.headers, media_type=JSON)
+            document = self._document = _Document(models, content)
+        return revalidated(request, document.content, JSON, {})
 
     async def docs(self, request: Request) -> Response:
         """Answer the page that shows the document."""

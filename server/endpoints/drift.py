@@ -3,19 +3,15 @@
 Imported when it is first asked for: no start pays for it.
 """
 
-from typing import Final, get_args
-
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.drift import Of
+from server.drift import OF, Of
 from server.errors import InvalidArgument
 from server.repository import Repository
 from server.responses import json_response
 from server.runner import Runners
 from server.stability import report
-
-OF: Final[tuple[Of, ...]] = get_args(Of)
 
 
 def answer(request: Request, repository: Repository, runners: Runners) -> Response:

@@ -4,7 +4,6 @@ Imported when one is first asked for: no start pays for it.
 """
 
 import asyncio
-import hashlib
 from functools import cache
 from pathlib import PurePath
 from typing import Final
@@ -12,10 +11,10 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.caching import has
 from server.errors import NotFound
 from server.page import DOCS, HEADERS, TYPES, WEB, document, part, static_files
 from server.repository import Repository
+from server.responses import revalidated
 
 _HTML: Final = "text/html"
 
@@ -54,8 +53,4 @@ def _files() -> dict[str, bytes]:
 
 
 def _answer(request: Request, content: bytes, media_type: str) -> Response:
-    """Return the content, or 304 to who has it already."""
-    headers = HEADERS | {"etag": f'"{hashlib.sha256(content).hexdigest()}"'}
-    if has(request.headers.get("if-none-match", ""), headers["etag"]):
-        return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=f"{media_type}; charset=utf-8")
+    return revalidated(request, content, f"{media_type}; charset=utf-8", HEADERS)
