@@ -9,7 +9,7 @@ import type { Pool } from "./pool";
 import type { Route } from "./routes";
 
 /** Says of an answer whether it was kept: `hit` or `miss`; and lets a POST ask for kept ones: `allow`. */
-export const CACHE = "lifeboat-cache";
+const CACHE = "lifeboat-cache";
 
 /** How long a caller waits to hear which models there are, before the answer comes from an instance. */
 const MODELS_MS = 1_000;

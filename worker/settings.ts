@@ -4,7 +4,7 @@
  */
 
 /** Where the platform may be asked to place an instance (Durable Objects, "Location hints"). */
-export const HINTS = ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"] as const;
+const HINTS = ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"] as const;
 export type Region = (typeof HINTS)[number];
 
 export interface Settings {
