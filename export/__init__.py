@@ -1,1 +1,1 @@
-"""Data to a published model: load, train, convert, verify, publish."""
+"""Model export: load data, train, convert, verify and publish a model."""

@@ -1,18 +1,21 @@
-"""`python -m export`: data to a published model, and its versions rolled out and back."""
+"""Run the exporter: `python -m export` makes, publishes, labels and rolls back model versions."""
 
 import sys
 from collections.abc import Sequence
 
-from export.options import parse
+from export.cli.arguments import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line. Returns the exit code, as its --help tells them: refusals are told in a line or a few."""
+    """Run a command and return its exit code.
+
+    --help lists the exit codes. An expected error is printed in one or a few lines, without a traceback.
+    """
     options = parse(arguments)
-    # Here: what trains takes seconds to import, and --help needs none of it.
-    from export.commands import COMMANDS
+    # Imported here: the training modules take seconds to import, and --help does not need them.
+    from export.cli.commands import COMMANDS
+    from export.cli.exit_codes import REFUSALS, code_of
     from export.console import Console
-    from export.refusals import REFUSALS, code_of
 
     console = Console(json=options.json)
     try:
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             InterruptedError("interrupted: what was done is whole, and the same command again finishes it"), 130
         )
         return 130
-    except Exception as error:  # nobody foresaw it: who wrote the program is to see where, and a machine that it failed
+    except Exception as error:  # unexpected: developers get the traceback, --json gets the error
         console.fact(error=f"{type(error).__name__}: {error}", code=1)
         raise
     finally:

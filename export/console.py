@@ -1,4 +1,4 @@
-"""What a command says while it works, to a person or to a machine."""
+"""Print the progress of a command, for people or as JSON."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,35 +11,41 @@ T = TypeVar("T")
 
 
 class Console:
-    """Lines on standard output as they come; or, with --json, one object there at the end and no line before it."""
+    """Writer for standard output.
+
+    Writes text lines immediately. With --json, writes one object at the end and no text lines.
+    """
 
     def __init__(self, *, json: bool = False) -> None:
-        """Speak to a person, or with `json` to a machine."""
+        """Create a console for text output, or for one JSON object."""
         self._json = json
         self._facts: dict[str, Any] = {}
 
     def say(self, line: str) -> None:
-        """Say what was done, or what was found."""
+        """Print a text line; does nothing with --json."""
         if not self._json:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
 
-    def fact(self, **facts: Any) -> None:  # noqa: ANN401 # whatever JSON can hold
-        """Keep what a machine is to be told."""
+    def fact(self, **facts: Any) -> None:  # noqa: ANN401 # any JSON value
+        """Add members to the JSON object."""
         self._facts |= facts
 
     def track(self, each: Sequence[T], what: str) -> Iterator[T]:
-        """Yield the items of a long step, its progress a bar on a terminal's standard error and nothing elsewhere."""
+        """Yield the items of a long step and show a progress bar.
+
+        Shows the bar only if standard error is a terminal, and not with --json.
+        """
         yield from tqdm(each, desc=what, leave=False, disable=self._json or not sys.stderr.isatty(), file=sys.stderr)
 
     def refuse(self, error: Exception, code: int) -> None:
-        """Tell why nothing was done."""
+        """Report the error that stopped the command."""
         if self._json:
             self.fact(error=str(error), code=code)
         else:
-            print(f"refused: {error}", file=sys.stderr)  # a command speaks
+            print(f"refused: {error}", file=sys.stderr)  # command-line output
 
     def end(self) -> None:
-        """Write the object for a machine, where one listens."""
+        """Print the JSON object, if --json is set."""
         if self._json:
             print(msgspec.json.encode(self._facts).decode())

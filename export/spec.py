@@ -1,4 +1,7 @@
-"""What is one model's own, and the file that says it: everything else in `export` works for any tabular model."""
+"""Spec of one model, and the Python file that defines it.
+
+The other modules in `export` work for any tabular model.
+"""
 
 import importlib.util
 import re
@@ -6,65 +9,85 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sklearn.pipeline import Pipeline
 
 from server.errors import InvalidArgument, ManifestError
-from server.manifest import Feature, Kind, check_features
-from server.signature import Signature
+from server.models.manifest import Feature, Kind, check_features
+from server.models.quoting import quoted, shown
+from server.models.signature import Signature
 
+__all__ = ["Feature", "Spec", "SpecError", "pipeline", "read_spec"]
+
+_MOVED: Final = frozenset({"export.pipelines", "server.manifest"})
+"""Former modules that old spec files import from; this module replaces them."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 SPEC_MODULE: Final = "lifeboat_spec_"
-"""What the name of a module that was read from a spec's file begins with."""
+"""Prefix of the module name of a spec file."""
 Candidates = Callable[[Sequence[Feature], int], Mapping[str, Pipeline]]
-"""Features and a seed to the pipelines to choose from, by name; the first is the plain one, shown beside the chosen."""
+"""Returns candidate pipelines by name, from features and seed; the first is the baseline."""
+
+pipeline: Callable[[Sequence[Feature], Any], Pipeline]
+"""Builds a pipeline whose ONNX model gives the same predictions; see `training.pipelines`."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 # a module's member
+    """Return `pipeline`, imported on first access because its module imports this one."""
+    if name == "pipeline":
+        return importlib.import_module("export.training.pipelines").pipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class SpecError(Exception):
-    """The model spec can't be used; the message names the member at fault."""
+    """Error for an invalid model spec; the message names the invalid member."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """One model: what it takes, what it answers, what it may be made of."""
+    """Specification of one model: features, target, candidates."""
 
     name: str
-    """The model's name in every path and message: lower-case letters, digits, dots, dashes, underscores."""
+    """Name of the model in paths and messages: lower-case letters, digits, dots, dashes, underscores."""
     description: str
     kind: Kind
     target: str
-    """The column to predict."""
+    """Name of the column to predict."""
     features: tuple[Feature, ...]
-    """The columns to predict it from, in the order of the signature."""
+    """Input columns, in the order of the signature."""
     classes: Mapping[str | int, str] = field(default_factory=dict)
-    """A classifier's: value of the target column to the name of its class. They stand in the names' order."""
+    """Class names by value of the target column (classifiers only). The model sorts the classes by name."""
     positive_class: str | None = None
-    """The class whose probability is `probability`; binary only."""
+    """The class that the output `probability` refers to; binary models only."""
     candidates: Candidates | None = None
-    """The pipelines to choose from; None for the four that `export.pipelines` has for this kind."""
+    """Function for the candidate pipelines; None uses the four of `export.training.pipelines` for this kind."""
     data: Path | None = None
-    """The CSV file to train on where none is named on the command line."""
+    """Default CSV file to train on, if the command line names none."""
     openml: int | None = None
-    """The data set's number at OpenML, for --openml."""
+    """ID of the OpenML data set, for --openml."""
     limits: tuple[str, ...] = ()
-    """What the model must not be used for: sentences, shown on its card."""
+    """Limits of use, as sentences for the model card."""
 
 
 def read_spec(path: Path) -> Spec:
-    """Run a Python file and return the one Spec that it defines.
+    """Run a Python file and return the Spec that it defines.
 
-    Raises SpecError where the file can't be run, defines none or several, or one that contradicts itself.
+    Raises SpecError if the file can't be run, if it doesn't define exactly one Spec, or if the Spec is invalid.
     """
     module_spec = importlib.util.spec_from_file_location(f"{SPEC_MODULE}{path.stem}", path)
     if module_spec is None or module_spec.loader is None or not path.is_file():
         raise SpecError(f"{path}: expected a Python file")
     module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module  # where what it defines is pickled or inspected
+    sys.modules[module_spec.name] = module  # pickle and inspect find the module there
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:  # it is the author's own code: whatever it raises is theirs to read
+    except ModuleNotFoundError as error:
+        if error.name in _MOVED:
+            words = "is not a module any more; write: from export.spec import Spec, Feature, pipeline"
+            raise SpecError(f"{path}: {error.name} {words}") from error
+        raise SpecError(f"{path}: {type(error).__name__}: {error}") from error
+    except Exception as error:  # the code of the spec's author: any exception is possible
         raise SpecError(f"{path}: {type(error).__name__}: {error}") from error
     found = {id(value): value for value in vars(module).values() if isinstance(value, Spec)}
     if len(found) != 1:
@@ -78,9 +101,11 @@ def read_spec(path: Path) -> Spec:
 
 
 def check_spec(spec: Spec) -> None:
-    """Raise SpecError, naming the member, for a spec that contradicts itself."""
+    """Raise SpecError, naming the member, for an invalid spec."""
     if not _NAME.fullmatch(spec.name):
-        raise SpecError(f"name: expected up to 64 of a-z, 0-9, '.', '-', '_', not '.' or '-' first; got {spec.name!r}")
+        raise SpecError(
+            f"name: expected up to 64 of a-z, 0-9, '.', '-', '_', not '.' or '-' first; got {quoted(spec.name)}"
+        )
     try:
         check_features(spec.features)
     except ManifestError as error:
@@ -112,6 +137,6 @@ def _check_classes(spec: Spec) -> None:
         wanted = "two" if spec.kind == "binary" else "two or more"
         raise SpecError(f"classes: expected {wanted}, each with a name of its own; got {', '.join(names) or 'none'}")
     if spec.kind == "binary" and spec.positive_class not in names:
-        raise SpecError(f"positive_class: expected one of {', '.join(names)}; got {spec.positive_class!r}")
+        raise SpecError(f"positive_class: expected one of {', '.join(names)}; got {shown(spec.positive_class)}")
     if spec.kind == "multiclass" and spec.positive_class is not None:
         raise SpecError("positive_class: only a binary model has one")

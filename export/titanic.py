@@ -1,4 +1,7 @@
-"""The Titanic model's spec: its features, its target, its candidates. Nothing else in `export` knows a passenger."""
+"""Predict Titanic passenger survival: the model's spec.
+
+All other modules in `export` are independent of this data set.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +11,11 @@ from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingCla
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from export.pipelines import pipeline
-from export.spec import Spec
-from server.manifest import Feature
+from export.spec import Feature, Spec, pipeline
 
 
 def candidates(features: Sequence[Feature], seed: int) -> dict[str, Pipeline]:
-    """Return the pipelines to choose from."""
+    """Return the candidate pipelines by name."""
     return {
         "logistic_regression": pipeline(features, LogisticRegression(max_iter=2000)),
         "random_forest": pipeline(

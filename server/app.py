@@ -1,9 +1,8 @@
-"""The wiring: routes, and the one place where a failure becomes an answer."""
+"""The ASGI application: routes, dispatch, and the conversion of errors to responses."""
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -14,31 +13,34 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from server.batching import Limits
-from server.control import ModelControl
-from server.descriptions import Descriptions
-from server.draining import Draining
-from server.endpoints.admin import AdminEndpoint
-from server.endpoints.batch import BatchEndpoint
-from server.endpoints.describe import DescribeEndpoint
-from server.endpoints.explain import ExplainEndpoint
-from server.endpoints.metrics import MetricsEndpoint
-from server.endpoints.predict import PredictEndpoint
-from server.endpoints.rpc import RpcDoor, is_call
-from server.endpoints.triton import TritonEndpoint
-from server.endpoints.v2 import V2Endpoint
 from server.errors import MethodNotAllowed, NotFound, RequestError
-from server.hot import Prediction
-from server.observation import note
-from server.repository import Repository
-from server.responses import envelope, failure, response
-from server.runner import Runner, Runners
+from server.http.handler import FastPathHandler
+from server.http.held_bytes import HELD, HeldBody, HeldBytes
+from server.http.lifecycle import Draining, Start
+from server.http.request_context import note
+from server.http.responses import envelope, failure, response
+from server.http.routes import is_call
+from server.http.watchdog import Watchdog
+from server.inference.batcher import Limits
+from server.inference.drift.lazy import Watch
+from server.inference.metadata import MetadataService
+from server.inference.runner import Runner, Runners
+from server.models.control import ModelControl
+from server.models.repository import Repository
+from server.models.threads import UnjoinedExecutor
+from server.rest.batch import BatchEndpoint
+from server.rest.catalog import DescribeEndpoint
+from server.rest.explain import ExplainEndpoint
+from server.rest.metrics import MetricsEndpoint
+from server.rest.model_control import AdminEndpoint
+from server.rest.open_inference import V2Endpoint
+from server.rest.predict import PredictEndpoint
+from server.rest.triton import TritonEndpoint
+from server.rpc.lazy import LazyRpcApp
 from server.settings import Settings
-from server.start import Start
-from server.watch import Watch
 
 if TYPE_CHECKING:
-    from server.observed import Observer
+    from server.telemetry.middleware import Observer
 
 _PREDICTS: Final = frozenset({"GET", "HEAD", "POST"})
 
@@ -48,33 +50,35 @@ def create_app(
     settings: Settings,
     observer: "Observer | None" = None,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
-) -> "FrontDoor":
+) -> "RequestDispatcher":
     """Return the ASGI app that serves the loaded models of `repository`.
 
-    `observer` follows what is asked of it; windows of time slide by `clock_ns`.
+    `observer` observes the requests; time windows follow `clock_ns`.
     """
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would halve the first
+    executor = UnjoinedExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would slow down the first
     watch = Watch(settings.drift_window_s, clock_ns)
-    runners = Runners(limits, executor, watch, Runner if observer is None else observer.runner)
+    kind = Runner if observer is None else observer.runner
+    runners = Runners(limits, executor, watch, kind, run_limits=repository.run_limits)
+    watchdog = Watchdog(runners.run_limits)
     predict = PredictEndpoint(repository, runners, settings)
-    descriptions = Descriptions(repository, runners, settings)
+    descriptions = MetadataService(repository, runners, settings)
     v2 = V2Endpoint(repository, runners, settings, descriptions)
-    hot: dict[str, Prediction] = {}
+    fast_path_handlers: dict[str, FastPathHandler] = {}
     queries: dict[str, ASGIApp] = {}
 
     def find() -> None:
-        """Let the known paths be those of what is served now."""
-        known = predict.hot() | v2.hot()
+        """Update the fast-path handlers and queries to the models served now."""
+        known = predict.fast_path_handlers() | v2.fast_path_handlers()
         if rpc.services is not None:
-            known |= rpc.services.hot()
-        hot.clear()
-        hot.update(known if observer is None else observer.predictions(known))
+            known |= rpc.services.fast_path_handlers()
+        fast_path_handlers.clear()
+        fast_path_handlers.update(known if observer is None else observer.predictions(known))
         queries.clear()
         queries.update(predict.queries())
 
     def refresh() -> None:
-        """Forget what is served no longer, and know what is."""
+        """Remove the state of models no longer served, and update the rest."""
         served = {model for versions in repository.models.values() for model in versions.models.values()}
         runners.keep(served)
         if observer is not None:
@@ -85,7 +89,7 @@ def create_app(
 
     control = ModelControl(repository, settings.admin_token, refresh)
     draining, start = Draining(), Start()
-    rpc = RpcDoor(lambda make: make(repository, runners, settings, descriptions, control, draining), find)
+    rpc = LazyRpcApp(lambda make: make(repository, runners, settings, descriptions, control, draining), find)
     refresh()
     app = Starlette(
         routes=[
@@ -96,59 +100,75 @@ def create_app(
             *v2.routes(),
             *AdminEndpoint(control, settings.max_body_bytes).routes(),
             *DescribeEndpoint(repository, runners, settings).routes(),
-            *MetricsEndpoint(repository, runners, start).routes(),
+            *MetricsEndpoint(repository, runners, start, watchdog).routes(),
         ],
         exception_handlers={RequestError: _answer, HTTPException: _answer_routing},
-        middleware=[Middleware(Opaque)],
-        lifespan=_lifespan(repository, control, settings.watch_s),
+        middleware=[Middleware(ErrorMiddleware)],
+        lifespan=_lifespan(repository, control, settings.repository_poll_s),
     )
-    app.router.redirect_slashes = False  # a path is what it says: a redirect would lose a body
-    return FrontDoor(hot, queries, rpc, draining, start, app)
+    app.router.redirect_slashes = False  # no redirects: a redirect would lose the request body
+    held = HeldBytes(settings.max_held_bytes)
+    return RequestDispatcher(fast_path_handlers, queries, rpc, draining, start, held, watchdog, app)
 
 
-def _lifespan(repository: Repository, control: ModelControl, watch_s: int) -> Lifespan[Starlette] | None:
-    """Return what goes on while the server lives: following the folder, where that is asked for."""
-    if not watch_s or repository.loader is None:
+def _lifespan(repository: Repository, control: ModelControl, repository_poll_s: int) -> Lifespan[Starlette] | None:
+    """Return the app's lifespan: a repository watcher if polling is enabled, else None."""
+    if not repository_poll_s or repository.loader is None:
         return None
-    from server.following import Follower  # here: no other start pays for it
+    from server.models.watcher import RepositoryWatcher  # imported here, so that no other start pays for it
 
-    return Follower(repository, repository.loader, control, watch_s).following
+    return RepositoryWatcher(repository, repository.loader, control, repository_poll_s).following
 
 
-class FrontDoor:
-    """The outermost layer: a prediction by a known path goes to what answers it, a call to RPC, the rest on."""
+class RequestDispatcher:
+    """The outermost layer, which dispatches each request to its handler.
 
-    def __init__(  # noqa: PLR0913, PLR0917 # it is what there is behind the door
+    A prediction on a known path goes to its handler, an RPC call to `rpc`, and all others to `app`.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 # these are all the parts that it dispatches to
         self,
-        hot: Mapping[str, Prediction],
+        fast_path_handlers: Mapping[str, FastPathHandler],
         queries: Mapping[str, ASGIApp],
-        rpc: RpcDoor,
+        rpc: LazyRpcApp,
         draining: Draining,
         start: Start,
+        held: HeldBytes,
+        watchdog: Watchdog,
         app: Starlette,
     ) -> None:
-        """Answer a POST to a path in `hot` and a GET of one in `queries`, whatever stands there at the time.
+        """Handle POSTs to the paths in `fast_path_handlers`, and GETs of the paths in `queries`.
 
-        Anything else is answered by `rpc` or `app`.
+        All other requests go to `rpc` or `app`.
         """
-        self.hot = hot
+        self.fast_path_handlers = fast_path_handlers
         self._queries = queries
         self.rpc = rpc
         self.draining = draining
         self.start = start
+        self.held = held
+        """Bytes of request bodies in memory, over all connections and interfaces."""
+        self.watchdog = watchdog
         self._app = app
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """Every route but those of calls, as templates of their paths."""
+        """Every route except those of RPC calls, as path templates."""
         return self._app.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or live as long as the server does."""
+        """Handle one request, or run the lifespan of the server."""
         if scope["type"] == "lifespan":
             await self._app.router(scope, receive, send)
             return
-        known: Mapping[str, ASGIApp] = self.hot if scope["method"] == "POST" else self._queries
+        held: HeldBody = scope.setdefault(HELD, HeldBody(self.held))  # under uvicorn, the transport has created it
+        try:
+            await self._respond(scope, receive, send)
+        finally:
+            held.release()
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known: Mapping[str, ASGIApp] = self.fast_path_handlers if scope["method"] == "POST" else self._queries
         prediction = known.get(scope["path"])
         if prediction is not None and scope["method"] in _PREDICTS:
             await prediction(scope, receive, send)
@@ -158,15 +178,21 @@ class FrontDoor:
             await self._app(scope, receive, send)
 
 
-class Opaque:
-    """The same for all other paths: what nobody foresaw is logged under the request's id, and the caller told that."""
+class ErrorMiddleware:
+    """Middleware that converts unexpected errors on all other paths to responses.
+
+    The error is logged under the request's id, and the client gets that id.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
-        """Guard `app`."""
+        """Wrap `app`."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on. Where no answer has begun: 500 for an exception, 503 when the drain's time is up."""
+        """Pass the request to the app, and respond to errors if no response has started.
+
+        The response is 500 for an exception, and 503 if the drain time is over.
+        """
         started = False
 
         async def watch(message: Message) -> None:
@@ -180,18 +206,18 @@ class Opaque:
             told = failure(error, scope["headers"])
             if started:
                 note(told)
-                raise  # the connection must break: half an answer is no answer
+                raise  # the connection must break: the client must not take half a response for a whole one
             await response(envelope(told))(scope, receive, send)
 
 
 async def _answer(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)  # noqa: S101 # what the handler is registered for
+    assert isinstance(error, RequestError)  # noqa: S101 # the handler is registered for this class
     return response(envelope(error))
 
 
 async def _answer_routing(request: Request, error: Exception) -> Response:
-    """Answer for a path or method that no route has."""
-    assert isinstance(error, HTTPException)  # noqa: S101 # what the handler is registered for
+    """Return the response for a path or method that no route has."""
+    assert isinstance(error, HTTPException)  # noqa: S101 # the handler is registered for this class
     path = request.url.path[:128]
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))

@@ -1,27 +1,25 @@
-"""Every failure, on every wire, as one envelope: the hierarchy, and the one table of codes.
+"""Exception hierarchy, and the table of error codes for every interface.
 
-Exception
-├── SettingsError            an environment variable is wrong; the server does not start
-├── ModelError               a model version can't be served; the message says which and why
-│   ├── MissingModelError    there is no folder of the model's name
-│   ├── ManifestError        manifest.json is missing, malformed or contradicts itself
-│   ├── DigestError          model.onnx is not the file the manifest was written for
-│   ├── SignatureError       the session's inputs or outputs are not the manifest's
-│   └── GoldenError          the session doesn't answer the golden rows as at export
-└── RequestError             one request fails; its code decides the status on each wire
-    ├── InvalidArgument      400: bytes that don't decode; a wrong name, shape, datatype or range
-    ├── Unauthenticated      401, with WWW-Authenticate: a token is needed
-    ├── PermissionDenied     403: the token is not the one, or there is none to be had
+Exception ├── SettingsError            an environment variable is invalid; the server does not start ├── ModelError
+a model version can't be served; the message says which and why │   ├── MissingModelError    no folder has the model's
+name │   ├── ManifestError        manifest.json is missing, malformed or contradicts itself │   ├── DigestError
+model.onnx does not match the manifest's digest │   ├── SignatureError       the session's inputs or outputs differ from
+the manifest's │   └── GoldenError          the session's outputs for the golden rows differ from the export's └──
+RequestError             one request fails; its code decides the status in each protocol
+    ├── InvalidArgument      400: undecodable bytes; a wrong name, shape, datatype or range
+    ├── Unauthenticated      401, with WWW-Authenticate: a token is required
+    ├── PermissionDenied     403: the token is wrong, or none is configured
     ├── NotFound             404: no such model, version, label or path
     ├── MethodNotAllowed     405, with Allow
-    ├── PayloadTooLarge      413: over a limit, told before the body is read whole
-    ├── UnsupportedMediaType 415: a type that is stated and not known
+    ├── PayloadTooLarge      413: a limit is exceeded, detected before the whole body is read
+    ├── UnsupportedMediaType 415: a stated media type is unknown
     ├── ResourceExhausted    429, with Retry-After: the queue is full
-    ├── Canceled             499: the caller left
-    ├── Internal             500: logged, opaque to the caller
+    ├── Canceled             499: the client disconnected
+    ├── Internal             500: logged, opaque to the client
     ├── Unimplemented        501
-    ├── Unavailable          503, with Retry-After: draining
-    └── DeadlineExceeded     504: the caller's own deadline passed
+    ├── Unavailable          503, with Retry-After: the server is draining
+    └── DeadlineExceeded     504: the client's own deadline passed
+        └── RequestTimeout   408: the head or body did not arrive in time; the connection closes
 """
 
 from collections.abc import Mapping
@@ -30,11 +28,11 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 
 RETRY_AFTER_S: Final = 1
-"""Seconds after which a caller whom a full or draining server turned away may try again."""
+"""Seconds after which a client may retry that a full or draining server rejected."""
 
 
 class Status(NamedTuple):
-    """What one code is on the two families of wires."""
+    """The HTTP status and the gRPC status of one code."""
 
     http: int
     grpc: int
@@ -55,11 +53,11 @@ CODES: Mapping[str, Status] = {
     "unavailable": Status(503, 14),
     "deadline_exceeded": Status(504, 4),
 }
-"""Code to HTTP and gRPC status: the only place where either number is written."""
+"""Code to HTTP and gRPC status. Both numbers are defined only here."""
 
 
 class SettingsError(Exception):
-    """An environment variable is wrong; the message names it and says what was expected."""
+    """An environment variable is invalid; the message names it and the expected value."""
 
 
 class ModelError(Exception):
@@ -67,7 +65,7 @@ class ModelError(Exception):
 
 
 class MissingModelError(ModelError):
-    """There is no folder of the model's name."""
+    """No folder has the model's name."""
 
 
 class ManifestError(ModelError):
@@ -75,19 +73,22 @@ class ManifestError(ModelError):
 
 
 class DigestError(ModelError):
-    """model.onnx is not the file that the manifest was written for."""
+    """model.onnx does not match the manifest's digest."""
 
 
 class SignatureError(ModelError):
-    """The session's inputs or outputs are not the manifest's."""
+    """The session's inputs or outputs differ from the manifest's."""
 
 
 class GoldenError(ModelError):
-    """The session doesn't answer the manifest's golden rows as it did at export."""
+    """The session's outputs for the manifest's golden rows differ from the export's."""
 
 
 class RequestError(Exception):
-    """One request fails: `code` is a key of CODES, `field` the feature or tensor at fault where there is one."""
+    """An error of one request.
+
+    `code` is a key of CODES; `field` is the feature or tensor at fault, if one is.
+    """
 
     code: ClassVar[str]
 
@@ -99,11 +100,14 @@ class RequestError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status of this failure."""
+        """The HTTP status of this error."""
         return CODES[self.code].http
 
     def envelope(self) -> bytes:
-        """Return the JSON body: `error` (what Open Inference Protocol clients read), `code`, `field` if known."""
+        """Return the JSON body: `error`, `code`, and `field` if known.
+
+        Open Inference Protocol clients read `error`.
+        """
         body = {"error": self.message, "code": self.code}
         if self.field is not None:
             body["field"] = self.field
@@ -111,13 +115,13 @@ class RequestError(Exception):
 
 
 class InvalidArgument(RequestError):
-    """Bytes that don't decode; a wrong name, shape, datatype or range."""
+    """The bytes can't be decoded, or a name, shape, datatype or range is wrong."""
 
     code = "invalid_argument"
 
 
 class Unauthenticated(RequestError):
-    """A bearer token is needed."""
+    """A bearer token is required."""
 
     code = "unauthenticated"
 
@@ -126,37 +130,37 @@ class Unauthenticated(RequestError):
 
 
 class PermissionDenied(RequestError):
-    """The token is not the one, or what is asked is off."""
+    """The token is wrong, or the operation is disabled."""
 
     code = "permission_denied"
 
 
 class NotFound(RequestError):
-    """There is no such model, version, label or path."""
+    """The model, version, label or path does not exist."""
 
     code = "not_found"
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, its method doesn't."""
+    """The path exists, but it does not support the method."""
 
     code = "method_not_allowed"
 
 
 class PayloadTooLarge(RequestError):
-    """The body or the rows in it are over the limit."""
+    """The body, or the rows in it, exceed the limit."""
 
     code = "payload_too_large"
 
 
 class UnsupportedMediaType(RequestError):
-    """The stated content type or encoding is not known."""
+    """The stated content type or encoding is unknown."""
 
     code = "unsupported_media_type"
 
 
 class ResourceExhausted(RequestError):
-    """The queue is full: said at once, never a silent wait."""
+    """The queue is full: the request is rejected at once, without an unbounded wait."""
 
     code = "resource_exhausted"
 
@@ -165,25 +169,28 @@ class ResourceExhausted(RequestError):
 
 
 class Canceled(RequestError):
-    """The caller left before the answer."""
+    """The client disconnected before the response."""
 
     code = "canceled"
 
 
 class Internal(RequestError):
-    """A fault of the server's own: the log has it under the request id, the caller has the id alone."""
+    """An internal error of the server.
+
+    The log has its details under the request id; the client gets only that id.
+    """
 
     code = "internal"
 
 
 class Unimplemented(RequestError):
-    """The protocol knows this, the server doesn't."""
+    """The protocol defines this operation, but the server does not implement it."""
 
     code = "unimplemented"
 
 
 class Unavailable(RequestError):
-    """The server is draining: another may answer."""
+    """The server is draining; another server may handle the request."""
 
     code = "unavailable"
 
@@ -192,6 +199,27 @@ class Unavailable(RequestError):
 
 
 class DeadlineExceeded(RequestError):
-    """The caller's own deadline passed before there was an answer."""
+    """The client's own deadline passed before the response."""
 
     code = "deadline_exceeded"
+
+
+class RequestTimeout(DeadlineExceeded):
+    """The head or body did not arrive in time, or arrived below the minimum rate."""
+
+    @property
+    def status(self) -> int:
+        """408 (RFC 9110, section 15.5.9): this deadline is the server's, not the client's own."""
+        return 408
+
+
+def drop_tracebacks(error: BaseException | None) -> None:
+    """Remove the tracebacks of a handled error and of the errors before it.
+
+    The frames of a traceback often refer to the error: that cycle holds the request's body until a garbage collection.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        before = error.__cause__ or error.__context__
+        error.__cause__ = error.__context__ = None
+        error = before

@@ -1,4 +1,4 @@
-"""Environment to settings: read once, checked at the start, frozen after."""
+"""Settings from environment variables, read and checked once at startup."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from server.errors import SettingsError
-from server.version_policy import ALL, VersionPolicy
+from server.models.quoting import quoted
+from server.models.version_policy import ALL, VersionPolicy
 
 PREFIX: Final = "LIFEBOAT_"
 WORDS: Final = {
@@ -14,73 +15,134 @@ WORDS: Final = {
     "log_format": ("json", "text"),
     "log_requests": ("none", "errors", "all"),
 }
-"""What a setting may be that is one of a few words."""
+"""Allowed values of the settings that take one of a few words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator can set; `variable()` gives each field's environment variable."""
+    """Settings of the server; `variable()` returns the environment variable of each field."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8080
-    """TCP port to listen on (the variable is PORT, as platforms set it)."""
+    """TCP port to listen on. Its variable is PORT, the name that hosting platforms set."""
     models: Path = Path("models")
     """The model repository: `<name>/<version>/{model.onnx,manifest.json}`."""
     default_model: str = ""
-    """The model that /api/predict answers from; needed only where several are served."""
+    """Model that serves /api/predict; required only if several models are served."""
     version_policy: VersionPolicy = ALL
-    """Which versions of each model are served: all, latest, latest:N or specific:1,2,...; labelled ones always are."""
-    watch_s: int = 0
-    """Seconds between two looks at the model repository, of which what has changed is read again; 0: none."""
+    """Versions to serve of each model: all, latest, latest:N or specific:1,2,...
+
+    Labelled versions are always served.
+    """
+    repository_poll_s: int = 0
+    """Seconds between two scans of the model repository for changes; 0 disables them."""
     admin_token: str = ""
-    """The bearer token that loading and unloading models takes; without one, neither can be done."""
+    """Bearer token required to load and unload models; if empty, both are disabled."""
     max_body_bytes: int = 4 * 1024 * 1024
-    """Bytes a request body may have, a few times what max_rows rows take; more is 413, told before it is read."""
+    """Maximum bytes of a request body, a few times the size of max_rows rows.
+
+    A larger body is rejected with 413 before it is read.
+    """
+    max_held_bytes: int = 64 * 1024 * 1024
+    """Maximum bytes of request bodies in memory over all connections; then 429."""
+    body_timeout_s: int = 30
+    """Seconds in which a request's head and body must arrive, except files.
+
+    After that the client gets 408, and the connection closes.
+    """
+    min_bytes_per_s: int = 256
+    """Minimum average bytes per second of a file transfer in either direction; 0 disables it.
+
+    A slower transfer is aborted.
+    """
     max_rows: int = 10_000
-    """Rows one request may carry; more is refused with 413."""
+    """Maximum rows of one request; more are rejected with 413."""
     max_header_bytes: int = 65_536
-    """Bytes that a request's line and headers may have; more is refused with 413."""
+    """Maximum bytes of a request's line and headers; more are rejected with 413."""
     max_json_depth: int = 32
-    """How deep arrays and objects of a body may stand in each other."""
+    """Maximum nesting depth of arrays and objects in a body."""
     max_string_bytes: int = 65_536
-    """Bytes that one string may have, in UTF-8; a longer one is refused with 413."""
+    """Maximum bytes of one string in UTF-8; a longer string is rejected with 413."""
+    max_protobuf_json_bytes: int = 96 * 1024
+    """Maximum bytes of a message in protobuf's JSON mapping; a longer message is rejected.
+
+    One megabyte of this format takes one second of CPU.
+    """
     max_batch_rows: int = 256
-    """Rows that one run of the model takes at most on the event loop; a larger request runs alone, in a thread."""
+    """Maximum rows of one run on the event loop; larger requests run in a thread.
+
+    Such a request runs alone.
+    """
     max_queue_rows: int = 100_000
-    """Rows that may wait or run for each model version; what would be more is refused with 429 at once."""
+    """Maximum rows that wait or run for each model version; more get 429 at once."""
     queue_delay_us: int = 0
-    """Microseconds that the first request of a batch waits for company; 0: what arrived together runs together."""
+    """Microseconds that the first request of a batch waits for more requests.
+
+    With 0, only requests that arrive together run together.
+    """
     max_batches: int = 2
-    """Files that are scored at a time; one more is refused with 429 at once."""
+    """Maximum files scored concurrently; one more is rejected with 429 at once."""
     max_explain_rows: int = 131_072
-    """Rows of the model that one request for explanations may take, equal ones counted; more is refused with 413."""
+    """Maximum model rows for one explanation request, equal rows included; more get 413."""
     max_explanations: int = 4
-    """Requests for explanations that are answered at a time; one more is refused with 429 at once."""
+    """Maximum concurrent explanation requests; one more is rejected with 429 at once."""
     max_record_batch_bytes: int = 128 * 1024 * 1024
-    """Bytes that one record batch of an Arrow stream may have, unpacked: it is held whole."""
+    """Maximum bytes of one decompressed record batch of an Arrow stream.
+
+    The record batch is held whole in memory.
+    """
+    max_columns: int = 4096
+    """Maximum columns of a file besides the model's features; more are rejected with 413."""
     max_spool_bytes: int = 1024 * 1024 * 1024
-    """Bytes of one file that may be put into a temporary file: Parquet, or what a caller sends who doesn't read."""
+    """Maximum bytes of one file that are written to a temporary file.
+
+    This applies to Parquet, and to the input of a client that does not read its response.
+    """
     max_idle_s: int = 60
-    """Seconds that a file may stand still, nothing of it coming and nothing of its answer being read."""
+    """Maximum seconds of a file transfer without progress in either direction."""
     cache_s: int = 60
-    """Seconds that the answer to a GET may be kept whose address names no version; 0: none are without asking."""
+    """Seconds that a GET response without a version in its URL may be cached.
+
+    With 0, caches must revalidate each response.
+    """
     drift_window_s: int = 86_400
-    """Seconds over which what is asked and answered is compared with the training rows; 0: it isn't."""
+    """Seconds of the window that drift detection compares with the training rows; 0 disables it."""
     http2: bool = False
-    """Whether the port speaks cleartext HTTP/2 beside HTTP/1.1, which native gRPC needs: 1 or 0."""
+    """Whether the port accepts cleartext HTTP/2 beside HTTP/1.1: 1 or 0.
+
+    Native gRPC requires HTTP/2.
+    """
+    load_timeout_s: int = 60
+    """Maximum seconds to load one model version; then the load fails.
+
+    The error names the version.
+    """
+    run_timeout_s: int = 30
+    """Maximum seconds of one model run; then it is terminated and clients get 504."""
+    max_model_bytes: int = 268_435_456
+    """Maximum bytes of a model.onnx; a larger file is rejected before it is read.
+
+    The error names the version.
+    """
     drain_s: int = 30
-    """Seconds that requests in flight have to finish after SIGTERM."""
+    """Seconds from SIGTERM to process exit, in which requests in flight are completed."""
     log_level: str = "info"
     """debug, info, warning or error."""
     log_format: str = ""
-    """json: an object a line; text: for people. Empty: text where standard error is a terminal, else json."""
+    """Log format: json (one object per line) or text (for people).
+
+    If empty: text if standard error is a terminal, else json.
+    """
     log_requests: str = "none"
-    """Which requests have a line each in the log: none, errors or all."""
+    """Requests that get a log line each: none, errors or all."""
     log_inputs: bool = False
-    """Whether the log may hold what callers sent: 1 or 0."""
+    """Whether the log may contain the values that clients sent: 1 or 0."""
     trace: bool = False
-    """Whether requests are traced and the spans exported, as the variables OTEL_... say: 1 or 0."""
+    """Whether requests are traced and the spans exported: 1 or 0.
+
+    The OTEL_... variables configure the export.
+    """
 
 
 def variable(field: str) -> str:
@@ -89,20 +151,24 @@ def variable(field: str) -> str:
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
-    """Return the settings that `environment` asks for, defaults for what it doesn't name.
+    """Return the settings in `environment`, with defaults for missing variables.
 
-    Raises SettingsError, naming the variable and what was expected, for a value that can't be used.
+    Raises SettingsError for an invalid value; the message names the variable and the expected value.
     """
     given = {f.name: environment[variable(f.name)] for f in fields(Settings) if environment.get(variable(f.name))}
     values: dict[str, object] = dict(given)
     for name, low, high in (
         ("port", 0, 65535),
-        ("watch_s", 0, 86_400),
+        ("repository_poll_s", 0, 86_400),
         ("max_body_bytes", 1, 2**31),
+        ("max_held_bytes", 1, 2**40),
+        ("body_timeout_s", 1, 3600),
+        ("min_bytes_per_s", 0, 2**31),
         ("max_rows", 1, 2**31),
         ("max_header_bytes", 256, 2**31),
         ("max_json_depth", 4, 500),
         ("max_string_bytes", 1, 2**31),
+        ("max_protobuf_json_bytes", 1, 2**31),
         ("max_batch_rows", 1, 10_000),
         ("max_queue_rows", 1, 2**31),
         ("queue_delay_us", 0, 1_000_000),
@@ -110,10 +176,14 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_explain_rows", 1, 2**31),
         ("max_explanations", 0, 64),
         ("max_record_batch_bytes", 1024, 2**31),
+        ("max_columns", 0, 65_536),
         ("max_spool_bytes", 0, 2**40),
         ("max_idle_s", 1, 3600),
         ("cache_s", 0, 86_400),
         ("drift_window_s", 0, 31_536_000),
+        ("load_timeout_s", 1, 3600),
+        ("run_timeout_s", 1, 3600),
+        ("max_model_bytes", 1, 2**31 - 1),
         ("drain_s", 0, 900),
     ):
         if name in given:
@@ -123,16 +193,21 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     for name in ("http2", "log_inputs", "trace"):
         if name in given:
             values[name] = _switch(variable(name), given[name])
+    if "admin_token" in given:
+        _check_token(variable("admin_token"), given["admin_token"])
     if "version_policy" in given:
         values["version_policy"] = _policy(variable("version_policy"), given["version_policy"])
     for name, words in WORDS.items():
         if name in given and given[name] not in words:
-            raise SettingsError(f"{variable(name)}: expected one of {', '.join(words)}; got {given[name]!r}")
-    return Settings(**values)  # type: ignore[arg-type] # each value was given its field's type above
+            raise SettingsError(f"{variable(name)}: expected one of {', '.join(words)}; got {quoted(given[name])}")
+    return Settings(**values)  # type: ignore[arg-type] # each value got its field's type above
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
-    """Return the variables that carry the prefix and are no setting: a typing error, or a newer version's."""
+    """Return the variables that have the prefix but are not settings.
+
+    Such a variable is a typing error or belongs to a newer version.
+    """
     known = {variable(f.name) for f in fields(Settings)}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
@@ -144,13 +219,19 @@ def _policy(name: str, text: str) -> VersionPolicy:
         raise SettingsError(f"{name}: {error}") from None
 
 
+def _check_token(name: str, token: str) -> None:
+    """Raise SettingsError for a token that no Authorization header can hold (RFC 9110, section 5.5)."""
+    if token != token.strip() or any(ord(each) < 0x20 or each == "\x7f" or ord(each) > 0xFF for each in token):
+        raise SettingsError(f"{name}: expected Latin-1 without control characters, and no space at either end")
+
+
 def _switch(name: str, text: str) -> bool:
     if text not in {"0", "1"}:
-        raise SettingsError(f"{name}: expected 1 or 0; got {text!r}")
+        raise SettingsError(f"{name}: expected 1 or 0; got {quoted(text)}")
     return text == "1"
 
 
 def _integer(name: str, text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
-        raise SettingsError(f"{name}: expected a whole number from {low} to {high}; got {text!r}")
+        raise SettingsError(f"{name}: expected a whole number from {low} to {high}; got {quoted(text)}")
     return int(text)

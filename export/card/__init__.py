@@ -1,15 +1,16 @@
-"""A published version and its data to its model card: one HTML page that shows what the model knows and doesn't."""
+"""Model card of a published version: an HTML page with scores, data and limits."""
 
-from export.data import Dataset, Split
-from server.manifest import Manifest
-from server.model import Model
+from export.data.dataset import Dataset, Split
+from server.models.manifest import Manifest
+from server.models.session import Model
 
 
 def card(manifest: Manifest, model: Model, data: Dataset, part: Split) -> bytes:
-    """Return the page, UTF-8: no script, nothing from outside, and the same bytes for the same arguments.
+    """Return the HTML page in UTF-8, the same bytes for the same arguments.
 
-    `model` gives every answer that is shown; `part` is `data`, split as it was for the training.
+    The page has no scripts and no external resources. `model` computes every prediction on the page. `part` is `data`,
+    split in the same way as for the training.
     """
-    from export.card.page import page  # here: matplotlib takes longer to import than most commands to run
+    from export.card.page import page  # imported here: importing matplotlib takes longer than most commands
 
     return page(manifest, model, data, part)

@@ -1,4 +1,4 @@
-"""Truths and answers to the numbers that pictures are drawn from, and that captions say."""
+"""Compute the numbers of plots and captions from true values and predictions."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +16,7 @@ _Z: Final = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line and the one figure it is told by."""
+    """Points of a curve, and the area under it."""
 
     x: Numbers
     y: Numbers
@@ -25,45 +25,45 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Rows in bins of the probability they were given: what was said in each, and what came."""
+    """Predicted and observed frequencies in bins of the predicted probability."""
 
     said: Numbers
-    """Mean probability in each bin that has rows."""
+    """Mean predicted probability of each non-empty bin."""
     came: Numbers
-    """Share of hits in it."""
+    """Share of hits in each non-empty bin."""
     low: Numbers
     high: Numbers
-    """Ends of that share's 95 % interval, by Wilson."""
+    """Ends of the Wilson 95 % interval of `came`: `low` and `high`."""
     counts: NDArray[np.intp]
-    """Rows in each bin, empty ones too."""
+    """Number of rows in each bin, including empty bins."""
     error: float
-    """Expected calibration error: mean distance of the two over the rows."""
+    """Expected calibration error: mean distance between `said` and `came` over the rows."""
 
 
 def is_told(hits: NDArray[np.bool_]) -> bool:
-    """Return whether there are rows of both kinds: without them there is no curve."""
+    """Return whether there are hits and misses: a curve needs both."""
     return bool(hits.any() and not hits.all())
 
 
 def roc(hits: NDArray[np.bool_], chances: Numbers) -> Curve:
-    """Return the true positive rate (y) over the false positive rate (x), and the area under it."""
+    """Return the ROC curve: true positive rate (y) over false positive rate (x)."""
     x, y, _ = roc_curve(hits, chances)
     return Curve(x, y, float(roc_auc_score(hits, chances)))
 
 
 def precision_recall(hits: NDArray[np.bool_], chances: Numbers) -> Curve:
-    """Return precision (y) over recall (x), and the average precision."""
+    """Return precision (y) over recall (x), with the average precision as area."""
     precision, recall, _ = precision_recall_curve(hits, chances)
     return Curve(recall[::-1], precision[::-1], float(average_precision_score(hits, chances)))
 
 
 def bins_for(rows: int) -> int:
-    """Return how many bins so many rows can fill."""
+    """Return the number of bins for this number of rows."""
     return max(2, min(MOST_BINS, rows // ROWS_PER_BIN))
 
 
 def reliability(hits: NDArray[np.bool_], chances: Numbers) -> Reliability:
-    """Return the probabilities beside what came, in bins of one width."""
+    """Return predicted and observed frequencies in bins of equal width."""
     bins = bins_for(len(hits))
     places = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], chances)
     counts = np.bincount(places, minlength=bins)
@@ -76,7 +76,10 @@ def reliability(hits: NDArray[np.bool_], chances: Numbers) -> Reliability:
 
 
 def wilson(shares: Numbers, counts: NDArray[np.intp]) -> tuple[Numbers, Numbers]:
-    """Return the ends of the 95 % intervals of shares of so many rows."""
+    """Return the low and high ends of the 95 % Wilson intervals of shares.
+
+    `counts` holds the number of rows behind each share.
+    """
     squared = _Z**2 / counts
     middle = (shares + squared / 2) / (1 + squared)
     reach = _Z * np.sqrt(shares * (1 - shares) / counts + squared / (4 * counts)) / (1 + squared)
@@ -84,5 +87,5 @@ def wilson(shares: Numbers, counts: NDArray[np.intp]) -> tuple[Numbers, Numbers]
 
 
 def confusion(truths: NDArray[Any], labels: NDArray[Any], classes: list[str]) -> NDArray[np.intp]:
-    """Return how many rows of each class (line) were given each label (column)."""
+    """Return the number of rows by true class (row) and predicted label (column)."""
     return np.array([[int(((truths == true) & (labels == told)).sum()) for told in classes] for true in classes])

@@ -1,4 +1,4 @@
-"""The model asked again with one column changed: how much it leans on a feature, and where a feature moves it."""
+"""Measure importance and partial dependence by runs with one column changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,55 +8,58 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from export.card.subject import Subject, is_number
-from export.data import row_numbers
-from export.gate import answers_of
-from export.scores import losses
-from server.manifest import Feature
+from export.card.card_data import Subject, is_number
+from export.data.dataset import row_numbers
+from export.training.gate import answers_of
+from export.training.metrics import losses
+from server.models.manifest import Feature
 
 REPEATS: Final = 10
 SHUFFLED_ROWS: Final = 2000
-"""Most held-out rows that are shuffled."""
+"""Maximum number of held-out rows to shuffle."""
 SAMPLED_ROWS: Final = 200
-"""Training rows that a partial dependence is the mean over."""
+"""Maximum number of training rows for the mean of a partial dependence."""
 GRID: Final = 30
 MOST_CATEGORIES: Final = 12
-"""Categories tried: those with the most training rows."""
+"""Maximum number of categories to evaluate; those with the most training rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """How much the mean loss a row rises when a feature's column is shuffled."""
+    """Permutation importance: the rise of the mean loss per row after shuffling a feature."""
 
     feature: Feature
     rises: NDArray[np.float64]
-    """Of each repeat."""
+    """Rise of the mean loss in each repeat, shape [repeats]."""
 
     @property
     def mean(self) -> float:
-        """The mean over the repeats."""
+        """Mean over the repeats."""
         return float(self.rises.mean())
 
     @property
     def deviation(self) -> float:
-        """The standard deviation over the repeats."""
+        """Standard deviation over the repeats."""
         return float(self.rises.std(ddof=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The answers to the sampled rows with one feature set to each value of a grid."""
+    """Predictions for the sampled rows with one feature set to each value of a grid."""
 
     feature: Feature
     grid: list[Any]
     answers: NDArray[np.float64]
-    """Shape [grid, rows, shown answers]."""
+    """Predictions, shape [grid, rows, columns to plot]."""
     null: NDArray[np.float64] | None
-    """The same for null, shape [rows, shown answers]; None where there is none."""
+    """Predictions for null, shape [rows, columns to plot]; None if the feature is not nullable."""
 
 
 def importances(subject: Subject) -> list[Importance]:
-    """Return every feature's importance on the held-out rows, the largest first. One run of the model a feature."""
+    """Return the importance of each feature on the held-out rows, largest first.
+
+    Runs the model once per feature.
+    """
     classes, seed = subject.manifest.classes, subject.manifest.provenance.seed
     few = _sample(subject.part.X_test, seed, SHUFFLED_ROWS)
     X, truths = subject.part.X_test.iloc[few], subject.truths[few]
@@ -73,7 +76,10 @@ def importances(subject: Subject) -> list[Importance]:
 
 
 def effect(subject: Subject, feature: Feature) -> Effect | None:
-    """Return what the model answers where the feature has each value; None where training had none. One run."""
+    """Return the predictions for each grid value of a feature, from one model run.
+
+    Returns None if the training rows have no value of the feature.
+    """
     grid = values(subject, feature)
     if not grid:
         return None
@@ -88,7 +94,7 @@ def effect(subject: Subject, feature: Feature) -> Effect | None:
 
 
 def values(subject: Subject, feature: Feature) -> list[Any]:
-    """Return the grid: quantiles of the training rows, or the categories with the most of them."""
+    """Return the grid: distinct values or quantiles of training rows, or the most frequent categories."""
     trained = subject.trained(feature)
     if not len(trained):
         return []
@@ -103,7 +109,10 @@ def values(subject: Subject, feature: Feature) -> list[Any]:
 
 
 def _sample(X: pd.DataFrame, seed: int, most: int) -> NDArray[np.intp]:
-    """Return the places of at most so many rows, drawn by what stands in them: the order of the table plays no part."""
+    """Return the indexes of at most `most` sampled rows.
+
+    A hash of the row values and the seed selects the rows, so the row order has no effect.
+    """
     return np.argsort(row_numbers(X, seed), kind="stable")[:most]
 
 

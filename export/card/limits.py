@@ -1,23 +1,23 @@
-"""Where the model should not be trusted: what its author says, and what follows from the rows it was fitted on."""
+"""State where the model should not be trusted."""
 
 from typing import Final
 
 import numpy as np
 
-from export.card.markup import Markup, bullets, code, element, join, paragraph, table
-from export.card.subject import Subject, is_number
-from export.card.words import allowed, listed, number, rows, value
-from server.manifest import Feature
-from server.signature import Column
+from export.card.card_data import Subject, is_number
+from export.card.formatting import allowed, listed, number, rows, value
+from export.card.html import Markup, bullets, code, element, join, paragraph, table
+from server.models.manifest import Feature
+from server.models.signature import Column
 
 FEW_ROWS: Final = 30
 FEW_HELD_OUT: Final = 100
 _NAMED: Final = 12
-"""Categories named one by one where few rows have them."""
+"""Maximum number of rare categories to list by name."""
 
 
 def limits(subject: Subject) -> Markup:
-    """Return the author's sentences, those that follow from the data, and the ranges beyond training."""
+    """Return the author's limits, the limits from the data, and the ranges beyond training."""
     written = subject.manifest.limits or ["Its author wrote down no limits: that does not mean that there are none."]
     return join(
         bullets(written, class_="limits"),
@@ -28,7 +28,7 @@ def limits(subject: Subject) -> Markup:
 
 
 def from_data(subject: Subject) -> list[str]:
-    """Return sentences on rows that are few, classes and categories that are rare, nulls never seen."""
+    """Return sentences about small samples, rare classes and categories, and nulls without training rows."""
     held_out, told = len(subject.truths), []
     if held_out < FEW_HELD_OUT:
         told.append(f"Only {rows(held_out)} are held out: the intervals are wide, and the pictures are rough.")
@@ -63,7 +63,7 @@ def _rare(subject: Subject, feature: Feature) -> list[str]:
 
 
 def _beyond(subject: Subject) -> Markup:
-    """Return a table of the numbers that are allowed beyond what training had."""
+    """Return a table of the numeric features whose allowed range exceeds the training range."""
     lines = []
     for feature in subject.manifest.features:
         trained = subject.trained(feature)

@@ -1,16 +1,25 @@
-"""The sections of the card, in their order, to one page."""
+"""Assemble the card's sections into one page."""
 
 from importlib.resources import files
 from typing import Final
 
-from export.card import classifying, effects, limits, proof, regressing, tables, takes, verdict
+from export.card import (
+    classification_plots,
+    inputs,
+    limits,
+    partial_dependence,
+    regression_plots,
+    reproducibility,
+    summary,
+    tables,
+)
+from export.card.card_data import Subject
+from export.card.formatting import rows
+from export.card.html import Markup, element, join, paragraph, section
 from export.card.importance import effect, importances
-from export.card.markup import Markup, element, join, paragraph, section
-from export.card.subject import Subject
-from export.card.words import rows
-from export.data import Dataset, Split
-from server.manifest import Manifest
-from server.model import Model
+from export.data.dataset import Dataset, Split
+from server.models.manifest import Manifest
+from server.models.session import Model
 
 _SECTIONS: Final = {
     "takes": "What it takes",
@@ -25,21 +34,21 @@ _SECTIONS: Final = {
 
 
 def page(manifest: Manifest, model: Model, data: Dataset, part: Split) -> bytes:
-    """Return the card's HTML, UTF-8."""
+    """Return the HTML of the card in UTF-8."""
     subject = Subject.of(manifest, model, data, part)
     content = {
-        "takes": takes.features(subject),
+        "takes": inputs.features(subject),
         "data": tables.data(subject),
         "scores": element("div", tables.scores(subject), tables.candidates(subject)),
         "pictures": _pictures(subject),
         "features": _features(subject),
-        "parity": proof.parity(subject),
+        "parity": reproducibility.parity(subject),
         "limits": limits.limits(subject),
-        "reproduce": proof.reproduce(subject),
+        "reproduce": reproducibility.reproduce(subject),
     }
     links = [element("a", title, href=f"#{name}") for name, title in _SECTIONS.items()]
     main = element("main", *(section(name, title, content[name]) for name, title in _SECTIONS.items()))
-    body = element("body", verdict.head(subject), element("nav", *links, aria_label="Sections"), main)
+    body = element("body", summary.head(subject), element("nav", *links, aria_label="Sections"), main)
     return join(Markup("<!doctype html>\n"), element("html", _head(manifest), body, lang="en"), "\n").encode()
 
 
@@ -56,20 +65,22 @@ def _head(manifest: Manifest) -> Markup:
 
 
 def _pictures(subject: Subject) -> Markup:
-    drawn = (classifying if subject.manifest.classes else regressing).pictures(subject)
+    drawn = (classification_plots if subject.manifest.classes else regression_plots).pictures(subject)
     words = f"All of these are of the {rows(len(subject.truths))} held out."
     return join(
-        paragraph(words, class_="note"), element("div", *drawn, class_="pictures"), classifying.by_class(subject)
+        paragraph(words, class_="note"),
+        element("div", *drawn, class_="pictures"),
+        classification_plots.by_class(subject),
     )
 
 
 def _features(subject: Subject) -> Markup:
     found = importances(subject)
-    tried = [effect(subject, each.feature) for each in found[: effects.MOST_EFFECTS]]
+    tried = [effect(subject, each.feature) for each in found[: partial_dependence.MOST_EFFECTS]]
     there = [each for each in tried if each is not None]
     return join(
-        effects.importance(subject, found),
+        partial_dependence.importance(subject, found),
         element("h3", "Partial dependence"),
-        paragraph(effects.explained(subject), class_="note"),
-        element("div", *effects.pictures(subject, there), class_="pictures"),
+        paragraph(partial_dependence.explained(subject), class_="note"),
+        element("div", *partial_dependence.pictures(subject, there), class_="pictures"),
     )

@@ -1,15 +1,15 @@
-"""Data and scores to tables: what the model was made from, and how it and its rivals did."""
+"""Build tables of the data, the scores and the candidates."""
 
 import numpy as np
 
-from export.card.markup import Markup, code, element, facts, join, paragraph, table
-from export.card.subject import Subject
-from export.card.words import NARROW, SCORES, between, number, percent, plainly, rows, score
-from server.evidence import Metrics
+from export.card.card_data import Subject
+from export.card.formatting import NARROW, SCORES, between, number, percent, plainly, rows, score
+from export.card.html import Markup, code, element, facts, join, paragraph, table
+from server.models.training_metadata import Metrics
 
 
 def data(subject: Subject) -> Markup:
-    """Return the data set's name, digest and rows, the target's spread, and what is missing."""
+    """Return the data set's name, digest and rows, the target distribution, and the missing values."""
     provenance, part = subject.manifest.provenance, subject.part
     held_out = len(part.y_test) / len(subject.data.y)
     told = facts(
@@ -65,7 +65,7 @@ def _missing(subject: Subject) -> Markup:
 
 
 def scores(subject: Subject) -> Markup:
-    """Return the scores with their intervals, beside the plain model, on these rows and over other splits."""
+    """Return the scores and intervals of model and baseline, on held-out rows and other splits."""
     metrics = subject.manifest.metrics
     if metrics is None:
         return paragraph("The manifest holds no scores.")
@@ -110,7 +110,7 @@ def _score_lines(metrics: Metrics) -> list[list[str]]:
 
 
 def candidates(subject: Subject) -> Markup:
-    """Return what each candidate cost in cross-validation, the chosen one marked."""
+    """Return the cross-validation loss of each candidate, with the chosen one marked."""
     provenance = subject.manifest.provenance
     if not provenance.candidates:
         return Markup()

@@ -1,7 +1,7 @@
-"""Typed calls on the wires of RPC: Connect, gRPC-Web and gRPC, each in protobuf's binary form and in JSON.
+"""RPC services over Connect, gRPC-Web and gRPC, with binary protobuf and JSON messages.
 
-    scope, body -> wire (which protocol, which codec) -> message -> handler -> message -> wire -> body, trailers
+    scope, body -> protocol and codec -> message -> handler -> message -> protocol -> body, trailers
 
-A wire knows no message and a handler knows no wire: each is written once. The specifications are named in the
-wires' own modules.
+A protocol does not depend on message types, and a handler does not depend on protocols. The modules of the protocols
+name their specifications.
 """

@@ -1,4 +1,4 @@
-"""A request's head to the wire it speaks: by its method and content type, or, for a call by GET, by its query."""
+"""Selection of a call's RPC protocol, by its headers or the query of a GET."""
 
 import base64
 import binascii
@@ -9,49 +9,51 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Scope
 
-from server.caching import NO_STORE
-from server.compression import ENCODINGS
+from server.codecs.compression import ENCODINGS
 from server.errors import InvalidArgument, MethodNotAllowed, RequestError, Unimplemented, UnsupportedMediaType
-from server.observation import note
-from server.replies import Reply
-from server.rpc.codecs import JSON, PROTO
-from server.rpc.connect import VERSION_HEADER, ConnectStream, ConnectUnary
-from server.rpc.grpc import Grpc, GrpcWeb, GrpcWebText
-from server.rpc.methods import Method
-from server.rpc.wire import Wire
+from server.http.caching import NO_STORE
+from server.http.message import Headers, HttpResponse
+from server.http.request_context import note
+from server.models.quoting import quoted
+from server.rpc.method import Method
+from server.rpc.protocols.base import RpcProtocol
+from server.rpc.protocols.connect import VERSION_HEADER, ConnectStream, ConnectUnary
+from server.rpc.protocols.grpc import Grpc, GrpcWeb, GrpcWebText
+from server.rpc.protocols.message_codec import JSON, PROTO
+from server.rpc.protocols.status import rpc_error
 
-CONNECT: Final[Mapping[str, Wire]] = {
+CONNECT: Final[Mapping[str, RpcProtocol]] = {
     f"application/{codec}": ConnectUnary(f"application/{codec}", codec) for codec in (PROTO, JSON)
 }
-"""The wires that carry unary calls alone, by content type."""
-CONNECT_STREAM: Final[Mapping[str, Wire]] = {
+"""Protocols for unary calls only, by content type."""
+CONNECT_STREAM: Final[Mapping[str, RpcProtocol]] = {
     f"application/connect+{codec}": ConnectStream(f"application/connect+{codec}", codec) for codec in (PROTO, JSON)
 }
-"""The wires that carry streams alone."""
-GRPC_WEB: Final[Mapping[str, Wire]] = {
+"""Protocols for streams only, by content type."""
+GRPC_WEB: Final[Mapping[str, RpcProtocol]] = {
     f"application/{protocol}{suffix}": kind(f"application/{protocol}{suffix}", codec)
     for protocol, kind in (("grpc-web", GrpcWeb), ("grpc-web-text", GrpcWebText))
     for suffix, codec in (("", PROTO), ("+proto", PROTO), ("+json", JSON))
 }
-"""The wires that carry both."""
-GRPC: Final[Mapping[str, Wire]] = {
+"""Protocols for unary calls and streams, by content type."""
+GRPC: Final[Mapping[str, RpcProtocol]] = {
     f"application/grpc{suffix}": Grpc(f"application/grpc{suffix}", codec)
     for suffix, codec in (("", PROTO), ("+proto", PROTO), ("+json", JSON))
 }
-"""The wires that carry both, and need HTTP/2."""
+"""Protocols for unary calls and streams that need HTTP/2, by content type."""
 
 
-class Question(msgspec.Struct, frozen=True):
-    """A call by GET, as its query has it."""
+class ConnectGetRequest(msgspec.Struct, frozen=True):
+    """A call by GET, decoded from its query."""
 
-    wire: Wire
+    wire: RpcProtocol
     message: bytes
     encoding: str
     parameters: list[tuple[str, str]]
 
 
-def wire(method: Method, scope: Scope) -> Wire:
-    """Return what a POST speaks. Raises MethodNotAllowed, UnsupportedMediaType."""
+def wire(method: Method, scope: Scope) -> RpcProtocol:
+    """Return the protocol of a POST. Raises MethodNotAllowed, UnsupportedMediaType."""
     if scope["method"] != "POST":
         allowed = "POST" if method.has_side_effects else "GET, POST"
         words = f"{scope['path'][:128]} takes {allowed}, not {scope['method']}"
@@ -60,77 +62,87 @@ def wire(method: Method, scope: Scope) -> Wire:
     known = wires(method, scope)
     if stated not in known:
         accepted = ", ".join(known)
-        words = f"content-type: expected one of {accepted}; got {stated[:64]!r}"
+        words = f"content-type: expected one of {accepted}; got {quoted(stated)}"
         raise UnsupportedMediaType(words, headers={"accept-post": accepted})
     return known[stated]
 
 
-def unspoken(error: RequestError) -> Reply:
-    """Return what a caller is told of whom it isn't known which wire it reads: HTTP's own status, and plain words.
+def unspoken(error: RequestError) -> HttpResponse:
+    """Return an HTTP error response in plain text, for a client whose protocol is unknown.
 
-    Of these statuses every client makes a code by itself (Connect, "HTTP to Error Code").
+    Every client maps the HTTP status to an RPC code (Connect, "HTTP to Error Code").
     """
     note(error)
     fields = tuple((name.encode(), value.encode()) for name, value in error.headers.items())
-    return Reply(error.message.encode() + b"\n", "text/plain; charset=utf-8", (*fields, NO_STORE), error.status)
+    return HttpResponse(error.message.encode() + b"\n", "text/plain; charset=utf-8", (*fields, NO_STORE), error.status)
 
 
-def wires(method: Method, scope: Scope) -> dict[str, Wire]:
-    """Return what a method may be called by on a connection, by content type."""
+def refusal(error: RequestError, headers: Headers) -> HttpResponse:
+    """Return the response to a call rejected for its headers.
+
+    The content type of the request selects the error format.
+    """
+    stated = dict(reversed([*headers])).get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    spoken = {**CONNECT, **CONNECT_STREAM, **GRPC_WEB, **GRPC}.get(stated)
+    return unspoken(error) if spoken is None else spoken.refuse(rpc_error(error))
+
+
+def wires(method: Method, scope: Scope) -> dict[str, RpcProtocol]:
+    """Return the protocols that a method supports on a connection, by content type."""
     native = {} if scope["http_version"].startswith("1") else GRPC
     return {**(CONNECT_STREAM if method.stream else CONNECT), **GRPC_WEB, **native}
 
 
 def content_type(scope: Scope) -> str:
-    """Return the content type of a request, without its parameters; empty where none is stated."""
+    """Return a request's content type without its parameters; empty if it has none."""
     stated = header(scope, b"content-type") or b""
     return stated.decode("latin-1").partition(";")[0].strip().lower()
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the first header of this name."""
+    """Return the value of the first header with this name; None if there is none."""
     for each, value in scope["headers"]:
         if each == name:
             return bytes(value)
     return None
 
 
-def takes_gzip(spoken: Wire, scope: Scope) -> bool:
-    """Return whether the answer's messages may be compressed."""
+def takes_gzip(spoken: RpcProtocol, scope: Scope) -> bool:
+    """Return True if the client accepts gzip for response messages."""
     accepted = header(scope, spoken.accept_header) or b""
     return any(each.partition(b";")[0].strip() == b"gzip" for each in accepted.split(b","))
 
 
-def check_version(spoken: Wire, scope: Scope) -> None:
-    """Raise InvalidArgument for a version of Connect that isn't 1."""
+def check_version(spoken: RpcProtocol, scope: Scope) -> None:
+    """Raise InvalidArgument for a version of the Connect protocol other than 1."""
     version = header(scope, VERSION_HEADER) if isinstance(spoken, ConnectUnary | ConnectStream) else None
     if version not in {None, b"1"}:
-        raise InvalidArgument(f"connect-protocol-version: expected 1; got {(version or b'').decode('latin-1')[:40]!r}")
+        raise InvalidArgument(f"connect-protocol-version: expected 1; got {quoted((version or b'').decode('latin-1'))}")
 
 
-def question(scope: Scope) -> Question:
-    """Return a call by GET (Connect, "Unary-Get-Request"). Raises RequestError for a query that is none."""
+def question(scope: Scope) -> ConnectGetRequest:
+    """Return a call by GET (Connect, "Unary-Get-Request"). Raises RequestError for an invalid query."""
     parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, encoding="latin-1")
     given = dict(reversed(parameters))
     codec = given.get("encoding", "")
     spoken = CONNECT.get(f"application/{codec}")
     if spoken is None:
-        raise UnsupportedMediaType(f"encoding: expected {PROTO} or {JSON}; got {codec[:40]!r}")
+        raise UnsupportedMediaType(f"encoding: expected {PROTO} or {JSON}; got {quoted(codec)}")
     if given.get("connect", "v1") != "v1":
-        raise InvalidArgument(f"connect: expected v1; got {given['connect'][:40]!r}")
+        raise InvalidArgument(f"connect: expected v1; got {quoted(given['connect'])}")
     if "message" not in given:
         raise InvalidArgument("message: it is missing")
-    message = given["message"].encode("latin-1")  # its bytes, as they were percent-encoded
+    message = given["message"].encode("latin-1")  # the raw bytes of the percent-encoded value
     if given.get("base64") == "1":
         message = _from_base64(given["message"])
     encoding = given.get("compression") or "identity"
     if encoding not in ENCODINGS:
-        raise Unimplemented(f"compression: expected {' or '.join(ENCODINGS)}; got {encoding[:40]!r}")
-    return Question(spoken, message, encoding, parameters)
+        raise Unimplemented(f"compression: expected {' or '.join(ENCODINGS)}; got {quoted(encoding)}")
+    return ConnectGetRequest(spoken, message, encoding, parameters)
 
 
 def _from_base64(text: str) -> bytes:
-    """Return what URL-safe base64 holds, padded or not. Raises InvalidArgument."""
+    """Decode URL-safe base64, padded or not. Raises InvalidArgument."""
     try:
         return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars="-_", validate=True)
     except (binascii.Error, ValueError):

@@ -1,38 +1,60 @@
-"""The ASGI side of the RPC wires: a request to its method and wire, through its handler, and the answer back."""
+"""ASGI application that routes RPC calls to handlers and sends their responses."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import Canceled, DeadlineExceeded, InvalidArgument, NotFound, RequestError, Unimplemented
-from server.replies import Reply
-from server.responses import failure, response, uncacheable
+from server.http.header_numbers import whole_number
+from server.http.held_bytes import HELD, HeldBody
+from server.http.message import HttpResponse
+from server.http.responses import failure, response, uncacheable
+from server.http.trailers import BREAK_OFF
 from server.rpc import negotiation
-from server.rpc.envelope import Inbound, messages, too_large
-from server.rpc.methods import Context, Method, Stream, Unary
-from server.rpc.negotiation import Question
-from server.rpc.status import RpcError, told
-from server.rpc.wire import Wire, one_message
+from server.rpc.method import Context, Method, Stream, Unary
+from server.rpc.negotiation import ConnectGetRequest
+from server.rpc.protocols.base import RpcProtocol, one_message
+from server.rpc.protocols.envelope import Inbound, messages, too_large
+from server.rpc.protocols.status import RpcError, rpc_error
 
 _VARY: Final = (b"vary", b"accept-encoding")
-"""What decides on the form of an answer by GET beside its address."""
+"""Request header that changes the response to a GET call besides the URL."""
+_SMALL_COMPRESSED_BYTES: Final = 1024
+"""Maximum compressed size to decompress on the event loop; gives at most 1 MB."""
 _FRAMING: Final = 2
-"""How much larger than its message a body may be at most: base64 and an envelope."""
+"""Maximum ratio of body size to message size; base64 and the envelope enlarge a body."""
+
+
+_Chunks = asyncio.Queue[bytes | RequestError | None]
+"""Queue of a request body's chunks, then None or the error that ended the body."""
 
 
 class Router:
-    """Every method that can be called, by its path."""
+    """ASGI application that dispatches calls to methods by URL path."""
 
-    def __init__(self, methods: Iterable[Method], max_message_bytes: int) -> None:
-        """Call these methods; a message of more than `max_message_bytes`, unpacked, is refused."""
+    def __init__(
+        self, methods: Iterable[Method], max_message_bytes: int, message_timeout_s: float, executor: Executor
+    ) -> None:
+        """Route calls to `methods`; reject messages larger than `max_message_bytes`, decompressed.
+
+        Also reject a stream message whose rest does not arrive within `message_timeout_s`. Large messages are
+        decompressed in `executor`.
+        """
+        self._executor = executor
         self.methods: Mapping[str, Method] = {method.path: method for method in methods}
         self._max_message_bytes = max_message_bytes
+        self._message_timeout_s = message_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call. What no wire can be told (404, 405, 415) is HTTP's own, in the error envelope."""
+        """Handle a call.
+
+        HTTP errors outside any RPC protocol (404, 405, 415) get a plain HTTP response.
+        """
         method = self.methods.get(scope["path"])
         if method is None:
             await response(_no_method(scope))(scope, receive, send)
@@ -40,28 +62,31 @@ class Router:
         try:
             asked = negotiation.question(scope) if _may_be_asked(method, scope) else None
             wire = asked.wire if asked is not None else negotiation.wire(method, scope)
-        except (InvalidArgument, Unimplemented) as error:  # of a query: its wire is Connect's
-            refused = negotiation.CONNECT["application/json"].refuse(told(error))
+        except (InvalidArgument, Unimplemented) as error:  # only a GET query raises these; GET is Connect only
+            refused = negotiation.CONNECT["application/json"].refuse(rpc_error(error))
             await response(uncacheable(refused))(scope, receive, send)
             return
         except RequestError as error:
             await response(negotiation.unspoken(error))(scope, receive, send)
             return
-        call = _Call(wire, scope, receive, send, self._max_message_bytes)
+        call = _Call(wire, scope, receive, send, self._max_message_bytes, self._executor)
         if method.unary is not None:
-            await call.unary(method.unary, asked)
+            await call.unary(method.unary, asked, method.admit)
         elif method.stream is not None:
-            await call.stream(method.stream, takes_stream=method.takes_stream)
+            await call.stream(method.stream, self._message_timeout_s, takes_stream=method.takes_stream)
 
 
-def _no_method(scope: Scope) -> Reply:
-    """Return the answer to a call of what there isn't: gRPC's callers are told in their own way, nothing is read."""
+def _no_method(scope: Scope) -> HttpResponse:
+    """Return the response to a call of an unknown method, without reading the body.
+
+    A gRPC client gets Unimplemented in its own protocol, every other client a plain 404.
+    """
     unknown = NotFound(f"there is no method {scope['path'][:128]}")
     stated = negotiation.content_type(scope)
     spoken = negotiation.GRPC.get(stated) or negotiation.GRPC_WEB.get(stated)
     if spoken is None or scope["method"] != "POST":
         return negotiation.unspoken(unknown)
-    return spoken.refuse(told(Unimplemented(unknown.message)))
+    return spoken.refuse(rpc_error(Unimplemented(unknown.message)))
 
 
 def _may_be_asked(method: Method, scope: Scope) -> bool:
@@ -69,28 +94,36 @@ def _may_be_asked(method: Method, scope: Scope) -> bool:
 
 
 class _Call:
-    """One request on its way through a handler."""
+    """One RPC call: reads the request, runs the handler, sends the response."""
 
-    def __init__(self, wire: Wire, scope: Scope, receive: Receive, send: Send, max_message_bytes: int) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 # the three ASGI parameters and the request limits
+        self, wire: RpcProtocol, scope: Scope, receive: Receive, send: Send, max_message_bytes: int, executor: Executor
+    ) -> None:
+        self._executor = executor
         self._wire = wire
         self._scope = scope
         self._receive = receive
         self._send = send
         self._max_bytes = max_message_bytes
+        self._held: HeldBody = scope[HELD]
         self._context = Context(scope["headers"])
         self._gzip = negotiation.takes_gzip(wire, scope)
         self._started = False
         self._left = False
 
-    async def unary(self, handler: Unary, asked: Question | None) -> None:
-        """Answer one message with one."""
+    async def unary(
+        self, handler: Unary, asked: ConnectGetRequest | None, admit: Callable[[int], None] | None = None
+    ) -> None:
+        """Handle a unary call: one request message, one response message."""
         wire, context = self._wire, self._context
         try:
             encoding = self._begin()
             async with asyncio.timeout(context.timeout_s):
                 if asked is not None:
                     context.query, encoding = asked.parameters, asked.encoding
-                message = wire.unwrap(await self._body() if asked is None else asked.message, encoding, self._max_bytes)
+                if asked is None and admit is not None:
+                    admit(self._stated_length())
+                message = await self._unwrap(await self._body() if asked is None else asked.message, encoding)
                 watch = asyncio.ensure_future(self._watch(asyncio.current_task()))
                 try:
                     answer = await handler(wire.codec, message, context)
@@ -99,29 +132,32 @@ class _Call:
             reply = wire.wrap(answer, context.metadata, gzip=self._gzip)
             if asked is not None:
                 reply = _kept(reply, context)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing was sent: each can be answered
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing was sent yet
             if self._gone(error):
                 return
             reply = wire.refuse(self._told(error), context.metadata)
             reply = reply if asked is None else uncacheable(reply)
         await response(reply)(self._scope, self._receive, self._send)
 
-    async def stream(self, handler: Stream, *, takes_stream: bool) -> None:
-        """Answer messages with messages, each as soon as it is there."""
+    async def stream(self, handler: Stream, timeout_s: float, *, takes_stream: bool) -> None:
+        """Handle a streaming call; send each response message as soon as it exists."""
         wire, context = self._wire, self._context
-        chunks: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        chunks = _Chunks(1)
+        if takes_stream and (ends := self._scope.get("extensions", {}).get(BREAK_OFF)) is not None:
+            ends.lift_timeout()  # the timeout applies to each message, not to the whole stream
         pump = asyncio.ensure_future(self._pump(chunks, asyncio.current_task()))
         failed: RpcError | None = None
         try:
             encoding = self._begin()
             async with asyncio.timeout(context.timeout_s):
-                requests = messages(wire.raw(self._chunks(chunks)), Inbound(encoding, self._max_bytes))
+                inbound = Inbound(encoding, self._max_bytes)
+                requests = messages(wire.raw(self._chunks(chunks)), inbound, self._held, timeout_s)
                 if not takes_stream:
                     requests = _given(await _only(requests))
                 async for message in handler(wire.codec, requests, context):
                     await self._write(wire.message(message, gzip=self._gzip))
-                    await asyncio.sleep(0)  # others have their turn, however much is there at once
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # a stream's end says how it failed
+                    await asyncio.sleep(0)  # let other tasks run, even if many messages are ready
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # the end of the stream carries the error
             if self._gone(error):
                 return
             failed = self._told(error)
@@ -134,9 +170,9 @@ class _Call:
                 await self._emit({"type": "http.response.trailers", "headers": list(end.trailers)})
 
     def _begin(self) -> str:
-        """Read the head: set the deadline, and return how the request is compressed. Raises RequestError."""
+        """Parse the headers, set the deadline, and return the request's compression. Raises RequestError."""
         wire, scope = self._wire, self._scope
-        if wire.needs_http2:  # who calls by gRPC takes trailers; uvicorn sends them only to who says so
+        if wire.needs_http2:  # gRPC implies trailers; uvicorn sends them only with this header
             scope["headers"].append((b"te", b"trailers"))
         timeout = negotiation.header(scope, wire.timeout_header)
         if timeout is not None:
@@ -144,44 +180,80 @@ class _Call:
         negotiation.check_version(wire, scope)
         return wire.encoding(negotiation.header(scope, wire.encoding_header) or b"")
 
+    def _stated_length(self) -> int:
+        """Return the Content-Length, 0 if the header is missing. Raises InvalidArgument."""
+        length = negotiation.header(self._scope, b"content-length")
+        return 0 if length is None else whole_number("content-length", length)
+
+    async def _unwrap(self, body: bytes, encoding: str) -> bytes:
+        """Return the message in a whole body; decompress a large one in a thread.
+
+        The decompressed bytes count as held bytes, as the body does. Raises RequestError.
+        """
+        unwrap = partial(self._wire.unwrap, body, encoding, self._max_bytes)
+        if encoding == "identity" or len(body) <= _SMALL_COMPRESSED_BYTES:
+            return unwrap()
+        message = await asyncio.get_running_loop().run_in_executor(self._executor, unwrap)
+        self._held.take(max(0, len(message) - len(body)))
+        return message
+
     async def _body(self) -> bytes:
-        """Return the body of a unary call. Raises PayloadTooLarge, Canceled where the caller left."""
-        chunks: list[bytes] = []
-        length = 0
+        """Read the body of a unary call. Raises RequestError.
+
+        Raises Canceled if the client disconnects.
+        """
+        body = bytearray()
         more = True
         while more:
             message = await self._receive()
             if message["type"] != "http.request":
                 self._left = True
                 raise Canceled("the caller left before its request was whole")
-            chunks.append(message.get("body", b""))
-            length += len(chunks[-1])
-            if length > _FRAMING * self._max_bytes + 64:
+            chunk = message.get("body", b"")
+            if len(body) + len(chunk) > _FRAMING * self._max_bytes + 64:
                 raise too_large(self._max_bytes)
+            self._held.take(len(chunk))
+            body += chunk
             more = message.get("more_body", False)
-        return b"".join(chunks)
+        return bytes(body)
 
     async def _watch(self, task: "asyncio.Task[None] | None") -> None:
-        """Cancel the call when its caller leaves: what it waits for is then dropped."""
+        """Cancel the call when the client disconnects, to drop the pending inference."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._leave(task)
 
-    async def _pump(self, chunks: "asyncio.Queue[bytes | None]", task: "asyncio.Task[None] | None") -> None:
-        """Hand on what is received, None at its end, no faster than it is taken; and then watch."""
+    async def _pump(self, chunks: _Chunks, task: "asyncio.Task[None] | None") -> None:
+        """Put the body's chunks into `chunks`, then None or the error; then watch for disconnect.
+
+        The queue bounds how far this task reads ahead of the handler.
+        """
+        try:
+            await self._pump_body(chunks)
+        except Canceled:
+            self._leave(task)
+            return
+        except RequestError as error:
+            await chunks.put(error)
+        await self._watch(task)
+
+    async def _pump_body(self, chunks: _Chunks) -> None:
         more = True
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self._leave(task)
-                return
-            await chunks.put(message.get("body", b""))
+                raise Canceled("the caller left before its request was whole")
+            chunk = message.get("body", b"")
+            self._held.take(len(chunk))
+            await chunks.put(chunk)
             more = message.get("more_body", False)
         await chunks.put(None)
-        await self._watch(task)
 
-    async def _chunks(self, chunks: "asyncio.Queue[bytes | None]") -> AsyncIterator[bytes]:
+    async def _chunks(self, chunks: _Chunks) -> AsyncIterator[bytes]:
         while (chunk := await chunks.get()) is not None:
+            if isinstance(chunk, RequestError):
+                raise chunk
+            self._held.give_back(len(chunk))
             yield chunk
 
     def _leave(self, task: "asyncio.Task[None] | None") -> None:
@@ -190,7 +262,10 @@ class _Call:
             task.cancel()
 
     def _gone(self, error: BaseException) -> bool:
-        """Return whether there is nobody to tell of `error`: what was cancelled was this call alone."""
+        """Return True if the client disconnected, so `error` cannot be sent.
+
+        In that case the cancellation was for this call only, and the task continues.
+        """
         if self._left and isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) is not None:
             task.uncancel()
         return self._left
@@ -199,11 +274,11 @@ class _Call:
         if isinstance(error, RpcError):
             return error
         if isinstance(error, TimeoutError):
-            return told(DeadlineExceeded("the deadline passed before the answer"))
-        return told(failure(error, self._scope["headers"]))
+            return rpc_error(DeadlineExceeded("the deadline passed before the answer"))
+        return rpc_error(failure(error, self._scope["headers"]))
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
-        """Write a part of a stream, and before the first one the head."""
+        """Write a part of a stream; the first write also sends the headers."""
         if not self._started:
             self._started = True
             wire = self._wire
@@ -216,26 +291,29 @@ class _Call:
             await self._emit({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _emit(self, message: Message) -> None:
-        """Send a message. Raises Canceled where the connection is gone, of which nothing has been heard yet."""
+        """Send an ASGI message. Raises Canceled if the connection is closed, even before `http.disconnect`."""
         try:
             await self._send(message)
-        except (OSError, RuntimeError):  # of the transport, which has its own words for it on each loop
+        except (OSError, RuntimeError):  # each event loop's transport raises its own error
             self._left = True
             raise Canceled("the caller left before its answer") from None
 
 
-def _kept(reply: Reply, context: Context) -> Reply:
-    """Return the answer to a call by GET with what is said of how long it holds; 304 where the caller has it."""
+def _kept(reply: HttpResponse, context: Context) -> HttpResponse:
+    """Add the cache headers to the response to a GET call.
+
+    The status is 304 if the client has the response cached.
+    """
     if context.fresh is None:
         return uncacheable(reply)
     fields = (*context.fresh.fields(), _VARY)
     if context.is_known():
-        return Reply(b"", reply.media_type, fields, 304)
+        return HttpResponse(b"", reply.media_type, fields, 304)
     return reply._replace(headers=(*reply.headers, *fields))
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:
-    """Return the one message that a request holds. Raises Unimplemented."""
+    """Return the only message of a request. Raises Unimplemented for none or several."""
     found: bytes | None = None
     async for message in requests:
         if found is not None:

@@ -1,1 +1,1 @@
-"""The public services' messages: each module is generated from the .proto file of its name by `make proto`."""
+"""Protobuf messages of the public services; `make proto` generates each module from its .proto file."""

@@ -1,0 +1,112 @@
+"""Format numbers and names for the card's text."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from server.models.manifest import Feature, Scalar
+
+NARROW: Final = "\u202f"
+"""Narrow no-break space, used between thousands and before a percent sign."""
+SCORES: Final = {
+    "accuracy": ("Accuracy", "share of rows whose label is right; higher is better"),
+    "roc_auc": ("ROC AUC", "how well rows of a class are ranked above the others; higher is better"),
+    "log_loss": ("Log loss", "what its probabilities cost, sure and wrong most; lower is better"),
+    "brier": ("Brier score", "mean squared error of its probabilities; lower is better"),
+    "rmse": ("RMSE", "root of the mean squared error, in the target's unit; lower is better"),
+    "mae": ("Mean absolute error", "how far off it is on average, in the target's unit; lower is better"),
+    "r2": ("R²", "share of the target's variance it explains; higher is better"),
+}
+"""Title and meaning of each score."""
+_SHORT: Final = 18
+_KEPT: Final = "\u00a0"
+_RAISED: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with `digits` significant digits.
+
+    All digits of the integer part are shown, even if there are more.
+    """
+    if not math.isfinite(value):
+        return str(value)
+    if value == round(value) and abs(value) < 1e12:
+        text = f"{int(value):,}"
+    elif 1e-4 <= abs(value) < 1e12:
+        text = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    else:
+        told, power = f"{value:.{digits - 1}e}".split("e")
+        text = f"{told.rstrip('0').rstrip('.')}{_KEPT}×{_KEPT}10{str(int(power)).translate(_RAISED)}"  # noqa: RUF001 # the times sign
+    return text.replace(",", NARROW).replace("-", "−")  # noqa: RUF001 # the minus sign
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage."""
+    return f"{100 * share:.1f}{NARROW}%"
+
+
+def score(name: str, value: float) -> str:
+    """Return the value of a score.
+
+    Scores of about 0 to 1 have three decimal places.
+    """
+    if name == "accuracy":
+        return percent(value)
+    return number(value, 4) if name in {"rmse", "mae"} else f"{value:.3f}".replace("-", "−")  # noqa: RUF001
+
+
+def between(name: str, ends: Sequence[float]) -> str:
+    """Return the interval of a score."""
+    if name == "accuracy":
+        return f"{100 * ends[0]:.1f} to {percent(ends[1])}"
+    return f"{score(name, ends[0])} to {score(name, ends[1])}"
+
+
+def rows(count: int) -> str:
+    """Return the number of rows with the word "row" or "rows"."""
+    return f"{number(count)} row" if count == 1 else f"{number(count)} rows"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Return names separated by commas, with the word `last` before the last name."""
+    return f"{', '.join(names[:-1])} {last} {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def short(name: object, most: int = _SHORT) -> str:
+    """Return a name on one line, truncated to `most` characters to fit a plot."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(name)).split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def plainly(name: str) -> str:
+    """Return a name from the manifest with spaces instead of underscores."""
+    return name.replace("_", " ")
+
+
+def value(scalar: Scalar) -> str:
+    """Return a feature value as text."""
+    if isinstance(scalar, bool):
+        return "true" if scalar else "false"
+    return number(scalar) if isinstance(scalar, int | float) else scalar or "(empty)"
+
+
+def allowed(feature: Feature) -> str:
+    """Return the allowed values of a feature as text, without null."""
+    if feature.categories is not None:
+        return listed([value(each) for each in feature.categories], "or")
+    if feature.datatype == "BOOL":
+        return "true or false"
+    if feature.datatype == "BYTES":
+        return "any string"
+    what = "number" if feature.is_float else "whole number"
+    low, high = feature.minimum, feature.maximum
+    if low is not None and high is not None:
+        return f"{number(low)} to {number(high)}"
+    if low is not None:
+        return f"{number(low)} or more"
+    return f"any {what}" if high is None else f"{number(high)} or less"

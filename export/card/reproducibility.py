@@ -1,0 +1,76 @@
+"""Show the proof of parity, and how to reproduce the model."""
+
+import shlex
+
+from export.card.card_data import Subject
+from export.card.formatting import number, rows
+from export.card.html import Markup, code, element, facts, join, paragraph, table
+from export.titanic import TITANIC
+
+
+def parity(subject: Subject) -> Markup:
+    """Return the parity with scikit-learn, and the effect of batches on predictions."""
+    told, manifest = subject.manifest.parity, subject.manifest
+    agreed = "No label differed" if told.label_flips == 0 else f"{number(told.label_flips)} labels differed"
+    start = f"{agreed}, and no probability" if manifest.classes else "No value differed"
+    words = (
+        f"Before it was published, this ONNX model and the scikit-learn pipeline it was made from answered the same "
+        f"{rows(told.rows)}. {start} by more than {number(told.max_abs_difference)}; "
+        f"{number(told.tolerance)} is allowed."
+    )
+    of_data = told.rows - told.edge_rows - told.threshold_rows
+    if manifest.min_batch_rows == 1:
+        batch = "A row’s answer has the same bits alone and in any batch."  # noqa: RUF001 # an apostrophe
+    else:
+        batch = (
+            f"The server fills a batch up to {manifest.min_batch_rows} rows, so that a row’s answer has the same bits "  # noqa: RUF001
+            "alone and in company."
+        )
+    split = facts(
+        [
+            ("Rows of data", number(of_data)),
+            ("Edges of the signature", f"{number(told.edge_rows)}: nulls, categories, limits, tiny and huge numbers"),
+            (
+                "Around split thresholds",
+                f"{number(told.threshold_rows)}: where trees decide, and the nearest numbers beside",
+            ),
+            *([("Labels that differ", number(told.label_flips))] if manifest.classes else []),
+            ("Largest difference", number(told.max_abs_difference)),
+            ("Allowed", number(told.tolerance)),
+        ]
+    )
+    return join(paragraph(words), split, paragraph(batch))
+
+
+def reproduce(subject: Subject) -> Markup:
+    """Return the command, the requirements for identical bytes, and the digests to compare."""
+    provenance = subject.manifest.provenance
+    told = facts(
+        [
+            ("Recipe", code(provenance.recipe or "not recorded")),
+            ("SHA-256 of model.onnx", code(subject.manifest.sha256)),
+            ("CPU", provenance.cpu or "not recorded"),
+            (
+                "ONNX",
+                f"IR {provenance.ir_version}; opsets " + ", ".join(f"{k} {v}" for k, v in provenance.opsets.items()),
+            ),
+        ]
+    )
+    versions = table("Versions", ["Library", "Version"], [[name, each] for name, each in provenance.versions.items()])
+    return join(
+        element("pre", code(command(subject)), tabindex="0"),
+        paragraph(
+            "The same data, spec, seed, versions and kind of CPU give the same bytes; other CPUs may round otherwise."
+        ),
+        told,
+        versions,
+    )
+
+
+def command(subject: Subject) -> str:
+    """Return the command line that reproduces this model."""
+    provenance = subject.manifest.provenance
+    own = [] if subject.manifest.name == TITANIC.name else ["--spec", f"{subject.manifest.name}.py"]
+    fetched = provenance.dataset.startswith("openml-")
+    data = ["--openml"] if fetched else ["--data", provenance.dataset]
+    return shlex.join(["python", "-m", "export", "run", *own, *data, "--seed", str(provenance.seed)])

@@ -1,0 +1,113 @@
+"""Show what the model predicts, how well, and against which baseline."""
+
+from export.card.card_data import Subject
+from export.card.formatting import NARROW, SCORES, between, listed, number, plainly, rows, score
+from export.card.html import Markup, code, element, join, paragraph
+from server.models.training_metadata import Comparison, Metrics
+
+
+def head(subject: Subject) -> Markup:
+    """Return the title, the verdict and the score tiles."""
+    manifest = subject.manifest
+    title = element("h1", manifest.name, " ", element("span", f"version {manifest.version}"))
+    described = [paragraph(manifest.description, class_="lead")] if manifest.description else []
+    return element(
+        "header",
+        paragraph("Model card", class_="eyebrow"),
+        title,
+        *described,
+        paragraph(_predicts(subject)),
+        _verdict(subject),
+        tiles(subject),
+    )
+
+
+def _predicts(subject: Subject) -> Markup:
+    manifest, classes = subject.manifest, subject.manifest.classes
+    start = join("It predicts ", code(manifest.target), ": ")
+    if not classes:
+        return join(start, "a number.")
+    names = listed(classes, "or")
+    if manifest.positive_class is None:
+        return join(start, f"one of {len(classes)} classes, {names}, with a probability for each.")
+    return join(
+        start, f"one of two classes, {names}. Its ", code("probability"), f" is that of {manifest.positive_class}."
+    )
+
+
+def _verdict(subject: Subject) -> Markup:
+    metrics = subject.manifest.metrics
+    told = (
+        [_first_words(subject, metrics), _loss_words(subject, metrics)]
+        if metrics
+        else [Markup("No scores are recorded.")]
+    )
+    told.append(_comparison_words(subject.manifest.comparison))
+    return element("div", *(paragraph(each) for each in told if each), class_="verdict")
+
+
+def _first_words(subject: Subject, metrics: Metrics) -> Markup:
+    """Return accuracy or mean absolute error, next to the baseline's."""
+    name = "accuracy" if subject.manifest.classes else "mae"
+    value = score(name, metrics.held_out[name])
+    start = f"Right in {value} of cases" if subject.manifest.classes else f"Off by {value} on average"
+    beside = f"; the plain model: {score(name, metrics.baseline[name])}"
+    if subject.is_plain:
+        beside = "; it is the plain model itself"
+    ends = between(name, metrics.intervals[name])
+    return join(
+        element("strong", start),
+        f" on {rows(metrics.held_out_rows)} it never saw (95{NARROW}% interval {ends}){beside}.",
+    )
+
+
+def _loss_words(subject: Subject, metrics: Metrics) -> Markup:
+    """Return the loss that selected the model, and whether the baseline is in its interval."""
+    name = subject.manifest.provenance.loss
+    ends, plain = metrics.intervals[name], metrics.baseline[name]
+    start = (
+        f"{SCORES[name][0]}, which it was chosen by, is {score(name, metrics.held_out[name])} ({between(name, ends)})"
+    )
+    if subject.is_plain:
+        return join(f"{start}.")
+    where = "within" if ends[0] <= plain <= ends[1] else "outside"
+    return join(f"{start}; the plain model’s is {score(name, plain)}, {where} that interval.")  # noqa: RUF001 # an apostrophe
+
+
+def _comparison_words(comparison: Comparison | None) -> Markup:
+    if comparison is None:
+        return join("It was compared with no earlier version.")
+    forced = element("strong", " It was published by force all the same.") if comparison.forced else Markup()
+    before = f"version {comparison.version}, stable before it"
+    if not comparison.interval:
+        return join(f"It could not be compared with {before}.", forced)
+    low, high = comparison.interval
+    told = "no difference that these rows can tell from chance"
+    if high < 0:
+        told = "better beyond the noise"
+    elif low > 0:
+        told = "worse beyond the noise"
+    way = "lower" if comparison.difference <= 0 else "higher"
+    return join(
+        f"Beside {before}: {told}; {plainly(comparison.loss)} a row {number(abs(comparison.difference))} {way} on the "
+        f"same {rows(comparison.rows)} (95{NARROW}% interval {number(low)} to {number(high)}; below 0 is better).",
+        forced,
+    )
+
+
+def tiles(subject: Subject) -> Markup:
+    """Return one tile per score, with its interval and the baseline's score."""
+    metrics = subject.manifest.metrics
+    if metrics is None:
+        return Markup()
+    each = [
+        element(
+            "div",
+            element("dt", SCORES.get(name, (plainly(name), ""))[0]),
+            element("dd", score(name, value), class_="large"),
+            element("dd", f"95{NARROW}%: {between(name, metrics.intervals[name])}"),
+            Markup() if subject.is_plain else element("dd", f"plain model: {score(name, metrics.baseline[name])}"),
+        )
+        for name, value in metrics.held_out.items()
+    ]
+    return element("dl", *each, class_="tiles")

@@ -1,0 +1,138 @@
+"""Define the exporter's command line."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from server.models.quoting import quoted
+from server.models.repository import STABLE
+
+SEED: Final = 1912
+WORK: Final = Path(".build/export")
+PROGRAM: Final = "python -m export"
+_EPILOG: Final = """\
+exit codes: 0 done, or nothing to do; 1 refused: spec, data, conversion, repository or label; 2 a wrong command line;
+3 onnxruntime disagrees with scikit-learn; 4 worse than the stable version: with 1 to 4 nothing was published and no
+label was moved; 130 interrupted: whatever was done is whole, and the same command again finishes it.
+"""
+COMMANDS: Final = {
+    "run": "take every step: data to a published version",
+    "train": "compare the candidates, fit the best, score it",
+    "verify": "convert what was trained and compare it with scikit-learn",
+    "publish": "publish what was verified, if it is no worse than the stable version",
+    "label": "point a label of a model at a version",
+    "rollback": "point a label at the version it pointed at before",
+    "list": "list the versions there are, with their labels and scores",
+    "diff": "compare two versions: signature, scores, answers to the data",
+    "card": "find a version's model card, or draw it again",
+}
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the parsed options. Exits with 2 for an invalid command line, with 0 for --help."""
+    return parser().parse_args(arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the argument parser with all commands."""
+    top = _Parser(PROGRAM, "Train, convert, verify and publish a model; roll versions out and back.", epilog=_EPILOG)
+    commands = top.add_subparsers(dest="command", required=True, metavar="command", parser_class=_Parser)
+    made = {
+        name: commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        for name, text in COMMANDS.items()
+    }
+    for name in ("run", "train"):
+        _add_source(made[name])
+    for name in ("verify", "publish"):
+        made[name].add_argument("--spec", type=Path, metavar="FILE", help="the model's spec, as train was given it")
+    for name in ("train", "verify", "publish"):
+        made[name].add_argument(
+            "--work",
+            type=Path,
+            default=WORK,
+            metavar="FOLDER",
+            help="where the steps leave what the next one takes (default: .build/export)",
+        )
+    for name in ("run", "publish"):
+        made[name].add_argument("--no-promote", action="store_true", help=f"leave the label '{STABLE}' where it is")
+        made[name].add_argument(
+            "--force",
+            action="store_true",
+            help="publish though it is worse than the stable version, or can't be compared",
+        )
+    for name in ("label", "rollback", "diff", "card"):
+        made[name].add_argument("name", help="the model's name")
+    made["list"].add_argument("name", nargs="?", help="the model's name (default: every model)")
+    _add_label(made["label"])
+    made["rollback"].add_argument("--label", default=STABLE, help=f"the label to move back (default: {STABLE})")
+    _add_versions(made["diff"], made["card"])
+    for name, each in made.items():
+        if name not in {"train", "verify"}:
+            each.add_argument(
+                "--models",
+                type=Path,
+                default=Path("models"),
+                metavar="FOLDER",
+                help="the model repository (default: models)",
+            )
+        each.add_argument("--json", action="store_true", help="say it as one JSON object, for machines")
+    return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument parser that rejects abbreviated options.
+
+    A new option could change the meaning of an abbreviation in a script.
+    """
+
+    def __init__(self, prog: str, description: str = "", epilog: str | None = None) -> None:
+        super().__init__(
+            prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+
+def _add_source(each: argparse.ArgumentParser) -> None:
+    each.add_argument(
+        "--spec", type=Path, metavar="FILE", help="a Python file that defines the model's Spec (default: Titanic's)"
+    )
+    data = each.add_mutually_exclusive_group()
+    data.add_argument("--data", type=Path, metavar="FILE", help="the CSV file to train on (default: the spec's own)")
+    data.add_argument("--openml", action="store_true", help="fetch the spec's data set from OpenML instead")
+    each.add_argument(
+        "--seed", type=_seed, default=SEED, help=f"seed of the split and of every draw in training (default: {SEED})"
+    )
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}; got {quoted(text)}")
+    return int(text)
+
+
+def _add_label(each: argparse.ArgumentParser) -> None:
+    each.add_argument("label", help="the label: stable, canary, or any other")
+    each.add_argument("version", type=int, nargs="?", help="the version to point it at")
+    each.add_argument("--remove", action="store_true", help="take the label away instead")
+
+
+def _add_versions(diff: argparse.ArgumentParser, card: argparse.ArgumentParser) -> None:
+    diff.add_argument(
+        "before", nargs="?", help="a version or label (default: stable, or where that is the other, the one before)"
+    )
+    diff.add_argument("after", nargs="?", help="a version or label (default: the newest version)")
+    diff.add_argument(
+        "--data", type=Path, metavar="FILE", help="the CSV file that both answer (default: Titanic's, for titanic)"
+    )
+    card.add_argument("version", nargs="?", help="a version or label (default: stable, else the newest version)")
+    card.add_argument("--out", type=Path, metavar="FILE", help="draw the card again, into this file")
+    card.add_argument(
+        "--spec", type=Path, metavar="FILE", help="the model's spec, to draw by (default: Titanic's, for titanic)"
+    )
+    card.add_argument(
+        "--data", type=Path, metavar="FILE", help="the CSV file it was made from (default: the spec's own)"
+    )

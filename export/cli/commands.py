@@ -1,0 +1,145 @@
+"""Run the exporter's commands and print their results."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from export.cli.arguments import WORK
+from export.cli.inspect_commands import card, chosen, diff, list_versions
+from export.console import Console
+from export.data.dataset import dataset, fetch_table, load
+from export.data.source import Source
+from export.pipeline.artifacts import CANDIDATE, TRAINED, WorkError, find, leave
+from export.pipeline.fingerprint import recipe
+from export.pipeline.steps import Candidate, PublishOptions, Trained, release, train, unchanged, verify
+from export.registry import labels
+from export.spec import Spec
+
+Command = Callable[[argparse.Namespace, Console], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StepArtifact:
+    """Result of a step for the next step, with the origin of its data."""
+
+    data: Path | None
+    """Path of the CSV file; None for OpenML."""
+    seed: int
+    recipe: str
+    found: Trained | Candidate
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Run all steps.
+
+    Each step raises its own errors. Only the last step publishes.
+    """
+    spec = chosen(options.spec)
+    source, _ = _source(spec, options.data, options.seed, openml=options.openml)
+    publish_options = _publish_options(options)
+    labels.check(publish_options.models / spec.name)  # a broken file is reported before the training, not after it
+    if unchanged(source, publish_options, console):
+        return
+    release(source, verify(source, train(source, console), console), publish_options, console)
+
+
+def train_only(options: argparse.Namespace, console: Console) -> None:
+    """Train, and write the fitted pipeline to the work folder."""
+    spec = chosen(options.spec)
+    source, path = _source(spec, options.data, options.seed, openml=options.openml)
+    trained = train(source, console)
+    where = leave(options.work / spec.name, TRAINED, StepArtifact(path, options.seed, trained.recipe, trained))
+    console.fact(model=spec.name, trained=str(where))
+    console.say(f"train: {where} written")
+    console.say(f"next: python -m export verify{_same(options)}")
+
+
+def verify_only(options: argparse.Namespace, console: Console) -> None:
+    """Convert and verify the trained pipeline, and write the candidate to the work folder."""
+    spec = chosen(options.spec)
+    artifact, source = _artifact(options, spec, TRAINED, "train")
+    assert isinstance(artifact.found, Trained)  # noqa: S101 # the type in that file
+    candidate = verify(source, artifact.found, console)
+    where = leave(
+        options.work / spec.name, CANDIDATE, StepArtifact(artifact.data, artifact.seed, artifact.recipe, candidate)
+    )
+    console.fact(model=spec.name, candidate=str(where))
+    console.say(f"verify: {where} written")
+    console.say(f"next: python -m export publish{_same(options)}")
+
+
+def publish_only(options: argparse.Namespace, console: Console) -> None:
+    """Publish the verified candidate."""
+    artifact, source = _artifact(options, chosen(options.spec), CANDIDATE, "verify")
+    assert isinstance(artifact.found, Candidate)  # noqa: S101 # the type in that file
+    release(source, artifact.found, _publish_options(options), console)
+
+
+def label(options: argparse.Namespace, console: Console) -> None:
+    """Move or remove a label."""
+    if options.remove == (options.version is not None):
+        raise labels.LabelError("label: expected either a version or --remove")
+    console.fact(model=options.name, label=options.label, version=options.version)
+    if options.remove:
+        before = labels.remove(options.models, options.name, options.label)
+        console.say(f"label: {options.label} of {options.name} is gone; it pointed at version {before}")
+        return
+    moved_from = labels.move(options.models, options.name, options.label, options.version)
+    console.fact(before=moved_from)
+    was = f", it was {moved_from}" if moved_from not in {None, options.version} else ""
+    console.say(f"label: {options.label} of {options.name} is version {options.version}{was}")
+    _tell_servers(options.name, console)
+
+
+def rollback(options: argparse.Namespace, console: Console) -> None:
+    """Move a label back to its previous version."""
+    before, version = labels.rollback(options.models, options.name, options.label)
+    console.fact(model=options.name, label=options.label, version=version, before=before)
+    console.say(f"rollback: {options.label} of {options.name} is version {version} again, it was {before}")
+    _tell_servers(options.name, console)
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "run": run,
+    "train": train_only,
+    "verify": verify_only,
+    "publish": publish_only,
+    "label": label,
+    "rollback": rollback,
+    "list": list_versions,
+    "diff": diff,
+    "card": card,
+}
+
+
+def _source(spec: Spec, path: Path | None, seed: int, *, openml: bool) -> tuple[Source, Path | None]:
+    """Return the source to train on and the path of its CSV file (None: OpenML)."""
+    if openml:
+        return Source.of(spec, dataset(fetch_table(spec), spec), seed), None
+    where = path or spec.data
+    return Source.of(spec, load(spec, where), seed), where.resolve() if where else None
+
+
+def _artifact(options: argparse.Namespace, spec: Spec, file: str, step: str) -> tuple[StepArtifact, Source]:
+    artifact = find(options.work / spec.name, file, StepArtifact, step)
+    source, _ = _source(spec, artifact.data, artifact.seed, openml=artifact.data is None)
+    if recipe(source) != artifact.recipe:
+        raise WorkError("spec, data or libraries are not what was trained with; again: python -m export train")
+    return artifact, source
+
+
+def _publish_options(options: argparse.Namespace) -> PublishOptions:
+    return PublishOptions(options.models, promote=not options.no_promote, force=options.force)
+
+
+def _same(options: argparse.Namespace) -> str:
+    spec = f" --spec {options.spec}" if options.spec else ""
+    return spec if options.work == WORK else f"{spec} --work {options.work}"
+
+
+def _tell_servers(name: str, console: Console) -> None:
+    console.say(
+        f"next: a server that watches the folder follows by itself; another by POST /v2/repository/models/{name}/load"
+    )

@@ -1,0 +1,1 @@
+"""Conversion of fitted pipelines to ONNX, and verification of the result."""

@@ -1,0 +1,1 @@
+"""Training data: sources, CSV tables, checks and splits."""

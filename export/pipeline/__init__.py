@@ -1,0 +1,1 @@
+"""Steps of an export run, from data to a published version."""

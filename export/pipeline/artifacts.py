@@ -1,0 +1,47 @@
+"""Store the results of steps in a work folder, for commands that run one step."""
+
+from pathlib import Path
+from typing import Final, TypeVar
+
+import joblib
+
+T = TypeVar("T")
+TRAINED: Final = "trained.joblib"
+CANDIDATE: Final = "candidate.joblib"
+
+
+class WorkError(Exception):
+    """Error for a missing or unusable step result; the message names the step to run."""
+
+
+def leave(folder: Path, file: str, value: object) -> Path:
+    """Write the result of a step and return the path of the file.
+
+    Writing a training result removes the candidate file, which belongs to another model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if file == TRAINED:
+        (folder / CANDIDATE).unlink(missing_ok=True)
+    beside = folder / f".{file}"
+    joblib.dump(value, beside)
+    beside.replace(folder / file)
+    return folder / file
+
+
+def find(folder: Path, file: str, kind: type[T], step: str) -> T:
+    """Return the result of an earlier step from the work folder.
+
+    Raises WorkError, naming that step, if the file is missing or unusable. The file is a pickle, so load it only from a
+    trusted work folder.
+    """
+    try:
+        found = joblib.load(folder / file)
+    except FileNotFoundError:
+        raise WorkError(f"{folder / file} is not there; first: python -m export {step}") from None
+    except Exception as error:  # unpickling can raise any exception after a library changed
+        raise WorkError(
+            f"{folder / file} can't be read ({type(error).__name__}); again: python -m export {step}"
+        ) from error
+    if not isinstance(found, kind):
+        raise WorkError(f"{folder / file} is of another version; again: python -m export {step}")
+    return found

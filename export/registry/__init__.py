@@ -1,0 +1,1 @@
+"""Model repository: publication, labels, comparison and rollback of versions."""

@@ -1,0 +1,1 @@
+"""Training: fit and compare candidates, and compare a new version with the stable one."""

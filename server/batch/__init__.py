@@ -1,0 +1,1 @@
+"""Score files of rows: options, the job, reading, writing."""

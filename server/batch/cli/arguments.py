@@ -1,0 +1,188 @@
+"""Define the command line of `python -m server score`."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from server.batch.cli.service_url import Address, header
+from server.batch.cli.task import Remote, Task, Tried
+from server.batch.options import ON_ERROR, delimiter_of, text_format_of, wanted_of
+from server.codecs.tables.media_types import BY_SUFFIX, CSV, FORMS, PARQUET, Form
+from server.errors import InvalidArgument
+from server.models.quoting import quoted
+
+_EPILOG: Final = """\
+exit codes: 0 all rows were read; 1 the file, the model or the service was refused, or can't be had;
+2 a wrong option; 130 interrupted by SIGINT, 143 by SIGTERM. What is written is there when it is whole,
+and not before.
+"""
+PART_ROWS: Final = 100_000
+TRIES: Final = 5
+RETRY_WAIT_S: Final = 1.0
+_TABS: Final = ".tsv"
+_PACKED: Final = {".gz": "gzip", ".zst": "zstd"}
+_T = TypeVar("_T")
+
+
+def task_of(arguments: Sequence[str]) -> Task:
+    """Return what is asked for. Ends with 2 where that makes no sense, with 0 for --help."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return _task(options)
+    except _Wrong as error:
+        parser.error(str(error))
+
+
+class _Wrong(Exception):
+    """Options that make no sense; the message names one."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m server score",
+        description="Score a table: CSV, NDJSON, an Arrow IPC stream or Parquet, by its first bytes; gzip or zstd too.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("input", help="the file to score; - for standard input")
+    add(
+        "output",
+        help="the file to write, in the form of its suffix, packed if .gz or .zst follows;"
+        " a folder for parts (it exists, or ends in /); - for standard output",
+    )
+    forms = [*(form.name for form in FORMS), "tsv"]
+    add("--to", choices=forms, help="the form to write, where no suffix says so (default: the input's)")
+    add("--columns", default="all", help="the columns to pass on: all, none, or a,b (default: all)")
+    on_error = "a row that can't be scored ends the work, is kept without an answer, or left out (default: fail)"
+    add("--on-error", choices=ON_ERROR, default="fail", help=on_error)
+    add("--delimiter", help="what stands between the columns of a CSV file (default: found out); tab for a tab")
+    add("--decimal", help="the decimal separator of CSV, read and written: point or comma (default: point)")
+    add("--null", help="how CSV writes null beside an empty field: a,b (default: NA, NULL, null, NaN and the like)")
+    add("--model", help="the model (default: the only one, or LIFEBOAT_DEFAULT_MODEL)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--version", help="its version (default: the label stable, else the highest)")
+    which.add_argument("--label", help="its version by a label")
+    add("--models", type=Path, help="the folder of models (default: LIFEBOAT_MODELS, else models)")
+    add("--part-rows", type=_positive, default=PART_ROWS, help=f"rows of a part at most (default: {PART_ROWS})")
+    add("--quiet", action="store_true", help="show no progress, and tell of no further try")
+    remote = parser.add_argument_group("to have a deployed service score it, in parts")
+    add = remote.add_argument
+    add("--url", type=_read(Address), help="the address of the service")
+    add(
+        "--header",
+        action="append",
+        default=[],
+        type=_read(header),
+        metavar='"NAME: VALUE"',
+        help="a header of each request, such as a key; may be there several times",
+    )
+    add("--compress", action="store_true", help="send the parts in zstd")
+    add("--tries", type=_positive, default=TRIES, help=f"how often a part is sent at most (default: {TRIES})")
+    waits = f"seconds before the second try, twice as many before each next one (default: {RETRY_WAIT_S:g})"
+    add("--retry-wait", type=_seconds, default=RETRY_WAIT_S, metavar="SECONDS", help=waits)
+    return parser
+
+
+def _read(read: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Return `read` as the parser takes it: its words, and not what was given, which may be a secret."""
+
+    def checked(text: str) -> _T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
+
+
+def _positive(text: str) -> int:
+    with suppress(ValueError):
+        if int(text) > 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number of at least 1; got {quoted(text)}")
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) < 3600:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected seconds, less than 3600; got {quoted(text)}")
+
+
+def _task(options: argparse.Namespace) -> Task:
+    output = None if options.output == "-" else Path(options.output)
+    is_folder = output is not None and (options.output.endswith("/") or output.is_dir())
+    form, encoding, tabs = _form(options.to, Path(options.output), is_folder=is_folder)
+    remote = _remote(options)
+    parts = None
+    if is_folder:
+        parts, output = output, None
+    elif remote is not None:
+        if output is None or (output.exists() and not output.is_file()):
+            raise _Wrong("output: expected a file or a folder with --url")
+        parts = output.with_name(f"{output.name}.parts")
+    if options.input == "-" and parts is not None:
+        raise _Wrong("input: expected a file, where its parts are to be found again")
+    given = None if options.input == "-" else Path(options.input)
+    if given is not None and output is not None and output.exists() and given.exists() and given.samefile(output):
+        raise _Wrong("output: expected another file than the input")
+    return Task(
+        input=given,
+        output=output,
+        form=form,
+        encoding=encoding,
+        tried=_tried(options),
+        tabs=tabs,
+        models=options.models,
+        remote=remote,
+        parts=parts,
+        part_rows=options.part_rows,
+        quiet=options.quiet,
+        shows=not options.quiet and sys.stderr is not None and sys.stderr.isatty(),
+    )
+
+
+def _form(to: str | None, output: Path, *, is_folder: bool) -> tuple[Form | None, str, bool]:
+    """Return the form to write, how it is packed, and whether with tabs."""
+    suffix, encoding = output.suffix.lower(), "identity"
+    if suffix in _PACKED and not is_folder:
+        encoding = _PACKED[suffix]
+        suffix = Path(output.stem).suffix.lower()
+    form = next((each for each in FORMS if each.name == to), BY_SUFFIX.get(suffix))
+    if to == "tsv":
+        form = CSV
+    if form is None and suffix and not is_folder:
+        raise _Wrong(f"output: {suffix} is no suffix of a table; expected {', '.join(BY_SUFFIX)}, or --to")
+    if encoding != "identity" and form in {None, PARQUET}:
+        words = "Parquet packs itself" if form is PARQUET else "expected a form's suffix before it"
+        raise _Wrong(f"output: {output.name}: {words}")
+    return form, encoding, to == "tsv" or (form is CSV and suffix == _TABS and to is None)
+
+
+def _tried(options: argparse.Namespace) -> Tried:
+    try:
+        wanted_of(options.columns, options.on_error)
+        delimiter_of(options.delimiter)
+        text_format_of(options.null, options.decimal)
+    except InvalidArgument as error:
+        raise _Wrong(f"--{error.message}") from None
+    which = (options.model, options.version, options.label)
+    return Tried(options.columns, options.on_error, options.delimiter, *which, options.decimal, options.null)
+
+
+def _remote(options: argparse.Namespace) -> Remote | None:
+    if options.url is None:
+        if options.header or options.compress:
+            raise _Wrong("--header, --compress: expected --url beside them")
+        return None
+    if options.models is not None:
+        raise _Wrong("--models: expected no --url beside it; the service has models of its own")
+    if (options.version or options.label) and options.model is None:
+        raise _Wrong("--version, --label: expected --model beside them, with --url")
+    return Remote(options.url.text, options.header, options.tries, options.retry_wait, options.compress)

@@ -1,0 +1,157 @@
+"""Store finished parts and their state in a folder, so that an interrupted run resumes."""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from server.batch.cli.local_file import UNFINISHED, Output
+from server.batch.cli.split import PART_BYTES, Part
+from server.batch.cli.task import Served, Task
+from server.batch.scorer import Counts
+from server.codecs.tables.media_types import Form
+
+STATE_FILE: Final = "job.json"
+
+
+class PartsError(Exception):
+    """The folder can't be gone on with, or a part was rejected; the message says which."""
+
+
+class Folder:
+    """The parts of one job, some of them finished."""
+
+    served: Served | None = None
+    """The version that scored the parts that are there: all others are to be scored by the same."""
+    is_joined = False
+    """Whether the parts were put together already, and are not needed any more."""
+
+    def __init__(self, path: Path, task: Task) -> None:
+        """Begin, or go on where the folder has parts of the same file, asked for in the same way.
+
+        Raises PartsError where it has something else, OSError.
+        """
+        self.files: list[Path] = []
+        self._path = path
+        self._job = _job(task)
+        self._done: dict[str, dict[str, int]] = {}
+        path.mkdir(exist_ok=True)
+        self._lock()
+        if (path / STATE_FILE).exists():
+            self._go_on()
+        elif any(not each.name.endswith(UNFINISHED) for each in path.iterdir()):
+            raise PartsError(f"{path}: expected a folder that is empty, or that holds parts of this job")
+        self._write()  # before the first part, so that a folder is never without it
+
+    def _lock(self) -> None:
+        """Keep other runs out until this process ends, where the system knows how. Raises PartsError."""
+        try:
+            import fcntl
+        except ImportError:
+            return
+        held = os.open(self._path, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            raise PartsError(f"{self._path}: another run is at work in it") from None
+
+    def _go_on(self) -> None:
+        state_file = self._path / STATE_FILE
+        try:
+            state: Any = json.loads(state_file.read_bytes())
+            job, parts, served, joined = state["job"], state["parts"], state["served"], state["joined"]
+            kept = {str(name): {key: int(n) for key, n in counts.items()} for name, counts in parts.items()}
+            by = None if served is None else Served(*served)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise PartsError(f"{state_file}: it can't be read; remove {self._path}, or name another folder") from None
+        if not kept:
+            return  # nothing was done yet: whatever was asked for
+        if job != self._job:
+            words = "; ".join(_differences(job, self._job))
+            raise PartsError(
+                f"{self._path}: it holds parts of another job ({words}); remove it, or name another folder"
+            )
+        self._done, self.served, self.is_joined = kept, by, bool(joined)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no part is finished."""
+        return not self._done
+
+    def file(self, part: Part, form: Form) -> Path:
+        """Return where a part is to be."""
+        path = self._path / f"part-{part.number:05}{form.suffixes[0]}"
+        self.files.append(path)
+        return path
+
+    def kept(self, file: Path) -> Counts | None:
+        """Return the counts of a part that is finished, None of another one."""
+        return Counts(**self._done[file.name]) if file.name in self._done and file.exists() else None
+
+    def all_kept(self) -> Counts:
+        """Return the counts of all parts that are finished."""
+        return total(Counts(**counts) for counts in self._done.values())
+
+    def keep(self, file: Path, counts: Counts, served: Served) -> None:
+        """Note that a part is finished."""
+        self.served = served
+        self._done[file.name] = {"read": counts.read, "scored": counts.scored, "failed": counts.failed}
+        self._write()
+
+    def joined(self) -> None:
+        """Note that the parts are not needed any more."""
+        self.is_joined = True
+        self._write()
+
+    def begin_anew(self) -> None:
+        """Forget all parts."""
+        self._done, self.served, self.is_joined = {}, None, False
+        self._write()
+
+    def remove(self) -> None:
+        """Remove the parts, and the folder where nothing else is in it."""
+        for name in self._done:
+            (self._path / name).unlink(missing_ok=True)
+        (self._path / STATE_FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.rmdir()
+
+    def _write(self) -> None:
+        state = {"job": self._job, "served": self.served, "parts": self._done, "joined": self.is_joined}
+        with Output(self._path / STATE_FILE) as out:
+            out.write(json.dumps(state, indent=1).encode())
+
+
+def total(counts: Any) -> Counts:  # noqa: ANN401 # an iterable of Counts
+    """Return the sum of some counts."""
+    summed = Counts()
+    for each in counts:
+        summed.read += each.read
+        summed.scored += each.scored
+        summed.failed += each.failed
+    return summed
+
+
+def _job(task: Task) -> dict[str, Any]:
+    """Return what parts of one job have in common. No header is in it: there are secrets among them."""
+    assert task.input is not None  # noqa: S101 # the command line has seen to it
+    file = task.input.stat()
+    return {
+        "input": task.input.name,
+        "bytes of input": file.st_size,
+        "time of input": file.st_mtime_ns,
+        "form": None if task.form is None else "tsv" if task.tabs else task.form.name,
+        "url": None if task.remote is None else task.remote.url,
+        "part rows": task.part_rows,
+        "part bytes": PART_BYTES,
+        **task.tried._asdict(),
+    }
+
+
+def _differences(old: Any, new: Mapping[str, Any]) -> list[str]:  # noqa: ANN401 # whatever the file says
+    if not isinstance(old, dict):
+        return ["of another version of this program"]
+    return [f"{name}: {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]

@@ -1,0 +1,145 @@
+"""Score one file into another file on this machine."""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO
+
+from server.batch.cli.progress import Progress
+from server.batch.cli.task import Done, Task, asked_here, served_by, settings_of
+from server.batch.job import Job
+
+UNFINISHED = ".unfinished"
+"""What the name ends in that a file has until it is whole."""
+
+
+class _Counted(io.FileIO):
+    """A file that counts what is read of it."""
+
+    taken = 0
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override] # as BufferedReader calls it
+        """Read some bytes."""
+        number = super().readinto(buffer)
+        self.taken += number or 0
+        return number
+
+
+class Reader(AbstractContextManager["Reader"]):
+    """A file as a source of bytes."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Read the file at `path`, None for standard input. Raises OSError."""
+        self.failure: Exception | None = None
+        self._name = "standard input" if path is None else str(path)
+        with named(self._name):
+            self._raw = _Counted(_descriptor(sys.stdin), closefd=False) if path is None else _Counted(path)
+        self._file = io.BufferedReader(self._raw, 128 * 1024)
+        self.size: int | None = None
+        if path is not None and path.is_file():
+            self.size = path.stat().st_size
+
+    def __exit__(self, *_of: object) -> None:
+        self._file.close()
+
+    @property
+    def taken(self) -> int:
+        """Bytes that were read, of a file that is known to have `size` no more than that."""
+        return self._raw.taken if self.size is None else min(self._raw.taken, self.size)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return some bytes."""
+        try:
+            with named(self._name):
+                return self._file.read1(size)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+class Output(AbstractContextManager["Output"]):
+    """A file that is there when it is whole, and not before."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Write to `path`, None for standard output. Raises OSError, which names it."""
+        self.failure: Exception | None = None
+        self._name = "standard output" if path is None else str(path)
+        self._unfinished: Path | None = None
+        # What a link points to is written, not the link; a device or a pipe is written itself.
+        self._path = None if path is None else Path(os.path.realpath(path))
+        with named(self._name):
+            if self._path is None:
+                self._file = io.FileIO(_descriptor(sys.stdout), "wb", closefd=False)
+            elif self._path.exists() and not self._path.is_file():
+                self._file = io.FileIO(self._path, "wb")
+            else:
+                self._unfinished = self._path.with_name(f".{self._path.name}{UNFINISHED}")
+                self._file = io.FileIO(self._unfinished, "wb")
+
+    def write(self, data: bytes, /) -> int:
+        """Write some bytes. Raises OSError, which names the file."""
+        rest = memoryview(data)
+        try:
+            with named(self._name):
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.failure = error
+            raise
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: what was written is there."""
+
+    def restart(self) -> None:
+        """Forget what was written."""
+        self._file.seek(0)
+        self._file.truncate()
+
+    def __exit__(self, kind: type[BaseException] | None, *_of: object) -> None:
+        try:
+            with named(self._name):
+                self._file.close()
+                if kind is None and self._unfinished is not None and self._path is not None:
+                    self._unfinished.replace(self._path)
+        finally:
+            if self._unfinished is not None:
+                self._unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Have what the system rejects name the file as the caller does."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), name) from None
+
+
+def _descriptor(stream: IO[str] | None) -> int:
+    """Return a standard stream's number. Raises OSError where the caller closed it."""
+    if stream is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return stream.fileno()
+
+
+def score_file(task: Task) -> Done:
+    """Score a file here. Raises RequestError, ModelError, SettingsError, OSError."""
+    with Reader(task.input) as reader:
+        settings = settings_of(task)
+        asked = asked_here(task, settings)
+        asked.answer_encoding = task.encoding
+        job = Job(asked, settings)
+        with Progress(reader.size, shows=task.shows) as progress, Output(task.output) as out:
+
+            def is_dry() -> bool:
+                progress.at(job.counts.read, reader.taken)
+                return False  # a file has always more to read
+
+            job.run(reader, is_dry, out, lambda _form: None)
+            progress.at(job.counts.read, reader.taken)
+    return Done(job.counts, served_by(asked), job.left_out)

@@ -1,0 +1,77 @@
+"""Run `python -m server score`: score a file and report the counts."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+
+from server.batch.cli.arguments import task_of
+from server.batch.cli.checkpoint import PartsError
+from server.batch.cli.local_file import score_file
+from server.batch.cli.parts import score_parts
+from server.batch.cli.remote import RemoteError
+from server.batch.cli.task import Task
+from server.errors import ModelError, RequestError, SettingsError
+from server.models.quoting import quoted_names
+
+
+class _Signals:
+    """What ends the work from outside: an exception, so that what is unfinished is removed."""
+
+    number = 0
+    """The signal that came."""
+
+    def __init__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+        raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Score a file. Returns the exit code; what is said goes to standard error."""
+    signals = _Signals()
+    task = None
+    try:
+        task = task_of(arguments)
+        done = score_parts(task) if task.parts is not None else score_file(task)
+    except BaseException as error:
+        if signals.number:  # whatever the libraries between made of it
+            _say("interrupted" + ("" if task is None or task.parts is None else "; the same command goes on"))
+            return 128 + signals.number
+        if task is None or not isinstance(error, Exception):
+            raise
+        _say(_words(error, task))
+        return 1
+    output = task.output or task.parts or "standard output"
+    counts = done.counts
+    if done.left_out:
+        _say(f"left out, as no format can hold columns of their types: {quoted_names(done.left_out)}")
+    numbers = f"{counts.read:,} rows read, {counts.scored:,} scored, {counts.failed:,} failed"
+    _say(f"{numbers} by {done.served}: {output}")
+    return 0
+
+
+def _words(error: Exception, task: Task) -> str:
+    """Return what is said of a failure."""
+    if isinstance(error, OSError):
+        return f"{error.filename or task.input}: {error.strerror or error}"
+    if isinstance(error, ModelError | SettingsError | RemoteError):
+        return str(error)
+    name = task.input or "standard input"
+    if isinstance(error, RequestError):
+        return f"{name}: {error.message.removeprefix('body: ')}"
+    if isinstance(error, PartsError):
+        return f"{name}: {error}"
+    return f"{name}: unforeseen: {type(error).__name__}: {error}"
+
+
+def _say(words: str) -> None:
+    if sys.stderr is None:  # print() would take None for standard output
+        return
+    with suppress(OSError):  # the reader of standard output may have ended
+        print(f"score: {words}", file=sys.stderr)  # a command line's own voice

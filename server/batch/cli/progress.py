@@ -1,0 +1,50 @@
+"""Show the progress of a file: share, rows, rate, time left."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+_BAR = "{percentage:3.0f}%|{bar:30}| {desc} [{elapsed}<{remaining}]"
+_NO_BAR = "{desc} [{elapsed}]"
+
+
+class Progress:
+    """A bar on standard error; nothing where it isn't to be shown."""
+
+    def __init__(self, total: int | None, *, shows: bool) -> None:
+        """Expect `total` bytes; None where that is not known."""
+        self._bar = tqdm(
+            total=total,
+            disable=not shows,
+            file=sys.stderr,
+            bar_format=_BAR if total else _NO_BAR,
+            leave=False,
+            smoothing=0,  # the time left by the rate since the start: parts come in leaps
+        )
+        self._began_s = time.monotonic()
+        self._kept_rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.refresh()
+        self._bar.close()
+
+    def at(self, rows: int, taken: int) -> None:
+        """Note the rows so far, and the bytes of the file that were read."""
+        elapsed_s = time.monotonic() - self._began_s
+        rate = f", {(rows - self._kept_rows) / elapsed_s:,.0f} rows/s" if elapsed_s else ""
+        self._bar.set_description_str(f"{rows:,} rows{rate}", refresh=False)
+        self._bar.update(taken - self._bar.n)
+
+    def kept(self, rows: int, taken: int) -> None:
+        """Note what was done before this run: the rate and the time left are not to count it."""
+        self._bar.initial = self._bar.n = self._bar.last_print_n = taken
+        self._bar.start_t = time.time()
+        self._began_s = time.monotonic()
+        self._kept_rows = rows
+        self._bar.set_description_str(f"{rows:,} rows", refresh=False)

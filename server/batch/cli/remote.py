@@ -1,0 +1,272 @@
+"""Score parts by a deployed service, and retry temporary errors."""
+
+import email.utils
+import http.client
+import json
+import re
+import socket
+import ssl
+import struct
+import sys
+import tempfile
+import time
+import urllib.parse
+from contextlib import suppress
+from typing import IO, Final
+
+from tqdm import tqdm
+
+from server.batch.cli.local_file import Output
+from server.batch.cli.merge import as_parquet
+from server.batch.cli.service_url import Address
+from server.batch.cli.split import Part
+from server.batch.cli.task import Remote, Served, Task
+from server.batch.scorer import Counts
+from server.batch.writer import PREFIX
+from server.codecs.tables.compression import packed
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, TAB_SEPARATED, Form
+from server.errors import CODES, InvalidArgument, RequestError
+
+MAX_WAIT_S: Final = 60.0
+"""The most that is waited for between two tries, whatever the service asks for."""
+_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
+"""Statuses that may be others the next time; those from 520 on are Cloudflare's."""
+_COPY_BYTES: Final = 64 * 1024
+_LAST_BYTES: Final = 256 * 1024
+"""Bytes at an answer's end among which its counts are, or the reason why it was broken off."""
+_COUNT_NAMES: Final = (b"read", b"scored", b"failed")
+_COUNT: Final = re.compile(rb"rows-(read|scored|failed)\W{1,12}?(\d+)")
+_NOTE: Final = re.compile(re.escape(PREFIX.encode()) + rb"error\0\0(.{4})", re.DOTALL)
+"""What an Arrow stream says of a failure: the key as a flatbuffer has it, and the length of the words behind it."""
+_ROW: Final = "row "
+
+
+class RemoteError(Exception):
+    """The service can't be had, or rejects; the message has its words."""
+
+
+class _Passing(Exception):
+    """What may be otherwise the next time, and in how many seconds."""
+
+    def __init__(self, words: str, after_s: float | None = None) -> None:
+        super().__init__(words)
+        self.after_s = after_s
+
+
+class Service:
+    """A Lifeboat behind a URL."""
+
+    def __init__(self, task: Task, served: Served | None) -> None:
+        """Call what `task` names, by the version that is `served` where some parts were by then."""
+        assert task.remote is not None  # noqa: S101 # the command line has seen to it
+        self._remote: Remote = task.remote
+        self._address = Address(task.remote.url)
+        self._task = task
+        self._served = served
+
+    def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
+        """Have one part scored and its answer written; by the version of the first part, wherever labels move.
+
+        Raises RemoteError; RequestError as the service has it; OSError where the answer can't be written.
+        """
+        if form is not PARQUET:
+            return self._tried(part, out, form)
+        with tempfile.TemporaryFile() as stream:  # of all forms Parquet alone has no word for why it was broken off
+            held = _Held(stream)
+            counts, served = self._tried(part, held, ARROW)
+            stream.seek(0)
+            as_parquet(stream, out, counts)
+        return counts, served
+
+    def _tried(self, part: Part, out: "Output | _Held", form: Form) -> tuple[Counts, Served]:
+        wait_s = self._remote.retry_wait_s
+        for tries_left in range(self._remote.tries - 1, -1, -1):
+            try:
+                return self._once(part, out, form)
+            except (OSError, http.client.HTTPException, _Passing) as error:
+                if out.failure is not None:
+                    raise
+                _refuse_for_good(error, self._address.host)
+                words = f"{self._address.host}: {_reason(error)}"
+                if not tries_left:
+                    tries = f"{self._remote.tries} tries" if self._remote.tries > 1 else "1 try"
+                    raise RemoteError(f"{words} ({tries}); the same command goes on where it ended") from None
+                asked_s = getattr(error, "after_s", None)
+                self._wait(min(wait_s if asked_s is None else asked_s, MAX_WAIT_S), f"{part}: {words}")
+                wait_s *= 2
+                out.restart()
+        raise AssertionError("the last try returns or raises")
+
+    def _wait(self, wait_s: float, words: str) -> None:
+        if not self._task.quiet:
+            tqdm.write(f"score: {words}; trying again in {wait_s:g} s", file=sys.stderr)
+        time.sleep(wait_s)
+
+    def _once(self, part: Part, out: "Output | _Held", form: Form) -> tuple[Counts, Served]:
+        accepted = TAB_SEPARATED if self._task.tabs else form.media_type
+        connection = self._address.connection()
+        try:
+            response = self._call(connection, part, accepted)
+            if response.status != http.client.OK:
+                raise _refused(response)
+            found = response.getheader("content-type", "").partition(";")[0].strip()
+            served = Served(
+                response.getheader("lifeboat-model", ""), response.getheader("lifeboat-version", ""), sha256=None
+            )
+            if found != accepted or not served.model:
+                raise RemoteError(f"{self._address.host}: expected {accepted}; is there a Lifeboat at this address?")
+            if self._served not in {None, served}:
+                raise RemoteError(f"{self._address.host}: expected answers of {self._served}; got some of {served}")
+            counts = _counts(_copy(response, out, form))
+        finally:
+            connection.close()
+        self._served = served
+        return counts, served
+
+    def _call(self, connection: http.client.HTTPConnection, part: Part, accepted: str) -> http.client.HTTPResponse:
+        """Send a part, and begin to read its answer."""
+        body = packed(part.body) if self._remote.compress else part.body
+        connection.putrequest("POST", self._path(), skip_accept_encoding=True)
+        for name, value in (
+            *self._remote.headers,
+            ("content-type", part.form.media_type),
+            ("content-length", str(len(body))),
+            ("accept", accepted),
+            ("accept-encoding", "identity"),
+            *([("content-encoding", "zstd")] if self._remote.compress else []),
+        ):
+            connection.putheader(name, value)
+        connection.endheaders()
+        with suppress(BrokenPipeError, ConnectionResetError):  # who rejects a part may do so before it is whole
+            for start in range(0, len(body), _COPY_BYTES):  # each piece has the whole time-out
+                connection.send(memoryview(body)[start : start + _COPY_BYTES])
+        return connection.getresponse()
+
+    def _path(self) -> str:
+        tried, served = self._task.tried, self._served
+        model, version, label = tried.model, tried.version, tried.label
+        if served is not None:
+            model, version, label = served.model, served.version, None
+        path = f"{self._address.path}/api"
+        for kind, name in (("models", model), ("versions", version), ("labels", label)):
+            if name is not None:
+                path += f"/{kind}/{urllib.parse.quote(name, safe='')}"
+        query = {"columns": tried.columns, "on_error": tried.on_error, "summary": "last"}
+        for name in ("delimiter", "decimal", "null"):
+            value = getattr(tried, name)
+            if value is not None:
+                query[name] = value
+        return f"{path}/batch?{urllib.parse.urlencode(query)}"
+
+
+class _Held:
+    """A temporary file as an output."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.failure: Exception | None = None
+        self._file = file
+
+    def write(self, data: bytes, /) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def restart(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _refuse_for_good(error: Exception, host: str) -> None:
+    """Raise RemoteError for what won't be otherwise the next time."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        raise RemoteError(f"{host}: its certificate is not trusted: {error.verify_message}") from None
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        raise RemoteError(f"{host}: TLS fails: {error.reason}; is it an address of http://?") from None
+    if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
+        raise RemoteError(f"{host}: {error.strerror}") from None
+
+
+def _copy(response: http.client.HTTPResponse, out: "Output | _Held", form: Form) -> bytes:
+    """Write an answer but for the record of counts that was asked for. Returns its end, in which the counts are."""
+    last = b""
+    try:
+        while data := response.read(_COPY_BYTES):
+            last += data
+            out.write(last[:-_LAST_BYTES])
+            last = last[-_LAST_BYTES:]
+    except (OSError, http.client.HTTPException) as error:
+        if out.failure is None:
+            _raise_told(last + getattr(error, "partial", b""), form)
+        raise
+    out.write(last[: last.rstrip(b"\n").rfind(b"\n") + 1] if form in {CSV, NDJSON} else last)
+    return last
+
+
+def _raise_told(last: bytes, form: Form) -> None:
+    """Raise what the end of a broken answer says of the reason, if it says any: a wrong row won't be right again."""
+    words = ""
+    if form is ARROW:
+        for found in _NOTE.finditer(last):
+            (length,) = struct.unpack("<I", found[1])
+            words = last[found.end() : found.end() + length].decode(errors="replace")
+    else:
+        line = last.rstrip(b"\n").rpartition(b"\n")[2].decode(errors="replace")
+        if form is CSV and line.startswith("# error: "):
+            words = line.removeprefix("# error: ")
+        elif form is NDJSON:
+            words = _told(line.encode())[1]
+    if words.startswith(_ROW):
+        raise InvalidArgument(words)
+    if words:
+        raise _Passing(words)
+
+
+def _counts(last: bytes) -> Counts:
+    """Return the counts that stand in the end of an answer, in whatever form: their names, and numbers in digits."""
+    found = {name: int(number) for name, number in _COUNT.findall(last)}
+    if len(found) < len(_COUNT_NAMES):
+        raise _Passing("the answer ends without its counts")
+    return Counts(*(found[name] for name in _COUNT_NAMES))
+
+
+def _refused(response: http.client.HTTPResponse) -> Exception:
+    """Return what an answer other than 200 comes to."""
+    try:
+        text = response.read(_COPY_BYTES)
+    except (OSError, http.client.HTTPException):
+        text = b""
+    code, words = _told(text)
+    status = f"{response.status} {response.reason}".strip()
+    if response.status in _PASSING:
+        return _Passing(words or status, _seconds(response.getheader("retry-after", "")))
+    if code in CODES:
+        kinds = {kind.code: kind for kind in RequestError.__subclasses__()}
+        return kinds[code](words)
+    if 300 <= response.status < 400:
+        return RemoteError(f"{status}: it sends on to {response.getheader('location', '')[:200]!r}; name that address")
+    hints = {401: "--header sends what proves who calls", 403: "--header sends what proves who calls"}
+    hints[413] = "--part-rows makes smaller parts, --compress packs them"
+    return RemoteError(f"{status}: {hints.get(response.status, 'is there a Lifeboat at this address?')}")
+
+
+def _told(text: bytes) -> tuple[str, str]:
+    """Return the code and the words of the error envelope; nothing where it is none."""
+    with suppress(ValueError, KeyError, TypeError):
+        told = json.loads(text)
+        return str(told["code"]), " ".join(str(told["error"]).split())
+    return "", ""
+
+
+def _seconds(text: str) -> float | None:
+    """Return how long Retry-After asks to wait, in seconds or until a date; None where it says nothing of use."""
+    if text.isascii() and text.isdecimal():
+        return float(text)
+    with suppress(ValueError, TypeError):
+        return max(email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    return None

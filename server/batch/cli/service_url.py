@@ -1,0 +1,54 @@
+"""Check a service's URL and the headers of its requests."""
+
+import http.client
+import re
+import urllib.parse
+from typing import Final
+
+TIMEOUT_S: Final = 120.0
+"""How long a service may take for the next bytes, in either direction."""
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN: Final = frozenset(
+    {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect"}
+    | {"transfer-encoding"}
+)
+
+
+class Address:
+    """Where a service is."""
+
+    def __init__(self, text: str) -> None:
+        """Read a URL. Raises ValueError, whose words don't repeat what may be secret in it."""
+        url = urllib.parse.urlsplit(text)
+        if url.scheme not in {"http", "https"} or not url.hostname:
+            raise ValueError("expected http:// or https:// and a host")
+        if url.username is not None or url.password is not None:
+            raise ValueError("expected no user in it; --header is for what proves who calls")
+        if url.query or url.fragment or not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("expected an address without ? and #, in ASCII")
+        try:
+            self._port = url.port
+        except ValueError:
+            raise ValueError("expected a number from 0 to 65535 as the port") from None
+        self._kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        self._host = url.hostname
+        self.host = url.netloc
+        self.path = url.path.rstrip("/")
+        self.text = f"{url.scheme}://{url.netloc}{self.path}"
+
+    def connection(self) -> http.client.HTTPConnection:
+        """Return a connection that isn't open yet; of https one that trusts whom the system trusts."""
+        return self._kind(self._host, self._port, timeout=TIMEOUT_S)
+
+
+def header(text: str) -> tuple[str, str]:
+    """Return a header's name and value. Raises ValueError, whose words don't repeat the value."""
+    name, colon, value = text.partition(":")
+    name, value = name.strip().lower(), value.strip()
+    if not colon or not _NAME.fullmatch(name):
+        raise ValueError('expected "name: value"')
+    if not value.isprintable() or not value.isascii():
+        raise ValueError(f"{name}: expected a value of printable ASCII")
+    if name in _OWN:
+        raise ValueError(f"{name}: it says what is sent, and is none to choose")
+    return name, value

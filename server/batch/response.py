@@ -1,0 +1,275 @@
+"""Stream the response to one file: scored rows as they come, and an end that clients can trust."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from starlette.types import Receive, Scope, Send
+
+from server.batch.options import BatchOptions
+from server.batch.pipes import AnswerPipe, BodyPipe
+from server.codecs.tables.media_types import CSV, TAB_SEPARATED, Form
+from server.errors import Canceled, DeadlineExceeded, RequestError, drop_tracebacks
+from server.http.request_context import current, fields, log_text
+from server.http.responses import envelope, failure, response
+from server.http.trailers import BREAK_OFF, EXTENSION, takes_trailers
+from server.http.transfer_pace import Pace
+from server.inference.runner import Runner
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.batch.job import Job
+
+LINGER_S: Final = 1.0
+"""Seconds in which a client that is rejected may go on sending, and read why."""
+_PACE_WINDOW: Final = 1.25
+"""Over so many times the time that a file may stand still its pace is the average: standing still is ended first."""
+LAST_WORDS_S: Final = 0.1
+"""Seconds between the error's text and the close of the connection."""
+_LOOK_S: Final = 0.25
+"""Seconds after which it is looked whether something moves, and the client is still connected."""
+PREFIX: Final = "lifeboat-"
+"""What the names of this answer's own headers and trailers begin with."""
+_LEFT_OUT_BYTES: Final = 1024
+"""Bytes of the header that names columns which can't be passed on."""
+_COUNTS: Final = ("rows-read", "rows-scored", "rows-failed")
+_log = logging.getLogger("lifeboat.batch")
+"""Of the one line that each file leaves."""
+
+
+class ScoredFile:
+    """The answer to one file."""
+
+    def __init__(self, asked: BatchOptions, settings: Settings, runner: Runner, scope: Scope, send: Send) -> None:
+        """Answer what is `asked` on the exchange of `scope`, and count it with what `runner` answers."""
+        self._asked = asked
+        self._settings = settings
+        self._counters = runner.counters
+        self._drift = runner.drift
+        self._scope = scope
+        self._send = send
+        self._form: Form | None = None
+        self._left_out: Callable[[], Collection[str]] = tuple
+        self._started = False
+        self._is_read = False
+        """Whether the whole body was."""
+        extensions = scope.get("extensions", {})
+        self._trails = EXTENSION in extensions and takes_trailers(scope)
+        self._ends = extensions.get(BREAK_OFF)
+        if self._ends is not None:
+            self._ends.lift_timeout()  # a file may take long, at a pace
+        if scope["http_version"] == "2":  # uvicorn sends trailers only to who says that they are read
+            scope["headers"].append((b"te", b"trailers"))
+
+    async def answer(self, executor: Executor, timeout_s: float | None, receive: Receive) -> None:
+        """Read the body, score it in a thread of `executor`, send what comes of it.
+
+        A failure is answered as such where the answer has not begun, else the answer is broken off.
+        """
+        from server.batch.job import Job
+
+        job = Job(self._asked, self._settings, self._drift)
+        self._left_out = lambda: job.left_out
+        began_s = asyncio.get_running_loop().time()
+        failed = await self._scored(job, executor, timeout_s, receive)
+        self._count(job, failed, asyncio.get_running_loop().time() - began_s)
+        words = b"" if failed is None else job.error_trailer_bytes(failed)
+        job.close()
+        if failed is not None and self._started:
+            try:
+                await self._break_off(failed, words, receive)
+            except asyncio.CancelledError:  # the event loop is to end: there is no time for a client that doesn't read
+                if self._ends is None:
+                    raise
+                self._ends.cut_off()
+        elif failed is not None:
+            await response(envelope(failed))(self._scope, receive, self._send)
+
+    async def _scored(
+        self, job: "Job", executor: Executor, timeout_s: float | None, receive: Receive
+    ) -> RequestError | None:
+        """Have the file scored and its answer sent to the end; return what it came to nothing by."""
+        window_s = _PACE_WINDOW * self._settings.max_idle_s + 2 * _LOOK_S
+        pace = Pace(self._settings.min_bytes_per_s, window_s, asyncio.get_running_loop().time)
+        answer = AnswerPipe(self._send_part, pace)
+        body = BodyPipe(self._settings.max_spool_bytes, answer.unread_s)
+        feeding = asyncio.ensure_future(_feed(receive, body, pace))
+        work = asyncio.get_running_loop().run_in_executor(
+            executor, job.run, body, lambda: body.is_dry, answer, self._begin
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._moving(work, feeding, body, pace, lambda: body.moved + answer.moved + job.counts.read)
+                await self._end(job, self._settings.max_idle_s)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # every error goes to the client
+            late = DeadlineExceeded("the deadline passed before the answer was whole")
+            failed = failure(late if isinstance(error, TimeoutError) else error, self._scope["headers"])
+            body.fail(failed)
+            answer.fail(failed)
+            job.stop()
+            work.add_done_callback(_retrieve)
+            if not isinstance(error, asyncio.CancelledError):  # else the loop is to end: there is no time to wait in
+                await asyncio.wait([work])
+            return failed
+        finally:
+            self._is_read = body.is_whole
+            feeding.cancel()
+            feeding.add_done_callback(_retrieve)
+            body.close()
+        return None
+
+    async def _moving(
+        self,
+        work: asyncio.Future[None],
+        feeding: asyncio.Future[None],
+        body: BodyPipe,
+        pace: Pace,
+        moved: Callable[[], int],
+    ) -> None:
+        """Return when the work is done.
+
+        Raises what it raised; what `feeding` raised, which only ends so; Canceled where the client disconnected, which
+        `feeding` does not see while there is no room for the body; DeadlineExceeded where nothing `moved` for long;
+        RequestTimeout where the client is slower than the least pace.
+        """
+        clock, idle_s = asyncio.get_running_loop().time, self._settings.max_idle_s
+        seen, since_s = moved(), clock()
+        while not work.done():
+            ended, _ = await asyncio.wait([work, feeding], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                break
+            if feeding in ended:
+                feeding.result()
+            if self._ends is not None and self._ends.is_lost():
+                raise Canceled(f"the caller left before its {'answer' if body.is_whole else 'file'} was whole")
+            if moved() != seen:
+                seen, since_s = moved(), clock()
+            elif clock() - since_s >= idle_s:
+                raise _stands_still(idle_s)
+            pace.check()
+        work.result()
+
+    def _begin(self, form: Form) -> None:
+        self._form = form
+
+    async def _send_part(self, data: bytes) -> None:
+        if not self._started:
+            await self._start()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _start(self) -> None:
+        self._started = True
+        assert self._form is not None  # noqa: S101 # the job says so before it writes
+        tabs = self._form is CSV and self._asked.answer_delimiter == "\t"
+        headers = [
+            (b"content-type", (TAB_SEPARATED if tabs else self._form.media_type).encode()),
+            (PREFIX.encode() + b"model", self._asked.model.name.encode()),
+            (PREFIX.encode() + b"version", self._asked.model.version.encode()),
+        ]
+        if self._asked.answer_encoding != "identity":
+            headers.append((b"content-encoding", self._asked.answer_encoding.encode()))
+        if left_out := ", ".join(quote(name) for name in self._left_out())[:_LEFT_OUT_BYTES]:
+            headers.append((PREFIX.encode() + b"left-out", left_out.encode()))
+        if self._trails:
+            headers.append((b"trailer", ", ".join(PREFIX + name for name in _COUNTS).encode()))
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": self._trails})
+
+    async def _end(self, job: "Job", idle_s: float) -> None:
+        """End the answer, and tell the counts. Raises DeadlineExceeded where the caller doesn't take what is before."""
+        try:
+            async with asyncio.timeout(idle_s):
+                if not self._started:  # a response of no rows may have no bytes
+                    await self._start()
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                if self._trails:
+                    trailers = [((PREFIX + name).encode(), b"%d" % n) for name, n in job.counts.named().items()]
+                    await self._send({"type": EXTENSION, "headers": trailers})
+        except TimeoutError:
+            raise _stands_still(idle_s) from None
+
+    async def _break_off(self, failed: RequestError, words: bytes, receive: Receive) -> None:
+        """End in a way that no client takes for success, behind the reason.
+
+        The rest of the body is read for a while: a connection that is closed while its peer sends is reset, and what it
+        was sent last may be lost. Who takes nothing is not waited for. Nor is a connection closed right behind the
+        reason: the Workers runtime drops what it has not yet passed on when it sees that.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                if words:
+                    await self._send({"type": "http.response.body", "body": words, "more_body": True})
+                while not self._is_read and (await receive()).get("more_body", False):
+                    pass
+            async with asyncio.timeout(LAST_WORDS_S):
+                await _disconnect(receive)
+        if self._ends is None:
+            raise failed  # a server without a word for it breaks the connection where an application fails
+        self._ends.break_off()
+
+    def _count(self, job: "Job", failed: RequestError | None, took_s: float) -> None:
+        """Count the file as one request of all of its rows, and log it."""
+        counts, counters = job.counts, self._counters
+        counters.runs += counts.runs
+        counters.rows += counts.scored
+        counters.file_rows += counts.scored
+        counters.file_rows_failed += counts.failed
+        if failed is None:
+            counters.requests += 1
+            counters.files += 1
+            counters.request_ns += int(took_s * 1e9)
+        else:
+            counters.fail(failed, int(took_s * 1e9))
+        model = self._asked.model
+        if (observation := current.get()) is not None:
+            observation.takes(model.name, model.version, counts.read)
+            observation.error = failed
+        names, inputs = model.signature.by_name, self._settings.log_inputs
+        end = "scored" if failed is None else f"failed ({log_text(failed, names, inputs=inputs)})"
+        _log.info(
+            "batch %s: %s version %s: %d rows read, %d scored, %d failed in %.2f s",
+            end,
+            model.name,
+            model.version,
+            counts.read,
+            counts.scored,
+            counts.failed,
+            took_s,
+            extra={"fields": fields(self._scope["headers"])},
+        )
+
+
+async def _feed(receive: Receive, body: BodyPipe, pace: Pace) -> None:
+    """Put the body into the pipe, counted in `pace`; then wait for the client to disconnect, and raise Canceled."""
+    more = True
+    while more:
+        with pace.waiting():
+            message = await receive()
+        if message["type"] != "http.request":
+            raise Canceled("the caller left before its file was whole")
+        if data := message.get("body", b""):
+            pace.move(len(data))
+            await body.put(data)
+        more = message.get("more_body", False)
+    body.end()
+    await receive()
+    raise Canceled("the caller left before its answer was whole")
+
+
+def _retrieve(ended: asyncio.Future[None]) -> None:
+    """Take the error of a future that nothing awaits: the client has got the error already."""
+    if not ended.cancelled():
+        drop_tracebacks(ended.exception())
+
+
+async def _disconnect(receive: Receive) -> None:
+    """Wait until the client has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _stands_still(idle_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"nothing of the file came, and nothing of the answer was read, for {idle_s} s")

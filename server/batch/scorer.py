@@ -1,0 +1,250 @@
+"""Score blocks of a table; used by the server and by the command line."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from arro3.core import Array, Field, RecordBatch, Schema
+from numpy.typing import NDArray
+
+from server.batch.options import ALL, NONE, OnError, RowOptions
+from server.codecs.tables.arrow_numpy import from_numpy, pick, strings
+from server.codecs.tables.csv_formulas import is_formula
+from server.codecs.tables.feature_columns import filler
+from server.codecs.tables.table import Block, Fault, Table
+from server.errors import InvalidArgument
+from server.models.deferred_signals import deferred_signals
+from server.models.manifest import Manifest
+from server.models.quoting import alike, field_name, quoted, quoted_name, quoted_names
+from server.models.session import Model
+from server.models.signature import Columns
+
+if TYPE_CHECKING:
+    from server.inference.drift.monitor import Drift
+    from server.models.run_limits import Terminable
+
+_LOOKS: Final = 4
+"""One in so many blocks is looked at, the first among them: a file is to cost what it did."""
+ERROR: Final = "error"
+"""The column that says why a row has no answer, where such rows are kept."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Rows of a table, as far as it was read."""
+
+    read: int = 0
+    scored: int = 0
+    failed: int = 0
+    runs: int = 0
+    """Runs of the model."""
+
+    def named(self) -> dict[str, int]:
+        """Return what a caller is told at the end."""
+        return {"rows-read": self.read, "rows-scored": self.scored, "rows-failed": self.failed}
+
+
+def answer_names(manifest: Manifest, on_error: OnError) -> list[str]:
+    """Return the columns that are added to a table."""
+    names = [f"predicted_{manifest.target}"]
+    if manifest.kind != "regression":
+        names += [f"probability_{name}" for name in manifest.classes]
+    return names + ([ERROR] if on_error == "null" else [])
+
+
+class Scored:
+    """Some rows and their answers."""
+
+    def __init__(
+        self, block: Block, passed: Sequence[str], answers: RecordBatch, kept: NDArray[np.intp] | None
+    ) -> None:
+        """Hold the answers of the rows that are `kept`, None: all."""
+        self.answers = answers
+        self._block = block
+        self._passed = passed
+        self._kept = kept
+
+    def batch(self, *, as_text: bool = False) -> RecordBatch:
+        """Return the columns that are passed on, and the answers."""
+        arrays = self._block.passed(self._passed, as_text=as_text)
+        if self._kept is not None:
+            arrays = [pick(array, self._kept) for array in arrays]
+        fields: list[Any] = [
+            Field(name, array.type, nullable=True) for name, array in zip(self._passed, arrays, strict=True)
+        ]
+        added = self.answers.schema
+        fields += [added.field(place) for place in range(len(added))]
+        return RecordBatch.from_arrays([*arrays, *self.answers.columns], schema=Schema(fields))
+
+    def lines(self, *, passes_all: bool) -> list[bytes] | None:
+        """Return the rows as they were written, with all of their fields or those that are passed on.
+
+        A row that was no such thing is empty. None for other formats than NDJSON.
+        """
+        lines, faults = self._block.lines(None if passes_all else self._passed), self._block.faults
+        if lines is None:
+            return None
+        sound = [b"" if n in faults and faults[n].column is None else line for n, line in enumerate(lines)]
+        return sound if self._kept is None else [sound[row] for row in self._kept.tolist()]
+
+
+class Scorer:
+    """Answers the blocks of one table from one model version."""
+
+    def __init__(self, model: Model, table: Table, wanted: RowOptions, drift: "Drift | None" = None) -> None:
+        """Answer `table`, and let `drift` look at its sound rows.
+
+        Raises InvalidArgument, naming the column, where it doesn't have what is wanted of it.
+        """
+        self.counts = Counts()
+        self.passed = _passed(table, wanted)
+        self.passes_all = wanted.columns == ALL
+        self.headings = dict(zip(table.names, table.given_names or table.names, strict=True))
+        """Columns to their names as the file has them."""
+        self.may_be_formulas = any(map(is_formula, (*model.manifest.classes, *model.signature.by_name)))
+        """Whether a class, or an error that begins with a feature's name, could be text that a spreadsheet runs."""
+        self._model = model
+        self._drift = drift
+        self._table = table
+        self._running: Terminable | None = None
+        """The options of the run that is under way, or was last."""
+        self._is_stopped = False
+        self._on_error = wanted.on_error
+        self._columns = model.signature.columns
+        self._names = answer_names(model.manifest, wanted.on_error)
+        self._roles = {output.role: output.name for output in model.manifest.outputs}
+        self._dtypes = {output.role: output.datatype for output in model.manifest.outputs}
+
+    def empty(self) -> Scored:
+        """Return no rows, in the columns and types of all that will come."""
+        block = self._table.empty()
+        for column in self._columns:
+            block.values(column)
+        return Scored(block, self.passed, self._answers(self._run_none(), None, []), None)
+
+    def __iter__(self) -> Iterator[Scored]:
+        """Return the table's rows. Raises InvalidArgument, naming row and column, where one is to be fatal."""
+        return map(self._score, self._table.blocks())  # holds no block while the next is read
+
+    def _score(self, block: Block) -> Scored:
+        columns, faults = self._read(block)
+        first = self.counts.read + 1
+        if faults and self._on_error == "fail":
+            row, fault = min(faults.items())
+            self.counts.read += row + 1
+            self.counts.failed += 1
+            raise InvalidArgument(f"row {first + row}: {fault.reason}", field=fault.column)
+        self.counts.read += block.rows
+        self.counts.failed += len(faults)
+        self.counts.scored += block.rows - len(faults)
+        if not faults:
+            return Scored(block, self.passed, self._answers(self._run(columns), None, []), None)
+        bad = np.zeros(block.rows, np.bool_)
+        bad[[*faults]] = True
+        if self._on_error == "skip":
+            kept = np.flatnonzero(~bad)
+            columns = {name: values[kept] for name, values in columns.items()}
+            outputs = self._run(columns) if len(kept) else self._run_none()
+            return Scored(block, self.passed, self._answers(outputs, None, []), kept)
+        reasons = [faults[row].reason if row in faults else None for row in range(block.rows)]
+        return Scored(block, self.passed, self._answers(self._run(columns, ~bad), bad, reasons), None)
+
+    def _read(self, block: Block) -> tuple[Columns, dict[int, Fault]]:
+        """Return each feature's values in shape [rows, 1], and what is wrong, first of all, with each row."""
+        faults = dict(block.faults)
+        columns = {}
+        for column in self._columns:
+            name = column.feature.name
+            values = block.values(column)
+            for row, reason in values.faults.items():
+                faults.setdefault(row, Fault(name, reason))
+            columns[name] = values.values.reshape(-1, 1)
+        return columns, faults
+
+    def _run(self, columns: Columns, sound: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
+        """Return the outputs; `sound` says which rows somebody asks about, where not all are such."""
+        self.counts.runs += 1
+        outputs = self._run_once(columns)
+        if self._drift is not None and self.counts.runs % _LOOKS == 1:
+            seen = [outputs[name] for name in self._model.output_names]
+            if sound is not None:
+                columns, seen = {name: values[sound] for name, values in columns.items()}, [o[sound] for o in seen]
+            self._drift.see_run("files", columns, len(seen[0]), seen)
+        return outputs
+
+    def _run_none(self) -> dict[str, NDArray[Any]]:
+        """Return the outputs of no rows."""
+        row = {c.feature.name: np.array([[filler(c)]], c.dtype) for c in self._columns}
+        return {name: output[:0] for name, output in self._run_once(row).items()}
+
+    def _run_once(self, columns: Columns) -> dict[str, NDArray[Any]]:
+        with deferred_signals(), self._model.limits.limited() as self._running:
+            if self._is_stopped:
+                self._running.terminate = True
+            return self._model.run(columns, options=self._running)
+
+    def stop(self) -> None:
+        """End the run that is under way, and all later ones: no client waits for them. From any thread."""
+        self._is_stopped = True
+        if self._running is not None:
+            self._running.terminate = True
+
+    def _answers(
+        self, outputs: dict[str, NDArray[Any]], null: NDArray[np.bool_] | None, reasons: list[str | None]
+    ) -> RecordBatch:
+        """Return the columns that are added: null for the rows of `null`."""
+        if "value" in self._roles:
+            arrays = [from_numpy(outputs[self._roles["value"]].reshape(-1), null)]
+        else:
+            arrays = [self._labels(outputs[self._roles["label"]].reshape(-1), null)]
+            shares = outputs[self._roles["probabilities"]]
+            arrays += [from_numpy(shares[:, place], null) for place in range(shares.shape[1])]
+        if self._on_error == "null":
+            rows = len(arrays[0])
+            arrays.append(strings(reasons or [None] * rows))
+        fields = [Field(name, a.type, nullable=True) for name, a in zip(self._names, arrays, strict=True)]
+        return RecordBatch.from_arrays(arrays, schema=Schema(fields))
+
+    def _labels(self, labels: NDArray[Any], null: NDArray[np.bool_] | None) -> Array:
+        if labels.dtype != object:
+            return from_numpy(labels, null)
+        classes = self._model.manifest.classes
+        known = np.zeros(len(labels), np.uint32)
+        for place, name in enumerate(classes[1:], 1):
+            known[labels == name] = place
+        if null is None:
+            return pick(strings([*classes]), known)
+        return strings([None if none else classes[place] for place, none in zip(known, null, strict=True)])
+
+
+def _passed(table: Table, wanted: RowOptions) -> Sequence[str]:
+    if wanted.columns == ALL:
+        return table.names
+    if wanted.columns == NONE:
+        return []
+    found = _joined(wanted.columns, frozenset((*table.names, *table.left_out)))
+    if len(set(found)) < len(found):
+        raise InvalidArgument("columns: expected each column once", field="columns")
+    for name in found:
+        if name in table.left_out:
+            words = f"expected a type that can be passed on; got a column of {table.left_out[name][:100]}"
+            raise InvalidArgument(f"{quoted_name(name)}: {words}", field=field_name(name))
+        if name not in table.names:
+            words = f"there is no {quoted(name)}; expected all, none, or some of {quoted_names(table.names)}"
+            raise InvalidArgument(f"columns: {words}{alike(name, table.names)}", field="columns")
+    return found
+
+
+def _joined(parts: Sequence[str], names: frozenset[str]) -> list[str]:
+    """Return the names of a list that was cut at each comma; the parts as they are where they can't all be names."""
+    most = 1 + max((name.count(",") for name in names), default=0)
+    rest: dict[int, list[str]] = {len(parts): []}
+    """Place to the names that the parts from there on come to."""
+    for start in reversed(range(len(parts))):
+        for stop in range(start + 1, min(start + most, len(parts)) + 1):
+            name = ",".join(parts[start:stop])
+            if name in names and stop in rest:
+                rest[start] = [name, *rest[stop]]
+                break
+    return rest.get(0, [*parts])

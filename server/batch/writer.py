@@ -1,0 +1,160 @@
+"""Write scored blocks as a stream of bytes in the requested format."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from arro3.core import RecordBatch, Schema
+
+from server.batch.scorer import Scored, Scorer
+from server.codecs.tables.arrow import IpcWriter
+from server.codecs.tables.csv import CsvWriter, without_formulas
+from server.codecs.tables.csv_text import POINT
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, Form
+from server.codecs.tables.ndjson import NdjsonWriter
+from server.codecs.tables.parquet import ParquetWriter
+from server.codecs.tables.representable import check_text
+from server.codecs.tables.table import Sink, check, is_nested, unwritable
+from server.errors import InvalidArgument, RequestError
+
+Notes = Mapping[str, int]
+PREFIX = "lifeboat."
+
+
+class Writer:
+    """Writes one scored table."""
+
+    def __init__(  # noqa: PLR0913 # options of the response
+        self,
+        scorer: Scorer,
+        form: Form,
+        sink: Sink,
+        *,
+        delimiter: str = ",",
+        decimal: str = POINT,
+        as_text: bool = False,
+    ) -> None:
+        """Write what `scorer` yields; `as_text`: a text column is passed on as it stands, whatever feature it is.
+
+        CSV has `delimiter` between columns, and `decimal` in numbers.
+
+        Raises InvalidArgument, naming the column, where the form has no way to write one.
+        """
+        self._scorer = scorer
+        self._form = form
+        self._sink = sink
+        self._as_text = as_text and form is CSV
+        self._csv = CsvWriter(delimiter, decimal)
+        self._ipc = IpcWriter()
+        self._ndjson = NdjsonWriter()
+        if form is not NDJSON:
+            self._empty = scorer.empty().batch(as_text=self._as_text)
+        if form is CSV:
+            _check_flat(self._empty)
+        self._header = self._begun()
+
+    def write(self, *, summary: bool = False) -> None:
+        """Write all, and the counts as the form has them."""
+        self._sink.write(self._header)
+        blocks = self._blocks()
+        if self._form not in {CSV, NDJSON, ARROW}:
+            self._write_parquet(blocks)
+            return
+        for data in map(self._rows, blocks):
+            self._sink.write(data)
+        self._sink.write(self._end(summary=summary))
+
+    def _begun(self) -> bytes:
+        """Return what comes before the first row."""
+        if self._form is CSV:
+            return self._named(self._csv.header, self._headed(self._empty) if self._as_text else self._empty)
+        with _holding(self._form):
+            return self._ipc.header(self._empty) if self._form is ARROW else b""
+
+    def _headed(self, batch: RecordBatch) -> RecordBatch:
+        """Return a batch with the columns' names as the file has them: CSV may have two of one name."""
+        headings, given = self._scorer.headings, batch.schema  # which is copied whenever it is asked for
+        fields = [given.field(place) for place in range(len(given))]
+        schema = Schema([field.with_name(headings.get(field.name, field.name)) for field in fields])
+        return RecordBatch.from_arrays(batch.columns, schema=schema)
+
+    def _blocks(self) -> Iterator[Scored]:
+        for scored in self._scorer:
+            check(self._sink)
+            yield scored
+            del scored  # it holds a record batch, and another is about to be read
+
+    def _rows(self, scored: Scored) -> bytes:
+        with _holding(self._form):
+            lines = scored.lines(passes_all=self._scorer.passes_all) if self._form is NDJSON else None
+            if lines is not None:
+                return self._ndjson.beside(lines, scored.answers)
+            batch = scored.batch(as_text=self._as_text)
+        return self._ipc.rows(batch) if self._form is ARROW else self._as_text_rows(batch)
+
+    def _as_text_rows(self, batch: RecordBatch) -> bytes:
+        """Return rows of CSV or NDJSON. Raises InvalidArgument, naming the column, where text can't hold a value."""
+        for name in self._scorer.passed:
+            check_text(name, batch.column(name), infinity=self._form is CSV)
+        if self._form is CSV and self._scorer.may_be_formulas:
+            batch = without_formulas(batch, len(self._scorer.passed))
+        return self._named(self._csv.rows if self._form is CSV else self._ndjson.rows, batch)
+
+    def _named(self, write: Callable[[RecordBatch], bytes], batch: RecordBatch) -> bytes:
+        """Return what `write` makes of a batch. Raises InvalidArgument, naming the column that it can't write."""
+        try:
+            with _holding(self._form):
+                return write(batch)
+        except InvalidArgument:
+            for name in batch.column_names:
+                with _holding(self._form, name):
+                    write(batch.select([name]))
+            raise
+
+    def _end(self, *, summary: bool) -> bytes:
+        counts = self._scorer.counts.named()
+        if self._form is ARROW:
+            notes = {PREFIX + name: str(number) for name, number in counts.items()}
+            return self._ipc.notes(self._empty, notes) + self._ipc.end()
+        if not summary:
+            return b""
+        if self._form is CSV:
+            return b"# " + ", ".join(f"{name}={number}" for name, number in counts.items()).encode() + b"\n"
+        return self._ndjson.record({"summary": counts})
+
+    def failed(self, error: RequestError) -> bytes:
+        """Return what tells of a failure at the end of a stream that is then broken off."""
+        if self._form is CSV:
+            return b"# error: " + b" ".join(error.message.encode().split()) + b"\n"
+        if self._form is NDJSON:
+            return error.envelope() + b"\n"
+        if self._form is ARROW:
+            return self._ipc.notes(self._empty, {PREFIX + "error": error.message})
+        return b""
+
+    def _write_parquet(self, blocks: Iterator[Scored]) -> None:
+        """Have the library pull the blocks."""
+
+        def counts() -> dict[str, int]:
+            return {PREFIX + name: number for name, number in self._scorer.counts.named().items()}
+
+        batches = (scored.batch() for scored in blocks)
+        ParquetWriter(self._sink).write(self._empty.schema, batches, counts)
+
+
+@contextmanager
+def _holding(form: Form, column: str = "columns") -> Iterator[None]:
+    """Turn a library's error or panic about a value that it can't write into the error for the client."""
+    try:
+        yield
+    except (RequestError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 # panics are no exceptions
+        raise unwritable(form.name, error, column) from None
+
+
+def _check_flat(batch: Any) -> None:  # noqa: ANN401
+    for name, array in zip(batch.column_names, batch.columns, strict=True):
+        if is_nested(array.type):
+            words = "expected no lists or structures: CSV can't hold them; ?columns= leaves it out"
+            raise InvalidArgument(f"{name}: {words}", field=name)

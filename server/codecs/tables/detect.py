@@ -1,0 +1,159 @@
+"""Detect a table's format by its first bytes, and choose its reader."""
+
+from codecs import BOM_UTF8
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from server.codecs.records import RecordDecoder
+from server.codecs.tables import compression
+from server.codecs.tables import spooled as files
+from server.codecs.tables.arrow import IpcTable, messages
+from server.codecs.tables.arrow_messages import FILE_MAGIC, MARKER, CheckedMessages, RelayedMessages
+from server.codecs.tables.csv import CsvTable
+from server.codecs.tables.csv_text import CSV_TEXT, TextFormat
+from server.codecs.tables.limits import Limits
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, Form
+from server.codecs.tables.ndjson import NdjsonTable
+from server.codecs.tables.parquet import MAGIC, ParquetTable
+from server.codecs.tables.table import ArrowTable, Source, Table, check
+from server.codecs.tables.unknown_formats import check_is_text
+from server.errors import InvalidArgument
+from server.models.signature import Signature
+
+_SNIFFED_BYTES: Final = 64
+FORM_ENCODED: Final = "curl -d @file removes line ends: use --data-binary @file, or -T file"
+"""Advice for a body sent as application/x-www-form-urlencoded."""
+
+
+class Reading(NamedTuple):
+    """Options and limits for reading a table."""
+
+    signature: Signature
+    added: Collection[str]
+    """Columns that the response adds: no table may already have them."""
+    delimiter: str | None
+    max_string_bytes: int
+    max_json_depth: int
+    has_columns: bool
+    """Whether the response has columns: then the first lines of NDJSON determine them."""
+    limits: Limits
+    text: TextFormat = CSV_TEXT
+    """Rules for nulls and numbers in CSV."""
+    needed: Collection[str] | None = None
+    """Columns whose values are needed, None: all."""
+    is_form_encoded: bool = False
+    """Whether the body is from `curl -d`, which removes a file's line ends."""
+
+
+def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Table, Form]:
+    """Read a table's header in the stated format, else in the detected format.
+
+    A compressed stream is decompressed even if the client did not state the encoding. Raises RequestError.
+    """
+    begun = begin(source)
+    if form in {CSV, NDJSON}:
+        check_is_text(begun.first)
+    form = form or sniffed(begun.first)
+    table = _open(begun, form, reading)
+    try:
+        table.prepare(reading.signature, reading.added, reading.max_string_bytes)
+    except BaseException:
+        table.close()
+        raise
+    return table, form
+
+
+def begin(source: Source) -> "Begun":
+    """Begin to read a stream, and decompress it if it is compressed.
+
+    Raises InvalidArgument if the stream is empty.
+    """
+    begun = Begun(source)
+    for magic, encoding in ((compression.GZIP_MAGIC, "gzip"), (compression.ZSTD_MAGIC, "zstd")):
+        if begun.first.startswith(magic):
+            begun = Begun(compression.Unpacked(begun, encoding))
+            break
+    if not begun.first:
+        raise InvalidArgument("body: expected rows; it is empty")
+    return begun
+
+
+def _open(source: "Begun", form: Form, reading: Reading) -> Table:
+    if form is CSV:
+        table = CsvTable(source, reading.delimiter, reading.signature.by_name, reading.limits, reading.text)
+        if reading.is_form_encoded and table.is_one_line:
+            raise InvalidArgument(f"body: expected rows after the header; there is no line end. {FORM_ENCODED}")
+        return table
+    if form is NDJSON:
+        records = RecordDecoder(reading.signature, 1, reading.max_string_bytes, reading.max_json_depth)
+        return NdjsonTable(source, records, reading.added, reading.limits, has_columns=reading.has_columns)
+    return open_typed(source, form, reading.limits, reading.needed)
+
+
+def open_typed(source: "Begun", form: Form, limits: Limits, needed: Collection[str] | None = None) -> ArrowTable:
+    """Read the header of an Arrow or Parquet table. Raises RequestError.
+
+    Columns that are not `needed` may be null; None: all columns are needed.
+    """
+    if form is not ARROW:
+        return ParquetTable(source, limits, needed)
+    if source.first.startswith(FILE_MAGIC) and not source.first.startswith(FILE_MAGIC + MARKER):
+        return files.IsolatedTable(source, files.spooled(source, limits.max_spool_bytes), "ipc", limits, needed)
+    found = messages(source, limits)
+    if found.layout.is_plain:
+        return IpcTable(CheckedMessages(found))
+    return files.IsolatedTable(source, RelayedMessages(found), "stream", limits, needed)
+
+
+def sniffed(first: bytes) -> Form:
+    """Return the format that a stream's first bytes suggest."""
+    if first.startswith(MAGIC):
+        return PARQUET
+    if first.startswith((MARKER, FILE_MAGIC)):
+        return ARROW
+    check_is_text(first)
+    text = first.removeprefix(BOM_UTF8).lstrip()
+    if text.startswith(b"["):
+        raise InvalidArgument("body: expected one JSON object a line; got an array")
+    return NDJSON if text.startswith(b"{") else CSV
+
+
+class Begun:
+    """A stream whose first bytes can be inspected before they are read."""
+
+    def __init__(self, source: Source) -> None:
+        """Read the first bytes of `source` into `first`, which is empty for an empty stream."""
+        self._source = source
+        self.first = b""
+        while len(self.first) < _SNIFFED_BYTES and (data := source.read(_SNIFFED_BYTES - len(self.first))):
+            self.first += data
+        self._held = self.first
+
+    @property
+    def failure(self) -> Exception | None:
+        """Error that ended the stream, or None."""
+        return self._source.failure
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes."""
+        check(self._source)
+        if not self._held:
+            return self._source.read(size)
+        size = len(self._held) if size < 0 else size
+        data, self._held = self._held[:size], self._held[size:]
+        return data
+
+
+__all__ = [
+    "ARROW",
+    "CSV",
+    "NDJSON",
+    "PARQUET",
+    "Begun",
+    "Form",
+    "Reading",
+    "begin",
+    "open_table",
+    "open_typed",
+    "sniffed",
+]

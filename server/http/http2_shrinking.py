@@ -1,0 +1,145 @@
+"""Shrink an HPACK field block that is too large to be decoded (RFC 7541).
+
+The smaller block has the same effect on the decoder's dynamic table, so the connection's other streams can continue.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from server.http.http2_fields import (
+    OVERHEAD,
+    STATIC,
+    STATIC_BYTES,
+    TABLE_BYTES,
+    Field,
+    Text,
+    encoded_integer,
+    encoded_text,
+    least_size,
+)
+
+_PATHS: Final = frozenset({4, 5})
+"""Entries of the static table with the name :path."""
+_FIRST_FIELDS: Final = 6
+_FIRST_BYTES: Final = 8_192
+"""Number and length limit of the first fields.
+
+They include the pseudo-header fields (RFC 9113, 8.3).
+"""
+_OTHER_BYTES: Final = 512
+_KEPT_BYTES: Final = 12_288
+"""Limits in bytes for other fields in a shrunk block: per field, and in total."""
+_ROOT: Final = b"\x84"
+"""The field `:path: /`."""
+_FILLER: Final = b"\x7f\x85\x1f" + b"x" * 4_100
+"""A value too large for the dynamic table.
+
+The insertion of its field empties the table (RFC 7541, 4.4).
+"""
+
+
+def shrunk(block: bytes, fields: list[Field]) -> bytes:
+    """Return a block of at most MAX_LIST_BYTES with the same effect on the dynamic table.
+
+    It contains the shorter fields. A `:path` that is too long becomes `/`.
+    """
+    return b"".join(_Shrinking(block, fields).pieces())
+
+
+class _Shrinking:
+    """The replacement of one block.
+
+    It inserts only the entries that the dynamic table holds at the block's end. Fields whose entries are evicted by
+    later entries become literals without insertion, or are omitted.
+    """
+
+    def __init__(self, block: bytes, fields: list[Field]) -> None:
+        self._block = block
+        self._fields = fields
+        self._inserts = [field for field in fields if field.inserts]
+        self._evicted = self._count_evicted()
+        self._seen = 0
+        """Number of inserting fields of the block so far."""
+        self._left = _KEPT_BYTES
+        self._referred: set[int] = set()
+        """Table entries in the replacement.
+
+        Each occurs once, so their total size is at most the table size.
+        """
+
+    def _count_evicted(self) -> int:
+        """Return how many insertions of the block are certainly evicted by its later insertions."""
+        size = 0
+        for number in range(len(self._inserts) - 1, -1, -1):
+            size += least_size(self._inserts[number])
+            if size > TABLE_BYTES:
+                return number
+        return 0
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the replacement, field by field."""
+        for number, field in enumerate(self._fields):
+            if field.indexed:
+                yield from self._entries(field)
+            elif field.value is None:
+                yield self._block[field.start : field.end]
+            elif field.inserts and self._seen >= self._evicted:
+                yield self._inserted(field, field.value)
+                self._seen += 1
+            else:
+                yield self._literal(field, field.value, _FIRST_BYTES if number < _FIRST_FIELDS else _OTHER_BYTES)
+                self._seen += field.inserts
+
+    def _entries(self, field: Field) -> Iterator[bytes]:
+        """Yield table references, within the size limit."""
+        run = dict.fromkeys(self._block[field.start : field.end])
+        numbers = [field.name_index] if field.name_index else [byte & 0x7F for byte in run]
+        for number in numbers:
+            index, text = self._resolve(number)
+            if text is None and index and index not in self._referred:
+                self._referred.add(index)
+                self._left -= STATIC_BYTES
+                yield encoded_integer(index, 0x80, 7)
+
+    def _inserted(self, field: Field, value: Text) -> bytes:
+        """Return a field with insertion.
+
+        A field too large for the table becomes another field that is also too large.
+        """
+        too_large = least_size(field) > TABLE_BYTES
+        filler = _FILLER if too_large else None
+        if too_large and field.name is not None and field.name.most > _OTHER_BYTES:
+            return b"\x40\x01x" + _FILLER
+        return self._encoded(field, 0x40, 6) + (filler or encoded_text(self._block, value))
+
+    def _literal(self, field: Field, value: Text, most: int) -> bytes:
+        """Return a field without insertion; empty if it is too long."""
+        size = value.most + (STATIC_BYTES if field.name is None else field.name.most)
+        if size <= most and size + OVERHEAD <= self._left:
+            self._left -= size + OVERHEAD
+            return self._encoded(field, 0, 4) + encoded_text(self._block, value)
+        return _ROOT if field.name_index in _PATHS else b""
+
+    def _encoded(self, field: Field, pattern: int, bits: int) -> bytes:
+        """Return the start of a literal: its name."""
+        index, text = (0, field.name) if field.name is not None else self._resolve(field.name_index)
+        return encoded_integer(index, pattern, bits) + (b"" if text is None else encoded_text(self._block, text))
+
+    def _resolve(self, index: int) -> tuple[int, Text | None]:
+        """Return the index of an entry in the replacement.
+
+        If the entry is not inserted there, return 0 and its name.
+        """
+        seen, kept = self._seen, max(0, self._seen - self._evicted)
+        while index > STATIC:
+            back = index - STATIC - 1
+            if back >= seen:  # inserted before this block
+                return STATIC + 1 + kept + back - seen, None
+            number = seen - 1 - back
+            if number >= self._evicted:
+                return STATIC + self._seen - number, None
+            inserted = self._inserts[number]
+            if inserted.name is not None:
+                return 0, inserted.name
+            index, seen = inserted.name_index, number
+        return index, None

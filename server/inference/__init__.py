@@ -1,0 +1,1 @@
+"""Inference from columns to outputs: batching, runs, input buffers, statistics."""

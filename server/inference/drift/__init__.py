@@ -1,0 +1,1 @@
+"""Drift detection: distributions of served features beside those of the training data."""

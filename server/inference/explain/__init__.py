@@ -1,0 +1,1 @@
+"""Feature contributions of predictions (Shapley values)."""

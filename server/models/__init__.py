@@ -1,0 +1,1 @@
+"""Model repository: manifests, sessions, versions, labels and reloads."""

@@ -1,0 +1,184 @@
+"""Quoting of client values and names in error messages: every character visible, length limited."""
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+from numbers import Real
+from typing import Final, Self
+
+SHOWN_CHARACTERS: Final = 40
+"""Maximum characters of one value in a message."""
+_SHOWN_NAMES: Final = 200
+"""Maximum characters of a list of names."""
+_MAX_BITS: Final = 1024
+"""Maximum bits of an integer that is written out: Python rejects very long ones."""
+_SHOWN_PAIRS: Final = 4
+"""Maximum pairs of given and expected names in a message."""
+_LITERAL: Final = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""JSON values that are written without quotes (RFC 8259, sections 3 and 6)."""
+_MARKS: Final = frozenset('":\\')
+"""Characters that separate a name from the rest of a message."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+NO_SURROGATE: Final = ": a lone surrogate is no Unicode character"
+
+
+class Written(float):
+    """A number with its original text."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Return the number in `text`; infinite if it exceeds every float."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        """Return the number's original text."""
+        return self.text
+
+
+def has_surrogate(text: str) -> bool:
+    """Return whether a text contains a lone surrogate.
+
+    JSON can escape one, UTF-8 can't encode it.
+    """
+    return _SURROGATE.search(text) is not None
+
+
+def is_literal(text: str) -> bool:
+    """Return whether a text is an unquoted JSON value: a number, true, false or null."""
+    return _LITERAL.fullmatch(text) is not None
+
+
+def quoted(text: str, characters: int = SHOWN_CHARACTERS) -> str:
+    """Return a text as a JSON string, cut to `characters` characters.
+
+    Invisible characters are escaped.
+    """
+    shown = json.dumps(text[:characters], ensure_ascii=False)
+    if not shown.isprintable():
+        shown = "".join(each if each.isprintable() else _escaped(each) for each in shown)
+    return shown + "..." * (len(text) > characters)
+
+
+def shown(value: object) -> str:
+    """Return any value as JSON: strings quoted, other values bare."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, bytes):
+        return quoted(value.decode(errors="backslashreplace"))
+    if isinstance(value, Written):
+        text = value.text
+    elif isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        text = f"an integer of {value.bit_length()} bits"
+    elif isinstance(value, Real) and not isinstance(value, int) and not math.isfinite(value):
+        text = json.dumps(float(value))
+    else:
+        try:
+            text = json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError):  # a date, a decimal or a numpy number
+            text = str(value)
+    return shown_json(text)
+
+
+def shown_json(text: str) -> str:
+    """Return JSON text, cut to SHOWN_CHARACTERS; invisible characters are escaped."""
+    cut = text[:SHOWN_CHARACTERS]
+    if not cut.isprintable():
+        cut = "".join(each if each.isprintable() else _escaped(each) for each in cut)
+    return cut + "..." * (len(text) > SHOWN_CHARACTERS)
+
+
+def cell(text: str, *, is_string: bool) -> str | Written:
+    """Return a text cell's value for `shown`: a number if expected and valid."""
+    return Written(text) if not is_string and text[-1:].isdigit() and is_literal(text) else text
+
+
+def quoted_name(text: str) -> str:
+    """Return a name for the start of a message, quoted only if necessary.
+
+    A name is bare if every character is visible.
+    """
+    is_plain = text.isprintable() and text == " ".join(text.split()) and not _MARKS.intersection(text)
+    return text if is_plain and 0 < len(text) <= SHOWN_CHARACTERS else quoted(text)
+
+
+def field_name(text: str) -> str:
+    """Return a name for the `field` of an error: unquoted, cut, and valid UTF-8."""
+    return text[:SHOWN_CHARACTERS].encode(errors="backslashreplace").decode()
+
+
+def quoted_names(texts: Iterable[str], characters: int = _SHOWN_NAMES) -> str:
+    """Return a list of quoted names; names over the limit of `characters` are only counted."""
+    found: list[str] = []
+    length = left = 0
+    for text in texts:
+        each = quoted(text)
+        if left or (found and length + len(each) > characters):
+            left += 1
+            continue
+        found.append(each)
+        length += len(each) + 2
+    return ", ".join(found) + (f" and {left} more" if left else "")
+
+
+def difference(given: str, known: Iterable[str]) -> str:
+    """Return the Unicode difference of a text from a similar known text.
+
+    It is the end of a message; empty if no known text is similar.
+    """
+    for other in known:
+        if given == other:
+            continue
+        if _canonical(given) == _canonical(other):
+            forms = f"{_form(given)}, expected {_form(other)}"
+            return f": {quoted(given)} has the characters of {quoted(other)} in another Unicode form ({forms})"
+    return ""
+
+
+def alike(given: str, known: Iterable[str]) -> str:
+    """Return the known name that differs only in case, blanks or Unicode form.
+
+    The result ends a message.
+    """
+    return misspelled([given], [other for other in known if other != given])
+
+
+def misspelled(given: Iterable[str], lacking: Iterable[str]) -> str:
+    """Return the pairs of given and missing names that differ only in spelling details.
+
+    These are case, blanks and Unicode form. The result ends a message.
+    """
+    by_key: dict[str, list[str]] = {}
+    for name in given:
+        by_key.setdefault(_key(name), []).append(name)
+    found = [(near, name) for name in lacking for near in by_key.get(_key(name), ())]
+    if any(_canonical(near) == _canonical(name) for near, name in found):
+        near, name = next(pair for pair in found if _canonical(pair[0]) == _canonical(pair[1]))
+        return difference(near, [name])
+    pairs = ", ".join(f"{quoted(near)} is not {quoted(name)}" for near, name in found[:_SHOWN_PAIRS])
+    return f"; {pairs}: letter case and blanks count" if found else ""
+
+
+def _canonical(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _key(text: str) -> str:
+    return _canonical(text).strip().casefold()
+
+
+def _form(text: str) -> str:
+    """Return the name of a text's Unicode normalization form (UAX 15)."""
+    return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, text)), "neither NFC nor NFD")
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code > 0xFFFF:
+        code -= 0x10000
+        return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+    return f"\\u{code:04x}"

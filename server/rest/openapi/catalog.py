@@ -1,0 +1,120 @@
+"""OpenAPI paths for models, cards, typed services, the document itself and server metrics."""
+
+from typing import Any, Final
+
+from server.models.session import Model
+from server.rest.openapi import schemas
+from server.rest.openapi.operations import ANY, MODEL, MODELS, OBJECT, SERVER, TEXT, Document, ok, operation
+
+_PAGE: Final = "text/html"
+
+
+def server_paths() -> Document:
+    """Return the paths that belong to no model."""
+    document = operation(SERVER, "This document", _kept(ok(OBJECT)["responses"]["200"]), ANY)
+    page = operation(SERVER, "This document as a page, from which everything can be tried", _kept(_page()), ANY)
+    metrics = operation(SERVER, "Metrics, for Prometheus; not through the Worker", _answer(_text("metrics")), ANY)
+    return _page_paths() | {
+        "/api/models": {"get": operation(MODELS, "What is served", ok(schemas.ref("Models")), ANY)},
+        "/api/openapi.json": {"get": document},
+        "/api/docs": {"get": page},
+        "/metrics": {"get": metrics},
+    }
+
+
+def _page_paths() -> Document:
+    """Return the paths of the HTML page of a model and of all static files."""
+    model = {"name": "model", "in": "query", "schema": TEXT, "description": "the default one, where it is left out"}
+    name = {"name": "name", "in": "path", "required": True, "schema": TEXT | {"pattern": "^[a-z-]+[.][a-z]+$"}}
+    file = {"description": "A script, a style sheet or a picture", "content": {"text/*": {"schema": TEXT}}}
+    page = operation(MODELS, "The page of a model", _kept(_page()), MODEL, parameters=[model])
+    return {
+        "/": {"get": page},
+        "/web/{name}": {"get": operation(SERVER, "A file of a page", _kept(file), MODEL, parameters=[name])},
+    }
+
+
+def model_paths(name: str) -> Document:
+    """Return the paths that describe a model."""
+    words = f"The model {name}: signature, scores, provenance"
+    proto = f"The .proto file of the typed service of {name}"
+    form = operation(MODELS, f"The part of the page that is {name}'s", _kept(_page()), MODEL)
+    return {
+        f"/api/models/{name}/form": {"get": form},
+        f"/api/models/{name}": {"get": operation(MODELS, words, ok(schemas.ref("Model")), MODEL)},
+        f"/api/models/{name}/service.proto": {"get": operation(MODELS, proto, _answer(_text("the file")), MODEL)},
+    }
+
+
+def card_path(root: str, model: Model) -> Document:
+    """Return the path of the card of a model version, below `root`."""
+    words = f"The model card of {model.name} version {model.version}, where it has one"
+    return {f"{root}/card": {"get": operation(MODELS, words, _kept(_page()), MODEL)}}
+
+
+def drift_path(root: str, model: Model) -> Document:
+    """Return the path of the drift report of a model version, below `root`."""
+    schema = {"enum": ["requests", "files"], "default": "requests"}
+    of = {"name": "of", "in": "query", "description": "whose rows: requests' or files'", "schema": schema}
+    words = f"How far what {model.name} version {model.version} was asked is from what it was trained on"
+    answer = ok(schemas.ref("Drift"))
+    return {f"{root}/drift": {"get": operation(MODELS, words, answer, (400, 501, *MODEL), parameters=[of])}}
+
+
+def schemas_of() -> Document:
+    """Return the schemas of the responses."""
+    texts = {"type": "array", "items": TEXT}
+    summary = {
+        "name": TEXT,
+        "version": TEXT | {"description": "the one that answers who names none"},
+        "versions": texts,
+        "labels": {"type": "object", "additionalProperties": TEXT},
+        "kind": {"enum": ["binary", "multiclass", "regression"]},
+        "description": TEXT,
+    }
+    feature: dict[str, Any] = {
+        "name": TEXT,
+        "datatype": TEXT,
+        "nullable": {"type": "boolean"},
+        "categories": {"type": ["array", "null"]},
+        "minimum": {"type": ["number", "null"]},
+        "maximum": {"type": ["number", "null"]},
+        "description": TEXT,
+        "example": {},
+    }
+    whole = summary | {
+        "target": TEXT,
+        "classes": texts,
+        "positive_class": {"type": ["string", "null"]},
+        "api_version": {"type": "integer"},
+        "features": {"type": "array", "items": schemas.closed(feature)},
+        "example": OBJECT,
+        "metrics": {"type": ["object", "null"]},
+        "parity": OBJECT,
+        "provenance": OBJECT,
+        "sha256": TEXT,
+    }
+    listed = {"type": "array", "items": schemas.closed(summary)}
+    return {
+        "Error": schemas.error(),
+        "Drift": schemas.drift(),
+        "Models": schemas.closed({"default": TEXT, "models": listed}),
+        "Model": schemas.closed(whole),
+    }
+
+
+def _page() -> Document:
+    return {"description": "A page", "content": {_PAGE: {"schema": TEXT}}}
+
+
+def _text(words: str) -> Document:
+    return {"description": words, "content": {"text/plain": {"schema": TEXT}}}
+
+
+def _answer(answer: Document) -> Document:
+    return {"responses": {"200": answer}}
+
+
+def _kept(answer: Document) -> Document:
+    """Return the responses of a cacheable operation: 200 and 304."""
+    return {"responses": {"200": answer, "304": {"description": "It is what If-None-Match says"}}}

@@ -1,0 +1,131 @@
+"""OpenAPI paths of predictions and batches: for the default model, each model, version and label."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from server.batch.options import ALL, ON_ERROR
+from server.codecs.records import RECORDS
+from server.codecs.tables.media_types import FORMS
+from server.http.message import JSON
+from server.models.session import Model
+from server.rest.openapi import schemas
+from server.rest.openapi.examples import Examples
+from server.rest.openapi.operations import (
+    ANY,
+    BINARY,
+    EXPLANATIONS,
+    FILES,
+    PREDICTIONS,
+    RUN,
+    TEXT,
+    Document,
+    body,
+    content,
+    ok,
+    operation,
+)
+from server.settings import Settings
+
+_PARAMETERS: Final[Sequence[tuple[str, str, Document]]] = (
+    ("columns", "the columns to pass on: all, none, or names with commas", {"type": "string", "default": ALL}),
+    ("on_error", "what becomes of a row that can't be scored", {"enum": list(ON_ERROR), "default": ON_ERROR[0]}),
+    ("delimiter", "what stands between the columns of a CSV file", {"type": "string", "minLength": 1}),
+    (
+        "decimal",
+        "the decimal separator of CSV, in the file and in the response",
+        {"enum": [".", ",", "point", "comma"]},
+    ),
+    ("null", "how CSV writes null beside an empty field: spellings with commas between them", {"type": "string"}),
+    ("summary", "last: the counts are a last record, of CSV and NDJSON", {"enum": ["none", "last"]}),
+)
+_QUERY: Final = (400, 404, 413, 429, 504, *ANY)
+
+
+def paths(root: str, model: Model, settings: Settings, examples: Examples) -> Document:
+    """Return the paths below `root` where `model` takes records and files."""
+    batch = _batch(model, examples)
+    explained = schemas.explained_records(model.manifest, settings)
+    explain = {f"{root}/explain": {"post": _explain(model, examples)}} if explained else {}
+    return explain | {
+        f"{root}/predict": {"get": _query(model, settings, examples), "post": _predict(model, examples)},
+        f"{root}/batch": {"post": batch, "put": batch},
+    }
+
+
+def _predict(model: Model, examples: Examples) -> Document:
+    """Return the operation that predicts for records."""
+    given = {"record": examples.record, "records": {RECORDS: examples.records}}
+    taken = body(_one_or_several(model, "Record", "Records"), given)
+    answer = ok(_one_or_several(model, "Answer", "Answers"), examples.answers)
+    answer["responses"]["400"] = _refused(examples)
+    return operation(PREDICTIONS, f"Predict {model.manifest.target}", {"requestBody": taken} | answer, RUN)
+
+
+def _explain(model: Model, examples: Examples) -> Document:
+    """Return the operation that explains the predictions for records."""
+    taken = body(_one_or_several(model, "Record", "RecordsToExplain"), {"record": examples.record})
+    answer = ok(_one_or_several(model, "Explanation", "Explanations"), {"record": examples.explained})
+    words = f"Predict {model.manifest.target}, and say what each feature adds to the answer"
+    return operation(EXPLANATIONS, words, {"requestBody": taken} | answer, (*RUN, 499, 501))
+
+
+def _one_or_several(model: Model, one: str, several: str) -> Document:
+    title = schemas.title_of(model.manifest)
+    return {"oneOf": [schemas.ref(f"{title}{one}"), schemas.ref(f"{title}{several}")]}
+
+
+def _refused(examples: Examples) -> Document:
+    """Return the 400 response, with an invalid record as its example."""
+    wrong, envelope = examples.refused
+    example = {"summary": "a value that can't be", "value": envelope, "x-request": wrong}
+    return {
+        "description": "invalid_argument (400): the field at fault, and what was expected",
+        "content": {JSON: {"schema": schemas.ref("Error"), "examples": {"wrong": example}}},
+    }
+
+
+def _query(model: Model, settings: Settings, examples: Examples) -> Document:
+    """Return the operation that predicts for one record in the query."""
+    parameters = [schemas.parameter(column, settings) for column in model.signature.columns]
+    for parameter in parameters:
+        value = examples.record.get(parameter["name"])
+        if value is not None:
+            parameter["examples"] = {"record": {"value": value}}
+    title = schemas.title_of(model.manifest)
+    answer = ok(schemas.ref(f"{title}Answer"), {"record": examples.answers["record"]})
+    kept = {
+        "ETag": {"schema": TEXT, "description": "the same for the same input"},
+        "Cache-Control": {"schema": TEXT, "description": "how long the answer may be kept"},
+    }
+    answer["responses"]["200"]["headers"] = kept
+    answer["responses"]["304"] = {"description": "The answer is what If-None-Match says", "headers": kept}
+    words = f"Predict {model.manifest.target} for one record, by an answer that may be kept"
+    return operation(PREDICTIONS, words, answer, _QUERY, parameters=parameters)
+
+
+_FORM: Final[Document] = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": BINARY | {"description": "One file in any of the forms, and no other field"}},
+}
+
+
+def _batch(model: Model, examples: Examples) -> Document:
+    """Return the operation that scores files."""
+    given: Document = {form.media_type: {"schema": BINARY} for form in FORMS}
+    answered = dict(given)
+    for form, (file, scored) in examples.files.items():
+        given |= content(BINARY, {form.name: file}, form.media_type)
+        answered |= content(BINARY, {form.name: scored}, form.media_type)
+    given["multipart/form-data"] = {"schema": _FORM}
+    members: dict[str, Any] = {
+        "description": "Any of the forms in, the same or the one of `Accept` out; `Content-Encoding` may be gzip or "
+        "zstd. An answer that is broken off was not whole.",
+        "requestBody": {"required": True, "content": given},
+        "responses": {"200": {"description": "Each row, and its answer behind it", "content": answered}},
+    }
+    parameters = [
+        {"name": name, "in": "query", "description": words, "schema": schema} for name, words, schema in _PARAMETERS
+    ]
+    words = f"Score a file of rows: adds predicted_{model.manifest.target}"
+    return operation(FILES, words, members, (*RUN, 499), parameters=parameters)

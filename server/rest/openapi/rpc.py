@@ -1,0 +1,180 @@
+"""OpenAPI paths of Connect RPCs: typed services of models, inference, health and reflection."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+
+from server.codecs.records import RECORDS
+from server.http.message import JSON
+from server.models.session import Model
+from server.rest.openapi import protobuf as messages
+from server.rest.openapi import schemas
+from server.rest.openapi.examples import Examples
+from server.rest.openapi.operations import BINARY, CALLS, TEXT, Document, content
+from server.rpc import method as methods
+from server.rpc.protocols.status import HTTP_STATUS, Code
+from server.rpc.services import health, open_inference, reflection, typed_descriptor
+from server.rpc.services.typed_codec import ResponseEncoder
+from server.settings import Settings
+
+_PROTO: Final = "application/proto"
+_STREAMS: Final = ("application/connect+json", "application/connect+proto")
+_SERVICES: Final = (open_inference.SERVICE, health.SERVICE, *(service for service, _ in reflection.SERVICES))
+_WORDS: Final[Mapping[str, str]] = {
+    "Check": "Whether the server, or the service that is named, answers calls",
+    "List": "The same of the server and each service",
+    "Watch": "The same now, and again when it changes",
+    "ServerLive": "Whether the server lives",
+    "ServerReady": "Whether every model is ready",
+    "ServerMetadata": "Name, version, extensions",
+    "ModelReady": "Whether a model is ready",
+    "ModelMetadata": "Inputs and outputs of a model",
+    "ModelInfer": "Infer",
+    "ModelStreamInfer": "Infer, request by request",
+    "ModelConfig": "A model's configuration, in Triton's words",
+    "ModelStatistics": "Statistics",
+    "RepositoryIndex": "Every version and its state",
+    "RepositoryModelLoad": "Read a model's folder again",
+    "RepositoryModelUnload": "Serve a model no longer",
+    "ServerReflectionInfo": "What there is to call",
+    "Predict": "Answer one record",
+    "PredictBatch": "Answer all records together: none is answered where one is wrong",
+    "PredictStream": "Answer the records one by one, in their order, as they are computed",
+}
+_CONTROL: Final = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
+_STREAM_WORDS: Final = (
+    "Each message stands in an envelope: a byte of flags, four of its length, and the message. The last one, of "
+    "flag 2, says how the stream ended."
+)
+_STATUSES: Final = sorted({*HTTP_STATUS.values(), 405, 415})
+_ASKED: Final[Sequence[tuple[str, Document]]] = (
+    ("connect", {"const": "v1"}),
+    ("encoding", {"enum": ["json", "proto"]}),
+    ("message", TEXT | {"description": "the message, percent-encoded"}),
+)
+
+
+def server_paths() -> Document:
+    """Return the RPC paths that belong to no model."""
+    return {methods.path(each): _operations(each) for service in _SERVICES for each in service.methods}
+
+
+def schemas_of() -> Document:
+    """Return the schemas of the RPC messages and of a Connect error."""
+    detail = schemas.closed({"type": TEXT, "value": TEXT | {"contentEncoding": "base64"}})
+    failed = {"code": {"enum": [code.label for code in Code]}, "message": TEXT}
+    every = [each for service in _SERVICES for each in service.methods]
+    return messages.schemas_of(kind for each in every for kind in (each.input_type, each.output_type)) | {
+        "ConnectError": schemas.closed(failed | {"details": {"type": "array", "items": detail}}, ["code"])
+    }
+
+
+def typed_paths(model: Model, settings: Settings, examples: Examples) -> Document:
+    """Return the typed RPC paths of a model version, with golden rows as examples."""
+    manifest = model.manifest
+    pool = DescriptorPool()
+    pool.Add(typed_descriptor.file(manifest))
+    service = pool.FindServiceByName(f"{typed_descriptor.package(manifest)}.{typed_descriptor.service(manifest)}")
+    fields = typed_descriptor.field_names(manifest.features)
+    names = {each.name: typed_descriptor.json_name(each, fields[each.name]) for each in manifest.features}
+    records = [
+        {names[name]: value for name, value in record.items() if value is not None} for record in examples.records
+    ]
+    encoder = ResponseEncoder(manifest)
+    answer, answers = (
+        encoder.one("json")(examples.outputs, 0, 1),
+        encoder.several("json", examples.outputs, 0, len(records)),
+    )
+    given = {"Predict": (records[0], answer), "PredictBatch": ({RECORDS: records}, answers)}
+    one = _message(model, names, settings)
+    several = schemas.closed({RECORDS: {"type": "array", "items": one}})
+    served: dict[str, Any] = {}
+    for method in service.methods:
+        is_one = method.name == "Predict"
+        taken, answer_schema = (one if is_one else several), _answer(model, "Answer" if is_one else "Answers")
+        served[methods.path(method)] = _operations(method, taken, answer_schema, given.get(method.name))
+    return served
+
+
+def _answer(model: Model, kind: str) -> Document:
+    """Return the schema of a typed response.
+
+    It is the REST schema, unless the label is a 64-bit integer: protobuf's JSON mapping writes that as a string.
+    """
+    manifest = model.manifest
+    is_text = manifest.kind == "regression" or manifest.output("label").datatype == "BYTES"
+    return schemas.ref(f"{schemas.title_of(manifest)}{kind}") if is_text else {"type": "object"}
+
+
+def _message(model: Model, names: Mapping[str, str], settings: Settings) -> Document:
+    """Return the schema of a record as a message. An omitted field is null, or protobuf's zero."""
+    described = schemas.record(model, settings)["properties"]
+    return schemas.closed({names[name]: schema for name, schema in described.items()}, [])
+
+
+def _operations(
+    method: MethodDescriptor,
+    schema: Document | None = None,
+    answer_schema: Document | None = None,
+    example: tuple[Any, bytes] | None = None,
+) -> Document:
+    """Return the operations of a method: POST, and GET if unary without side effects."""
+    is_stream = method.client_streaming or method.server_streaming
+    members: Document = {"tags": [CALLS], "summary": _WORDS[method.name]}
+    if method.name in _CONTROL:
+        members["security"] = [{"token": []}]
+    if is_stream:
+        both = {media_type: {"schema": BINARY} for media_type in _STREAMS}
+        body = {"required": True, "description": _STREAM_WORDS, "content": both}
+        answer: Document = {"200": {"description": "Messages, in envelopes, and the end", "content": both}}
+        refused = {str(status): _ref(status) for status in (404, 405, 415)}
+        return {"post": members | {"requestBody": body, "responses": answer | refused}}
+    taken = schema or schemas.ref(method.input_type.full_name)
+    given, answered = example or (None, None)
+    named = {"record": given} if example else None
+    body = {"required": True, "content": content(taken, named, JSON) | {_PROTO: {"schema": BINARY}}}
+    responses = _responses(answer_schema or schemas.ref(method.output_type.full_name), answered)
+    timeout = {
+        "name": "Connect-Timeout-Ms",
+        "in": "header",
+        "description": "How long the caller waits",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 9_999_999_999},
+    }
+    operations = {"post": members | {"parameters": [timeout], "requestBody": body, "responses": responses}}
+    if not methods.has_side_effects(method):
+        asked = [{"name": name, "in": "query", "required": True, "schema": kind} for name, kind in _ASKED]
+        operations["get"] = members | {"parameters": [*asked, timeout], "responses": responses}
+    return operations
+
+
+def _responses(schema: Document, answered: bytes | None) -> Document:
+    named = None if answered is None else {"record": msgspec.json.decode(answered)}
+    answer = {"description": "The answer", "content": content(schema, named, JSON) | {_PROTO: {"schema": BINARY}}}
+    return {"200": answer, **{str(status): _ref(status) for status in _STATUSES}}
+
+
+def refusals() -> Document:
+    """Return the error responses of RPCs, by the names that operations refer to."""
+    return {f"Call{status}": _failed(status) for status in _STATUSES}
+
+
+def _ref(status: int) -> Document:
+    return {"$ref": f"#/components/responses/Call{status}"}
+
+
+def _failed(status: int) -> Document:
+    codes = [code for code, number in HTTP_STATUS.items() if number == status]
+    if not codes:
+        return _plain(status)
+    example = {"code": codes[0].label, "message": "what was wrong"}
+    said = content(schemas.ref("ConnectError"), {codes[0].label: example}, JSON)
+    plain: Document = {"text/plain": {"schema": TEXT}} if status == 404 else {}
+    return {"description": ", ".join(code.label for code in codes), "content": said | plain}
+
+
+def _plain(status: int) -> Document:
+    words = {404: "There is no such method", 405: "The method takes another", 415: "The content type is not known"}
+    return {"description": words[status], "content": {"text/plain": {"schema": TEXT}}}

@@ -1,0 +1,72 @@
+"""GET /, /api/models/{model}/form, /api/docs, /web/{name}: HTML pages, page parts and static files.
+
+This module is imported on the first request for a page, to keep startup fast.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.errors import NotFound
+from server.http.caching import Tagged, tagged
+from server.http.responses import revalidated
+from server.models.repository import Repository
+from server.models.threads import SharedWork
+from server.web.page import DOCS, HEADERS, TYPES, WEB, document, part, static_files
+
+_HTML: Final = "text/html"
+
+
+class Pages:
+    """Pages of the models of a repository; concurrent requests for one page share one build."""
+
+    def __init__(self, repository: Repository) -> None:
+        """Build pages for the models of `repository`."""
+        self._repository = repository
+        self._work = SharedWork()
+        self._files: Mapping[str, Tagged] = {}
+        """Static files of the package, read once: they change only with the server."""
+
+    async def page(self, request: Request) -> Response:
+        """Return the page of the default model, or of the model in `?model=`. Raises NotFound."""
+        return await self._made(request, document, request.query_params.get("model", self._repository.default_model))
+
+    async def form(self, request: Request) -> Response:
+        """Return the main part of a model's page, which replaces the part of another model. Raises NotFound."""
+        return await self._made(request, part, request.path_params["model"])
+
+    async def docs(self, request: Request) -> Response:
+        """Return the page that displays the OpenAPI document and can send requests to its operations."""
+        return _answer(request, (await self._known())[DOCS], _HTML)
+
+    async def file(self, request: Request) -> Response:
+        """Return a static file of the pages. Raises NotFound."""
+        name = request.path_params["name"]
+        files = await self._known()
+        if name not in files or name == DOCS:
+            raise NotFound(f"there is no file {name[:64]!r}")
+        return _answer(request, files[name], TYPES[PurePath(name).suffix])
+
+    async def _made(self, request: Request, make: Callable[[Repository, str], str], name: str) -> Response:
+        self._repository.versions(name)  # reject an unknown name before using a thread
+        return _answer(request, await self._work.run(_made, make, self._repository, name), _HTML)
+
+    async def _known(self) -> Mapping[str, Tagged]:
+        self._files = self._files or await self._work.run(_files)
+        return self._files
+
+
+def _made(make: Callable[[Repository, str], str], repository: Repository, name: str) -> Tagged:
+    return tagged(make(repository, name).encode())
+
+
+def _files() -> Mapping[str, Tagged]:
+    files = static_files() | {DOCS: (WEB / DOCS).read_bytes()}
+    return {name: tagged(content) for name, content in files.items()}
+
+
+def _answer(request: Request, content: Tagged, media_type: str) -> Response:
+    return revalidated(request, content, f"{media_type}; charset=utf-8", HEADERS)

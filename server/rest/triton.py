@@ -1,0 +1,63 @@
+"""/v2: Triton extensions of the Open Inference Protocol: statistics, model configuration, repository index."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from server.codecs.json_errors import reason, without_mark
+from server.codecs.json_types import MALFORMED
+from server.errors import InvalidArgument
+from server.http.message import ANY_BYTES
+from server.http.request_body import read_body
+from server.http.responses import json_response
+from server.inference.metadata import MetadataService
+
+
+class TritonEndpoint:
+    """Triton extension routes."""
+
+    def __init__(self, descriptions: MetadataService, max_body_bytes: int) -> None:
+        """Serve the data of `descriptions`."""
+        self._descriptions = descriptions
+        self._max_body_bytes = max_body_bytes
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        routes = [
+            Route("/v2/models/stats", self.statistics, methods=["GET"]),
+            Route("/v2/repository/index", self.index, methods=["POST"]),
+        ]
+        for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            routes += [
+                Route(f"{model}/stats", self.statistics, methods=["GET"]),
+                Route(f"{model}/config", self.configuration, methods=["GET"]),
+            ]
+        return routes
+
+    async def statistics(self, request: Request) -> Response:
+        """Return the statistics of all models, of one model, or of one version."""
+        where = request.path_params
+        return json_response(self._descriptions.statistics(where.get("model"), where.get("version")))
+
+    async def configuration(self, request: Request) -> Response:
+        """Return the configuration of a version in Triton's format."""
+        where = request.path_params
+        return json_response(self._descriptions.configuration(where["model"], where.get("version")))
+
+    async def index(self, request: Request) -> Response:
+        """Return a bare array of all versions: the state of each, with the reason.
+
+        `{"ready": true}` in the body selects the versions that are ready.
+        """
+        body = await read_body(request.scope, request.receive, self._max_body_bytes, ANY_BYTES)
+        try:
+            asked = msgspec.json.decode(without_mark(body) or body or b"{}", type=_IndexRequest)
+        except MALFORMED as error:
+            words = f"expected an object with ready at most: {reason(body, error)}"
+            raise InvalidArgument(f"body: {words}") from None
+        return json_response(self._descriptions.index(ready=asked.ready))
+
+
+class _IndexRequest(msgspec.Struct):
+    ready: bool = False

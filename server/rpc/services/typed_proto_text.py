@@ -1,0 +1,106 @@
+"""Text of a typed service's .proto file, with comments from the manifest."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, MethodOptions
+
+from server.models.manifest import Feature, Manifest
+from server.models.signature import Column
+from server.rpc.services import typed_descriptor
+
+_SCALARS: Final[Mapping[int, str]] = {
+    value: name.removeprefix("TYPE_").lower() for name, value in FieldDescriptorProto.Type.items()
+}
+_WORDS: Final[Mapping[str, str]] = {
+    "label": "The likelier class.",
+    "probability": "Of the positive class, whatever the label.",
+    "probabilities": "Of each class, by its name.",
+    "value": "What the model predicts.",
+    "model": "The model that answered.",
+    "version": "Its version.",
+    "records": "At least one.",
+    "predictions": "One for each record, in their order.",
+}
+"""Comments on the fields that are not features."""
+_METHODS: Final[Mapping[str, str]] = {
+    "Predict": "Answers one record.",
+    "PredictBatch": "Answers all records together: none is answered where one is wrong.",
+    "PredictStream": "Answers the records one by one, in their order, as they are computed.",
+}
+
+
+def text(manifest: Manifest) -> str:
+    """Return the text of the .proto file for a model's typed service."""
+    declared = typed_descriptor.file(manifest)
+    return "\n".join(_lines(declared, manifest)) + "\n"
+
+
+def _lines(declared: FileDescriptorProto, manifest: Manifest) -> Iterator[str]:
+    yield from _comment(f"Made from the manifest of model {manifest.name}, version {manifest.version}.", "")
+    yield 'syntax = "proto3";'
+    yield ""
+    yield f"package {declared.package};"
+    for service in declared.service:
+        yield ""
+        yield from _comment(manifest.description, "")
+        yield f"service {service.name} {{"
+        for method in service.method:
+            yield from _comment(_METHODS[method.name], "  ")
+            stream = "stream " if method.server_streaming else ""
+            head = f"  rpc {method.name}({_last(method.input_type)}) returns ({stream}{_last(method.output_type)})"
+            if method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
+                yield f"{head} {{"
+                yield "    option idempotency_level = NO_SIDE_EFFECTS;"
+                yield "  }"
+            else:
+                yield f"{head};"
+        yield "}"
+    features = {feature.field_number: feature for feature in manifest.features}
+    for message in declared.message_type:
+        yield ""
+        yield f"message {message.name} {{"
+        for field in message.field:
+            described = features[field.number] if message.name == typed_descriptor.REQUEST else None
+            yield from _comment(_WORDS[field.name] if described is None else _described(described), "  ")
+            yield f"  {_declaration(field, message)}"
+        yield "}"
+
+
+def _declaration(field: FieldDescriptorProto, message: DescriptorProto) -> str:
+    name = (
+        ""
+        if field.json_name == typed_descriptor.default_json_name(field.name)
+        else f' [json_name = "{_escaped(field.json_name)}"]'
+    )
+    return f"{_kind(field, message)} {field.name} = {field.number}{name};"
+
+
+def _kind(field: FieldDescriptorProto, message: DescriptorProto) -> str:
+    if field.type != FieldDescriptorProto.TYPE_MESSAGE:
+        return f"{'optional ' if field.proto3_optional else ''}{_SCALARS[field.type]}"
+    for entry in message.nested_type:
+        if _last(field.type_name) == entry.name:
+            key, value = entry.field
+            return f"map<{_SCALARS[key.type]}, {_SCALARS[value.type]}>"
+    return f"repeated {_last(field.type_name)}"
+
+
+def _described(feature: Feature) -> str:
+    """Return the comment on a feature: its meaning, allowed values and an example."""
+    expected = Column.of(feature).expectation()
+    return f"{feature.description} Expected: {expected}{' (left out)' * feature.nullable}. Example: {feature.example}."
+
+
+def _comment(words: str, indent: str) -> Iterator[str]:
+    for line in words.replace("\0", "\N{REPLACEMENT CHARACTER}").splitlines():  # a NUL would end the comment
+        yield f"{indent}// {line}".rstrip()
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _escaped(name: str) -> str:
+    """Escape a name for a protobuf string literal."""
+    return "".join(f"\\{ord(each):03o}" if each in '\\"\x7f' or each < " " else each for each in name)

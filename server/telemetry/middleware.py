@@ -1,0 +1,269 @@
+"""Middleware that observes requests: wraps the handlers for the request log and traces.
+
+This module is imported, and handlers are wrapped, only if the log or traces are enabled.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from time import perf_counter_ns, time_ns
+from typing import Any, Final, NamedTuple, Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.errors import Canceled, RequestError
+from server.http.handler import FastPathHandler
+from server.http.message import JSON, Body, Fields, Headers, HttpResponse
+from server.http.request_context import REQUEST_ID, Began, Observation, current, known_field
+from server.http.responses import failure
+from server.inference.batcher import Receiver
+from server.inference.runner import Runner
+from server.telemetry.observed_runs import ObservedRunner
+
+INPUT_BYTES: Final = 16 * 1024
+"""Maximum number of bytes of a client's input to log, if input logging is enabled."""
+
+
+class Sink(Protocol):
+    """Receiver of observations when a request begins and ends."""
+
+    def begins(self, observation: Observation) -> None:
+        """Record the start of a request; may add headers to the request and response."""
+
+    def ends(self, observation: Observation) -> None:
+        """Record a request that got its response or whose client disconnected."""
+
+    def close(self, timeout_s: float) -> None:
+        """Flush buffered data."""
+
+
+class Observer:
+    """Observes requests from the head to the end of the response, on every protocol."""
+
+    def __init__(self, sinks: Sequence[Sink], *, inputs: bool = False) -> None:
+        """Report requests to `sinks`; with `inputs`, also what clients sent."""
+        self._sinks = sinks
+        self.inputs = inputs
+        self.names: Collection[str] = ()
+        """Names of the features and outputs of all served models."""
+
+    def begin(
+        self, method: str, path: str, headers: list[tuple[bytes, bytes]], http_version: str, began: Began | None = None
+    ) -> Observation:
+        """Start the observation of a request that begins now, or began at `began`."""
+        observation = Observation(method, path, headers, http_version, began or Began(perf_counter_ns(), time_ns()))
+        for sink in self._sinks:
+            sink.begins(observation)
+        return observation
+
+    def end(self, observation: Observation) -> None:
+        """Report a request that has ended."""
+        observation.duration_ns = perf_counter_ns() - observation.began.clock_ns
+        if observation.error is not None:
+            observation.field = known_field(observation.error, self.names)
+        for sink in self._sinks:
+            sink.ends(observation)
+
+    def close(self, timeout_s: float) -> None:
+        """Flush all sinks; data not flushed within `timeout_s` is lost."""
+        for sink in self._sinks:
+            sink.close(timeout_s)
+
+    @property
+    def runner(self) -> type[Runner]:
+        """Runner class that records runs in the observations of their requests."""
+        return ObservedRunner
+
+    def predictions(self, known: Mapping[str, FastPathHandler]) -> dict[str, FastPathHandler]:
+        """Wrap the fast path handler of each path."""
+        return {path: ObservedPrediction(self, path, prediction) for path, prediction in known.items()}
+
+    def app(self, app: ASGIApp) -> ASGIApp:
+        """Wrap an ASGI application."""
+        return ObservedApp(self, app)
+
+
+class ObservedApp:
+    """ASGI middleware that observes requests."""
+
+    def __init__(self, observer: Observer, app: ASGIApp) -> None:
+        """Handle requests with `app`."""
+        self._observer = observer
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request, or the lifespan of the server."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        observation = self._observer.begin(scope["method"], scope["path"], scope["headers"], scope["http_version"])
+        if self._observer.inputs:
+            observation.input = scope["query_string"][:INPUT_BYTES]
+        exchange = _Exchange(observation, receive, send, inputs=self._observer.inputs)
+        token = current.set(observation)
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        finally:
+            current.reset(token)
+            if not exchange.is_whole and observation.error is None:
+                observation.error = Canceled("the answer was broken off, or the caller left before it")
+            self._observer.end(observation)
+
+
+class _Exchange:
+    """ASGI receive and send of one request, recorded in its observation."""
+
+    def __init__(self, observation: Observation, receive: Receive, send: Send, *, inputs: bool) -> None:
+        self._observation = observation
+        self._receive = receive
+        self._send = send
+        self._inputs = inputs
+        self.is_whole = False
+        """True if the whole response was sent, apart from trailers."""
+
+    async def receive(self) -> Message:
+        """Receive an ASGI message."""
+        message = await self._receive()
+        body = message.get("body", b"")
+        self._observation.request_bytes += len(body)
+        if self._inputs and body:
+            self._observation.input += body[: INPUT_BYTES - len(self._observation.input)]
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send an ASGI message; add the request id to the response headers."""
+        observation = self._observation
+        if message["type"] == "http.response.start":
+            observation.status = message["status"]
+            message = {**message, "headers": _with(tuple(message.get("headers", ())), observation.answer_fields)}
+        elif message["type"] == "http.response.body":
+            observation.response_bytes += len(message.get("body", b""))
+            self.is_whole = not message.get("more_body", False)
+        await self._send(message)
+
+
+class _Head(NamedTuple):
+    """The head of a fast path request."""
+
+    of_prediction: Any
+    headers: list[tuple[bytes, bytes]]
+    http_version: str
+    began: Began
+
+
+class ObservedPrediction(FastPathHandler):
+    """Fast path handler that observes requests."""
+
+    def __init__(self, observer: Observer, path: str, prediction: FastPathHandler) -> None:
+        """Handle a POST to `path` with `prediction`."""
+        super().__init__(prediction.max_body_bytes)
+        self.max_short_bytes = prediction.max_short_bytes
+        self.observer = observer
+        self.prediction = prediction
+        self.under_way: dict[int, _Answer] = {}
+        """Queued requests, by the identity of their headers."""
+        self._path = path
+
+    def accept_headers(self, headers: Headers, *, http2: bool) -> _Head | None:
+        """Return the data for `submit`; see FastPathHandler.
+
+        The observation does not begin here, because the request may still go to the ASGI application.
+        """
+        of_prediction = self.prediction.accept_headers(headers, http2=http2)
+        if of_prediction is None:
+            return None
+        assert isinstance(headers, list)  # noqa: S101 # both HTTP protocols pass a list
+        return _Head(of_prediction, headers, "2" if http2 else "1.1", Began(perf_counter_ns(), time_ns()))
+
+    def timeout_s(self, head: _Head) -> float | None:
+        """Return the seconds until the client's deadline; None if it set no deadline."""
+        return self.prediction.timeout_s(head.of_prediction)
+
+    def submit(self, head: _Head, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
+        """Queue a whole request; `receiver` takes the response or the error response."""
+        observation = self._begin(head)
+        observation.request_bytes = len(body)
+        if self.observer.inputs:
+            observation.input = body[:INPUT_BYTES]
+        answer = self.under_way[id(head.headers)] = _Answer(self, observation, receiver)
+        token = current.set(observation)
+        try:
+            self.prediction.submit(head.of_prediction, body, answer, timeout_s)
+        except Exception as error:  # noqa: BLE001 # the client gets a response to every error
+            answer.deliver(error)
+        finally:
+            current.reset(token)
+
+    def fail(self, error: Exception, head: _Head | None = None) -> None:
+        """Count a request that failed before it was queued."""
+        self.prediction.fail(error)
+        if head is not None and isinstance(error, RequestError):
+            observation = self._begin(head)
+            observation.error = error
+            observation.status = error.status
+            self.observer.end(observation)
+
+    def refuse(self, error: RequestError, headers: Headers) -> HttpResponse:
+        """Return an error response for a request whose result is no longer awaited."""
+        reply = self.prediction.refuse(error, headers)
+        answer = self.under_way.get(id(headers))
+        if answer is not None:  # the drain timed out
+            answer.observation.error = error
+            answer.end(reply)
+        given = dict(headers).get(REQUEST_ID)
+        return reply if given is None else reply._replace(headers=_with(reply.headers, ((REQUEST_ID, given),)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request of any size, type and headers; ObservedApp observes it."""
+        await self.prediction(scope, receive, send)
+
+    def _begin(self, head: _Head) -> Observation:
+        return self.observer.begin("POST", self._path, head.headers, head.http_version, head.began)
+
+
+class _Answer:
+    """Receiver that observes a response and passes it on to the request's receiver."""
+
+    __slots__ = ("_prediction", "_receiver", "observation")
+
+    def __init__(self, prediction: ObservedPrediction, observation: Observation, receiver: Receiver[Body]) -> None:
+        self._prediction = prediction
+        self.observation = observation
+        self._receiver = receiver
+
+    def is_disconnected(self) -> bool:
+        """Return True if the client disconnected."""
+        return self._receiver.is_disconnected()
+
+    def deliver(self, answer: Body | Exception) -> None:
+        """Pass on the response, or the error as a response."""
+        observation = self.observation
+        if isinstance(answer, bytes):
+            reply = HttpResponse(answer, JSON, observation.answer_fields)
+        elif isinstance(answer, Exception):
+            observation.error = error = failure(answer, observation.headers)
+            reply = _named(observation, self._prediction.prediction.refuse(error, observation.headers))
+        else:
+            reply = _named(observation, answer)
+        try:
+            self._receiver.deliver(reply)
+        finally:
+            self.end(reply)
+
+    def end(self, reply: HttpResponse) -> None:
+        """Report the request once."""
+        observation = self.observation
+        if self._prediction.under_way.pop(id(observation.headers), None) is not None:
+            observation.status = reply.status
+            observation.response_bytes = len(reply.body)
+            self._prediction.observer.end(observation)
+
+
+def _named(observation: Observation, reply: HttpResponse) -> HttpResponse:
+    """Add the request id to the headers of a response."""
+    return reply._replace(headers=_with(reply.headers, observation.answer_fields))
+
+
+def _with(fields: Fields, more: Fields) -> Fields:
+    """Add headers to others, with at most one request id."""
+    if any(name == REQUEST_ID for name, _ in fields):
+        more = tuple(field for field in more if field[0] != REQUEST_ID)
+    return (*fields, *more)

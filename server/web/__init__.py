@@ -1,0 +1,1 @@
+"""Web pages: the form of a model, the API documentation, static files."""

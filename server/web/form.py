@@ -1,0 +1,172 @@
+"""HTML form fields from a model's signature; the submitted form is a prediction query.
+
+Each field has `data-` attributes for the script that builds the record: the datatype, whether null is allowed, and the
+range of its curve.
+"""
+
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import Final
+
+from server.codecs.query import empty_is_null
+from server.models.manifest import Feature, Manifest, Scalar
+from server.models.signature import Column
+from server.models.training_metadata import Distribution
+
+MAX_RADIOS: Final = 5
+"""Maximum number of choices to show as radio buttons; more become a select list."""
+UNKNOWN: Final = "unknown"
+_EXACT: Final = 2**53
+"""Largest integer that a browser's number field represents exactly."""
+
+
+def fields(manifest: Manifest) -> str:
+    """Return the form fields of all features, with the example values as defaults."""
+    return "\n".join(_field(f"f{place}", Column.of(each), manifest) for place, each in enumerate(manifest.features))
+
+
+def _field(key: str, column: Column, manifest: Manifest) -> str:
+    feature = column.feature
+    about = {
+        "data-feature": feature.name,
+        "data-datatype": feature.datatype,
+        "data-nullable": "true" if feature.nullable else None,
+    }
+    help_text = f'<p class="help" id="{key}-help">{escape(feature.description)}</p>'
+    error = f'<p class="error" id="{key}-error" hidden></p>'
+    choices = _choices(column)
+    if choices is not None and len(choices) <= MAX_RADIOS:
+        marks = _attributes({"class": "field", "aria-describedby": f"{key}-help {key}-error", **about})
+        radios = _radios(key, feature, choices)
+        return f"<fieldset{marks}><legend>{_label(feature)}</legend>{help_text}{radios}{error}</fieldset>"
+    if choices is None and _is_drawn(feature):
+        low, high = curve_range(column, manifest)
+        about |= {"data-low": written(low), "data-high": written(high)}
+    marks = _attributes({"class": "field", **about})
+    control = _select(key, feature, choices) if choices is not None else _input(key, column)
+    return f'<div{marks}><label for="{key}">{_label(feature)}</label>{help_text}{control}{error}</div>'
+
+
+def _choices(column: Column) -> list[tuple[str, str]] | None:
+    """Return the value and label of each choice; None if the feature needs an input.
+
+    The empty value is null.
+    """
+    feature = column.feature
+    if feature.datatype == "BOOL":
+        found = [("true", "true"), ("false", "false")]
+    elif feature.categories is not None:
+        found = [(written(each), written(each)) for each in feature.categories]
+    else:
+        return None
+    return [*found, ("", UNKNOWN)] if empty_is_null(column) else found
+
+
+def _radios(key: str, feature: Feature, choices: list[tuple[str, str]]) -> str:
+    made = []
+    for place, (value, words) in enumerate(choices):
+        marks = {"type": "radio", "name": feature.name, "id": f"{key}-{place}", "value": value}
+        chosen = " checked" if value == written(feature.example) else ""
+        made.append(f"<label><input{_attributes(marks)}{chosen}><span>{escape(words)}</span></label>")
+    return f'<div class="choices">{"".join(made)}</div>'
+
+
+def _select(key: str, feature: Feature, choices: list[tuple[str, str]]) -> str:
+    marks = {"id": key, "name": feature.name, "aria-describedby": f"{key}-help {key}-error"}
+    made = []
+    for value, words in choices:
+        chosen = " selected" if value == written(feature.example) else ""
+        made.append(f'<option value="{escape(value)}"{chosen}>{escape(words)}</option>')
+    return f"<select{_attributes(marks)}>{''.join(made)}</select>"
+
+
+def _input(key: str, column: Column) -> str:
+    """Return an input field.
+
+    A form cannot omit a text field, so a nullable one has a hidden checkbox for null, which a script shows.
+    """
+    feature = column.feature
+    marks: dict[str, str | None] = {
+        "id": key,
+        "name": feature.name,
+        "value": written(feature.example),
+        "aria-describedby": f"{key}-help {key}-error",
+        "autocomplete": "off",
+        "placeholder": UNKNOWN if empty_is_null(column) else None,
+    }
+    if feature.datatype == "BYTES":
+        null = f'<label class="null" hidden><input type="checkbox" id="{key}-null"><span>{UNKNOWN}</span></label>'
+        return f'<input type="text"{_attributes(marks)}>{null if feature.nullable else ""}'
+    least, most = _limits(column)
+    marks |= {"min": least, "max": most, "step": "any" if feature.is_float else "1"}
+    marks |= {"inputmode": "decimal" if feature.is_float else "numeric"}
+    if feature.minimum is None or feature.minimum < 0:
+        marks["inputmode"] = None  # a phone's numeric keypad has no minus key
+    required = "" if feature.nullable else " required"
+    return f'<input type="number"{_attributes(marks)}{required}>'
+
+
+def _limits(column: Column) -> tuple[str | None, str | None]:
+    """Return the minimum and maximum of a number field, or None where not useful.
+
+    The limits of a float datatype are omitted, because they mean nothing to a user. So are limits that a browser's
+    number field does not represent exactly.
+    """
+    feature = column.feature
+    if feature.is_float:
+        ends: tuple[float | int | None, float | int | None] = (feature.minimum, feature.maximum)
+    else:
+        ends = (column.low, column.high)
+    low, high = (None if end is None or abs(end) >= _EXACT else written(end) for end in ends)
+    return low, high
+
+
+def _is_drawn(feature: Feature) -> bool:
+    return feature.categories is None and feature.datatype not in {"BOOL", "BYTES"}
+
+
+def curve_range(column: Column, manifest: Manifest) -> tuple[float, float]:
+    """Return the range of a feature's curve.
+
+    It is the range of the training rows, extended by its own width on each side.
+    """
+    feature = column.feature
+    seen = None if manifest.reference is None else manifest.reference.features.get(feature.name)
+    low, high = _seen(seen) if seen is not None and seen.edges else _around(feature)
+    if not feature.is_float:
+        low, high = math.floor(low), max(math.ceil(high), math.floor(low) + 5)
+    least, most = column.low, column.high
+    low = low if least is None else max(low, least)
+    high = high if most is None else min(high, most)
+    return (low, high) if low < high else (least or 0.0, most or 1.0)
+
+
+def _seen(seen: Distribution) -> tuple[float, float]:
+    edges = seen.edges or [0.0]
+    span = edges[-1] - edges[0] or 1.0
+    return edges[0] - span, edges[-1] + span
+
+
+def _around(feature: Feature) -> tuple[float, float]:
+    if feature.minimum is not None and feature.maximum is not None:
+        return feature.minimum, feature.maximum
+    middle = float(feature.example)
+    return middle - (abs(middle) or 10), middle + (abs(middle) or 10)
+
+
+def _label(feature: Feature) -> str:
+    return escape(feature.name.replace("_", " "))
+
+
+def written(value: Scalar) -> str:
+    """Return a value as text for JSON and queries, strings unquoted: 29, 0.5, true, female."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return str(value)
+
+
+def _attributes(given: Mapping[str, str | None]) -> str:
+    return "".join(f' {name}="{escape(value)}"' for name, value in given.items() if value is not None)
