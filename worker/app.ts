@@ -1,26 +1,30 @@
 /**
- * The routes of the edge: what goes to a container, what is answered here, and what never passes.
+ * Route requests: to a container, to the Worker's own responses, or to an error.
  * @module
  */
 import { type Context, Hono } from "hono";
-import { inputOf, keep, kept, keptByCaller, keyOf, learn, mayBeKept, modelsNow } from "./answers";
-import { type Answered, answered } from "./attempts";
-import { crossOrigin } from "./cors";
-import { type Deadline, deadlineOf } from "./deadline";
-import { visitor } from "./doors";
-import { poolOf } from "./pool";
-import { REQUEST_ID, requestId } from "./proxy";
-import { decoded, isControl, type Route, routeOf } from "./routes";
-import { isNativeGrpc, native, refuser } from "./rpc";
-import { count, log } from "./seeing";
+import { type Body, heldBodies, readBody } from "./http/bodies";
+import { type Deadline, deadlineOf } from "./http/deadline";
+import { REQUEST_ID, requestId, wrongHeader } from "./http/forwarding";
+import { decoded, isControl, type Route, routeOf } from "./http/routes";
+import { isNativeGrpc, native, refuser } from "./http/rpc_errors";
+import { withTiming } from "./http/server_timing";
+import { authenticate, clientOf } from "./middleware/auth";
+import { crossOrigin } from "./middleware/cors";
+import { count, log } from "./middleware/request_log";
+import { cachedByCaller, inputOf, isCacheable, keep, kept, keyOf, learn, modelsNow } from "./middleware/response_cache";
+import { poolOf } from "./pool/pool";
+import { type Answered, answered } from "./pool/retry";
+import { status } from "./pool/status";
 import { settingsOf } from "./settings";
-import { status } from "./status";
-import { withTiming } from "./timing";
 
 export type Edge = {
   Bindings: Env;
-  Variables: { requestId: string; answered?: Answered; visitor?: string; cache?: string };
+  Variables: { requestId: string; answered?: Answered; client?: string; cache?: string };
 };
+
+/** Characters of an error that are logged: its text may quote the request. */
+const LOGGED_CHARS = 2_000;
 
 export const app = new Hono<Edge>();
 
@@ -32,18 +36,18 @@ app.use(async (c, next) => {
   c.header(REQUEST_ID, id);
   const ms = Date.now() - began;
   withTiming(c.res, "edge", ms);
-  const { answered, visitor, cache } = c.var;
-  const seen = { request: c.req.raw, response: c.res, id, ms, answered, visitor, cache };
+  const { answered, client, cache } = c.var;
+  const seen = { request: c.req.raw, response: c.res, id, ms, answered, client, cache };
   log(seen, c.env.LOG_REQUESTS === "all");
   count(c.env.ANALYTICS, seen);
 });
 app.use(crossOrigin);
 app.get("/healthz", (c) => c.json({ status: "ok" })); // starts no container: it says that the Worker runs
-app.get("/status", async (c) => (await refusedAtTheDoor(c)) ?? c.json(await status(c.env, poolOf(c.env))));
+app.get("/status", async (c) => (await rejectUnauthorized(c)) ?? c.json(await status(c.env, poolOf(c.env))));
 for (const path of ["/healthz", "/status"]) app.all(path, (c) => notAllowed(c, ["GET", "HEAD"]));
 app.all("*", forward);
 app.onError((error, c) => {
-  console.error(error);
+  console.error((error.stack ?? String(error)).slice(0, LOGGED_CHARS));
   return refuser(c.req.raw)("internal", "internal error"); // its text is the log's, not the caller's
 });
 
@@ -52,47 +56,59 @@ async function forward(c: Context<Edge>): Promise<Response> {
   const deadline = deadlineOf(request, Date.now());
   const route = routeFor(c);
   if (route instanceof Response) return route;
-  const refused = await refusedAtTheDoor(c);
+  const refused = await rejectUnauthorized(c);
   if (refused !== undefined) return refused;
+  const wrong = wrongHeader(request);
+  if (wrong !== undefined) return refuser(request)("invalid_argument", wrong);
   const { maxBodyBytes } = settingsOf(c.env);
   if (!route.isFile && Number(request.headers.get("content-length") ?? 0) > maxBodyBytes) {
     return refuser(request)("payload_too_large", `body: expected at most ${maxBodyBytes} bytes`);
   }
-  const answer = await (mayBeKept(request, route)
-    ? keptOrAnswered(c, route, deadline)
-    : fromInstance(c, route, deadline, false));
-  return c.get("visitor") === undefined ? answer : keptByCaller(answer);
+  const read = await readBody(request, route, heldBodies(c.env), settingsOf(c.env), deadline);
+  if (read.response !== undefined) return read.response;
+  const { body, release } = read;
+  try {
+    const answer = await (isCacheable(request, route, body)
+      ? cachedOrForwarded(c, route, body, deadline)
+      : fromInstance(c, route, body, deadline, false));
+    return c.get("client") === undefined ? answer : cachedByCaller(answer);
+  } finally {
+    release();
+  }
 }
 
 /** The answer from the edge cache, or from an instance, to be kept. */
-async function keptOrAnswered(c: Context<Edge>, route: Route, deadline: Deadline): Promise<Response> {
+async function cachedOrForwarded(c: Context<Edge>, route: Route, body: Body, deadline: Deadline): Promise<Response> {
   const request = c.req.raw;
   const pool = poolOf(c.env);
-  const input = await inputOf(request);
+  const input = await inputOf(request, body);
   const models = await modelsNow(pool, request.cf, deadline);
   const found = models === undefined ? undefined : await kept(keyOf(models, input, c.env), request);
   c.set("cache", found ? "hit" : "miss");
   if (found !== undefined) return found;
-  const response = await fromInstance(c, route, deadline, true);
+  const response = await fromInstance(c, route, body, deadline, true);
   const by = c.get("answered")?.models; // which may be newer than those that were known
   if (by === undefined) return response;
   return keep(keyOf(by, input, c.env), request, response, (work) => c.executionCtx.waitUntil(work));
 }
 
-async function fromInstance(c: Context<Edge>, route: Route, deadline: Deadline, isKept: boolean): Promise<Response> {
+async function fromInstance(c: Context<Edge>, route: Route, body: Body, deadline: Deadline, isKept: boolean) {
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
   const { attemptTimeoutMs } = settingsOf(c.env);
   const id = c.get("requestId");
-  const call = { request: c.req.raw, route, id, pool: poolOf(c.env), deadline, attemptTimeoutMs, isKept, background };
+  const request = c.req.raw;
+  const client = clientOf(request, c.get("client"));
+  const pool = poolOf(c.env);
+  const call = { request, route, body, id, client, pool, deadline, attemptTimeoutMs, isKept, background };
   const answer = await answered(call);
   c.set("answered", answer);
   if (answer.models !== undefined) learn(call.pool, answer.models);
   return answer.response;
 }
 
-async function refusedAtTheDoor(c: Context<Edge>): Promise<Response | undefined> {
-  const { name, refusal } = await visitor(c.req.raw, c.env);
-  if (name !== undefined) c.set("visitor", name);
+async function rejectUnauthorized(c: Context<Edge>): Promise<Response | undefined> {
+  const { name, refusal } = await authenticate(c.req.raw, c.env);
+  if (name !== undefined) c.set("client", name);
   return refusal && refuser(c.req.raw)(refusal.code, refusal.message);
 }
 
@@ -111,7 +127,7 @@ function routeFor(c: Context<Edge>): Route | Response {
 
 function notAllowed(c: Context<Edge>, methods: string[]): Response {
   const allow = methods.join(", ");
-  const said = `${c.req.path.slice(0, 128)} takes ${allow}, not ${c.req.method}`;
+  const said = `${c.req.path.slice(0, 128)} takes ${allow}, not ${c.req.method.slice(0, 16)}`;
   const response = refuser(c.req.raw)("method_not_allowed", said);
   response.headers.set("allow", allow);
   return response;

@@ -1,11 +1,11 @@
 /**
- * What the platform calls: requests, the cron, and the class of the Durable Object.
+ * Export the handlers of requests and of the cron, and the Durable Object class.
  * @module
  */
 import { app } from "./app";
-import { keepWarm } from "./warm";
+import { keepWarm } from "./pool/keep_warm";
 
-export { InferenceContainer } from "./container";
+export { InferenceContainer } from "./container/container";
 
 export default {
   fetch: app.fetch,

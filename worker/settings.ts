@@ -1,5 +1,5 @@
 /**
- * The Worker's variables, read once and refused by name where they can't be used.
+ * Read the Worker's variables, and reject invalid ones by name.
  * @module
  */
 
@@ -20,8 +20,14 @@ export interface Settings {
   sleepAfterMs: number;
   /** How long a started instance may take to begin its answer to anything but a file. */
   attemptTimeoutMs: number;
+  /** How long the readiness check of an instance may stay without an answer before the instance is restarted. */
+  deadAfterMs: number;
   /** What a request's body may have at most, files apart. */
   maxBodyBytes: number;
+  /** What request bodies may take of a copy's memory, all together. */
+  maxHeldBytes: number;
+  /** How long the body of a request that is held may take to arrive. */
+  bodyTimeoutMs: number;
   /** Origins whose pages may read answers; `*` for all; empty for none but the Worker's own. */
   corsOrigins: string[];
 }
@@ -60,7 +66,10 @@ function read(env: Env): Settings {
     regions: words(given, "REGIONS", HINTS, (word): word is Region => (HINTS as readonly string[]).includes(word)),
     sleepAfterMs: duration(given.SLEEP_AFTER ?? "10m"),
     attemptTimeoutMs: number(given, "ATTEMPT_TIMEOUT_MS", "milliseconds from 1", 10_000, (n) => n >= 1),
+    deadAfterMs: number(given, "DEAD_AFTER_MS", "milliseconds from 1", 15_000, (n) => n >= 1),
     maxBodyBytes: number(given, "MAX_BODY_BYTES", "bytes from 1", 4_194_304, (n) => n >= 1),
+    maxHeldBytes: number(given, "MAX_HELD_BYTES", "bytes from 0", 33_554_432, (n) => n >= 0),
+    bodyTimeoutMs: number(given, "BODY_TIMEOUT_MS", "milliseconds from 1", 30_000, (n) => n >= 1),
     corsOrigins: words(given, "CORS_ORIGINS", ["origins, as https://example.com, or *"], isOrigin),
   };
 }

@@ -1,8 +1,8 @@
 /**
- * The caller's request to the container's, and whose words an answer is: the server's, or the platform's.
+ * Make the container's request from the client's, and tell the server's responses from the platform's.
  * @module
  */
-import { type Failure, stripHop } from "./hop";
+import { type Failure, stripHop } from "./internal_headers";
 import { decoded, isCall } from "./routes";
 
 export const REQUEST_ID = "x-request-id";
@@ -36,6 +36,28 @@ export function requestId(request: Request): string {
   return ray !== null && SOUND_ID.test(ray) ? ray : crypto.randomUUID();
 }
 
+/** Headers that hold a number, and the digits and unit that it takes at most. */
+const NUMBERS = [
+  "connect-timeout-ms",
+  "content-length",
+  "grpc-timeout",
+  "inference-header-content-length",
+  "x-request-timeout-ms",
+];
+const NUMBER_CHARS = 20;
+
+/** Returns what is wrong with a header that holds a number, undefined where nothing is that shows here. */
+export function wrongHeader(request: Request): string | undefined {
+  const name = NUMBERS.find((each) => (request.headers.get(each) ?? "").length > NUMBER_CHARS);
+  return name && `${name}: expected a number of at most ${NUMBER_CHARS} characters`;
+}
+
+/** Returns the trace context (W3C Trace Context, section 3.2), undefined where it is none: it is logged. */
+export function traceparent(request: Request): string | undefined {
+  const given = request.headers.get("traceparent") ?? "";
+  return /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(given) ? given : undefined;
+}
+
 /** Returns the headers as the container gets them. Its answer is packed as the caller accepts it. */
 export function forwardedHeaders(request: Request, id: string): Headers {
   const headers = new Headers(request.headers);
@@ -59,6 +81,17 @@ export function platformFailure(request: Request, response: Response): Failure |
   const isJson = (response.headers.get("content-type") ?? "").startsWith("application/json");
   const isCallRefused = response.status < 500 && response.status !== 429 && isCall(decoded(request) ?? "");
   return isJson || isCallRefused ? undefined : "gone";
+}
+
+/** Returns what the Container class says in the server's place, undefined where the answer is the server's. */
+export async function containerFailure(response: Response): Promise<string | undefined> {
+  const isPlain = (response.headers.get("content-type") ?? "").startsWith("text/plain");
+  return response.status === 500 && isPlain ? response.text() : undefined;
+}
+
+/** Returns whether the Container class says that the connection broke under the call: the server may have ended by it. */
+export function isDisconnected(words: string): boolean {
+  return words.includes("suddenly disconnected");
 }
 
 /** Returns whether the server itself says that it can't take the call now, as another instance may. */

@@ -1,8 +1,10 @@
 /**
- * What is seen of a request afterwards: a line in the log, a data point, and its times in the answer. Never its input.
+ * Log each request: a line, a data point and its times, never its input.
  * @module
  */
-import type { Answered } from "./attempts";
+
+import { traceparent } from "../http/forwarding";
+import type { Answered } from "../pool/retry";
 
 /** What is known of a request when it has been answered. */
 export interface Seen {
@@ -12,9 +14,13 @@ export interface Seen {
   ms: number;
   answered: Answered | undefined;
   /** The name of the key it came by. */
-  visitor: string | undefined;
+  client: string | undefined;
   cache: string | undefined;
 }
+
+/** Characters of a path and of a method that are logged; everything else of a line is of bounded length by itself. */
+const PATH_CHARS = 256;
+const METHOD_CHARS = 16;
 
 /** What gRPC-Web says with 200: unknown, deadline_exceeded, internal, unavailable, data_loss. */
 const FAILURES = new Set<string | null>(["2", "4", "13", "14", "15"]);
@@ -26,18 +32,18 @@ export function log(seen: Seen, logAll: boolean): void {
   if (!isFailure && !logAll) return;
   const line = JSON.stringify({
     id: seen.id,
-    method: request.method,
-    path: new URL(request.url).pathname, // without the query, in which a record may stand
+    method: request.method.slice(0, METHOD_CHARS),
+    path: new URL(request.url).pathname.slice(0, PATH_CHARS), // without the query, in which a record may stand
     status: response.status,
-    grpc_status: response.headers.get("grpc-status") ?? undefined,
+    grpc_status: response.headers.get("grpc-status")?.slice(0, 2),
     ms: seen.ms,
     instance: answered?.instance,
     attempts: answered?.attempts,
     start_ms: answered?.startMs || undefined,
     cache: seen.cache,
-    key: seen.visitor,
+    key: seen.client,
     colo: request.cf?.colo,
-    traceparent: request.headers.get("traceparent") ?? undefined,
+    traceparent: traceparent(request),
   });
   if (isFailure) console.error(line);
   else console.log(line);
@@ -46,7 +52,7 @@ export function log(seen: Seen, logAll: boolean): void {
 /** Writes a data point to the Analytics Engine, where the deployment has one: by instance, method and cache; ms, status, attempts. */
 export function count(analytics: AnalyticsEngineDataset | undefined, seen: Seen): void {
   analytics?.writeDataPoint({
-    indexes: [seen.visitor ?? "anyone"],
+    indexes: [seen.client ?? "anyone"],
     blobs: [seen.answered?.instance ?? "edge", seen.request.method, seen.cache ?? "none"],
     doubles: [seen.ms, seen.response.status, seen.answered?.attempts ?? 0, seen.answered?.startMs ?? 0],
   });

@@ -1,5 +1,5 @@
 /**
- * Calls of Connect and gRPC-Web: how the caller of one is told what the edge refuses.
+ * Make the Worker's errors for Connect and gRPC-Web.
  * @module
  */
 import { type Code, envelope, headersOf, STATUS } from "./errors";
@@ -23,6 +23,8 @@ const CODES: Record<Code, [name: string, number: number]> = {
   deadline_exceeded: ["deadline_exceeded", 4],
 };
 
+const MAX_TYPE_CHARS = 64;
+
 /** The flag of the last message of a Connect stream (Connect, "Streaming-Response"). */
 const END_STREAM = 2;
 
@@ -45,8 +47,10 @@ export function refuser(request: Request): Refuse {
   return isCall(decoded(request) ?? "") ? connect : envelope;
 }
 
+/** The media type of a request; empty where it is longer than any known one, for it is repeated in the response. */
 function contentType(request: Request): string {
-  return (request.headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
+  const type = (request.headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
+  return type.length > MAX_TYPE_CHARS ? "" : type;
 }
 
 /** A unary call of Connect: JSON whatever the codec, with the status of the code; a body too large has Connect's own. */

@@ -1,13 +1,13 @@
 /**
- * The cron's work: each warm instance answers a real readiness request, so that none falls asleep or stays broken.
+ * Keep warm instances awake: the cron sends each a readiness request.
  * @module
  */
-import { CHECK } from "./hop";
+import { CHECK } from "../http/internal_headers";
+import { type Region, settingsOf } from "../settings";
 import { nameOf, placesOf, READY, stubOf } from "./pool";
-import { type Region, settingsOf } from "./settings";
 
 /**
- * Asks every warm instance whether it is ready, which starts it where it isn't running, starts it anew where it doesn't
+ * Asks every warm instance whether it is ready, which starts it where it isn't running, starts it again where it doesn't
  * answer, and renews its activity: a start alone would renew nothing, and any answer on the port would count as ready.
  * Throws, so that the cron is marked as failed, naming each instance that did not answer 200.
  */

@@ -1,5 +1,5 @@
 /**
- * What an error says, for the log.
+ * Format an error for the log.
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Every failure that the edge itself answers, as the error envelope the container's own failures have.
+ * Make the Worker's own errors, in the envelope of the container's.
  * @module
  */
 

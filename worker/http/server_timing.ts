@@ -1,5 +1,5 @@
 /**
- * `Server-Timing`: where a request's time went, each part in its own words (W3C Server Timing).
+ * Write `Server-Timing`: the parts of a request's time (W3C Server Timing).
  * @module
  */
 

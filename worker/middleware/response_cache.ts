@@ -1,12 +1,12 @@
 /**
- * The edge cache: a prediction is a function of the models and its input alone, so the two are what an answer is kept by.
+ * Cache predictions at the edge, by models and input.
  * @module
  */
-import { KEPT_BYTES } from "./attempts";
-import type { Deadline } from "./deadline";
-import { KEPT_AT, stripHop } from "./hop";
-import type { Pool } from "./pool";
-import type { Route } from "./routes";
+import type { Body } from "../http/bodies";
+import type { Deadline } from "../http/deadline";
+import { KEPT_AT, stripHop } from "../http/internal_headers";
+import type { Route } from "../http/routes";
+import type { Pool } from "../pool/pool";
 
 /** Says of an answer whether it was kept: `hit` or `miss`; and lets a POST ask for kept ones: `allow`. */
 const CACHE = "lifeboat-cache";
@@ -32,12 +32,11 @@ export function learn(pool: Pool, models: string): void {
 }
 
 /** Returns whether a request may be answered from the cache: a GET of a prediction, or a POST of one that asks for it. */
-export function mayBeKept(request: Request, route: Route): boolean {
+export function isCacheable(request: Request, route: Route, body: Body): boolean {
   if (/\bno-store\b/i.test(request.headers.get("cache-control") ?? "")) return false;
   if (request.method === "GET") return route.isCacheable;
-  if (request.method !== "POST" || !route.isPure || request.headers.get(CACHE) !== "allow") return false;
-  const length = request.headers.get("content-length");
-  return length !== null && Number(length) <= KEPT_BYTES; // it is read whole, to be known again
+  const isAsked = request.method === "POST" && route.isPure && request.headers.get(CACHE) === "allow";
+  return isAsked && body instanceof ArrayBuffer; // it is read whole, to be known again
 }
 
 /** Returns which models instances have, undefined where it isn't known: then an answer comes from an instance. */
@@ -51,12 +50,12 @@ export async function modelsNow(pool: Pool, cf: Request["cf"], { at }: Deadline)
   return models;
 }
 
-/** Returns the digest of all that an answer depends on beside the models; the body stays to be read. */
-export async function inputOf(request: Request): Promise<string> {
+/** Returns the digest of all that an answer depends on beside the models. */
+export async function inputOf(request: Request, sent: Body): Promise<string> {
   const { pathname, search } = new URL(request.url);
   const asked = [request.method, pathname, search, ...READ_BY.map((name) => request.headers.get(name))];
   const head = new TextEncoder().encode(`${JSON.stringify(asked)}\n`);
-  const body = request.method === "POST" ? new Uint8Array(await request.clone().arrayBuffer()) : new Uint8Array();
+  const body = request.method === "POST" ? new Uint8Array(sent ?? []) : new Uint8Array();
   const input = new Uint8Array(head.length + body.length);
   input.set(head);
   input.set(body, head.length);
@@ -106,7 +105,7 @@ export function keep(key: Request, request: Request, answer: Response, backgroun
 }
 
 /** Says of an answer that it is its caller's alone: what stands behind a key is kept by no cache that others share. */
-export function keptByCaller(answer: Response): Response {
+export function cachedByCaller(answer: Response): Response {
   const control = answer.headers.get("cache-control");
   if (control !== null) answer.headers.set("cache-control", control.replace(/\bpublic\b/, "private"));
   return answer;

@@ -1,8 +1,8 @@
 /**
- * Where instances may stand, and which of those places is the nearest to a request.
+ * Locations of instances, and the nearest one to a request.
  * @module
  */
-import type { Region } from "./settings";
+import type { Region } from "../settings";
 
 /** Latitude and longitude, in degrees, of about the middle of what each location hint means. */
 const MIDDLE: Record<Region, [latitude: number, longitude: number]> = {

@@ -1,8 +1,8 @@
 /**
- * Who may pass: by API key, and no more often than is allowed. Both are off until they are configured.
+ * Authenticate clients by API key, and limit their rate; both are off by default.
  * @module
  */
-import type { Code } from "./errors";
+import type { Code } from "../http/errors";
 
 /** Why a request may not pass. */
 export interface Refusal {
@@ -10,8 +10,8 @@ export interface Refusal {
   message: string;
 }
 
-/** Whoever passed, by the name of the key; undefined where no key is asked for. */
-export type Visitor = { name: string | undefined; refusal?: never } | { name?: never; refusal: Refusal };
+/** The authenticated client, by the name of its key; undefined if no keys are configured. */
+export type Client = { name: string | undefined; refusal?: never } | { name?: never; refusal: Refusal };
 
 interface Key {
   name: string;
@@ -20,8 +20,8 @@ interface Key {
 
 const ENTRY = /^(?:([\w.-]{1,64}):)?([0-9a-f]{64})$/i;
 
-/** Returns who asks, or why they may not: the address is counted first, so that keys can't be guessed without end. */
-export async function visitor(request: Request, env: Env): Promise<Visitor> {
+/** Returns the client, or the rejection. The address is counted first, so that keys can't be guessed without end. */
+export async function authenticate(request: Request, env: Env): Promise<Client> {
   const address = request.headers.get("cf-connecting-ip") ?? "unknown";
   if (await isTooMany(env.RATE_BY_ADDRESS, networkOf(address))) return tooMany("this address");
   const keys = keysOf(env);
@@ -33,6 +33,11 @@ export async function visitor(request: Request, env: Env): Promise<Visitor> {
   const name = await nameOf(given, keys);
   if (name === undefined) return refused("unauthenticated", "this API key is not known");
   return (await isTooMany(env.RATE_BY_KEY, name)) ? tooMany("this API key") : { name };
+}
+
+/** Returns who sent a request: the name of the API key, or the network of the address. */
+export function clientOf(request: Request, name: string | undefined): string {
+  return name === undefined ? networkOf(request.headers.get("cf-connecting-ip") ?? "unknown") : `key ${name}`;
 }
 
 /** An IPv4 address as it is; of an IPv6 one the network of 64 bits, all of whose addresses are one caller's to use. */
@@ -83,10 +88,10 @@ async function isTooMany(limit: RateLimit | undefined, key: string): Promise<boo
   return limit !== undefined && !(await limit.limit({ key })).success;
 }
 
-function tooMany(what: string): Visitor {
+function tooMany(what: string): Client {
   return refused("resource_exhausted", `too many requests by ${what}; try again later`);
 }
 
-function refused(code: Code, message: string): Visitor {
+function refused(code: Code, message: string): Client {
   return { refusal: { code, message } };
 }

@@ -1,17 +1,17 @@
 /**
- * One call's way to an answer: to an instance, and where that fails, within the caller's deadline, to another.
+ * Send a call to an instance, and retry it on another within the deadline.
  * @module
  */
-import { RetryBudget } from "./budget";
-import { type Deadline, shorten } from "./deadline";
-import { ATTEMPT_MS, isHurried, WAIT } from "./hop";
+import type { Body } from "../http/bodies";
+import { type Deadline, shorten } from "../http/deadline";
+import { forwardedHeaders, isRefused } from "../http/forwarding";
+import { ATTEMPT_MS, isHurried, WAIT } from "../http/internal_headers";
+import type { Route } from "../http/routes";
+import { refuser } from "../http/rpc_errors";
 import type { Background, Member, Pool, Reply } from "./pool";
-import { forwardedHeaders, isRefused } from "./proxy";
-import type { Route } from "./routes";
-import { refuser } from "./rpc";
+import { RetryBudget } from "./retry_budget";
+import { Suspect } from "./suspects";
 
-/** Bytes of a body that is kept so that it can be sent again; more is streamed, and sent once. */
-export const KEPT_BYTES = 262_144;
 const ATTEMPTS = 7;
 /** Before the same instance is asked again: 50 ms, then 100, 200, ... and up to half as much more by chance. */
 const BACKOFF_MS = 50;
@@ -22,11 +22,15 @@ const GRACE_MS = 2_000;
 export interface Call {
   request: Request;
   route: Route;
+  /** The body where it can be sent again: undefined where it is streamed. */
+  body: Body;
   id: string;
+  /** Who sent it: the name of the API key, or the network of the address. */
+  client: string;
   pool: Pool;
   deadline: Deadline;
   attemptTimeoutMs: number;
-  /** Whether the answer may be kept: then it comes unpacked, for whoever asks next. */
+  /** Whether the response is cacheable: then it is requested uncompressed, for other clients. */
   isKept: boolean;
   background: Background;
 }
@@ -44,33 +48,39 @@ const budgets = new WeakMap<Pool, RetryBudget>();
 
 /**
  * Returns the server's answer, or what a caller is told where there is none: never the platform's words. Every call that
- * passes is free of side effects, so it may be sent again as long as its body is at hand: a file's never is.
+ * passes is free of side effects, so it may be sent again as long as its body is at hand, which a file's never is, and as
+ * long as it can't be what hung or ended the instances that it was sent to.
  */
 export async function answered(call: Call): Promise<Answered> {
-  const { request, pool, deadline, background } = call;
+  const { request, body, pool, deadline, background } = call;
   const budget = budgetOf(pool);
   budget.called(Date.now());
-  const body = await keptBody(call);
   const isKept = body !== undefined;
+  const suspect = new Suspect(pool.clients, call.client);
   const tried: Member[] = [];
   let member = pool.pick(request.cf, tried, isKept);
   for (let attempts = 1; ; attempts++) {
     pool.grow(background);
-    const reply = await attempt(call, member, body, attempts);
+    const reply = await attempt(call, member, attempts);
     pool.grow(background);
     const answer = { instance: member.name, attempts, startMs: reply.startMs ?? 0, models: reply.models };
-    const { aborted: hasLeft } = request.signal;
-    if (reply.failure !== undefined && !hasLeft)
+    const { aborted: isDisconnected } = request.signal;
+    if (reply.failure !== undefined && !isDisconnected)
       console.error(`${call.id} ${member.name} ${reply.failure}: ${reply.reason}`);
     if (reply.failure === "asleep") background(pool.wake(member));
     tried.push(member);
+    const mayRetry = suspect.mayRetry(reply.failure, reply.suspicion);
     const next = attempts < ATTEMPTS && isKept ? another(call, tried, reply) : undefined;
     const isOver = Date.now() >= deadline.at;
-    if (next === undefined || isOver || hasLeft || !(reply.failure === "asleep" || budget.take(Date.now()))) {
+    const isLast = next === undefined || isOver || isDisconnected || !mayRetry;
+    if (isLast || !(reply.failure === "asleep" || budget.take(Date.now()))) {
+      if (reply.response?.ok) pool.clients.answered(call.client);
       return { response: reply.response ?? told(request, reply, deadline.isCallers && isOver), ...answer };
     }
     await reply.response?.body?.cancel();
-    if (tried.some(({ instance }) => instance === next.instance) && reply.failure !== "asleep") {
+    const isSame = tried.some(({ instance }) => instance === next.instance);
+    // A call under which an instance ended waits too: where all end at once, the next one would count against it as well.
+    if ((isSame && reply.failure !== "asleep") || (reply.failure === "gone" && reply.suspicion !== undefined)) {
       await pause(Math.min(BACKOFF_MS * 2 ** (attempts - 1) * (1 + Math.random() / 2), deadline.at - Date.now()));
     }
     member = next;
@@ -86,8 +96,8 @@ function another({ pool, request }: Call, tried: Member[], reply: Reply): Member
 }
 
 /** Sends a call to an instance once, for as long as it may take. */
-function attempt(call: Call, member: Member, body: ArrayBuffer | null | undefined, attempts: number): Promise<Reply> {
-  const { request, route, pool, deadline, attemptTimeoutMs } = call;
+function attempt(call: Call, member: Member, attempts: number): Promise<Reply> {
+  const { request, route, body, pool, deadline, attemptTimeoutMs } = call;
   const headers = forwardedHeaders(request, call.id);
   if (call.isKept) headers.set("accept-encoding", "identity");
   const isStreamed = body === undefined;
@@ -108,7 +118,7 @@ function attempt(call: Call, member: Member, body: ArrayBuffer | null | undefine
 }
 
 /** The request as it is sent on: with the body that is kept, or else the one that comes. */
-function sent(request: Request, headers: Headers, body: ArrayBuffer | null | undefined): Request {
+function sent(request: Request, headers: Headers, body: Body): Request {
   if (body === undefined) return new Request(request, { headers, redirect: "manual" });
   const { method, signal } = request;
   return new Request(request.url, { method, headers, body, redirect: "manual", signal });
@@ -116,17 +126,6 @@ function sent(request: Request, headers: Headers, body: ArrayBuffer | null | und
 
 /** The longest time that a timer holds: a file takes what it takes. */
 const FOREVER_MS = 2 ** 31 - 1;
-
-/**
- * Returns a body that may be sent again: null where there is none, undefined where it is streamed. One whose length isn't
- * told is streamed, as its sender may wait for the answer before the end of it.
- */
-async function keptBody({ request, route }: Call): Promise<ArrayBuffer | null | undefined> {
-  if (route.isFile) return undefined;
-  if (request.body === null) return null;
-  const length = request.headers.get("content-length");
-  return length !== null && Number(length) <= KEPT_BYTES ? request.arrayBuffer() : undefined;
-}
 
 function told(request: Request, { failure }: Reply, isLate: boolean): Response {
   if (isLate) return refuser(request)("deadline_exceeded", "no container instance answered within the deadline");

@@ -1,5 +1,5 @@
 /**
- * The calls that instances are at work on, averaged over the last seconds.
+ * Average the calls that instances work on, over the last seconds.
  * @module
  */
 import type { Instance } from "./instance.ts";

@@ -1,5 +1,5 @@
 /**
- * Whether an instance is asked at all: one that doesn't answer is avoided, and tried again by one call at a time.
+ * Avoid instances that do not respond; try one call at a time until they do.
  * @module
  */
 
@@ -38,7 +38,7 @@ export class Circuit {
     this.#isTried = false;
   }
 
-  /** Says that it is unknown how the instance is: the caller left. */
+  /** Says that it is unknown how the instance is: the client disconnected. */
   left(): void {
     this.#isTried = false;
   }

@@ -1,9 +1,10 @@
 /**
- * `GET /status`: how the pool is and was, by what each Durable Object has kept. It starts no container.
+ * `GET /status`: the pool's state, from each Durable Object's storage. It starts no container.
  * @module
  */
+
+import { type Region, type Settings, settingsOf } from "../settings";
 import { nameOf, type Pool, placesOf, stubOf } from "./pool";
-import { type Region, type Settings, settingsOf } from "./settings";
 
 /** Instances are asked in groups: names are given in order, so behind one in which none was ever started there is none. */
 const GROUP = 10;

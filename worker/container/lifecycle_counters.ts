@@ -1,5 +1,5 @@
 /**
- * What an instance has been through, kept in its Durable Object's storage: starts, stops, exits and how long starts took.
+ * Count starts, stops, exits and start times of an instance, in its Durable Object's storage.
  * @module
  */
 
@@ -12,7 +12,7 @@ export interface Counters {
   /** Calls that waited for a start, and how long starts took until the server listened. */
   coldCalls: number;
   startMs: { last: number; most: number; total: number };
-  /** Attempts that the server did not answer in time, and starts anew for want of a sign of life. */
+  /** Attempts that the server did not answer in time, and starts again for want of a sign of life. */
   hung: number;
   restarts: number;
   /** The last readiness check: when (ISO 8601), its status and how long it took. */

@@ -5,6 +5,7 @@
  * answered all the same.
  * @module
  */
+import type { Suspicion } from "../pool/suspicion";
 
 const PREFIX = "x-lifeboat-";
 
@@ -12,11 +13,13 @@ const PREFIX = "x-lifeboat-";
 export const ATTEMPT_MS = "x-lifeboat-attempt-ms";
 /** `no`: who finds the instance asleep doesn't wait for its start, for another one is ready. */
 export const WAIT = "x-lifeboat-wait";
-/** `yes`: the cron's question, upon which an instance that isn't ready is started anew. */
+/** `yes`: the cron's question, upon which an instance that isn't ready is started again. */
 export const CHECK = "x-lifeboat-check";
 
 /** Why the server didn't answer. */
 export const FAILURE = "x-lifeboat-failure";
+/** Beside `hung` and `gone`: whether the call can be at fault (`alone`, `shared`, `none`). Absent: it is not known. */
+export const SUSPICION = "x-lifeboat-suspicion";
 /** Milliseconds that a call waited for its instance's start. */
 export const START_MS = "x-lifeboat-start-ms";
 /** `1` asks the server to report how busy it is, and how long the model took. */
@@ -30,7 +33,7 @@ export const MODELS = "x-lifeboat-models";
 /** When an answer was put into the edge cache, in milliseconds since 1970: kept with it. */
 export const KEPT_AT = "x-lifeboat-kept-at";
 
-/** `asleep`: it doesn't run, and is being started. `start`: its start failed. `hung`: it didn't answer in time. `gone`: its connection broke. */
+/** `asleep`: it doesn't run, and is being started, or its health is being checked. `start`: its start failed. `hung`: it didn't answer in time. `gone`: its connection broke. */
 export type Failure = "asleep" | "start" | "hung" | "gone";
 
 /** Of an instance that has had this long and doesn't answer it may be said that it hangs. */
@@ -53,8 +56,9 @@ export function isHurried(attemptMs: number, attemptTimeoutMs: number): boolean 
 }
 
 /** Returns what the Durable Object answers in the server's place; the reason is for the log. */
-export function failure(kind: Failure, reason: string): Response {
-  return new Response(reason, { status: 503, headers: { [FAILURE]: kind } });
+export function failure(kind: Failure, reason: string, suspicion?: Suspicion): Response {
+  const headers = { [FAILURE]: kind, ...(suspicion === undefined ? {} : { [SUSPICION]: suspicion }) };
+  return new Response(reason, { status: 503, headers });
 }
 
 /** Returns the calls under way at an instance, this one apart, by its report; undefined where there is none to read. */

@@ -1,14 +1,27 @@
 /**
- * One instance of the image, and the Durable Object that starts it, waits for it, asks it and lets it sleep.
+ * Durable Object that starts, calls and stops one container instance.
  * @module
  */
 import { Container } from "@cloudflare/containers";
-import { type Counters, count, counters, countStart } from "./counters";
-import { ATTEMPT_MS, CHECK, failure, isHurried, LOAD, MODELS, REPORT, START_MS, stripHop, WAIT } from "./hop";
-import { Models } from "./models";
-import { reasonOf } from "./reason";
-import { serverSettings, settingsOf } from "./settings";
-import { withTiming } from "./timing";
+import { containerFailure, isDisconnected } from "../http/forwarding";
+import {
+  ATTEMPT_MS,
+  CHECK,
+  failure,
+  isHurried,
+  LOAD,
+  MODELS,
+  REPORT,
+  START_MS,
+  stripHop,
+  WAIT,
+} from "../http/internal_headers";
+import { withTiming } from "../http/server_timing";
+import { CallEvidence } from "../pool/suspicion";
+import { serverSettings, settingsOf } from "../settings";
+import { reasonOf } from "./error_text";
+import { type Counters, count, counters, countStart } from "./lifecycle_counters";
+import { Models } from "./model_fingerprint";
 
 /** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
 const INSTANCE_TIMEOUT_MS = 30_000;
@@ -18,7 +31,7 @@ const PORT_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
 /** A boot counts as activity, however short SLEEP_AFTER is: else the container would be put to sleep while it boots. */
 const BOOT_RENEWAL_MS = 1_000;
-/** How long a server that runs may take to say that it does. */
+/** How long a server that runs may take to tell its models. */
 const ALIVE_MS = 5_000;
 
 /** How often at most callers in a hurry have the server asked whether it lives. */
@@ -49,7 +62,7 @@ export class InferenceContainer extends Container<Env> {
   #starting: Promise<void> | undefined;
   #checking: Promise<void> | undefined;
   #checkedAt = 0;
-  #inFlight = 0;
+  readonly #calls = new CallEvidence();
   readonly #models = new Models(this.ctx.storage.kv, this.env.CF_VERSION_METADATA?.id, (path) => this.#text(path));
 
   /**
@@ -62,7 +75,11 @@ export class InferenceContainer extends Container<Env> {
     stripHop(headers);
     headers.set(REPORT, "1");
     try {
-      await this.#checking; // whether it lives is being found out: no use in asking it meanwhile
+      // While its health is being checked nothing is sent to it: a call goes to another instance, or waits.
+      if (this.#checking !== undefined && request.headers.get(WAIT) === "no") {
+        return failure("asleep", "its health is being checked");
+      }
+      await this.#checking;
       if (!(await this.#isReady())) {
         const starting = this.#started();
         if (request.headers.get(WAIT) === "no") {
@@ -80,7 +97,7 @@ export class InferenceContainer extends Container<Env> {
       return failure("start", reasonOf(error));
     }
     if (request.headers.get(CHECK) === "yes") return this.#checked();
-    // Packed answers pass as they are: unpacked and packed again, their rows would be held back until a buffer is full.
+    // Packed answers pass as they are: decompressed and packed again, their rows would be held back until a buffer is full.
     const asItIs = new Request(request, { headers, encodeResponseBody: "manual" });
     return this.#asked(asItIs, Number(request.headers.get(ATTEMPT_MS) ?? 0), startMs);
   }
@@ -89,7 +106,7 @@ export class InferenceContainer extends Container<Env> {
   async report(): Promise<Report> {
     const { status } = await this.getState();
     const state = this.#starting ? "starting" : this.ctx.container?.running ? status : "asleep";
-    return { state, inFlight: this.#inFlight, ...counters(this.ctx.storage.kv) };
+    return { state, inFlight: this.#calls.inFlight, ...counters(this.ctx.storage.kv) };
   }
 
   /**
@@ -104,7 +121,7 @@ export class InferenceContainer extends Container<Env> {
   /** The server's answer with what the instance has to say of it, or why there is none. */
   async #asked(request: Request, attemptMs: number, startMs: number): Promise<Response> {
     const began = Date.now();
-    this.#inFlight += 1;
+    const silentMs = this.#calls.began(began);
     const { attemptTimeoutMs } = settingsOf(this.env);
     // A body that is streamed has more time than an attempt: meanwhile its sender may be slow, or the server dead.
     const isLong = attemptMs > attemptTimeoutMs;
@@ -112,25 +129,35 @@ export class InferenceContainer extends Container<Env> {
     try {
       const response = await this.#answer(request, attemptMs); // the platform's own failures are the Worker's to translate
       if (response === undefined) {
-        this.#silent(isHurried(attemptMs, attemptTimeoutMs));
-        return failure("hung", `no answer in ${attemptMs} ms`);
+        const suspicion = this.#calls.hung(began, silentMs, Date.now());
+        this.#silent(isHurried(attemptMs, attemptTimeoutMs), began);
+        return failure("hung", `no answer in ${attemptMs} ms`, suspicion);
       }
+      const words = await containerFailure(response);
+      if (words !== undefined) {
+        const isSuspect = isDisconnected(words) && !request.signal.aborted;
+        return failure("gone", words, isSuspect ? this.#calls.lost(began, Date.now()) : undefined);
+      }
+      this.#calls.answered(Date.now());
       const told = new Response(response.body, response);
-      if (!told.headers.has(LOAD)) told.headers.set(LOAD, `${this.#inFlight}/0`); // an image that doesn't report
+      if (!told.headers.has(LOAD)) told.headers.set(LOAD, `${this.#calls.inFlight}/0`); // an image that doesn't report
       const models = this.#models.known();
       if (models !== undefined) told.headers.set(MODELS, models);
       if (startMs > 0) told.headers.set(START_MS, String(startMs));
       return withTiming(told, "instance", Date.now() - began, this.ctx.id.name);
     } finally {
       clearTimeout(doubt);
-      this.#inFlight -= 1;
+      this.#calls.ended();
     }
   }
 
-  /** Has the server asked whether it lives: by a caller in a hurry, who says little, not every time. */
-  #silent(byHurried: boolean): void {
+  /**
+   * Checks the server's health after a call got no answer, unless others were answered meanwhile. A call alone restarts
+   * nothing: the check decides. For callers in a hurry it is made every ten seconds at most.
+   */
+  #silent(byHurried: boolean, began: number): void {
     if (byHurried && Date.now() - this.#checkedAt < DOUBT_MS) return;
-    this.ctx.waitUntil(this.#check());
+    if (!this.#calls.isAlive(began, Date.now())) this.ctx.waitUntil(this.#check());
     if (byHurried) return;
     count(this.ctx.storage.kv, (all) => {
       all.hung += 1;
@@ -151,7 +178,7 @@ export class InferenceContainer extends Container<Env> {
     }
   }
 
-  /** The answer to the cron: readiness, by a real request; an instance that isn't ready is started anew, once. */
+  /** The answer to the cron: readiness, by a real request; an instance that isn't ready is started again, once. */
   async #checked(): Promise<Response> {
     const status = await this.#ready();
     if (status === 200) {
@@ -168,7 +195,7 @@ export class InferenceContainer extends Container<Env> {
     return Response.json({ ready: again === 200 }, { status: again === 200 ? 200 : 503 });
   }
 
-  /** Finds out, once for all who would, whether a server that didn't answer lives; starts it anew where it doesn't. */
+  /** Finds out, once for all who would, whether a server that didn't answer lives; starts it again where it doesn't. */
   #check(): Promise<void> {
     this.#checkedAt = Date.now();
     this.#checking ??= this.#ready()
@@ -183,9 +210,10 @@ export class InferenceContainer extends Container<Env> {
   /** The status of a readiness request, 0 where none came in time; recorded. */
   async #ready(): Promise<number> {
     const began = Date.now();
-    const response = await this.#answer(new Request(READY), ALIVE_MS);
+    const response = await this.#answer(new Request(READY), settingsOf(this.env).deadAfterMs);
     await response?.text(); // read to the end, or the request would count as unfinished
     const status = response?.status ?? 0;
+    if (status !== 0) this.#calls.answered(Date.now());
     count(this.ctx.storage.kv, (all) => {
       all.ready = { at: new Date(began).toISOString(), status, ms: Date.now() - began };
     });
@@ -214,7 +242,7 @@ export class InferenceContainer extends Container<Env> {
   }
 
   /**
-   * Resolves when the server listens. One start serves every caller who waits, and belongs to none of them: one who
+   * Resolves when the server listens. One start serves every client that waits, and belongs to none of them: one who
    * leaves doesn't take the start away from the others, and `onStart` runs once.
    */
   #started(): Promise<void> {

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Instance, unknown } from "./instance.ts";
-import { Load, REPORT_MS } from "./load.ts";
+import { Load, REPORT_MS } from "./load_average.ts";
 
 export interface Limits {
   /** Instances that are always kept. */
@@ -22,7 +22,7 @@ export type Outcome = "answered" | "asleep" | "failed" | "hung" | "left";
 
 /** How much of the newest latency the average takes. */
 const NEWEST = 0.2;
-/** How long it takes for a latency that isn't measured anew to be half as far from that of all instances: what was slow is tried. */
+/** How long it takes for a latency that isn't measured again to be half as far from that of all instances: what was slow is tried. */
 const HALF_MS = 500;
 /** Latencies below are alike: a millisecond more or less must not send all calls to one instance. */
 const LEAST_MS = 5;

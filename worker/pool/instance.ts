@@ -1,8 +1,8 @@
 /**
- * What a copy of the Worker knows of one instance.
+ * State of one instance, as this copy of the Worker knows it.
  * @module
  */
-import { Circuit } from "./circuit.ts";
+import { Circuit } from "./circuit_breaker.ts";
 
 /** What the choice is made by. Nothing is known of an instance that is `down`; of a `presumed` one that it is kept warm. */
 export interface Instance {

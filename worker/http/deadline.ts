@@ -1,5 +1,5 @@
 /**
- * How long a caller waits for the answer, in the words of its protocol.
+ * Read a request's deadline, in its protocol's header.
  * @module
  */
 
@@ -16,7 +16,7 @@ export interface Deadline {
   isCallers: boolean;
 }
 
-/** Returns the deadline of a request that came at `now` (ms). What can't be read is the server's to refuse. */
+/** Returns the deadline of a request that came at `now` (ms). What can't be read is the server's to reject. */
 export function deadlineOf(request: Request, now: number): Deadline {
   const said = [
     millis(request.headers.get("x-request-timeout-ms")),

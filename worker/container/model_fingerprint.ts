@@ -1,5 +1,5 @@
 /**
- * Which models an instance has: a text that is the same for the same models, whatever instance they are on.
+ * Compute a text that is the same for the same set of models.
  * @module
  */
 

@@ -1,10 +1,10 @@
 /**
- * Which pages of other origins may read answers: none, unless CORS_ORIGINS says so.
+ * Allow origins of CORS_ORIGINS to read responses; none by default.
  * @module
  */
 import type { Context } from "hono";
 import { cors } from "hono/cors";
-import { settingsOf } from "./settings";
+import { settingsOf } from "../settings";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT"];
 

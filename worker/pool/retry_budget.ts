@@ -1,5 +1,5 @@
 /**
- * How much may be sent again: retries are a share of the calls, so that an outage isn't made worse by them.
+ * Limit retries to a share of the calls, so that they do not make an outage worse.
  * @module
  */
 

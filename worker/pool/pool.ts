@@ -7,13 +7,15 @@
  * @module
  */
 
-import { PATIENCE_MS } from "./deadline";
-import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, stripHop } from "./hop";
+import { PATIENCE_MS } from "../http/deadline";
+import { platformFailure } from "../http/forwarding";
+import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, SUSPICION, stripHop } from "../http/internal_headers";
+import { type Region, type Settings, settingsOf } from "../settings";
+import { type Outcome, Policy } from "./balancer";
 import type { Instance } from "./instance";
-import { type Outcome, Policy } from "./policy";
-import { platformFailure } from "./proxy";
 import { nearest } from "./regions";
-import { type Region, type Settings, settingsOf } from "./settings";
+import { ClientBudgets } from "./suspects";
+import { type Suspicion, suspicionOf } from "./suspicion";
 
 /** One instance of the pool. */
 export interface Member {
@@ -28,6 +30,8 @@ export interface Reply {
   response?: Response;
   failure?: Failure;
   reason?: string;
+  /** Whether the call may be what hung or ended the instance. */
+  suspicion?: Suspicion | undefined;
   /** How long the call waited for a start. */
   startMs?: number;
   /** Which models answered. */
@@ -41,7 +45,7 @@ export interface Wait {
   isStreamed: boolean;
   /** The caller leaves the instance too little time. */
   isHurried?: boolean;
-  /** Tells that the caller left. */
+  /** Tells that the client disconnected. */
   signal: AbortSignal;
 }
 
@@ -83,6 +87,8 @@ type Instances = Env["INFERENCE"] extends DurableObjectNamespace<infer Class> ? 
 export class Pool {
   readonly #env: Env;
   readonly #policies = new Map<Region | undefined, Policy>();
+  /** How many calls of each client that may have hung or ended an instance are sent again. */
+  readonly clients = new ClientBudgets();
   readonly #waking = new Set<string>();
   readonly #calls = new Set<{ until: number; end: (outcome: Outcome) => void }>();
 
@@ -143,8 +149,12 @@ export class Pool {
         const models = response.headers.get(MODELS) ?? undefined;
         return { response: shown(response), startMs, ...(models === undefined ? {} : { models }) };
       }
-      end({ asleep: "asleep", start: "failed", hung: silent, gone: broken }[told] as Outcome);
-      return { failure: told, reason: firstLine(await response.text()) };
+      const suspicion = suspicionOf(response.headers.get(SUSPICION));
+      // Of a suspected call nothing is held against the instance: its Durable Object checks it, and sends calls away meanwhile.
+      const hung = suspicion === undefined ? silent : "left";
+      const gone = suspicion === "alone" ? "left" : broken;
+      end({ asleep: "asleep", start: "failed", hung, gone }[told] as Outcome);
+      return { failure: told, reason: firstLine(await response.text()), suspicion };
     } catch (error) {
       end(broken);
       return { failure: "gone", reason: `not reached: ${error}` };

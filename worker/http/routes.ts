@@ -1,5 +1,5 @@
 /**
- * Which paths and methods pass: what is not listed here never reaches a container, so can't start one.
+ * List the paths and methods that are forwarded; no other request starts a container.
  * @module
  */
 
