@@ -10,15 +10,38 @@ import httpx
 import pytest
 from sklearn.pipeline import Pipeline
 
-from export.data import Dataset, Split, load, split
-from export.options import SEED
-from export.pipelines import GRADIENT_BOOSTING, candidates
+from export.cli.arguments import SEED
+from export.data.dataset import Dataset, Split, load, split
 from export.titanic import TITANIC
-from export.train import reproducible
+from export.training.pipelines import GRADIENT_BOOSTING, candidates
+from export.training.train import reproducible
 from tests.passenger import PASSENGER
-from tests.server.process import serving
+from tests.server.support.process import serving
 
 ROOT: Final = Path(__file__).parents[1]
+_LONGEST: Final = frozenset(
+    {
+        "test_tables_faults.py",
+        "test_snippets.py",
+        "test_command_line.py",
+        "test_failures.py",
+        "test_score_url.py",
+        "test_batch_ends.py",
+        "test_openapi.py",
+        "test_hung_models.py",
+        "test_rollout.py",
+    }
+)
+_ALONE: Final = frozenset({"test_memory_growth.py", "test_reload_memory.py"})
+"""Tests that measure memory; those of the benchmarks measure time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run alone, and begin with the longest files: processes then end at about the same time."""
+    for item in items:
+        if item.path.name in _ALONE or item.path.parent.name == "bench":
+            item.add_marker(pytest.mark.alone)
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench import batch, budget, files, load, results
-from bench.load import BenchError
+from bench import batch, load_test, results, sample_files, thresholds
+from bench.load_test import BenchError
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="process trees are read in /proc, which only Linux has"),
@@ -21,17 +21,17 @@ ROWS = 20_000
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(files, "BUILD", tmp_path)
-    monkeypatch.setattr(files, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(sample_files, "BUILD", tmp_path)
+    monkeypatch.setattr(sample_files, "BATCH_ROWS", 1000)
     monkeypatch.setattr(batch, "FEW_ROWS", 1000)
     monkeypatch.setattr(batch, "MANY_ROWS", ROWS)
-    monkeypatch.setattr(load, "WINDOW_S", 0.2)
-    monkeypatch.setattr(load, "SETTLE_S", 0.05)
-    monkeypatch.setattr(load, "TRIES", 1)
+    monkeypatch.setattr(load_test, "WINDOW_S", 0.2)
+    monkeypatch.setattr(load_test, "SETTLE_S", 0.05)
+    monkeypatch.setattr(load_test, "TRIES", 1)
 
 
 def _only(monkeypatch: pytest.MonkeyPatch, *forms: str) -> None:
-    monkeypatch.setattr(files, "FORMS", {form: files.FORMS[form] for form in forms})
+    monkeypatch.setattr(sample_files, "FORMS", {form: sample_files.FORMS[form] for form in forms})
 
 
 def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,10 +51,10 @@ def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["arrow", "linear"].beside is None
 
 
-@pytest.mark.parametrize("form", files.FORMS)
+@pytest.mark.parametrize("form", sample_files.FORMS)
 def test_a_file_holds_the_passengers(form: str) -> None:
     """A file of any form has as many rows as asked, the data set's over and over."""
-    table = files.read(files.written(form, ROWS), form)
+    table = sample_files.read(sample_files.written(form, ROWS), form)
     assert table.num_rows == ROWS
     assert table.column("fare")[0].as_py() == table.column("fare")[1309].as_py() == 211.3375
     assert table.column("age").null_count > ROWS // 6
@@ -63,7 +63,7 @@ def test_a_file_holds_the_passengers(form: str) -> None:
 def test_an_answer_that_lacks_rows_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that comes back with other rows than it had isn't measured: the error says what came."""
     _only(monkeypatch, "csv")
-    monkeypatch.setattr(files, "answers", lambda *_: (ROWS - 1, 0.9, 0.1))
+    monkeypatch.setattr(sample_files, "answers", lambda *_: (ROWS - 1, 0.9, 0.1))
     with pytest.raises(BenchError, match=f"of {ROWS} rows came back as {ROWS - 1}"):
         batch.measured(1)
 
@@ -84,4 +84,6 @@ def _held(form: str, alone: float) -> list[str]:
     seen: dict[str, Any] = dict.fromkeys(("rate", "ratio", "wall_ratio", "grown_mb"), one)
     seen |= {"model": "m", "form": form, "peak_mb": {}, "session_rate": one | {"median": alone}}
     each = msgspec.convert(seen, results.Batch)
-    return [held.what for held in budget.held(msgspec.structs.replace(committed, batches=[each])) if form in held.what]
+    return [
+        held.what for held in thresholds.held(msgspec.structs.replace(committed, batches=[each])) if form in held.what
+    ]

@@ -6,7 +6,7 @@ import sys
 import msgspec
 import pytest
 
-from bench import edge, load, report, results
+from bench import edge, load_test, report, results
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="process trees are read in /proc, which only Linux has"),
@@ -16,9 +16,9 @@ pytestmark = [
 
 def test_the_edge_is_measured_beside_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way has times and CPU; a call through the edge is compared with one to the server; the page says how."""
-    monkeypatch.setattr(load, "WINDOW_S", 0.6)
-    monkeypatch.setattr(load, "SETTLE_S", 0.5)
-    monkeypatch.setattr(load, "TRIES", 1)
+    monkeypatch.setattr(load_test, "WINDOW_S", 0.6)
+    monkeypatch.setattr(load_test, "SETTLE_S", 0.5)
+    monkeypatch.setattr(load_test, "TRIES", 1)
     monkeypatch.setattr(edge, "WARM_S", 0.5)
     monkeypatch.setattr(edge, "CONNECTIONS", (1,))
     direct, through, alone, get, kept = edge.measured(1)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench import machine
+from bench import process_stats
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process trees are read in /proc, which only Linux has")
 
@@ -35,7 +35,7 @@ def test_a_child_that_ended_counts() -> None:
     with _spawn(_CHILD) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert machine.cpu_s(process.pid) >= 0.19
+        assert process_stats.cpu_s(process.pid) >= 0.19
         process.kill()
 
 
@@ -44,18 +44,18 @@ def test_a_tree_has_its_grandchildren() -> None:
     with _spawn(_NESTED) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        family = machine.tree(process.pid)
+        family = process_stats.tree(process.pid)
         assert len(family) == 2
         child = (family - {process.pid}).pop()
-        assert machine.pss_mb(process.pid) > machine.pss_mb(child) > 1
+        assert process_stats.pss_mb(process.pid) > process_stats.pss_mb(child) > 1
         process.kill()
-    assert machine.tree(process.pid) <= {child}
+    assert process_stats.tree(process.pid) <= {child}
 
 
 def test_what_a_process_listens_on() -> None:
     """A port is found by the process that listens on it, and so is what the process was started as."""
     with socket.create_server(("127.0.0.1", 0)) as opened:
-        assert opened.getsockname()[1] in machine.listening(os.getpid())
+        assert opened.getsockname()[1] in process_stats.listening(os.getpid())
         port = opened.getsockname()[1]
-    assert port not in machine.listening(os.getpid())
-    assert "pytest" in machine.command(os.getpid())
+    assert port not in process_stats.listening(os.getpid())
+    assert "python" in process_stats.command(os.getpid())

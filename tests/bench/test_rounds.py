@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import contenders, load, results, rounds
-from bench.contenders import Call
-from bench.load import BenchError, Target, send
-from bench.machine import Cores
-from bench.rounds import Measured
+from bench import load_test, results, targets
+from bench import measure as rounds
+from bench.load_test import BenchError, Target, send
+from bench.measure import Measured
+from bench.process_stats import Cores
+from bench.targets import Call
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="process trees are read in /proc, which only Linux has"),
@@ -20,13 +21,13 @@ pytestmark = [
 
 def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """The echo and this server go through a round: each window has requests and CPU, each start a right answer."""
-    monkeypatch.setattr(load, "WINDOW_S", 0.2)
-    monkeypatch.setattr(load, "SETTLE_S", 0.05)
-    monkeypatch.setattr(load, "TRIES", 1)
+    monkeypatch.setattr(load_test, "WINDOW_S", 0.5)
+    monkeypatch.setattr(load_test, "SETTLE_S", 0.2)
+    monkeypatch.setattr(load_test, "TRIES", 1)
     monkeypatch.setattr(rounds, "WARM_S", 0.05)
-    ours = [contenders.floor(), contenders.lifeboat()]
+    ours = [targets.floor(), targets.lifeboat()]
     measured = Measured()
-    rounds.measure_start(contenders.start_floor(), measured, Cores.of_this_machine())
+    rounds.measure_start(targets.start_floor(), measured, Cores.of_this_machine())
     rounds.measure(ours, measured, Cores.of_this_machine())
     rows = results.rows(measured, ours)
     assert set(rows) == {each + kind for each in ("echo", "lifeboat") for kind in ("", "-v2", "-binary")}
@@ -41,9 +42,9 @@ def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wrong_answer_is_no_start(tmp_path: Path) -> None:
     """A server that answers something else isn't measured: the error has what it said."""
-    echo = contenders.floor()
-    wrong = contenders.Contender(
-        "wrong", "wrong", echo.command, {"wrong": Call("/", contenders.RECORD, answer=("age",))}, folder=tmp_path
+    echo = targets.floor()
+    wrong = targets.Contender(
+        "wrong", "wrong", echo.command, {"wrong": Call("/", targets.RECORD, answer=("age",))}, folder=tmp_path
     )
     with (
         pytest.raises(BenchError, match=r"no right answer but 200 .*pclass"),
@@ -54,7 +55,7 @@ def test_a_wrong_answer_is_no_start(tmp_path: Path) -> None:
 
 def test_a_failed_call_is_no_figure(tmp_path: Path) -> None:
     """Load that isn't all answered with 200 fails the window, naming the status."""
-    ours = contenders.lifeboat()
+    ours = targets.lifeboat()
     with rounds.serving(ours, Cores.of_this_machine()) as (pid, port, _):
         target = Target(pid, port, Call("/api/predict", b"{}"), Cores.of_this_machine(), tmp_path)
         with pytest.raises(BenchError, match=r"10 of 10 calls failed \['400'\]"):

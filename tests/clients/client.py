@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.server.process import serving
+from tests.server.support.process import serving
 
 ROOT: Final = Path(__file__).parents[2]
 TOKEN: Final = "let me in"  # noqa: S105 # the tests' own

@@ -19,7 +19,7 @@ DETAILS: Final = ("grpcio", "google.rpc.error_details_pb2")
 CONTRACTS: Final = [
     pytest.param(inference_pb2.DESCRIPTOR, TRITON, id="inference"),
     pytest.param(health_pb2.DESCRIPTOR, HEALTH, id="health"),
-    # This package has the first name alone; tests/server/test_proto.py holds the two to be the same.
+    # This package has the first name alone; tests/server/rpc/test_proto.py holds the two to be the same.
     pytest.param(reflection_alpha_pb2.DESCRIPTOR, REFLECTION, id="reflection"),
     pytest.param(error_details_pb2.DESCRIPTOR, DETAILS, id="error details"),
 ]

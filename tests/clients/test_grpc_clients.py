@@ -14,13 +14,13 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
     "no version": ("NOT_FOUND", "version 'first'"),
     "missing input": ("INVALID_ARGUMENT", "pclass: expected one of 1, 2, 3"),
     "no input": ("INVALID_ARGUMENT", "inputs: expected at least one"),
-    "same input twice": ("INVALID_ARGUMENT", "sex: the input is given twice"),
-    "category": ("INVALID_ARGUMENT", 'sex: row 0: expected one of "female", "male"; got she'),
+    "same input twice": ("INVALID_ARGUMENT", "sex: expected once; it is given more than once"),
+    "category": ("INVALID_ARGUMENT", 'sex: row 0: expected one of "female", "male"; got "she"'),
     "range": ("INVALID_ARGUMENT", "age: row 0: expected a number from 0 to 120 or null; got 200.0"),
-    "datatype": ("INVALID_ARGUMENT", "age: expected datatype FP32; got FP64"),
+    "datatype": ("INVALID_ARGUMENT", 'age: expected datatype FP32; got "FP64"'),
     "rows": ("INVALID_ARGUMENT", "age: expected 1 rows"),
-    "shape": ("INVALID_ARGUMENT", "age: expected the shape [rows, 1]; got [1, 2]"),
-    "unknown output": ("INVALID_ARGUMENT", "outputs: 'colour'"),
+    "shape": ("INVALID_ARGUMENT", "age: expected the shape [rows, 1] or [rows]; got [1, 2]"),
+    "unknown output": ("INVALID_ARGUMENT", 'got "colour"'),
     "deadline": ("DEADLINE_EXCEEDED", ""),
     "metadata of an unknown model": ("NOT_FOUND", "model 'other'"),
     "configuration of an unknown version": ("NOT_FOUND", "version '7'"),
@@ -123,7 +123,7 @@ def test_triton_statistics(triton: dict[str, Any], expected: dict[str, Any]) -> 
 
 
 def test_triton_model_control(triton: dict[str, Any]) -> None:
-    """With the token a model is unloaded, which refuses its inferences, and loaded again."""
+    """With the token a model is unloaded, which rejects its inferences, and loaded again."""
     assert triton["index"]["models"] == [{"name": "titanic", "version": "1", "state": "READY"}]
     assert triton["ready after unload"] is False
     assert triton["unloaded"] == ["NOT_FOUND", "model 'titanic' is not served; there is none"]
@@ -140,7 +140,7 @@ def test_what_is_tritons_alone(triton: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("what", ["one input", "every input", "output"])
 def test_tensors_in_shared_memory(triton: dict[str, Any], what: str) -> None:
-    """An inference that would read or write shared memory is refused for that."""
+    """An inference that would read or write shared memory is rejected for that."""
     code, message = triton["shared memory"][what]
     assert code == "UNIMPLEMENTED"
     assert "shared memory" in message

@@ -12,11 +12,11 @@ import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from server import manifest as manifests
-from server.rpc import typed_file
+from server.models import manifest as manifests
+from server.rpc.services import typed_descriptor
 from tests.clients.client import command, told
 from tests.passenger import PASSENGER
-from tests.server.process import ServerProcess, serving
+from tests.server.support.process import ServerProcess, serving
 
 TITANIC: Final = Path(__file__).parents[2] / "models" / "titanic" / "1" / "manifest.json"
 SERVICES: Final[Mapping[str, list[str]]] = {
@@ -77,10 +77,10 @@ def typed(native: httpx.Client, records: list[dict[str, Any]]) -> dict[str, dict
 @pytest.fixture
 def request_bytes(passenger: dict[str, Any]) -> str:
     """Return a PredictRequest in binary, in base64."""
-    file = typed_file.file(manifests.read(TITANIC))
+    file = typed_descriptor.file(manifests.read(TITANIC))
     pool = DescriptorPool()
     pool.Add(file)
-    kind = GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{typed_file.REQUEST}"))
+    kind = GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{typed_descriptor.REQUEST}"))
     return base64.b64encode(kind(**passenger).SerializeToString()).decode()
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.passenger import PASSENGER
-from tests.server.process import serving
+from tests.server.support.process import serving
 
 GRPCURL: Final = Path(__file__).parents[2] / ".build" / "go" / "grpcurl"
 SERVICE: Final = "lifeboat.titanic.v1.TitanicService"

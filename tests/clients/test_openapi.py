@@ -7,12 +7,12 @@ from typing import Final
 
 import pytest
 
-from tests.server.process import serving
+from tests.server.support.process import serving
 
 PYTHON: Final = Path(__file__).parents[2] / ".build" / "clients" / "schemathesis" / "bin" / "python"
 CONFIG: Final = Path(__file__).parent / "schemathesis" / "schemathesis.toml"
 UNWRITTEN: Final = ["--phases", "coverage,fuzzing", "--suppress-health-check", "filter_too_much"]
-"""It can't write NDJSON, so not the examples either: tests/server/test_openapi.py sends those."""
+"""It can't write NDJSON, so not the examples either: tests/server/rest/test_openapi.py sends those."""
 TABLES: Final = "/(infer|batch)$"
 CALLS: Final = r"^/\w+(\.\w+)+/"
 STREAMS: Final = "(Watch|Stream|PredictStream|ModelStreamInfer|ServerReflectionInfo)$"
@@ -43,7 +43,7 @@ KIND_OF_RUN: Final = [
 
 @pytest.mark.parametrize("options", KIND_OF_RUN)
 def test_schemathesis(tmp_path: Path, options: list[str]) -> None:
-    """Every check of schemathesis holds: statuses, types, schemas, what is valid accepted and what is not refused."""
+    """Every check of schemathesis holds: statuses, types, schemas, what is valid accepted and what is not rejected."""
     if not PYTHON.exists():
         pytest.skip("schemathesis is not installed; `make test` does it")
     with serving(LIFEBOAT_ADMIN_TOKEN="nobody has it") as server:  # noqa: S106 # the test's own

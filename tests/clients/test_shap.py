@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from server.manifest import read
+from server.models.manifest import read
 from tests.clients.client import ROOT, told
 
 

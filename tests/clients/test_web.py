@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients.node import Project
 from tests.passenger import PASSENGER
-from tests.server.process import serving
+from tests.server.support.process import serving
 
 CONNECT: Final = ("connect-web", "connect-web json", "connect-node", "connect-node json", "connect-node gzip")
 CONNECT_GET: Final = ("connect-web get", "connect-web get json")

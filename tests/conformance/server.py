@@ -8,15 +8,21 @@ import asyncio
 import socket
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import uvicorn
 from connectrpc.conformance.v1 import server_compat_pb2
+from starlette.types import Receive, Scope, Send
 
-from server.draining import Draining
-from server.protocol import protocol
-from server.rpc.methods import methods
+from server.http.held_bytes import HELD, HeldBody, HeldBytes
+from server.http.http1 import protocol
+from server.http.lifecycle import Draining
+from server.rpc.method import methods
+from server.rpc.negotiation import refusal
+from server.rpc.protocols.json_messages import JsonMessages
 from server.rpc.router import Router
+from server.settings import Settings
 from tests.conformance.service import CONFORMANCE, ConformanceHandlers
 
 LENGTH: Final = struct.Struct(">I")
@@ -38,10 +44,22 @@ async def main() -> None:
     """Serve as the suite asks for."""
     (length,) = LENGTH.unpack(sys.stdin.buffer.read(LENGTH.size))
     asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(length))
-    router = Router(methods(CONFORMANCE, ConformanceHandlers()), asked.message_receive_limit or NO_LIMIT_BYTES)
-    http = protocol({}, Draining(), 65_536, http2=True)
+    router = Router(
+        methods(CONFORMANCE, ConformanceHandlers(), JsonMessages(NO_LIMIT_BYTES)),
+        asked.message_receive_limit or NO_LIMIT_BYTES,
+        30,
+        ThreadPoolExecutor(1),
+    )
+    held = HeldBytes(NO_LIMIT_BYTES)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault(HELD, HeldBody(held))
+        await router(scope, receive, send)
+        scope[HELD].release()
+
+    http = protocol({}, Draining(), held, Settings(http2=True), refusal)
     config = uvicorn.Config(
-        router,
+        app,
         host="127.0.0.1",
         port=0,
         http=http,  # type: ignore[arg-type] # uvicorn only calls it

@@ -9,8 +9,8 @@ from typing import Any
 
 from connectrpc.conformance.v1 import service_pb2
 
-from server.rpc.methods import Context
-from server.rpc.status import Code, Detail, RpcError
+from server.rpc.method import Context
+from server.rpc.protocols.status import Code, Detail, RpcError
 
 CONFORMANCE = service_pb2.DESCRIPTOR.services_by_name["ConformanceService"]
 Message = Any

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from tests.server.process import ROOT, serving
-from tests.server.repositories import TOKEN, load
+from tests.server.support.process import ROOT, serving
+from tests.server.support.repositories import TOKEN, load
 
 
 @contextmanager

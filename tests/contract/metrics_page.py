@@ -1,9 +1,9 @@
-"""What docs/metrics.md says that there is."""
+"""What docs/reference/metrics.md says that there is."""
 
 import re
 from typing import Final, NamedTuple
 
-from tests.server.process import ROOT
+from tests.server.support.process import ROOT
 
 _ROW: Final = re.compile(r"^\| `((?:nv|lifeboat|process)_\w+)` \| (\w+) \|([\w, ]*)\|", re.MULTILINE)
 _NAMED: Final = re.compile(r"\b(?:nv|lifeboat|process)_\w+")
@@ -19,7 +19,7 @@ class Told(NamedTuple):
 
 def documented() -> dict[str, Told]:
     """Return every metric of the page."""
-    rows = _ROW.findall((ROOT / "docs" / "metrics.md").read_text())
+    rows = _ROW.findall((ROOT / "docs" / "reference" / "metrics.md").read_text())
     return {name: Told(kind, frozenset(labels.replace(",", " ").split())) for name, kind, labels in rows}
 
 

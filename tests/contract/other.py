@@ -11,11 +11,11 @@ import pandas as pd
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.pipeline import Pipeline
 
-from export.commands import Left
-from export.data import dataset, read_table
+from export.cli.commands import StepArtifact
+from export.data.dataset import dataset, read_table
+from export.pipeline.artifacts import TRAINED, find
+from export.pipeline.steps import Trained
 from export.spec import Spec, read_spec
-from export.steps import Trained
-from export.work import TRAINED, find
 
 ROOT: Final = Path(__file__).parents[2]
 SPECS: Final = Path(__file__).parent / "specs"
@@ -72,7 +72,7 @@ def start(name: str, folder: Path) -> "subprocess.Popen[str]":
 def exported(name: str, folder: Path) -> Exported:
     """Return what was published of a model below `folder`, with the pipeline that was trained."""
     spec = read_spec(SPECS / f"{name}.py")
-    found = find(folder / "work" / name, TRAINED, Left, "train").found
+    found = find(folder / "work" / name, TRAINED, StepArtifact, "train").found
     assert isinstance(found, Trained)
     return Exported(name, spec, dataset(read_table(folder / f"{name}.csv"), spec).X, found.fitted.pipeline)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.server.process import HUNG_S, ROOT
+from tests.server.support.process import HUNG_S, ROOT
 
 DEPLOY: Final = ROOT / "deploy"
 SCRAPE: Final = "200ms"

@@ -57,7 +57,7 @@ def start(line: str, folder: Path, stack: ExitStack) -> str:
 
 
 class Reader:
-    """A reader of one page, in a checkout of their own; what a block printed is kept for the answer behind it."""
+    """A reader of one page, in a checkout of their own; what a block printed is held for the answer behind it."""
 
     def __init__(self, folder: Path, shared: Shared, stack: ExitStack) -> None:
         """Read in `folder`; what the page starts is stopped with `stack`."""

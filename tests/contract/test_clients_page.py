@@ -1,4 +1,4 @@
-"""The programs of the page on clients, where a server refuses them once and asks them to try again."""
+"""The programs of the page on clients, where a server rejects them once and asks them to try again."""
 
 import shutil
 import subprocess
@@ -25,10 +25,10 @@ SAID: Final = "survived 0.8347\ninvalid_argument: age: expected a number from 0 
 
 
 class Front(ThreadingHTTPServer):
-    """A front of the server that refuses a caller's first call, and sends on what comes then."""
+    """A front of the server that rejects a caller's first call, and sends on what comes then."""
 
     def __init__(self, server: httpx.Client, status: int) -> None:
-        """Refuse by `status`."""
+        """Reject by `status`."""
         super().__init__(("127.0.0.1", 0), Call)
         self.server = server
         self.status = status
@@ -41,7 +41,7 @@ class Call(BaseHTTPRequestHandler):
     server: Front
 
     def do_POST(self) -> None:
-        """Refuse the first, send on the others."""
+        """Reject the first, send on the others."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.deadlines.append(self.headers["x-request-timeout-ms"])
         if len(self.server.deadlines) == 1:
@@ -63,7 +63,7 @@ class Call(BaseHTTPRequestHandler):
 
 @pytest.fixture(params=[429, 503])
 def front(server: httpx.Client, request: pytest.FixtureRequest) -> Iterator[Front]:
-    """Yield a front that refuses the first call, by each status in turn."""
+    """Yield a front that rejects the first call, by each status in turn."""
     with Front(server, request.param) as front:
         thread = threading.Thread(target=front.serve_forever)
         thread.start()

@@ -11,7 +11,7 @@ import pytest
 from tests.contract.busy import busy
 from tests.contract.metrics_page import unknown
 from tests.contract.prometheus import DEPLOY, Prometheus, program, scraping
-from tests.server.process import ROOT
+from tests.server.support.process import ROOT
 
 DASHBOARD: Final[dict[str, Any]] = json.loads((DEPLOY / "grafana" / "lifeboat.json").read_text())
 QUERIES: Final = [
@@ -50,7 +50,7 @@ def test_every_rule_is_tested_and_documented() -> None:
     """Each alert has a unit test in which it fires, a row on the page, and metrics that there are."""
     names = re.findall(r"- alert: (\w+)", ALERTS)
     tests = (DEPLOY / "prometheus" / "alerts.test.yml").read_text()
-    page = (ROOT / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     assert len(names) >= 8
     for name in names:
         assert re.search(rf"- alertname: {name}\n", tests), name

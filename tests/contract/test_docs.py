@@ -8,7 +8,7 @@ from typing import Final
 from bench.report import replaced, tables
 from bench.results import read as read_results
 from server.errors import CODES
-from server.manifest import read
+from server.models.manifest import read
 from server.settings import Settings, variable
 
 ROOT: Final = Path(__file__).parents[2]
@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 def test_every_setting_is_documented() -> None:
     """The page on settings names every environment variable, with its default."""
-    page = (ROOT / "docs" / "settings.md").read_text()
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     defaults = Settings()
     for field in fields(Settings):
         default = getattr(defaults, field.name)
@@ -26,14 +26,14 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_error_is_documented() -> None:
     """The table of errors has every code, with its HTTP and gRPC status."""
-    page = (ROOT / "docs" / "api.md").read_text()
+    page = (ROOT / "docs" / "reference" / "api.md").read_text()
     for code, status in CODES.items():
         assert f"| `{code}` | {status.http} | {status.grpc} |" in page
 
 
 def test_every_worker_variable_is_documented() -> None:
     """The page on settings names every variable of wrangler.toml, with its default."""
-    page = (ROOT / "docs" / "settings.md").read_text()
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     section = (ROOT / "wrangler.toml").read_text().partition("[vars]\n")[2].partition("\n[[")[0]
     variables = re.findall(r"^(\w+) = (.+)$", section, re.MULTILINE)
     assert variables

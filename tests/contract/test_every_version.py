@@ -6,7 +6,7 @@ from typing import Final
 import httpx
 import pytest
 
-from server import manifest as manifests
+from server.models import manifest as manifests
 
 MODELS: Final = Path(__file__).parents[2] / "models"
 VERSIONS: Final = sorted(path.parent for path in MODELS.glob("*/[0-9]*/manifest.json"))

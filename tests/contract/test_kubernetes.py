@@ -15,7 +15,7 @@ import pytest
 
 from server.settings import Settings, from_environment, variable
 from tests.clients.client import command
-from tests.server.process import HUNG_S, ServerProcess
+from tests.server.support.process import HUNG_S, ServerProcess
 
 ROOT: Final = Path(__file__).parents[2]
 MANIFESTS: Final = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))

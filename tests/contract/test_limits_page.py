@@ -12,18 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from server.errors import CODES, SettingsError
-from server.http2 import _MAX_STREAMS
-from server.manifest import MAX_EXPLAINED_FEATURES
-from server.repository import Repository
+from server.codecs.tables.arrow_messages import MAX_METADATA_BYTES
+from server.codecs.tables.compression import _MAX_WINDOW_LOG, FREE_FRAMES, MIN_FRAME_BYTES
+from server.codecs.tables.limits import BLOCK_CELLS, MAX_NAMES_BYTES, MAX_RECORD_BYTES
+from server.codecs.tables.row_bytes import MAX_ROW_BYTES
+from server.errors import CODES, RequestTimeout, SettingsError
+from server.http.acceptor import MAX_CONNECTIONS, RESERVED_DESCRIPTORS
+from server.http.header_numbers import MAX_DIGITS
+from server.http.http2 import _MAX_STREAMS
+from server.models.manifest import MAX_EXPLAINED_FEATURES
+from server.models.repository import Repository
 from server.settings import Settings, from_environment, variable
-from server.tables.blocks import MAX_RECORD_BYTES
-from server.tables.ipc import MAX_METADATA_BYTES
-from server.tables.packing import _MAX_WINDOW_LOG
-from tests.server.in_process import InProcess
+from tests.server.support.in_process import InProcess
 
+INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = (ROOT / "docs" / "limits.md").read_text()
+PAGE: Final = (ROOT / "docs" / "reference" / "limits.md").read_text()
 _ROW: Final = re.compile(r"^\| [^|]+ \| `(\w+)` \| `(\d+)` \| `(\d+)` \| `(\d+)` \| ([^|]+) \|$", re.MULTILINE)
 
 
@@ -67,17 +71,25 @@ BEYOND: Final[dict[str, tuple[int, Call]]] = {
     "max_batches": (0, lambda client, record: client.post_bytes("/api/batch", ",".join(record).encode())),
     "max_explain_rows": (4096, lambda client, record: client.post("/api/explain", {"records": [record] * 2})),
     "max_explanations": (0, lambda client, record: client.post("/api/explain", record)),
+    "max_protobuf_json_bytes": (10, lambda client, _: client.post(INFER, {"modelName": "titanic"})),
     "max_record_batch_bytes": (1024, _arrow),
+    "max_columns": (0, lambda client, record: client.post_bytes("/api/batch", ",".join([*record, "x"]).encode())),
     "max_spool_bytes": (100, _parquet),
 }
 """Settings so small that one call is beyond them."""
 ELSEWHERE: Final = {
-    "max_header_bytes": "test_limits.py::test_a_head_over_the_limit",
-    "max_string_bytes": "test_limits.py::test_a_string_over_the_limit",
-    "max_queue_rows": "test_short_way.py::test_a_full_queue_is_told_at_once",
-    "max_batch_rows": "test_load.py::test_a_large_request_reports_too",
-    "max_idle_s": "test_batch.py::test_a_file_that_stands_still_is_given_up",
-    "drain_s": "test_start.py::test_drain_ends",
+    "max_held_bytes": "http/test_held_bodies.py::test_bodies_over_the_limit",
+    "body_timeout_s": "http/test_held_bodies.py::test_a_body_that_takes_too_long",
+    "min_bytes_per_s": "batch/test_batch_pace.py::test_a_file_that_crawls",
+    "max_header_bytes": "http/test_limits.py::test_a_head_over_the_limit",
+    "max_string_bytes": "http/test_limits.py::test_a_string_over_the_limit",
+    "max_queue_rows": "http/test_fast_path.py::test_a_full_queue_is_told_at_once",
+    "max_batch_rows": "http/test_load_report.py::test_a_large_request_reports_too",
+    "max_idle_s": "batch/test_batch.py::test_a_file_that_stands_still_is_given_up",
+    "run_timeout_s": "models/test_hung_models.py::test_a_large_run_that_never_ends",
+    "load_timeout_s": "models/test_hung_models.py::test_a_load_that_never_ends",
+    "max_model_bytes": "models/test_repository_files.py::test_a_model_over_the_limit",
+    "drain_s": "http/test_start.py::test_drain_ends",
 }
 """What takes a socket or more to go beyond: the tests of tests/server that do."""
 
@@ -122,8 +134,10 @@ def test_the_codes_are_the_tables() -> None:
     """Every status on the page goes with its code."""
     stated = re.findall(r"(\d{3}) `(\w+)`", PAGE)
     assert stated
+    late = RequestTimeout("")
+    assert (str(late.status), late.code) in stated
     for status, code in stated:
-        assert CODES[code].http == int(status)
+        assert int(status) in {CODES[code].http, late.status if code == late.code else None}
 
 
 def test_what_no_variable_changes() -> None:
@@ -131,5 +145,14 @@ def test_what_no_variable_changes() -> None:
     assert f"explained | {MAX_EXPLAINED_FEATURES} | 501" in PAGE
     assert f"| {MAX_RECORD_BYTES >> 20} MiB | 413" in PAGE
     assert f"Arrow message | {MAX_METADATA_BYTES >> 20} MiB | 413" in PAGE
+    assert f"Arrow or Parquet file | {MAX_ROW_BYTES >> 20} MiB | 413" in PAGE
+    assert f"of a file together | {MAX_NAMES_BYTES >> 20} MiB | 413" in PAGE
+    assert f"at a time | {BLOCK_CELLS:,} | nothing" in PAGE
     assert f"zstd stream | {2**_MAX_WINDOW_LOG >> 20} MiB | 400" in PAGE
+    assert f"| {FREE_FRAMES:,}, or one for each {MIN_FRAME_BYTES} compressed bytes | 413" in PAGE
     assert f"| {_MAX_STREAMS:,} | the connection ends" in PAGE
+    assert (
+        f"descriptors, {RESERVED_DESCRIPTORS} and what is open at the start apart, and at most | {MAX_CONNECTIONS:,} |"
+        in PAGE
+    )
+    assert f"in gRPC 8 | {MAX_DIGITS} | 400" in PAGE

@@ -10,9 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
-from server import manifest as manifests
+from server.models import manifest as manifests
 from tests.contract.other import NAMES, Exported, exported, start
-from tests.server.process import ROOT, serving
+from tests.server.support.process import ROOT, serving
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_typed_call_is_answered(client: httpx.Client, model: Exported) -> None
 
 
 def test_a_wrong_value_is_told(client: httpx.Client, model: Exported) -> None:
-    """A value beyond a feature's range is refused by the feature's name."""
+    """A value beyond a feature's range is rejected by the feature's name."""
     feature = model.spec.features[-1]
     record = model.records[0] | {feature.name: 1e6}
     refused = client.post(f"/api/models/{model.name}/predict", json=record)

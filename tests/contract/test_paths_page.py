@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FileDescriptor
 from starlette.routing import Route
 
 from server.app import create_app
-from server.repository import Repository
+from server.models.repository import Repository
 from server.rpc.proto import health_pb2, inference_pb2, reflection_pb2
 from server.settings import Settings
 
@@ -29,7 +29,7 @@ def ways(path: str) -> set[str]:
 
 def written() -> set[str]:
     """Return each method and path of the page."""
-    page = (ROOT / "docs" / "paths.md").read_text().replace("\\|", "|")
+    page = (ROOT / "docs" / "reference" / "paths.md").read_text().replace("\\|", "|")
     return {
         f"{method} {way}"
         for methods, paths in _LINE.findall(page)
@@ -56,7 +56,7 @@ def test_every_route_is_on_the_page() -> None:
 )
 def test_every_call_is_on_the_page(file: FileDescriptor) -> None:
     """Each public service is on the page on calls; each of its methods too, but for reflection's one."""
-    page = (ROOT / "docs" / "rpc.md").read_text()
+    page = (ROOT / "docs" / "reference" / "rpc.md").read_text()
     for service in file.services_by_name.values():
         assert f"`{service.full_name}`" in page
         for method in service.methods:

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.pipeline import Pipeline
 
-from export.data import Dataset, Split, columns
+from export.data.dataset import Dataset, Split, columns
 from export.titanic import TITANIC
-from server import manifest as manifests
-from server.manifest import Manifest
-from server.model import Model
+from server.models import manifest as manifests
+from server.models.manifest import Manifest
+from server.models.session import Model
 
 VERSION = Path(__file__).parents[2] / "models" / "titanic" / "1"
 

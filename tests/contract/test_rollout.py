@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server import manifest as manifests
+from server.models import manifest as manifests
 from tests.export.command import export, export_run
 from tests.passenger import PASSENGER
-from tests.server.process import HUNG_S, ROOT, serving
+from tests.server.support.process import HUNG_S, ROOT, serving
 
 DATA = ROOT / "export" / "data" / "titanic.csv"
 
@@ -63,7 +63,7 @@ def changed(tmp_path: Path) -> Path:
 def test_a_day(models: Path, changed: Path) -> None:
     """Of changed data version 2 is published and served, a rollback serves 1 again, and no call fails meanwhile."""
     with (
-        serving(LIFEBOAT_MODELS=str(models), LIFEBOAT_WATCH_S="1") as client,
+        serving(LIFEBOAT_MODELS=str(models), LIFEBOAT_REPOSITORY_POLL_S="1") as client,
         httpx.Client(base_url=client.base_url, timeout=HUNG_S) as own,
     ):
         caller = _Caller(own)

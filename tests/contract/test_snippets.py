@@ -22,7 +22,10 @@ import pytest
 from tests.contract.pages import PAGES, ROOT, blocks
 from tests.contract.reader import Reader, Shared
 
-HELP: Final = {"export.md": "tests/export/test_commands.py", "score.md": "tests/server/test_score.py"}
+HELP: Final = {
+    "export.md": "tests/export/test_commands.py",
+    "command-line-scoring.md": "tests/server/batch/test_score.py",
+}
 """Pages that show a command's help, and the tests that hold them to it."""
 MOST_UNREAD: Final = 4
 """Blocks that may say why they can't be run: a page that needs more of them shows what nobody tried."""

@@ -9,8 +9,8 @@ import pytest
 from tests.e2e.conftest import Real
 from tests.e2e.docker import BASIC, docker
 from tests.passenger import PASSENGER
-from tests.server import files
-from tests.server.files import Record, upload
+from tests.server.support import files
+from tests.server.support.files import Record, upload
 
 EXPECTED = "survived"
 

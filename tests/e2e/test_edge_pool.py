@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.conftest import Real, worker
 from tests.edge import behaviour, doors
 from tests.edge.stack import options
-from tests.server.files import Record
+from tests.server.support.files import Record
 
 SLEEP_AFTER_S: Final = 9
 """Longer than a load is remembered: who wakes the first instance would wake the second one too."""
@@ -29,7 +29,8 @@ def cold(real: Real) -> Real:
 @pytest.fixture(scope="module")
 def pair(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:  # noqa: ARG001 # built before
     """Run the Worker with two warm instances, whose answers it doesn't wait for longer than a second."""
-    given = options(WARM_INSTANCES=2, MAX_INSTANCES=2, ATTEMPT_TIMEOUT_MS=1000 * behaviour.ATTEMPT_S)
+    times = {"ATTEMPT_TIMEOUT_MS": 1000 * behaviour.ATTEMPT_S, "DEAD_AFTER_MS": 5000}
+    given = options(WARM_INSTANCES=2, MAX_INSTANCES=2, **times)
     with worker(tmp_path_factory.mktemp("pair"), "lifeboat-pair", *given) as running:
         yield running
 
@@ -66,7 +67,7 @@ def test_concurrent_cold_calls_share_one_start(cold: Real) -> None:
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), behaviour.NEVER_PASSES)
 def test_what_never_passes_starts_no_container(cold: Real, method: str, path: str, status: int, code: str) -> None:
-    """Model control, metrics and what is unknown are refused, and no container starts for it."""
+    """Model control, metrics and what is unknown are rejected, and no container starts for it."""
     behaviour.what_never_passes_starts_nothing(cold.edge, cold.engine, method, path, (status, code))
 
 
@@ -115,12 +116,12 @@ def test_the_cron_holds_a_container_awake(sleepy: Real) -> None:
 
 
 def test_a_key_is_needed(guarded: Real) -> None:
-    """Without a key, or with a wrong one, a caller is refused and no container starts."""
+    """Without a key, or with a wrong one, a caller is rejected and no container starts."""
     doors.a_key_is_needed(guarded.edge, guarded.engine)
 
 
 def test_an_address_is_held_to_its_rate(guarded: Real) -> None:
-    """Whoever calls more often than the binding allows is told when to try again, before any key is looked at."""
+    """A client over the binding's rate gets Retry-After, before any key is checked."""
     answers = [guarded.edge.predict(headers={"x-api-key": "guess"}) for _ in range(CALLS + 1)]
     assert {each.status_code for each in answers} == {401, 429}
     last = answers[-1]

@@ -22,9 +22,9 @@ import pytest
 from tests.e2e.docker import BASIC, WAIT_S, docker, running, wait_healthy
 from tests.edge.stack import ROOT
 from tests.passenger import PASSENGER
-from tests.server import files
-from tests.server.files import Record, upload
-from tests.server.rpc import PREDICT, Http2, Spoken, decoded, request
+from tests.server.support import files
+from tests.server.support.files import Record, upload
+from tests.server.support.rpc import PREDICT, Http2, Spoken, decoded, request
 
 READ_ONLY = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 TEMPORARY = "/tmp"  # noqa: S108 # the container's own
@@ -74,7 +74,7 @@ def test_it_holds_only_what_runs(image: str, sizes: dict[str, int]) -> None:
 
 
 def test_the_size_is_told(image: str, sizes: dict[str, int], capsys: pytest.CaptureFixture[str]) -> None:
-    """The image stays under 200 MB unpacked, with what reads and writes files."""
+    """The image stays under 200 MB decompressed, with what reads and writes files."""
     size = int(json.loads(docker("inspect", image))[0]["Size"])
     tables = sum(size for path, size in sizes.items() if path.removeprefix("opt/site/").startswith(FOR_FILES))
     with capsys.disabled():

@@ -12,11 +12,11 @@ from typing import Any, Final, Protocol
 
 import httpx
 
-from bench import machine
+from bench import process_stats
 from tests.edge.stack import CALL_S, Edge
 from tests.passenger import PASSENGER
-from tests.server import files
-from tests.server.files import Record
+from tests.server.support import files
+from tests.server.support.files import Record
 
 RATE: Final = 200
 """Calls a second."""
@@ -71,16 +71,18 @@ def instance_of(response: httpx.Response) -> str:
     return str(said.partition('desc="')[2].rstrip('"'))
 
 
-def status(edge: Edge) -> list[dict[str, Any]]:
+def status(edge: Edge, headers: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Return what `GET /status` shows of each instance."""
-    (region,) = edge.http.get("/status").json()["regions"]
+    (region,) = edge.http.get("/status", headers=headers).json()["regions"]
     return list(region["instances"])
 
 
-def until(edge: Edge, done: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+def until(
+    edge: Edge, done: Callable[[list[dict[str, Any]]], bool], headers: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Return the status once it is so, which other parts of the stack bring about in their own time."""
     over = time.monotonic() + PATIENCE_S
-    while not done(seen := status(edge)):
+    while not done(seen := status(edge, headers)):
         assert time.monotonic() < over, seen
         time.sleep(0.1)
     return seen
@@ -97,7 +99,7 @@ def cold_callers_share_one_start(edge: Edge, engine: Engine) -> None:
 
 
 def what_never_passes_starts_nothing(edge: Edge, engine: Engine, method: str, path: str, told: tuple[int, str]) -> None:
-    """Ask by a path or method that isn't the callers': it is refused, and no container starts for it."""
+    """Ask by a path or method that isn't the callers': it is rejected, and no container starts for it."""
     response = edge.http.request(method, path)
     assert (response.status_code, response.json()["code"]) == told
     assert not engine.running()
@@ -142,27 +144,34 @@ def a_kill_under_load_loses_no_call(edge: Edge, engine: Engine, killed: int) -> 
 
 
 def a_hung_instance_is_left_and_avoided(edge: Edge, engine: Engine) -> None:
-    """Have an instance accept and never answer: callers are answered by the other, in time, and later ones avoid it."""
+    """Have an instance accept and never answer: the one call that met it is told in time; later ones avoid it."""
     engine.pause(engine.running()[0])
     mark = len(edge.log.lines)
     slowest = 0.0
+    told = []
     while f"hung: no answer in {ATTEMPT_S * 1000} ms" not in "".join(edge.log.lines[mark:]):  # asked, by chance
         began = time.monotonic()
-        assert edge.predict(headers=DEADLINE).status_code == 200
+        told.append(edge.predict(headers=DEADLINE))
         slowest = max(slowest, time.monotonic() - began)
+    alone = [each for each in told if each.status_code != 200]  # alone there: it may be what hung it
+    assert [(each.status_code, each.json()["code"]) for each in alone] == [(503, "unavailable")]
     assert slowest < 4 * ATTEMPT_S  # its own deadline, of which the attempt took one second
     asked = {instance_of(edge.predict(headers=DEADLINE)) for _ in range(20)}
     assert len(asked) == 1
 
 
 def a_hung_instance_is_started_anew(edge: Edge, engine: Engine) -> None:
-    """Have an instance accept and never answer: it is killed and started again, and until then the other answers."""
+    """Have an instance accept and never answer: it is killed and started again, and until then the other answers.
+
+    The calls that met it together are answered by the other; one that met it alone is told to try again.
+    """
     before = engine.starts()
     hung = engine.running()[0]
     engine.pause(hung)
     with ThreadPoolExecutor(8) as callers:
-        statuses = set(callers.map(lambda _: edge.predict(headers=DEADLINE).status_code, range(16)))
-    assert statuses == {200}
+        statuses = Counter(callers.map(lambda _: edge.predict(headers=DEADLINE).status_code, range(16)))
+    assert statuses[200] >= 15
+    assert set(statuses) <= {200, 503}
     mark = len(edge.log.lines)
     assert edge.cron().status_code == 200
     edge.log.wait_for(r"warm: inference-0 \d+ ms, inference-1 \d+ ms", after=mark)
@@ -246,19 +255,19 @@ def a_large_file_takes_no_memory(edge: Edge, file: Path, scored: Path) -> float:
 
     Returns by how many MB the runtime's peak rose over what a small file had taken: the sum of its processes'.
     """
-    runtime = [pid for pid in machine.tree(edge.log.pid) if _name(pid) == "workerd"]
+    runtime = [pid for pid in process_stats.tree(edge.log.pid) if _name(pid) == "workerd"]
     assert runtime
     content = file.read_bytes()
     few = content[: content.rindex(b"\n", 0, len(content) // SMALL) + 1]
     assert edge.http.put(files.BATCH, content=few).status_code == 200
     for pid in runtime:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew (proc_pid_clear_refs(5))
-    before_mb = sum(map(machine.peak_mb, runtime))
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins again (proc_pid_clear_refs(5))
+    before_mb = sum(map(process_stats.peak_mb, runtime))
     url = str(edge.http.base_url.join(files.BATCH))
     command = ["curl", "--silent", "--show-error", "--fail", "--upload-file", str(file), "--output", str(scored), url]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    grown_mb = sum(map(machine.peak_mb, runtime)) - before_mb
+    grown_mb = sum(map(process_stats.peak_mb, runtime)) - before_mb
     assert scored.read_bytes().count(b"\n") == LARGE_ROWS + 1
     assert grown_mb < HELD_MB
     return grown_mb

@@ -9,6 +9,8 @@ import pytest
 from tests.edge.stack import ROOT, Local, options, stand_in_engine, wrangler_dev
 
 SLEEP_AFTER_S: Final = 3
+DEAD_AFTER_MS: Final = 5000
+"""How long an instance that a test has stopped stays silent before it is restarted."""
 
 
 def running(folder: Path, *options: str) -> Iterator[Local]:
@@ -35,12 +37,12 @@ def sleepy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 @pytest.fixture(scope="module")
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker with a single instance: what becomes of that one is seen by itself."""
-    yield from running(tmp_path_factory.mktemp("lone"), *options(MAX_INSTANCES=1))
+    yield from running(tmp_path_factory.mktemp("lone"), *options(MAX_INSTANCES=1, DEAD_AFTER_MS=DEAD_AFTER_MS))
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker with two warm instances, whose answers it doesn't wait for longer than a second."""
-    yield from running(
-        tmp_path_factory.mktemp("pair"), *options(WARM_INSTANCES=2, MAX_INSTANCES=2, ATTEMPT_TIMEOUT_MS=1000)
-    )
+    instances = {"WARM_INSTANCES": 2, "MAX_INSTANCES": 2}
+    times = {"ATTEMPT_TIMEOUT_MS": 1000, "DEAD_AFTER_MS": DEAD_AFTER_MS}
+    yield from running(tmp_path_factory.mktemp("pair"), *options(**instances, **times))

@@ -1,4 +1,4 @@
-"""A deployment that has every door: the deployed configuration with rates, and what its callers are refused."""
+"""A deployment that has every door: the deployed configuration with rates, and what its callers are rejected."""
 
 import hashlib
 from pathlib import Path
@@ -39,7 +39,7 @@ def configuration(folder: Path, by_address: int = 1000) -> list[str]:
 
 
 def a_key_is_needed(edge: Edge, engine: Engine) -> None:
-    """Ask without a key, and with a wrong one: the caller is refused, and no container starts."""
+    """Ask without a key, and with a wrong one: the caller is rejected, and no container starts."""
     for headers in ({}, {"x-api-key": "wrong"}, {"authorization": "Bearer wrong"}):
         response = edge.predict(headers=headers)
         assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")

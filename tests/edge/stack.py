@@ -95,7 +95,7 @@ class Edge:
         return self.http.post("/api/predict", json=record, **options)
 
     def answered(self) -> httpx.Response:
-        """Call as a caller does who is told to try again: a few times, where the refusal is the envelope's."""
+        """Call, and retry a few times after a rejection in the error envelope."""
         for _ in range(5):
             response = self.predict()
             if response.status_code != 503:

@@ -1,4 +1,4 @@
-"""Calls of Connect and gRPC-Web through the Worker, by public clients; and what the edge refuses, as they read it."""
+"""Calls of Connect and gRPC-Web through the Worker, by public clients; and what the edge rejects, as they read it."""
 
 import base64
 import re
@@ -52,7 +52,7 @@ def test_answers_are_rests(
 
 
 def test_a_wrong_value_is_told(local: Local, project: Project) -> None:
-    """The server's refusal arrives with its code, message and field, of unary calls and streams alike."""
+    """The server's rejection arrives with its code, message and field, of unary calls and streams alike."""
     records = [PASSENGER, PASSENGER | {"pclass": 7}]
     words = "pclass: expected one of 1, 2, 3; got 7"
     alone = {"code": "invalid_argument", "message": words, "fields": ["pclass"]}
@@ -121,7 +121,7 @@ def test_native_grpc_is_refused_at_once(local: Local, path: str) -> None:
     "path", [CONTROL, CONTROL.replace("/Repo", "%2fRepo"), CONTROL.replace("Model", "%4Dodel"), "/.git/config"]
 )
 def test_what_never_passes_starts_nothing(local: Local, path: str) -> None:
-    """Model control, however it is written, and what is no call, are refused by the Worker alone."""
+    """Model control, however it is written, and what is no call, are rejected by the Worker alone."""
     local.engine.kill(signal.SIGKILL)
     response = local.edge.http.post(path, json={})
     assert (response.status_code, response.json()["code"]) in {(403, "permission_denied"), (404, "not_found")}
@@ -150,7 +150,7 @@ def test_the_servers_plain_refusals_pass_unchanged(
 
 
 def test_the_platforms_failures_are_known() -> None:
-    """Of the Container class no failure has a status that a call's plain refusal by the server has."""
+    """Of the Container class no failure has a status that a call's plain rejection by the server has."""
     source = ROOT / "node_modules" / "@cloudflare" / "containers" / "dist" / "lib" / "container.js"
     stated = {int(status) for status in re.findall(r"status: (\d{3})\b", source.read_text())}
     assert stated >= {429, 500, 503}

@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.edge.stack import ROOT
 
-PAGE: Final = (ROOT / "docs" / "deploy.md").read_text()
+PAGE: Final = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
 DRY_RUN: Final = ("deploy", "--dry-run", "--containers-rollout=none")
 
 

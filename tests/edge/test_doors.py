@@ -1,13 +1,16 @@
 """The doors of a deployment that has them: keys, rates, other origins' pages, and what the server is told."""
 
+import json
+import socket
 from collections.abc import Iterator
+from http.client import HTTPResponse
 
 import pytest
 
 from tests.edge import doors
 from tests.edge.conftest import running
 from tests.edge.doors import HASHES, KEY, OTHER, RATE
-from tests.edge.stack import Local, options
+from tests.edge.stack import CALL_S, Edge, Local, options
 from tests.passenger import PASSENGER
 
 
@@ -16,12 +19,25 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker with each of its doors."""
     folder = tmp_path_factory.mktemp("guarded")
     origins = "https://app.example"
-    given = options(API_KEYS=HASHES, CORS_ORIGINS=origins, LIFEBOAT_MAX_ROWS=7, LOG_REQUESTS="all")
+    given = options(
+        API_KEYS=HASHES, CORS_ORIGINS=origins, LIFEBOAT_MAX_ROWS=7, LOG_REQUESTS="all", BODY_TIMEOUT_MS=1000
+    )
     yield from running(folder, *doors.configuration(folder), *given)
 
 
+def _exchanged(edge: Edge, head: str, body: bytes) -> tuple[int, bytes]:
+    """Send a POST whose head a client library would not write; return the status and the body of the response."""
+    url = edge.http.base_url
+    with socket.create_connection((url.host, url.port), timeout=CALL_S) as connection:
+        start = f"POST /api/predict HTTP/1.1\r\nhost: edge\r\nx-api-key: {OTHER}\r\nconnection: close\r\n{head}\r\n"
+        connection.sendall(start.encode() + body)
+        response = HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read()
+
+
 def test_a_key_is_needed(guarded: Local) -> None:
-    """Without a key, or with a wrong one, a caller is refused and no container starts."""
+    """Without a key, or with a wrong one, a caller is rejected and no container starts."""
     doors.a_key_is_needed(guarded.edge, guarded.engine)
 
 
@@ -61,13 +77,42 @@ def test_settings_reach_the_server(guarded: Local) -> None:
 
 
 def test_a_large_body_is_refused_by_its_length(guarded: Local) -> None:
-    """A body beyond the limit is refused by the Worker, in the server's own words."""
+    """A body beyond the limit is rejected by the Worker, in the server's own words."""
     response = guarded.edge.http.post("/api/predict", content=b" " * 4_194_305, headers={"x-api-key": OTHER})
     assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
 
 
+@pytest.mark.parametrize(
+    "name", ["content-length", "inference-header-content-length", "x-request-timeout-ms", "grpc-timeout"]
+)
+def test_a_number_of_thousands_of_digits_is_refused(guarded: Local, name: str) -> None:
+    """A header that holds a number too long to be one is the client's mistake, and the edge serves on."""
+    head = f"{name}: {'9' * 5000}\r\n" + ("" if name == "content-length" else "content-length: 2\r\n")
+    status, _ = _exchanged(guarded.edge, head, b"{}")
+    assert 400 <= status < 500
+    assert guarded.edge.predict(headers={"x-api-key": OTHER}).status_code == 200
+
+
+def test_a_body_that_stalls_is_refused_in_time(guarded: Local) -> None:
+    """A body that does not arrive whole is answered with 408, and no instance waits for it."""
+    status, body = _exchanged(guarded.edge, "content-length: 100\r\n", b"{")
+    assert (status, json.loads(body)["code"]) == (408, "deadline_exceeded")
+    assert guarded.edge.predict(headers={"x-api-key": OTHER}).status_code == 200
+
+
+def test_a_log_line_is_of_bounded_length(guarded: Local) -> None:
+    """Whatever a client sends in headers and path, the line of its request stays short."""
+    mark = len(guarded.edge.log.lines)
+    names = ("traceparent", "tracestate", "user-agent", "x-request-id", "cf-ray")
+    long = dict.fromkeys(names, "x" * 5000)
+    path = f"/api/models/{'x' * 5000}"
+    assert guarded.edge.http.get(path, headers=long | {"x-api-key": OTHER}).status_code == 404
+    line = guarded.edge.log.wait_for(r'\{"id":.*"path":"/api/models/xxx.*\}', after=mark)[0]
+    assert len(line) < 700
+
+
 def test_a_key_is_held_to_its_rate(guarded: Local) -> None:
-    """Whoever calls more often than the binding allows is told when to try again; other keys are not."""
+    """A client over the binding's rate gets Retry-After; other keys do not."""
     answers = [guarded.edge.predict(headers={"x-api-key": KEY}) for _ in range(RATE + 1)]
     refused = [each for each in answers if each.status_code == 429]
     assert refused

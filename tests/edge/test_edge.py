@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from server.page import HEADERS, WEB
+from server.web.page import HEADERS, WEB
 from tests.edge import behaviour
 from tests.edge.stack import Local
 from tests.passenger import DATATYPES, PASSENGER
-from tests.server import blobs, files
+from tests.server.support import blobs, files
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_page_starts_no_container(cold: Local) -> None:
 
 
 def test_the_page_is_the_servers(local: Local, server: httpx.Client) -> None:
-    """The edge's page is to the letter what the server answers, and its form can be had anew from an instance."""
+    """The edge's page is to the letter what the server answers, and its form can be had again from an instance."""
     assert local.edge.http.get("/").content == server.get("/").content
     form = "/api/models/titanic/form"
     assert local.edge.http.get(form).content == server.get(form).content
@@ -106,7 +106,7 @@ def test_a_large_body_passes(local: Local) -> None:
 def test_the_servers_errors_pass_unchanged(
     local: Local, server: httpx.Client, method: str, path: str, body: object, status: int, code: str
 ) -> None:
-    """What the server refuses reaches the caller through the Worker exactly as the server said it."""
+    """What the server rejects reaches the caller through the Worker exactly as the server said it."""
     through, direct = (client.request(method, path, json=body) for client in (local.edge.http, server))
     assert (through.status_code, through.json()["code"]) == (status, code)
     assert (through.status_code, through.content) == (direct.status_code, direct.content)
@@ -114,7 +114,7 @@ def test_the_servers_errors_pass_unchanged(
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), behaviour.NEVER_PASSES)
 def test_what_never_passes_is_told_so(cold: Local, method: str, path: str, status: int, code: str) -> None:
-    """A path or method that isn't the callers' is refused by the Worker, and no container starts for it."""
+    """A path or method that isn't the callers' is rejected by the Worker, and no container starts for it."""
     behaviour.what_never_passes_starts_nothing(cold.edge, cold.engine, method, path, (status, code))
 
 

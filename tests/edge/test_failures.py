@@ -34,7 +34,7 @@ def test_the_death_of_all_under_load_loses_no_call(both: Local) -> None:
 
 
 def test_an_instance_that_hangs_is_left_and_avoided(both: Local) -> None:
-    """Who asks an instance that accepts and never answers is answered by another, in time; later calls avoid it."""
+    """A call to an instance that accepts and never responds is retried on another; later calls avoid it."""
     behaviour.a_hung_instance_is_left_and_avoided(both.edge, both.engine)
 
 
@@ -55,7 +55,7 @@ def test_a_lone_instance_that_hangs_is_replaced_under_its_callers(lone: Local) -
 
 
 def test_callers_in_a_hurry_have_a_hung_instance_found_out(lone: Local) -> None:
-    """Where nobody has time, an instance that hangs is asked all the same whether it lives, and started anew."""
+    """Where nobody has time, an instance that hangs is asked all the same whether it lives, and started again."""
     assert lone.edge.answered().status_code == 200
     (stopped,) = lone.engine.running()
     os.kill(stopped, signal.SIGSTOP)

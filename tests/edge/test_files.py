@@ -21,12 +21,12 @@ from backports import zstd
 from tests.edge import behaviour
 from tests.edge.conftest import SLEEP_AFTER_S
 from tests.edge.stack import ROOT, Local
-from tests.server import files
-from tests.server.files import BATCH, HEADER, Record, upload
-from tests.server.process import connect
+from tests.server.support import files
+from tests.server.support.files import BATCH, HEADER, Record, upload
+from tests.server.support.process import connect
 
 WRONG: Final = b"1,female,29,0,0,7,X\n"
-WORDS: Final = 'row {row}: embarked: expected one of "C", "Q", "S" or null; got X'
+WORDS: Final = 'row {row}: embarked: expected one of "C", "Q", "S" or null; got "X"'
 ROWS: Final = 100_000
 """Rows of a file that is larger than all the buffers on its way."""
 COUNTS: Final = {"rows-read": 3, "rows-scored": 2, "rows-failed": 1}
@@ -54,6 +54,14 @@ def test_a_file_is_scored(local: Local, passengers: list[Record], method: str, p
     assert (response.status_code, response.headers["content-type"]) == (200, "text/csv")
     assert (response.headers["lifeboat-model"], response.headers["lifeboat-version"]) == ("titanic", "1")
     files.check(response.content, passengers)
+
+
+def test_a_response_of_no_bytes(local: Local) -> None:
+    """NDJSON whose rows are all skipped is 200 and empty, as from the server itself."""
+    wrong = b'{"pclass":9,"sex":"female","sibsp":0,"parch":0}\n'
+    response = local.edge.http.put(f"{BATCH}?on_error=skip", content=wrong)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/x-ndjson")
+    assert response.content == b""
 
 
 @pytest.mark.parametrize(
@@ -155,7 +163,7 @@ def test_a_stream_that_fails_is_broken_off(
 def test_a_binary_stream_that_fails_is_broken_off(
     local: Local, passengers: list[Record], form: str, encoding: str
 ) -> None:
-    """An answer without last words, as it is Arrow, Parquet or packed, is a failure too."""
+    """An answer without an error in its text, as it is Arrow, Parquet or compressed, is a failure too."""
     headers = {"accept": form, "accept-encoding": encoding}
     with pytest.raises(httpx.RemoteProtocolError):
         local.edge.http.put(BATCH, content=files.csv(passengers, 4 * ROWS) + WRONG, headers=headers)

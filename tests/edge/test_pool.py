@@ -11,7 +11,7 @@ from tests.edge import behaviour
 from tests.edge.behaviour import status, until
 from tests.edge.conftest import running
 from tests.edge.stack import Local, options
-from tests.server.process import connect
+from tests.server.support.process import connect
 
 
 @pytest.fixture(scope="module")

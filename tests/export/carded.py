@@ -10,17 +10,17 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
-from export.convert import convert
-from export.data import Dataset, Split, Table, dataset
-from export.describe import Evidence, manifest
-from export.pipelines import pipeline
-from export.scores import scores
-from export.source import Source
+from export.conversion.convert import convert
+from export.data.dataset import Dataset, Split, Table, dataset
+from export.data.source import Source
+from export.pipeline.manifest_builder import Evidence, manifest
 from export.spec import Spec
-from export.train import Fitted, answers_of
-from server.evidence import Candidate, Metrics, Spread
-from server.manifest import Feature, Golden, Manifest, Parity
-from server.model import Model
+from export.training.metrics import scores
+from export.training.pipelines import pipeline
+from export.training.train import Fitted, answers_of
+from server.models.manifest import Feature, Golden, Manifest, Parity
+from server.models.session import Model
+from server.models.training_metadata import Candidate, Metrics, Spread
 
 SEED: Final = 7
 X: Final = Feature(

@@ -1,4 +1,4 @@
-"""Models told apart by the factor they multiply with, published in a moment."""
+"""Models distinguished by the factor they multiply with, published in a moment."""
 
 import functools
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from export.publish import Published, Terms
-from export.publish import publish as publish_model
-from server.manifest import Manifest
-from server.model import Model
-from server.repository import Repository
-from tests.server import small
+from export.registry.publish import Published, Terms
+from export.registry.publish import publish as publish_model
+from server.models.manifest import Manifest
+from server.models.repository import Repository
+from server.models.session import Model
+from tests.server.support import small
 
 NAME: Final = "small"
 PROMOTED: Final = Terms(promote=True)

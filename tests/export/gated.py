@@ -18,14 +18,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from export.console import Console
-from export.data import Dataset, load
-from export.pipelines import pipeline
-from export.source import Source
+from export.data.dataset import Dataset, load
+from export.data.source import Source
+from export.pipeline.steps import Candidate, train, verify
 from export.spec import Spec
-from export.steps import Candidate, train, verify
-from server.manifest import Feature, Golden, Kind, Output
-from server.model import Model, open_session
-from tests.server import small
+from export.training.pipelines import pipeline
+from server.models.manifest import Feature, Golden, Kind, Output
+from server.models.session import Model, open_session
+from tests.server.support import small
 
 SEED: Final = 7
 ROWS: Final = 500

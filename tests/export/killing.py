@@ -3,7 +3,7 @@
 `python -m tests.export.killing ACTION FOLDER` makes the repository `FOLDER/before`, copies it to `FOLDER/1`,
 `FOLDER/2` and so on, and takes the action in each copy by a process that is killed before its first, second, ...
 step; the last copy's process comes to its end. Steps are whatever Python does to the file system below the copy, and
-the lines of `export.durable.write`, so that a file may be left empty, and written and not flushed. `FOLDER/events.json`
+the lines of `atomic_files.write`, so that a file may be left empty, and written and not flushed. `FOLDER/events.json`
 then holds what the last did, in its order.
 """
 
@@ -19,12 +19,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from export import durable, labels
-from export.publish import Terms
+from export.registry import atomic_files, labels
+from export.registry.publish import Terms
 from tests.export import factors
+from tests.server.support import small
 
 KINDS: Final = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "tempfile.mkdtemp", "fcntl.flock")
-WRITE: Final = durable.write.__code__
+WRITE: Final = atomic_files.write.__code__
 
 
 def prepare(action: str, root: Path) -> None:
@@ -33,6 +34,7 @@ def prepare(action: str, root: Path) -> None:
     shutil.rmtree(root / "aside")
     manifest = root / "other" / "1" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name": "small"', '"name": "other"'))
+    small.digest(manifest.parent)
     versions = {"first": 0, "publish": 2, "move": 2, "rollback": 3, "remove": 2}[action]
     for version in range(1, versions + 1):
         factors.publish(root, version)

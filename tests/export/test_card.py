@@ -1,4 +1,4 @@
-"""A published version and its data to its model card, as whoever opens it finds it."""
+"""A published version and its data to its model card, as a reader sees it."""
 
 import hashlib
 import os
@@ -15,11 +15,11 @@ import pytest
 from msgspec.structs import replace
 
 from export.card import card
-from export.data import Dataset, Split
+from export.data.dataset import Dataset, Split
 from export.titanic import TITANIC
-from server.evidence import Comparison
-from server.manifest import Manifest
-from server.model import Model
+from server.models.manifest import Manifest
+from server.models.session import Model
+from server.models.training_metadata import Comparison
 from tests.export.carded import Carded, binary, multiclass, regression
 from tests.export.opened import Page, drawn
 
@@ -92,7 +92,7 @@ def test_page_can_be_read_by_any_means(page: Page) -> None:
 
 
 def test_sections_stand_in_their_order(page: Page) -> None:
-    """The sections are those that docs/card.md tells of, and the links above lead to each."""
+    """The sections are those that docs/reference/card.md tells of, and the links above lead to each."""
     assert [each["id"] for each in page.every("section")] == SECTIONS
     assert [each["href"] for each in page.every("a")] == [f"#{name}" for name in SECTIONS]
 

@@ -9,12 +9,12 @@ from sklearn.inspection import partial_dependence
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from export.card import card, curves
+from export.card.card_data import Subject
 from export.card.importance import SHUFFLED_ROWS, effect, importances
-from export.card.subject import Subject
-from export.data import Split
-from export.gate import answers_of
-from export.scores import losses
-from server.manifest import Feature
+from export.data.dataset import Split
+from export.training.gate import answers_of
+from export.training.metrics import losses
+from server.models.manifest import Feature
 from tests.export.carded import FLAG, SIDE, Carded, X, binary, multiclass, regression
 from tests.export.opened import Page, drawn
 

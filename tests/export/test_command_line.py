@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.data import Dataset, columns
-from export.recipe import LIBRARIES
-from server import manifest as manifests
-from server.model import Model
-from server.repository import Repository
+from export.data.dataset import Dataset, columns
+from export.pipeline.fingerprint import LIBRARIES
+from server.models import manifest as manifests
+from server.models.repository import Repository
+from server.models.session import Model
 from tests.export.command import Run, export, export_run
+from tests.server.support import small
 
 DATA = Path(__file__).parents[2] / "export" / "data" / "titanic.csv"
 COMMITTED = Path(__file__).parents[2] / "models" / "titanic" / "1"
@@ -72,6 +73,7 @@ def test_run_tells_what_is_incompatible(models: Path) -> None:
     """A run over a version that callers of the new one can't follow says so, with the changes, and publishes it."""
     path = models / "titanic" / "1" / "manifest.json"
     path.write_text(path.read_text().replace('"name": "sex"', '"name": "gender"'))
+    small.digest(path.parent)
     again = export_run(models)
     assert again.code == 0, again.complained
     told = "api: version 2 of the typed RPC API: gender was removed; sex was added and is not nullable\n"
@@ -82,12 +84,12 @@ def test_run_tells_what_is_incompatible(models: Path) -> None:
 
 
 def test_refused_run(tmp_path: Path) -> None:
-    """A run that is refused ends with 1, says why in one line, and publishes nothing."""
+    """A run that is rejected ends with 1, says why in one line, and publishes nothing."""
     data = tmp_path / "data.csv"
     data.write_text(DATA.read_text().replace(",female,", ",woman,", 1))
     refused = export_run(tmp_path / "models", "--data", str(data))
     assert refused.code == 1
-    assert refused.complained == (f'refused: {data}: sex: row 0: expected one of "female", "male"; got woman\n')
+    assert refused.complained == (f'refused: {data}: sex: row 1: expected one of "female", "male"; got "woman"\n')
     assert not refused.models.exists()
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from export import steps
 from export.__main__ import main
-from export.options import COMMANDS
-from server.repository import Repository
+from export.cli.arguments import COMMANDS
+from export.pipeline import steps
+from server.models.repository import Repository
 from tests.export import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_label_and_rollback(tmp_path: Path, two: list[str], capsys: pytest.Captu
     ],
 )
 def test_refused_commands(two: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    """What isn't there is refused with what there is instead, and ends with 1."""
+    """What isn't there is rejected with what there is instead, and ends with 1."""
     assert main([*arguments, *two]) == 1
     assert words in capsys.readouterr().err
 
@@ -196,14 +196,14 @@ def test_json(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[s
     assert main(["run", *source, "--json"]) == 1
     refused = capsys.readouterr()
     assert json.loads(refused.out)["code"] == 1
-    assert "expected a column 'above'" in json.loads(refused.out)["error"]
+    assert 'expected a column "above"' in json.loads(refused.out)["error"]
     assert refused.err == ""
 
 
 def test_what_nobody_foresaw_is_told_a_machine_too(
     source: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failure that is no refusal ends with its traceback, and the object says that it failed."""
+    """A failure that is no rejection ends with its traceback, and the object says that it failed."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("of all things")
@@ -256,7 +256,7 @@ def test_parity_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_spec_that_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], estimator: str, code: int, words: str
 ) -> None:
-    """What a spec's own pipeline can't do is refused with the candidate's name and the reason, no traceback."""
+    """What a spec's own pipeline can't do is rejected with the candidate's name and the reason, no traceback."""
     spec = tiny.SPEC.replace("pipeline(features, LogisticRegression())", f"Pipeline([('linear', {estimator})])")
     spec = (
         "from sklearn.neighbors import KNeighborsClassifier\nfrom sklearn.pipeline import Pipeline\n"
@@ -279,7 +279,7 @@ def test_a_spec_that_fails(
 def test_candidates_that_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], candidates: str, words: str
 ) -> None:
-    """A spec whose function gives no pipelines is refused before anything is fitted."""
+    """A spec whose function gives no pipelines is rejected before anything is fitted."""
     spec = re.sub(r"candidates=.*", f"candidates={candidates},", tiny.SPEC)
     assert main(["run", *tiny.write(tmp_path, spec)]) == 1
     refused = capsys.readouterr()
@@ -290,7 +290,7 @@ def test_candidates_that_are_none(
 def test_broken_labels_are_told_before_the_work(
     tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A repository whose labels can't be read refuses a run before anything is trained."""
+    """A repository whose labels can't be read rejects a run before anything is trained."""
     (tmp_path / "models" / "tiny" / "labels.json").write_text("{")
     assert main(["run", "--spec", str(tmp_path / "tiny.py"), "--data", str(tmp_path / "tiny.csv"), *two]) == 1
     refused = capsys.readouterr()
@@ -307,4 +307,4 @@ def test_every_command_is_documented(
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
     assert ended.value.code == 0
-    assert f"```\n{capsys.readouterr().out}```" in (ROOT / "docs" / "export.md").read_text()
+    assert f"```\n{capsys.readouterr().out}```" in (ROOT / "docs" / "reference" / "export.md").read_text()

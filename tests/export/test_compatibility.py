@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from export.compatibility import follow, incompatible_changes
-from server import manifest as manifests
-from server.manifest import Datatype, Feature, Manifest
-from tests.server import small
+from export.registry.compatibility import follow, incompatible_changes
+from server.models import manifest as manifests
+from server.models.manifest import Datatype, Feature, Manifest
+from tests.server.support import small
 
 TYPES: Final[dict[Datatype, FieldDescriptorProto.Type.ValueType]] = {
     "BOOL": FieldDescriptorProto.TYPE_BOOL,

@@ -13,19 +13,19 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from export.convert import Converted, ConvertError, convert
-from export.pipelines import pipeline as pipeline_of
+from export.conversion.convert import Converted, ConvertError, convert
+from export.conversion.verify import Verified
 from export.titanic import TITANIC
-from export.verify import Verified
-from server.manifest import Feature
+from export.training.pipelines import pipeline as pipeline_of
+from server.models.manifest import Feature
 
 DIGEST = """
 import hashlib
-from export.options import SEED
-from export.convert import convert
-from export.data import load, split
+from export.cli.arguments import SEED
+from export.conversion.convert import convert
+from export.data.dataset import load, split
 from export.titanic import TITANIC
-from export.pipelines import candidates
+from export.training.pipelines import candidates
 
 part = split(load(TITANIC), SEED)
 pipeline = candidates(TITANIC, SEED)["gradient_boosting"].fit(part.X_train, part.y_train)
@@ -116,7 +116,7 @@ def test_feature_named_like_an_output(name: str, kind: BaseEstimator, expected: 
 
 
 def test_pipeline_that_is_no_classifier() -> None:
-    """A pipeline that has no label and probabilities to answer is refused as a classifier."""
+    """A pipeline that has no label and probabilities to answer is rejected as a classifier."""
     feature = Feature(name="x", datatype="FP32", description="", example=1.0, field_number=1)
     X = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
     pipeline = Pipeline([("regress", LinearRegression())]).fit(X, X["x"])

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import data
-from export.data import DataError, Dataset, columns, load, split
-from export.source import Source
+from export.data.dataset import DataError, Dataset, columns, load, split
+from export.data.source import Source
 from export.titanic import TITANIC
+from tests.server.support.tables import score, titanic
 
-DATA = Path(data.__file__).parent / "data" / "titanic.csv"
+DATA = Path(__file__).parents[2] / "export" / "data" / "titanic.csv"
 README = DATA.with_name("README.md")
 HEADER = "survived,pclass,sex,age,sibsp,parch,fare,embarked"
 GOOD = "1,1,female,29,0,0,211.3375,S"
@@ -79,11 +79,38 @@ def test_file_of_another_program(tmp_path: Path, dataset: Dataset) -> None:
 
 
 def test_line_of_names_that_is_not_the_rows_own(tmp_path: Path) -> None:
-    """A name that stands there twice is no one's, and rows with a cell more than there are names are refused."""
-    with pytest.raises(DataError, match="column 'age' could be any of age, age"):
+    """A name that stands there twice is no one's, and rows with a cell more than there are names are rejected."""
+    with pytest.raises(DataError, match='column "age" could be any of "age", "age"'):
         _load(tmp_path, f"{GOOD},30", header=f"{HEADER},age")
-    with pytest.raises(DataError, match="Expected 8 fields in line 2, saw 9"):
+    with pytest.raises(DataError, match="row 1: expected 8 fields; got 9"):
         _load(tmp_path, f"1,{GOOD}", f"2,{GOOD}")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("0,3,male,22,1,0", "row 2: expected 8 fields; got 6"),
+        (f"{GOOD},", "row 2: expected 8 fields; got 9"),
+        ('0,3,male,22,1,0,"7.25,S', "expected every quote to be closed; the last record's is not"),
+        ("0,3,m\rale,22,1,0,7.25,S", "row 2: expected lines to end in LF or CRLF, and others in quotes; got CR alone"),
+    ],
+)
+def test_a_row_that_is_cut_off_or_too_long(tmp_path: Path, row: str, words: str) -> None:
+    """A row of fewer or more fields than there are names is rejected as the server rejects it: nothing is filled up."""
+    with pytest.raises(DataError, match=re.escape(f"passengers.csv: {words}")):
+        _load(tmp_path, GOOD, row)
+    refused = score(titanic(), (tmp_path / "passengers.csv").read_bytes()).error
+    assert refused is not None
+    assert refused.message.removeprefix("body: ") == words
+
+
+def test_rows_are_counted_as_records(tmp_path: Path) -> None:
+    """A line end in quotes ends no row, and blank lines count for none."""
+    quoted = '1,1,female,29,0,0,211.3375,"S"\n\n'
+    named = f"{HEADER},name"
+    with pytest.raises(DataError, match="row 3: expected 9 fields; got 1"):
+        _load(tmp_path, f'{GOOD},"Allen\nMiss"', "", f"{GOOD},x", "0", header=named)
+    assert len(_load(tmp_path, quoted, GOOD).y) == 2
 
 
 def test_class_without_rows(tmp_path: Path) -> None:
@@ -94,39 +121,45 @@ def test_class_without_rows(tmp_path: Path) -> None:
 
 def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
     """A word such as NA is a value, and a wrong one: nothing is missing by its name."""
-    with pytest.raises(DataError, match=r"embarked: row 0: .*got NA$"):
+    with pytest.raises(DataError, match=r"embarked: row 1: .*got \"NA\"$"):
         _load(tmp_path, "0,3,male,22,0,0,7.25,NA")
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("1,4,female,29,0,0,1,S", "pclass: row 1: expected one of 1, 2, 3; got 4"),
-        ("1,1,woman,29,0,0,1,S", 'sex: row 1: expected one of "female", "male"; got woman'),
-        ("1,1,female,29,0,0,1,X", 'embarked: row 1: expected one of "C", "Q", "S" or null; got X'),
-        ("1,1,female,121,0,0,1,S", "age: row 1: expected a number from 0 to 120 or null; got 121.0"),
-        ("1,1,female,29,0,0,-1,S", "fare: row 1: expected a number of at least 0 or null; got -1.0"),
-        ("1,1,female,29,-1,0,1,S", "sibsp: row 1: expected an integer of at least 0; got -1"),
-        ("1,1,female,29,0,0,inf,S", "fare: row 1: expected a number of at least 0 or null; got inf"),
-        ("1,,female,29,0,0,1,S", "pclass: row 1: expected a value; the cell is empty"),
-        ("1,1,,29,0,0,1,S", "sex: row 1: expected a value; the cell is empty"),
-        ("1,1,female,old,0,0,1,S", "age: expected numbers: "),
-        ("1,1,female,29,0.5,0,1,S", "sibsp: expected whole numbers of INT64; got [0.5]"),
-        ("1,1,female,29,99999999999999999999,0,1,S", "sibsp: expected numbers: "),
-        ("2,1,female,29,0,0,1,S", "survived: row 1: expected one of 0, 1; got 2"),
-        (",1,female,29,0,0,1,S", "survived: row 1: expected a value; the cell is empty"),
+        ("1,4,female,29,0,0,1,S", "pclass: row 2: expected one of 1, 2, 3; got 4"),
+        ("1,1,woman,29,0,0,1,S", 'sex: row 2: expected one of "female", "male"; got "woman"'),
+        ("1,1,female,29,0,0,1,X", 'embarked: row 2: expected one of "C", "Q", "S" or null; got "X"'),
+        ("1,1,female,121,0,0,1,S", "age: row 2: expected a number from 0 to 120 or null; got 121"),
+        ("1,1,female,29,0,0,-1,S", "fare: row 2: expected a number of at least 0 or null; got -1"),
+        ("1,1,female,29,-1,0,1,S", "sibsp: row 2: expected an integer of at least 0; got -1"),
+        ("1,1,female,29,0,0,inf,S", 'fare: row 2: expected a number of at least 0 or null; got "inf"'),
+        ("1,,female,29,0,0,1,S", "pclass: row 2: expected a value; the cell is empty"),
+        ("1,1,,29,0,0,1,S", "sex: row 2: expected a value; the cell is empty"),
+        ("1,1,female,old,0,0,1,S", 'age: row 2: expected numbers; got "old"'),
+        (
+            "1,1,female,29,0.5,0,1,S",
+            "sibsp: row 2: expected whole numbers of INT64, from -9223372036854775808 to 9223372036854775807; got 0.5",
+        ),
+        (
+            "1,1,female,29,99999999999999999999,0,1,S",
+            "sibsp: row 2: expected whole numbers of INT64, from -9223372036854775808 to 9223372036854775807; got ",
+        ),
+        ("2,1,female,29,0,0,1,S", 'survived: row 2: expected one of 0, 1; got "2"'),
+        (",1,female,29,0,0,1,S", "survived: row 2: expected a value; the cell is empty"),
     ],
 )
 def test_wrong_cell(tmp_path: Path, row: str, words: str) -> None:
-    """A cell that the signature doesn't allow is refused with its column, its row and what was expected."""
+    """A cell that the signature doesn't allow is rejected with its column, its row and what was expected."""
     with pytest.raises(DataError, match=re.escape(words)):
         _load(tmp_path, GOOD, row)
 
 
 @pytest.mark.parametrize("column", HEADER.split(","))
 def test_missing_column(tmp_path: Path, column: str) -> None:
-    """A file without one of the columns is refused with that column's name."""
-    with pytest.raises(DataError, match=f"expected a column '{column}'; there is "):
+    """A file without one of the columns is rejected with that column's name."""
+    with pytest.raises(DataError, match=f'expected a column "{column}"; there is '):
         _load(tmp_path, GOOD, header=HEADER.replace(column, f"no_{column}"))
 
 
@@ -138,7 +171,7 @@ def test_further_columns_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00"])
 def test_no_table(tmp_path: Path, content: bytes) -> None:
-    """A file that is no CSV is refused with its path."""
+    """A file that is no CSV is rejected with its path."""
     path = tmp_path / "passengers.csv"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"passengers\.csv: "):
@@ -146,7 +179,7 @@ def test_no_table(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that isn't there is refused with its path."""
+    """A file that isn't there is rejected with its path."""
     with pytest.raises(DataError, match=r"nowhere\.csv: "):
         load(TITANIC, tmp_path / "nowhere.csv")
 
@@ -167,7 +200,7 @@ def test_split_keeps_every_row_once(dataset: Dataset) -> None:
 
 
 def test_a_row_is_held_out_of_every_later_version(tmp_path: Path) -> None:
-    """A row keeps its side when others come before and after it, whoever survived; alike rows are on one side."""
+    """A row keeps its side when others come before and after it, whatever their target; equal rows are on one side."""
     lines = DATA.read_text().splitlines()
     grown = tmp_path / "grown.csv"
     grown.write_text(
@@ -184,7 +217,7 @@ def test_a_row_is_held_out_of_every_later_version(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [1, 6])
 def test_too_few_rows_to_hold_some_out(tmp_path: Path, rows: int) -> None:
-    """Data of which a class would have no row to be scored on are refused."""
+    """Data are rejected if a class would have no held-out row."""
     few = _load(tmp_path, *[f"1,1,female,{age},0,0,1,S" for age in range(rows)], "0,3,male,22,0,0,7.25,S")
     with pytest.raises(DataError, match=r"too few .*to hold some out"):
         split(few, 7)
@@ -195,7 +228,7 @@ def test_column_names_in_other_cases(tmp_path: Path) -> None:
     kaggle = "PassengerId,Survived,Pclass,Name,Sex,Age,SibSp,Parch,Ticket,Fare,Cabin,Embarked"
     row = '1,1,1,"Allen, Miss. Elisabeth",female,29,0,0,24160,211.3375,B5,S'
     assert _load(tmp_path, row, header=kaggle).X.equals(_load(tmp_path, GOOD).X)
-    with pytest.raises(DataError, match="column 'age' could be any of Age, AGE"):
+    with pytest.raises(DataError, match='column "age" could be any of "Age", "AGE"'):
         _load(tmp_path, f"{GOOD},3", header=HEADER.replace("age", "Age") + ",AGE")
 
 
@@ -207,6 +240,6 @@ def test_whole_numbers_written_as_floats(tmp_path: Path) -> None:
 
 
 def test_a_column_of_which_no_row_has_a_value(tmp_path: Path) -> None:
-    """A column that is empty in every row is refused by name: there is nothing to fill it with."""
+    """A column that is empty in every row is rejected by name: there is nothing to fill it with."""
     with pytest.raises(DataError, match="age: no row has a value"):
         _load(tmp_path, "1,1,female,,0,0,1,S", "0,3,male,,0,0,1,S")

@@ -11,15 +11,15 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from export import versions
-from export.data import DataError, read_table
-from export.versions import Difference, difference
+from export.data.dataset import DataError, read_table
+from export.registry import compare
+from export.registry.compare import Difference, difference
 from server.errors import DigestError, ModelError
-from server.evidence import Metrics, Spread
-from server.manifest import Feature, Golden, Manifest, Output
+from server.models.manifest import Feature, Golden, Manifest, Output
+from server.models.training_metadata import Metrics, Spread
 from tests.export import factors
 from tests.export.factors import NAME
-from tests.server import small
+from tests.server.support import small
 
 COUNT: Final = Feature(name="count", datatype="INT64", description="A count.", example=1, field_number=3)
 WEIGHT: Final = Feature(
@@ -144,7 +144,11 @@ def test_other_classes_are_not_compared(tmp_path: Path) -> None:
 def test_nothing_to_answer(root: Path) -> None:
     """Without rows the answers are not compared; rows that a signature doesn't allow, and no row at all, are told."""
     assert difference(root, NAME, (1, 2), None).disagreement is None
-    for text, words in (("x\nmany\n", "x: expected numbers"), ("y\n1\n", "a column 'x'"), ("x\n", "there is none")):
+    for text, words in (
+        ("x\nmany\n", 'x: row 1: expected numbers; got "many"'),
+        ("y\n1\n", 'a column "x"'),
+        ("x\n", "there is none"),
+    ):
         with pytest.raises(DataError, match=words):
             _compared(root, text)
 
@@ -205,8 +209,8 @@ def test_broken_version_is_not_compared(root: Path) -> None:
     with pytest.raises(DigestError):
         difference(root, NAME, (1, 2), None)
     with pytest.raises(ModelError):
-        versions.read(root, NAME, 8)
-    assert versions.read(root, NAME, 1).version == 1
+        compare.read(root, NAME, 8)
+    assert compare.read(root, NAME, 1).version == 1
 
 
 def _metrics(**scores: float) -> Metrics:

@@ -5,16 +5,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from export import versions
-from export.labels import move
-from export.labels import versions as numbers
-from export.publish import find_recipe
+from export.registry import compare
+from export.registry.labels import move
+from export.registry.labels import versions as numbers
+from export.registry.publish import Terms, find_recipe
 from server.errors import DigestError, GoldenError
-from server.model import Model
-from server.repository import Repository
+from server.models import digest_file
+from server.models.repository import Repository
+from server.models.session import Model
 from tests.export import factors
 from tests.export.factors import NAME
-from tests.server import small
+from tests.server.support import small
 
 RECIPE = msgspec.structs.replace(small.manifest(b"").provenance, recipe="a recipe")
 
@@ -31,7 +32,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_it_is_not_loaded(root: Path) -> None:
-    """It is refused at load, with both digests; a server serves the other versions."""
+    """It is rejected at load, with both digests; a server serves the other versions."""
     with pytest.raises(DigestError, match=r"model\.onnx: expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}"):
         Model.load(root / NAME / "2")
     served = Repository.load(root).versions(NAME)
@@ -40,7 +41,7 @@ def test_it_is_not_loaded(root: Path) -> None:
 
 def test_it_is_listed_as_broken(root: Path) -> None:
     """The list of versions tells why it can't be served."""
-    broken, whole = versions.entries(root, NAME)
+    broken, whole = compare.entries(root, NAME)
     assert (broken.version, broken.manifest, broken.labels) == (2, None, [])
     assert "expected SHA-256" in broken.broken
     assert (whole.version, whole.labels, whole.broken) == (1, ["stable"], "")
@@ -55,7 +56,7 @@ def test_it_can_not_be_labelled(root: Path) -> None:
 
 
 def test_its_recipe_is_made_again(root: Path) -> None:
-    """Its recipe counts as one that no version was made by, and is published anew."""
+    """Its recipe counts as one that no version was made by, and is published again."""
     home = root / NAME
     assert find_recipe(home, "a recipe") is None
     published = factors.publish(root, 2, provenance=RECIPE)
@@ -73,7 +74,7 @@ def test_older_version_of_the_recipe_that_is_whole(root: Path) -> None:
 
 
 def test_manifest_that_was_tampered_with(root: Path) -> None:
-    """Nor is a version taken for this very model whose golden rows were changed: a server would refuse it."""
+    """Nor is a version taken for this very model whose golden rows were changed: a server would reject it."""
     factors.publish(root, 3)
     golden = {"records": [{"x": 1.0}], "outputs": {"value": [[4.0]]}, "tolerance": 1e-5}
     small.edit(root / NAME / "3", golden=golden)
@@ -83,3 +84,25 @@ def test_manifest_that_was_tampered_with(root: Path) -> None:
     assert (published.version, published.new, published.stable) == (4, True, 4)
     assert numbers(root / NAME) == [4, 3, 2, 1]
     assert factors.stable_factor(root) == 3
+
+
+def test_what_is_published_has_digests(root: Path) -> None:
+    """A version's digest file covers all that stands beside it, and is the same for the same files."""
+    made = factors.publish(root, 3, Terms(files=lambda *_: {"card.html": b"card"}))
+    files = {path.name: path.read_bytes() for path in made.path.iterdir()}
+    stated = files.pop("SHA256SUMS")
+    assert sorted(files) == ["card.html", "manifest.json", "model.onnx"]
+    assert stated == digest_file.encode(files)
+    assert Model.load(made.path).has_digest_file
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "card.html", "SHA256SUMS"])
+def test_a_changed_byte_is_listed(root: Path, name: str) -> None:
+    """A version of which a file was changed, or is gone, is listed with the reason, the card too."""
+    made = factors.publish(root, 3, Terms(files=lambda *_: {"card.html": b"card"}))
+    path = made.path / name
+    path.write_bytes(path.read_bytes() + b" ")
+    assert name in compare.entries(root, NAME)[0].broken
+    if name != "SHA256SUMS":
+        path.unlink()
+        assert name in compare.entries(root, NAME)[0].broken

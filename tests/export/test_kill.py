@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 import pytest
 
-from export import labels
-from export.labels import LabelError, read_history, rollback
-from server.repository import LABELS_FILE, Repository, read_labels
+from export.registry import labels
+from export.registry.labels import LabelError, read_history, rollback
+from server.models.repository import LABELS_FILE, Repository, read_labels
 from tests.export import factors
 
 ROOT: Final = Path(__file__).parents[2]
@@ -73,7 +73,12 @@ def test_killed_publication(published: list[Path]) -> None:
     for root in published:
         seen.append(_stable(root))
         if (path := root / factors.NAME / "3").exists():
-            assert sorted(child.name for child in path.iterdir()) == ["card.html", "manifest.json", "model.onnx"]
+            assert sorted(child.name for child in path.iterdir()) == [
+                "SHA256SUMS",
+                "card.html",
+                "manifest.json",
+                "model.onnx",
+            ]
             assert (path / "card.html").read_bytes() == b"card"
         again = factors.publish(root, 3)
         assert (again.version, again.stable, _stable(root), _dot_files(root)) == (3, 3, 3, [])

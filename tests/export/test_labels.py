@@ -1,4 +1,4 @@
-"""Labels of a model's versions: moved in one step, moved back step by step, and left alone by whatever is refused."""
+"""Labels of a model's versions: moved in one step, moved back step by step, and left alone by whatever is rejected."""
 
 import re
 import shutil
@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from export import labels
-from export.labels import MAX_HISTORY, LabelError, move, read_history, remove, rollback
-from export.publish import PLAIN, publish
+from export.registry import labels
+from export.registry.labels import MAX_HISTORY, LabelError, move, read_history, remove, rollback
+from export.registry.publish import PLAIN, publish
 from server.errors import DigestError, ModelError
-from server.manifest import Manifest
-from server.repository import LABELS_FILE, Repository, read_labels
+from server.models.manifest import Manifest
+from server.models.quoting import quoted
+from server.models.repository import LABELS_FILE, Repository, read_labels
 from tests.export import factors
 from tests.export.factors import NAME
 
@@ -102,7 +103,9 @@ def test_number_of_a_version_that_was_removed_is_not_used_again(root: Path, home
 def test_name_that_no_label_can_have(root: Path, label: str) -> None:
     """A label stands in paths, lines and commands: none is empty, has a slash or a line's end, or is a number."""
     before = factors.files(root)
-    with pytest.raises(LabelError, match=f"^label: expected a name without slashes .*; got {re.escape(repr(label))}$"):
+    with pytest.raises(
+        LabelError, match=f"^label: expected a name without slashes .*; got {re.escape(quoted(label))}$"
+    ):
         move(root, NAME, label, 1)
     assert factors.files(root) == before
 

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 import sklearn.datasets.tests.data.openml.id_40945 as stored
 
-from export.data import DataError, dataset, fetch_table, load
+from export.data.dataset import DataError, dataset, fetch_table, load
 from export.titanic import TITANIC
 
 ANSWERS: Final = {
@@ -50,13 +50,13 @@ def test_the_digest_is_the_tables() -> None:
 
 
 def test_a_spec_without_a_number() -> None:
-    """A spec that names no data set at OpenML is refused."""
+    """A spec that names no data set at OpenML is rejected."""
     with pytest.raises(DataError, match="titanic: its spec names no data set at OpenML"):
         fetch_table(replace(TITANIC, openml=None))
 
 
 def test_what_cannot_be_had(cache: Path) -> None:
-    """An answer that is no answer is refused with the data set's number."""
+    """An answer that is no answer is rejected with the data set's number."""
     shutil.rmtree(cache / "openml" / "openml.org" / "api" / "v1" / "json" / "data" / "features")
     (cache / "openml" / "openml.org" / "api" / "v1" / "json" / "data" / "features").write_bytes(b"")
     with pytest.raises(DataError, match=r"^OpenML 40945: \w+"):

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from export.labels import move
-from export.publish import Published, publish
-from server import manifest as manifests
+from export.registry.labels import move
+from export.registry.publish import Published, publish
 from server.errors import DigestError, GoldenError
-from server.manifest import Feature, Manifest
-from server.repository import Repository
-from tests.server import small
+from server.models import manifest as manifests
+from server.models.manifest import Feature, Manifest
+from server.models.repository import Repository
+from tests.server.support import small
 
 TRIPLE = "g (float[N, 1] x) => (float[N, 1] value) { y = Add(x, x)\n value = Add(x, y) }"
 
@@ -33,7 +33,7 @@ def test_first_version(tmp_path: Path) -> None:
     assert (published.version, published.new, published.path) == (1, True, tmp_path / "small" / "1")
     assert (published.path / "model.onnx").read_bytes() == model
     assert manifests.read(published.path / "manifest.json") == _describe(model, 1)
-    assert sorted(path.name for path in published.path.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in published.path.iterdir()) == ["SHA256SUMS", "manifest.json", "model.onnx"]
     assert Repository.load(tmp_path).resolve().version == "1"
 
 
@@ -104,6 +104,7 @@ def test_same_model_with_numbers_of_its_own_makes_no_version(tmp_path: Path) -> 
     path = _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0)).path / "manifest.json"
     path.write_text(path.read_text().replace('"field_number": 1,', '"field_number": 5,'))
     path.write_text(path.read_text().replace('"api_version": 1,', '"api_version": 3,'))
+    small.digest(path.parent)
     before = path.read_bytes()
     published = _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0))
     assert (published.version, published.new, published.api_version) == (1, False, 3)
@@ -135,7 +136,7 @@ def test_older_model_again_is_a_new_version(tmp_path: Path) -> None:
 
 
 def test_refused_model_leaves_nothing(tmp_path: Path) -> None:
-    """A model that the server would refuse leaves neither version nor draft, and the good one stays."""
+    """A model that the server would reject leaves neither version nor draft, and the good one stays."""
     _publish(tmp_path, small.DOUBLE, 2.0)
     model = small.onnx_bytes(TRIPLE)
     with pytest.raises(GoldenError):

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from export.data import load
-from export.pipelines import pipeline
-from export.recipe import recipe
-from export.source import Source
+from export.data.dataset import load
+from export.data.source import Source
+from export.pipeline.fingerprint import recipe
 from export.spec import Spec, read_spec
 from export.titanic import TITANIC
+from export.training.pipelines import pipeline
 from tests.export import tiny
 
 
@@ -51,10 +51,10 @@ def test_whatever_decides_the_model_changes_it(source: Source, tmp_path: Path, m
         _of(source, replace(spec, candidates=lambda f, _: {"linear": pipeline(f, LogisticRegression(C=2.0))})),
         _of(source, replace(spec, candidates=None)),
     ]
-    monkeypatch.setattr("export.recipe.cpu", lambda: "abacus")
+    monkeypatch.setattr("export.pipeline.fingerprint.cpu", lambda: "abacus")
     found.append(recipe(source))
     monkeypatch.undo()
-    monkeypatch.setattr("export.recipe.installed", lambda _name: "0")
+    monkeypatch.setattr("export.pipeline.fingerprint.installed", lambda _name: "0")
     found.append(recipe(source))
     assert len(set(found)) == len(found)
 

@@ -5,14 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from export.data import Split
-from export.options import SEED
-from export.reference import BINS, MAX_CATEGORIES, background, reference
+from export.cli.arguments import SEED
+from export.data.dataset import Split
+from export.data.reference import BINS, MAX_CATEGORIES, background, reference
 from export.titanic import TITANIC
-from server import manifest as manifests
-from server.manifest import MAX_BACKGROUND_ROWS, Feature
-from server.signature import Signature
-from tests.server.rpc import MODELS
+from server.models import manifest as manifests
+from server.models.manifest import MAX_BACKGROUND_ROWS, Feature
+from server.models.signature import Signature
+from tests.server.support.rpc import MODELS
 
 WORD = Feature(name="word", datatype="BYTES", description="", example="a")
 FLAG = Feature(name="flag", datatype="BOOL", description="", example=True)

@@ -9,7 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
-from export.scores import LEAST_PROBABILITY, PERCENTILES, intervals, losses, mean_interval, scores, significant
+from export.training.metrics import (
+    LEAST_PROBABILITY,
+    PERCENTILES,
+    intervals,
+    losses,
+    mean_interval,
+    scores,
+    significant,
+)
 
 ROWS: Final = 120
 TWO: Final = ("no", "yes")
@@ -156,7 +164,7 @@ def test_samples_are_scored_as_scikit_learn_scores_them(
     classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interval's ends are percentiles of the scores that scikit-learn gives each sample of the rows."""
-    monkeypatch.setattr("export.scores.RESAMPLES", 40)
+    monkeypatch.setattr("export.training.metrics.RESAMPLES", 40)
     truths, answers = _answers(classes) if classes else _values()
     positive = "yes" if classes == TWO else None
     drawn = np.random.default_rng(7)

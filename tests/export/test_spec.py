@@ -9,7 +9,7 @@ import pytest
 
 from export.spec import Spec, SpecError, check_spec, read_spec
 from export.titanic import TITANIC
-from server.manifest import Feature
+from server.models.manifest import Feature
 from tests.export import tiny
 
 X = Feature(name="x", datatype="FP32", description="A number.", example=1.0)
@@ -32,6 +32,8 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ("x = 1\n", "expected it to define one export.spec.Spec; it defines 0"),
+        ("from export.pipelines import pipeline\n", "write: from export.spec import Spec, Feature, pipeline"),
+        ("from server.manifest import Feature\n", "write: from export.spec import Spec, Feature, pipeline"),
         (
             tiny.SPEC + "OTHER = Spec(name='b', description='', kind='regression', target='t', features=())\n",
             "defines 2",
@@ -42,7 +44,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_none(tmp_path: Path, content: str, words: str) -> None:
-    """A file that can't be run, or defines no sound Spec, is refused with its path and the reason."""
+    """A file that can't be run, or defines no sound Spec, is rejected with its path and the reason."""
     path = tmp_path / "spec.py"
     path.write_text(content)
     with pytest.raises(SpecError, match=re.escape(str(path)) + ".*" + re.escape(words)):
@@ -51,7 +53,7 @@ def test_a_file_that_is_none(tmp_path: Path, content: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["nowhere.py", "spec.txt"])
 def test_a_path_that_is_none(tmp_path: Path, name: str) -> None:
-    """A path at which there is no Python file is refused."""
+    """A path at which there is no Python file is rejected."""
     (tmp_path / "spec.txt").write_text(tiny.SPEC)
     with pytest.raises(SpecError, match="expected a Python file"):
         read_spec(tmp_path / name)
@@ -66,13 +68,13 @@ def test_a_path_that_is_none(tmp_path: Path, name: str) -> None:
         ({"classes": {0: "a"}}, "classes, positive_class: a regression has none"),
         ({"kind": "binary"}, "classes: expected two, each with a name of its own; got none"),
         ({"kind": "binary", "classes": {0: "a", 1: "b", 2: "c"}}, "classes: expected two"),
-        ({"kind": "binary", "classes": {0: "a", 1: "b"}}, "positive_class: expected one of a, b; got None"),
+        ({"kind": "binary", "classes": {0: "a", 1: "b"}}, "positive_class: expected one of a, b; got null"),
         ({"kind": "multiclass", "classes": {0: "a", 1: "a"}}, "classes: expected two or more"),
         ({"kind": "multiclass", "classes": {0: "a", 1: "b"}, "positive_class": "a"}, "only a binary model has one"),
     ],
 )
 def test_what_contradicts_itself(members: dict[str, Any], words: str) -> None:
-    """A spec that contradicts itself is refused by the member at fault."""
+    """A spec that contradicts itself is rejected by the member at fault."""
     with pytest.raises(SpecError, match=re.escape(words)):
         check_spec(replace(REGRESSION, **members))
 
@@ -103,6 +105,6 @@ def test_what_contradicts_itself(members: dict[str, Any], words: str) -> None:
     ],
 )
 def test_a_feature_that_contradicts_itself(feature: Feature, words: str) -> None:
-    """A feature whose example or category it would not allow itself, or that has no value left for null, is refused."""
+    """A feature is rejected if it does not allow its own example or category, or has no value left for null."""
     with pytest.raises(SpecError, match=re.escape(words)):
         check_spec(replace(REGRESSION, features=(feature,)))

@@ -15,12 +15,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import KBinsDiscretizer, PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from export.convert import convert
-from export.data import columns
-from export.pipelines import pipeline
-from export.thresholds import threshold_rows
-from export.verify import ParityError, Verified
-from server.manifest import Feature
+from export.conversion.convert import convert
+from export.conversion.threshold_rows import threshold_rows
+from export.conversion.verify import ParityError, Verified
+from export.data.dataset import columns
+from export.training.pipelines import pipeline
+from server.models.manifest import Feature
 from tests.export import tiny
 
 X = Feature(name="x", datatype="FP32", description="", example=1.0)
@@ -95,7 +95,7 @@ def test_regression_trees_split_too(table: pd.DataFrame) -> None:
 
 
 def test_thresholds_behind_a_scaler_are_taken_back() -> None:
-    """A scaler before trees is refused by the rows around its splits, though every row of the data agrees."""
+    """A scaler before trees is rejected by the rows around its splits, though every row of the data agrees."""
     points = tiny.points(120).astype(np.float32)
     features = tuple(Feature(name=name, datatype="FP32", description="", example=1.0) for name in "xy")
     X, y = points[["x", "y"]], np.where(points["above"] > 0, "above", "below").astype(object)

@@ -7,23 +7,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 
 from export.console import Console
-from export.convert import convert
-from export.data import DataError, Dataset, Table, dataset
-from export.pipelines import calibrated, candidates, pipeline
-from export.scores import losses
-from export.source import Source
+from export.conversion.convert import convert
+from export.conversion.verify import Verified, edge_records, edge_rows
+from export.data.dataset import DataError, Dataset, Table, dataset
+from export.data.source import Source
 from export.spec import Spec
 from export.titanic import TITANIC
-from export.train import FOLDS, REPEATS, answers_of, fit, measure
-from export.verify import Verified, edge_records, edge_rows
-from server.manifest import Feature
+from export.training.metrics import losses
+from export.training.pipelines import calibrated, candidates, pipeline
+from export.training.train import FOLDS, REPEATS, answers_of, fit, measure
+from server.models.manifest import Feature
 from tests.export import tiny
 
 FEATURES = tuple(
@@ -119,6 +119,17 @@ def test_calibration_stays_where_it_helps() -> None:
     assert right.calibration is None
 
 
+def test_a_classifier_that_can_not_be_calibrated_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    """What can't be calibrated is fitted as it is, and one line says why and what would help."""
+    members = [("linear", LogisticRegression()), ("naive", GaussianNB())]
+    fitted = fit(_source(_spec(stacked=StackingClassifier(members))), Console())
+    assert (fitted.estimator, fitted.calibration, list(fitted.candidates)) == ("stacked", None, ["stacked"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "not calibrated" in line]
+    assert line.endswith("give it final_estimator=LogisticRegression(), the one it uses by default")
+    given = fit(_source(_spec(stacked=StackingClassifier(members, LogisticRegression()))), Console())
+    assert list(given.candidates) == ["stacked", "stacked, calibrated by sigmoid"]
+
+
 def replace_name(feature: Feature, name: str) -> Feature:
     """Return the same feature under another name."""
     return Feature(name=name, datatype=feature.datatype, description="", example=1.0)
@@ -138,7 +149,7 @@ def test_scores_are_told_with_intervals_and_spread() -> None:
 
 
 def test_too_few_rows_of_a_class() -> None:
-    """A class that has too few rows for the folds is refused by name, before anything is fitted."""
+    """A class that has too few rows for the folds is rejected by name, before anything is fitted."""
     spec = _spec(good=LogisticRegression())
     table = tiny.points(300)
     table["above"] = 0

@@ -13,10 +13,10 @@ from typing import Final
 
 import pytest
 
-from export import labels
-from export.durable import locked
+from export.registry import labels
+from export.registry.atomic_files import locked
 from server.errors import ModelError
-from server.repository import Repository
+from server.models.repository import Repository
 from tests.export import factors
 
 ROOT: Final = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ for each in range(rounds):
 HOLD: Final = """
 import sys
 from pathlib import Path
-from export.durable import locked
+from export.registry.atomic_files import locked
 
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
@@ -48,7 +48,7 @@ with locked(Path(sys.argv[1])):
 WAIT: Final = """
 import fcntl, sys
 from pathlib import Path
-from export.durable import locked
+from export.registry.atomic_files import locked
 
 told = []
 
@@ -110,7 +110,7 @@ def test_two_processes(tmp_path: Path) -> None:
 
 
 def test_eight_threads(tmp_path: Path) -> None:
-    """So do threads; those that are refused in between, and leave the model's folder empty, disturb nobody."""
+    """So do threads; those that are rejected in between, and leave the model's folder empty, disturb nobody."""
     together = threading.Barrier(8)
 
     def publish(worker: int) -> dict[int, float]:
@@ -135,7 +135,7 @@ def test_eight_threads(tmp_path: Path) -> None:
 
 
 def test_refused_publishers_of_a_model_that_is_not_there(tmp_path: Path) -> None:
-    """Publishers that all are refused, each removing the folder that another is about to use, leave nothing."""
+    """Publishers that all are rejected, each removing the folder that another is about to use, leave nothing."""
 
     def publish(factor: int) -> None:
         for _ in range(10):
@@ -148,7 +148,7 @@ def test_refused_publishers_of_a_model_that_is_not_there(tmp_path: Path) -> None
 
 
 def test_killed_holder_keeps_nobody_out(tmp_path: Path) -> None:
-    """Whoever waits for a publisher that is killed goes on, and so does whoever comes after it."""
+    """A publisher that waits for one that is killed goes on, and so does the next one."""
     home = tmp_path / factors.NAME
     with _started(HOLD, home) as holder:
         assert _line(holder) == "held"

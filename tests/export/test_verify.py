@@ -1,23 +1,30 @@
 """scikit-learn against onnxruntime."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import GradientBoostingClassifier
+from skl2onnx.sklapi import CastTransformer
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-from export.convert import Converted, convert
-from export.data import Dataset, Split
-from export.pipelines import candidates, pipeline
+from export.conversion.convert import Converted, convert
+from export.conversion.verify import TOLERANCE, ParityError, Verified, edge_records, edge_rows
+from export.data.dataset import Dataset, Split
 from export.titanic import TITANIC
-from export.verify import TOLERANCE, ParityError, Verified, edge_records, edge_rows
-from server.manifest import Datatype, Feature, Output, Scalar
-from server.signature import Signature
-from tests.server import small
+from export.training.pipelines import candidates, pipeline
+from server.models.manifest import Datatype, Feature, Output, Scalar
+from server.models.signature import Signature
+from tests.server.support import small
 
 EXAMPLE: dict[str, Scalar | None] = {feature.name: feature.example for feature in TITANIC.features}
 NUMBERS = tuple(
@@ -62,7 +69,7 @@ def test_published_pipeline_agrees(verified: Verified, dataset: Dataset, edges: 
 
 
 def test_model_of_another_pipeline_disagrees(pipeline: Pipeline, dataset: Dataset, part: Split) -> None:
-    """A model converted from another fit is refused, with the figures and the worst row."""
+    """A model converted from another fit is rejected, with the figures and the worst row."""
     other = candidates(TITANIC, 1)["gradient_boosting"].fit(part.X_test, part.y_test)
     verified = Verified(pipeline, convert(other, TITANIC.features, 2), TITANIC.features)
     with pytest.raises(
@@ -73,7 +80,7 @@ def test_model_of_another_pipeline_disagrees(pipeline: Pipeline, dataset: Datase
 
 
 def test_scaler_before_trees_disagrees(dataset: Dataset, part: Split) -> None:
-    """A scaler before trees, whose float32 rounding moves rows across splits, is refused."""
+    """A scaler before trees, whose float32 rounding moves rows across splits, is rejected."""
     pipeline = candidates(TITANIC, 0)["logistic_regression"]  # the candidate that has a scaler
     trees = GradientBoostingClassifier(n_estimators=50, max_depth=8, random_state=0)
     pipeline.steps[-1] = ("classify", trees)
@@ -105,7 +112,7 @@ def test_datatypes_beside_each_other(datatypes: tuple[Datatype, ...]) -> None:
 
 
 def test_row_that_cannot_be_answered() -> None:
-    """A pipeline that fails on a word never seen, which the signature allows, is refused."""
+    """A pipeline that fails on a word never seen, which the signature allows, is rejected."""
     word = Feature(name="word", datatype="BYTES", description="", example="a", field_number=1)
     X = pd.DataFrame({"word": np.array(["a", "b"] * 20, dtype=object)})
     encode = OneHotEncoder(handle_unknown="error", sparse_output=False, dtype=np.float32)
@@ -118,7 +125,7 @@ def test_row_that_cannot_be_answered() -> None:
 
 
 def test_answer_that_is_no_number_disagrees(pipeline: Pipeline, dataset: Dataset) -> None:
-    """A model that answers NaN is refused, however the others agree."""
+    """A model that answers NaN is rejected, however the others agree."""
     inputs = ", ".join(
         f"{ {'INT64': 'int64', 'BYTES': 'string', 'FP32': 'float'}[f.datatype] }[N, 1] {f.name}"
         for f in TITANIC.features
@@ -159,10 +166,42 @@ def test_fewest_rows_are_found() -> None:
 
 
 def test_answers_that_always_depend_on_company() -> None:
-    """A model whose answers no batch size makes independent is refused."""
+    """A model whose answers no batch size makes independent is rejected."""
     verified = Verified(Pipeline([("nothing", "passthrough")]), _converted(DEPENDENT), [small.X])
     with pytest.raises(ParityError, match="answers depend on the batch a row stands in"):
         verified.min_batch_rows(_column_of_numbers())
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y", "other"),
+    [
+        (GaussianNB(), ["a", "b", "a", "b"], "LogisticRegression"),
+        (QuadraticDiscriminantAnalysis(), ["a", "b", "a", "b"], "LogisticRegression"),
+        (KNeighborsRegressor(2), [1.0, 2.0, 3.0, 4.0], "Ridge"),
+    ],
+)
+def test_an_estimator_that_depends_on_company_is_named(estimator: BaseEstimator, y: list[Any], other: str) -> None:
+    """The rejection names the estimator that is computed otherwise in other batches, and estimators that are not."""
+    X = pd.DataFrame({"x": [0.0, 1.0, 2.0, 5.0]})
+    verified = Verified(Pipeline([("only", estimator.fit(X, y))]), _converted(DEPENDENT), [small.X])
+    with pytest.raises(ParityError, match=f"sums of {type(estimator).__name__} .*row by row: {other}, a random forest"):
+        verified.min_batch_rows(_column_of_numbers())
+
+
+@pytest.mark.parametrize("is_stacked", [False, True])
+@pytest.mark.parametrize("cast", [[], [("cast", CastTransformer())]], ids=["double", "cast"])
+def test_categories_of_histogram_boosting_are_named(
+    dataset: Dataset, part: Split, cast: list[tuple[str, Any]], *, is_stacked: bool
+) -> None:
+    """A difference that comes of categories which the converter ignores is explained by them, whatever else is odd."""
+    boosting: Any = HistGradientBoostingClassifier(max_iter=20, categorical_features=[0], random_state=0)
+    if is_stacked:
+        boosting = StackingClassifier([("boosting", boosting)], LogisticRegression(), cv=2)
+    codes = ColumnTransformer([("code", OrdinalEncoder(), ["embarked", "sex"]), ("rest", "passthrough", ["sibsp"])])
+    trees = Pipeline([("encode", codes), *cast, ("estimate", boosting)]).fit(part.X_train, part.y_train)
+    verified = Verified(trees, convert(trees, TITANIC.features, 2), TITANIC.features)
+    with pytest.raises(ParityError, match="cause: skl2onnx ignores HistGradientBoostingClassifier's categorical_fea"):
+        verified.parity(dataset.X)
 
 
 def test_linear_model_is_run_in_batches_that_settle_it() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from export.labels import LabelError, move, remove
-from export.publish import PLAIN
-from export.versions import entries, find, pair
-from server import manifest as manifests
+from export.registry.compare import entries, find, pair
+from export.registry.labels import LabelError, move, remove
+from export.registry.publish import PLAIN
+from server.models import manifest as manifests
 from tests.export import factors
 from tests.export.factors import NAME
 

@@ -9,9 +9,9 @@ import pandas as pd
 SPEC: Final = """
 from sklearn.linear_model import LogisticRegression
 
-from export.pipelines import pipeline
+from export.training.pipelines import pipeline
 from export.spec import Spec
-from server.manifest import Feature
+from server.models.manifest import Feature
 
 TINY = Spec(
     name="tiny",

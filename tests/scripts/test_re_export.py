@@ -10,7 +10,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 MAKEFILE: Final = "export:\n\t.venv/bin/python -m export run $(EXPORT_FLAGS)\n"
-# Says what it was called with, and publishes or refuses as the test asks.
+# Says what it was called with, and publishes or rejects as the test asks.
 EXPORTER: Final = """#!/bin/sh
 echo "called: $*"
 [ "$3" = run ] || exit 0
@@ -48,7 +48,7 @@ def test_a_new_version_is_reported_with_its_difference(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("outcome", "code"), [("4", 2), ("unchanged", 0)])
 def test_without_a_new_version_there_is_no_difference(tmp_path: Path, outcome: str, code: int) -> None:
-    """A refusal ends with make's code and shows reason and exporter's code; an unchanged model ends well."""
+    """A rejection ends with make's code and shows reason and exporter's code; an unchanged model ends well."""
     done = re_export(tmp_path, outcome, EXPORT_FORCE="false", EXPORT_DATA="", EXPORT_SEED="")
     assert done.returncode == code
     summary = (tmp_path / "summary.md").read_text()

@@ -30,8 +30,8 @@ def scripts(workflow: Path) -> list[str]:
 
 def test_there_are_workflows() -> None:
     """The files and their scripts are found, so that the tests below test something."""
-    assert [workflow.stem for workflow in WORKFLOWS] == ["ci", "export"]
-    assert all(len(scripts(workflow)) == workflow.read_text().count("run: ") >= 3 for workflow in WORKFLOWS)
+    assert [workflow.stem for workflow in WORKFLOWS] == ["ci", "deploy", "export", "scan"]
+    assert all(len(scripts(workflow)) == workflow.read_text().count("run: ") >= 2 for workflow in WORKFLOWS)
 
 
 @BY_FILE
@@ -70,6 +70,37 @@ def test_actions_are_pinned(workflow: Path) -> None:
     used = re.findall(r"uses: (.*)", workflow.read_text())
     assert used
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
+
+
+@BY_FILE
+def test_no_job_has_a_permission_that_it_does_not_name(workflow: Path) -> None:
+    """At the top a workflow grants nothing; each job names what it needs."""
+    text = workflow.read_text()
+    assert re.search(r"^permissions: \{\}$", text, re.MULTILINE)
+    assert text.count("\n    permissions:\n") == text.count("runs-on:")
+
+
+@BY_FILE
+def test_a_job_that_may_write_runs_no_third_party_code(workflow: Path) -> None:
+    """It installs nothing, and calls no target of make: only scripts that use git and the forge's command."""
+    for job in re.split(r"^  (?=\w+:$)", workflow.read_text().partition("\njobs:\n")[2], flags=re.MULTILINE):
+        if ": write" not in job:
+            assert "actions/checkout" not in job or "persist-credentials: false" in job
+            continue
+        assert not re.search(r"\b(make|pip|npm|npx|python|curl|docker)\b", job)
+        for script in re.findall(r"scripts/[\w-]+", job):
+            assert not re.search(r"^[^#]*\b(make|pip|npm|npx|python|curl)\b", (ROOT / script).read_text(), re.MULTILINE)
+
+
+def test_updates_are_proposed_for_folders_that_hold_what_is_updated() -> None:
+    """Each folder of an ecosystem has its lock file, its workflows or its Dockerfile."""
+    holds = {"npm": "package-lock.json", "github-actions": ".github/workflows/ci.yml", "docker": "*Dockerfile"}
+    text = (ROOT / ".github" / "dependabot.yml").read_text()
+    found = re.findall(r"package-ecosystem: (\S+)\n    director(?:y|ies): (.*)", text)
+    assert [ecosystem for ecosystem, _ in found] == list(holds)
+    for ecosystem, folders in found:
+        for folder in re.findall(r"/[\w/]*", folders):
+            assert list(ROOT.glob(f"{folder}/{holds[ecosystem]}".lstrip("/"))), folder
 
 
 @pytest.mark.parametrize(

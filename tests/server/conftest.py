@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from server.repository import Repository
-from tests.server.process import HUNG_S, ServerProcess
-from tests.server.rpc import MODELS
-from tests.server.wire import Wire, wire
+from server.models.repository import Repository
+from tests.server.support.process import HUNG_S, ServerProcess
+from tests.server.support.rpc import MODELS
+from tests.server.support.wire import Wire, wire
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ def test_import_contracts() -> None:
 def test_server_holds_no_training_code() -> None:
     """Serving imports nothing that only training needs, directly or through something else."""
     code = (
-        "import sys, server.app, server.repository, uvicorn; print(*{name.partition('.')[0] for name in sys.modules})"
+        "import sys, server.app, server.models.repository, uvicorn;"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     modules = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     held = set(modules.stdout.split())
@@ -29,15 +30,18 @@ def test_server_holds_no_training_code() -> None:
 def test_a_start_loads_no_calls() -> None:
     """What calls and HTTP/2 need is imported by the first call, or where HTTP/2 is asked for: no other start pays."""
     code = (
-        "import sys; from pathlib import Path; from server.app import create_app; from server.protocol import protocol;"
-        "from server.repository import Repository; from server.settings import Settings;"
+        "import sys; from pathlib import Path; from server.app import create_app;"
+        "from server.http.http1 import protocol;"
+        "from server.models.repository import Repository; from server.settings import Settings;"
         "app = create_app(Repository.load(Path('models')), Settings());"
-        "protocol(app.hot, app.draining, 65_536); print(*sys.modules, end=' | ');"
-        "app.rpc.load(); protocol(app.hot, app.draining, 65_536, http2=True); print(*sys.modules)"
+        "shared = app.fast_path_handlers, app.draining, app.held;"
+        "protocol(*shared, Settings(), app.rpc.reject); print(*sys.modules, end=' | ');"
+        "app.rpc.load(); protocol(*shared, Settings(http2=True), app.rpc.reject);"
+        "print(*sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     before, after = (set(names.split()) for names in printed.split(" | "))
-    late = {"google.protobuf.descriptor", "zttp", "server.rpc.services", "server.http2"}
+    late = {"google.protobuf.descriptor", "zttp", "server.rpc.app", "server.http.http2"}
     assert not late & before
     assert late <= after
 
@@ -45,23 +49,39 @@ def test_a_start_loads_no_calls() -> None:
 def test_a_start_loads_no_tables() -> None:
     """What files need is imported when the first one comes, and what their command line needs by that alone."""
     code = (
-        "import sys; from pathlib import Path; from server.app import create_app; from server.protocol import protocol;"
-        "from server.repository import Repository; from server.settings import Settings; import server.__main__;"
+        "import sys; from pathlib import Path; from server.app import create_app;"
+        "from server.http.http1 import protocol;"
+        "from server.models.repository import Repository; from server.settings import Settings; import server.__main__;"
         "app = create_app(Repository.load(Path('models')), Settings());"
-        "protocol(app.hot, app.draining, 65_536); print(*sys.modules)"
+        "protocol(app.fast_path_handlers, app.draining, app.held, Settings(), app.rpc.reject); print(*sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     held = set(printed.split())
-    late = {"arro3", "nanoarrow", "backports.zstd", "tqdm", "csv", "server.asked", "server.batch", "server.pipes"}
+    late = {
+        "arro3",
+        "nanoarrow",
+        "backports.zstd",
+        "tqdm",
+        "csv",
+        "server.batch.options",
+        "server.batch.job",
+        "server.batch.pipes",
+    }
     late |= {
-        "server.explaining",
-        "server.shapley",
-        "server.following",
-        "server.metrics",
-        "server.endpoints.card",
+        "server.inference.explain.explainer",
+        "server.inference.explain.shapley",
+        "server.models.watcher",
+        "server.telemetry.metrics",
+        "server.rest.card",
         "prometheus_client",
     }
-    late |= {"server.endpoints.page", "server.page", "server.form"}
-    late |= {"server.openapi", "server.schemas", "server.drift", "server.bins", "server.stability"}
-    late |= {"server.observed", "server.request_log", "server.tracing", "opentelemetry"}
+    late |= {"server.rest.pages", "server.web.page", "server.web.form"}
+    late |= {
+        "server.rest.openapi",
+        "server.rest.openapi.schemas",
+        "server.inference.drift.monitor",
+        "server.inference.drift.histogram",
+        "server.inference.drift.psi",
+    }
+    late |= {"server.telemetry.middleware", "server.telemetry.access_log", "server.telemetry.tracing", "opentelemetry"}
     assert not late & held

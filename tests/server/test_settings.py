@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import SettingsError
+from server.models.quoting import quoted
 from server.settings import Settings, from_environment, unknown
 
 
@@ -63,10 +64,10 @@ def test_every_setting_has_a_variable() -> None:
     ],
 )
 def test_wrong_value_names_the_variable(variable: str, value: str, expected: str) -> None:
-    """A value that can't be used is refused with the variable, what was expected and what came."""
+    """A value that can't be used is rejected with the variable, what was expected and what came."""
     with pytest.raises(SettingsError) as refused:
         from_environment({variable: value})
-    assert str(refused.value) == f"{variable}: expected {expected}; got {value!r}"
+    assert str(refused.value) == f"{variable}: expected {expected}; got {quoted(value)}"
 
 
 @pytest.mark.parametrize(("variable", "value"), [("PORT", "0"), ("PORT", "65535"), ("LIFEBOAT_DRAIN_S", "900")])
@@ -79,3 +80,19 @@ def test_unknown_variables() -> None:
     """A variable with the prefix that is no setting is told; others are nobody's business here."""
     environment = {"LIFEBOAT_MAX_ROW": "1", "LIFEBOAT_PORT": "1", "LIFEBOAT_MAX_ROWS": "1", "PORT": "1", "PATH": "/bin"}
     assert unknown(environment) == ["LIFEBOAT_MAX_ROW", "LIFEBOAT_PORT"]
+
+
+@pytest.mark.parametrize(
+    "token", [" s3cret", "s3cret ", "s3\ncret", "s3\tcret", "s3\x7fcret", "s3\u20accret", "s3cret\xa0"]
+)
+def test_a_token_that_never_matches(token: str) -> None:
+    """A token that no header can hold as it is stops the start, and isn't printed."""
+    with pytest.raises(SettingsError, match="LIFEBOAT_ADMIN_TOKEN: expected Latin-1") as refused:
+        from_environment({"LIFEBOAT_ADMIN_TOKEN": token})
+    assert token not in str(refused.value)
+
+
+def test_a_token_that_can_match() -> None:
+    """Spaces within and the upper half of Latin-1 are what a header can hold."""
+    token = "s3 cr\xe9t"  # noqa: S105 # of no server
+    assert from_environment({"LIFEBOAT_ADMIN_TOKEN": token}).admin_token == token

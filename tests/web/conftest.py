@@ -9,8 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.server import every, small
-from tests.server.process import ROOT, serving
+from tests.server.support import every, small
+from tests.server.support.process import ROOT, serving
 from tests.web.visitor import Visitor
 
 Visit = Callable[..., Visitor]

@@ -1,4 +1,4 @@
-"""The page's picture in README.md: `python -m tests.web.picture` takes docs/page.png anew."""
+"""The page's picture in README.md: `python -m tests.web.picture` takes docs/page.png again."""
 
 import io
 import shutil
@@ -7,7 +7,7 @@ from typing import Final
 from PIL import Image
 from playwright.sync_api import ViewportSize, sync_playwright
 
-from tests.server.process import ROOT, serving
+from tests.server.support.process import ROOT, serving
 from tests.web.visitor import Visitor
 
 PICTURE: Final = ROOT / "docs" / "page.png"

@@ -60,7 +60,7 @@ def test_choices_are_answered(visitor: Visitor, site: httpx.Client) -> None:
     ],
 )
 def test_a_mistake_is_told_beside_its_field(visitor: Visitor, name: str, typed: str, message: str) -> None:
-    """What the service refuses stands beside the field it names, is tied to it, and goes when it is mended."""
+    """What the service rejects stands beside the field it names, is tied to it, and goes when it is mended."""
     visitor.type(name, typed)
     told = visitor.field(name).locator(".error")
     expect(told).to_contain_text(message)
@@ -94,7 +94,7 @@ def test_an_older_answer_never_takes_the_place_of_a_newer_one(visitor: Visitor, 
     expect(visitor.verdict).to_have_text(newest)
     assert held
     for route in held:
-        with contextlib.suppress(Error):  # whoever asked has hung up
+        with contextlib.suppress(Error):  # the client has disconnected
             route.fulfill(json={"label": "stale", "probability": 1, "probabilities": {"stale": 1}})
     visitor.settled()
     expect(visitor.verdict).to_have_text(newest)

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
-from server.page import DOCS as PAGE
-from server.page import TYPES, WEB
+from server.web.page import DOCS as PAGE
+from server.web.page import TYPES, WEB
 
 DOCS: Final = "/api/docs"
 PREDICT: Final = "#post_api_predict"
@@ -103,7 +103,7 @@ def test_what_is_edited_is_sent(predict: Locator, server: httpx.Client) -> None:
 
 
 def test_an_error_is_shown(predict: Locator) -> None:
-    """A refusal is shown as the server says it, with its status."""
+    """A rejection is shown as the server says it, with its status."""
     predict.get_by_label("body", exact=True).fill('{"pclass":9}')
     refused = json.loads(sent(predict))
     assert (refused["code"], refused["field"]) == ("invalid_argument", "pclass")

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.passenger import PASSENGER
-from tests.server.process import HUNG_S, ROOT
+from tests.server.support.process import HUNG_S, ROOT
 from tests.web.conftest import Visit
 from tests.web.visitor import Visitor
 

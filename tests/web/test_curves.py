@@ -51,7 +51,7 @@ def test_the_curves_wait_until_the_typing_pauses(visitor: Visitor) -> None:
 
 
 def test_an_open_table_stays_open(visitor: Visitor) -> None:
-    """Whoever reads a curve as numbers keeps the table, and the place in it, when the numbers change."""
+    """The table of a curve stays, with its scroll position, when the numbers change."""
     summary = visitor.page.get_by_text("fare as numbers")
     summary.click()
     with visitor.page.expect_response(lambda each: '"age":3,' in (each.request.post_data or "")):

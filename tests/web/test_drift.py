@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.passenger import PASSENGER
-from tests.server.process import serving
+from tests.server.support.process import serving
 from tests.web.visitor import Visitor
 
 DRIFT = "/api/models/titanic/drift"

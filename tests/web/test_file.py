@@ -80,7 +80,7 @@ def test_a_mistake_in_a_file(visitor: Visitor, tmp_path: Path) -> None:
     path.write_text(HEADER + ROW + ROW.replace("male", "mail"))
     chosen(visitor, path)
     said = visitor.page.locator("#file-said")
-    expect(said).to_have_text('Row 2, column sex: expected one of "female", "male"; got mail')
+    expect(said).to_have_text('Row 2, column sex: expected one of "female", "male"; got "mail"')
     expect(visitor.page.get_by_role("link", name="Download")).to_be_hidden()
 
 

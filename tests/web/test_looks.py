@@ -42,7 +42,7 @@ def is_too_wide(visitor: Visitor) -> bool:
 
 
 def test_nothing_is_in_the_way(looked_at: Visitor, axe: str, passengers_csv: Path) -> None:
-    """In each state there is no violation, and nothing beyond the edge: answered, refused, opened, a file scored."""
+    """In each state there is no violation, and nothing beyond the edge: answered, rejected, opened, a file scored."""
     page = looked_at.page
     looked_at.settled()
     assert not violations(looked_at, axe)

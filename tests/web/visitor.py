@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, R
 WAIT_MS: Final = 10_000
 """After this what is waited for in vain fails."""
 _NOT_FETCHED: Final = "Failed to load resource"
-"""How the browser's console begins to tell of a refusal, which is looked at by its status instead."""
+"""How the browser's console begins to tell of a rejection, which is looked at by its status instead."""
 _BLOCKED: Final = "csp"
 """Why a script isn't fetched where scripts are off; what the page's own policy forbids, the console tells."""
 _CHANGED: Final = "ERR_NETWORK_CHANGED"

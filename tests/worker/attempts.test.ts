@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { poolOf } from "../../worker/pool";
+import { poolOf } from "../../worker/pool/pool";
 import { type Answer, ask, body, fake, patiently } from "./fake";
 
 const TWO = { WARM_INSTANCES: 2, MAX_INSTANCES: 2 };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Instance } from "../../worker/instance";
-import { Policy } from "../../worker/policy";
+import { Policy } from "../../worker/pool/balancer";
+import type { Instance } from "../../worker/pool/instance";
 
 const LIMITS = { warm: 2, max: 4, target: 0.7, awakeMs: 60_000 };
 const NOBODY: ReadonlySet<Instance> = new Set();

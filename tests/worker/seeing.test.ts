@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { keepWarm } from "../../worker/warm";
+import { keepWarm } from "../../worker/pool/keep_warm";
 import { ask, body, fake, patiently } from "./fake";
 
 const ok = () => Response.json({ label: "survived" });
+const TRACE = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
 const RECORD = "/api/predict?sex=female&age=29";
 
 let error: ReturnType<typeof vi.spyOn>;
@@ -19,7 +20,7 @@ describe("the log", () => {
   });
 
   it("has a line of JSON a request where asked, without the record", async () => {
-    const headers = { "x-request-id": "abc-7", traceparent: "00-1-2-01" };
+    const headers = { "x-request-id": "abc-7", traceparent: TRACE };
     await ask(fake(ok, { LOG_REQUESTS: "all" }), RECORD, { headers });
     const said = String(line.mock.calls[0]?.[0]);
     expect(JSON.parse(said)).toMatchObject({
@@ -29,7 +30,7 @@ describe("the log", () => {
       status: 200,
       instance: "inference-0",
       attempts: 1,
-      traceparent: "00-1-2-01",
+      traceparent: TRACE,
     });
     expect(said).not.toContain("female");
   });

@@ -1,6 +1,6 @@
 import { expect, it, vi } from "vitest";
+import { keepWarm } from "../../worker/pool/keep_warm";
 import { settingsOf } from "../../worker/settings";
-import { keepWarm } from "../../worker/warm";
 import { fake } from "./fake";
 
 it("asks every warm instance whether it is ready, by a real request", async () => {

@@ -33,7 +33,7 @@ def refused(channel, **question):
 
 
 def predicted(channel, pool, record):
-    """Return the answer to a record, by a call of which only the server knew what it is."""
+    """Call a method that is known by reflection alone, and return the response for a record."""
     method = pool.FindServiceByName(SERVICE).methods_by_name["Predict"]
     request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
     call = channel.unary_unary(

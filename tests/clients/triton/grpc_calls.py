@@ -99,7 +99,7 @@ def tritons_own(client):
 
 
 def wrong(token):
-    """Return the calls that are refused, of either client, by their names."""
+    """Return the calls that are rejected, of either client, by their names."""
     female = np.array([["she"]], dtype=object)
     calls = {
         "unknown model": lambda client: client.infer("other", inputs([RECORD])),

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from export.spec import Spec
-from server.manifest import Feature
+from export.spec import Feature, Spec
 
 _RANGES: Final = {
     "age": (59.0, 0.0, 120.0, "Age in years."),

@@ -7,9 +7,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from export.pipelines import pipeline
-from export.spec import Spec
-from server.manifest import Feature
+from export.spec import Feature, Spec, pipeline
 
 
 def _candidates(features: Sequence[Feature], seed: int) -> dict[str, Pipeline]:

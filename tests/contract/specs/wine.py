@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from export.spec import Spec
-from server.manifest import Feature
+from export.spec import Feature, Spec
 
 _COLUMNS: Final = {
     "alcohol": (13.0, 100.0, "Alcohol, per cent by volume."),

@@ -1,0 +1,142 @@
+"""Files whose end is in doubt: who takes nothing, a disk that is full, work that nobody waits for."""
+
+import asyncio
+import io
+import resource
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from server.app import create_app
+from server.http.trailers import BREAK_OFF, Ends
+from server.models.repository import Repository
+from server.settings import Settings
+from tests.server.support import files
+from tests.server.support.files import Record, upload
+from tests.server.support.process import HUNG_S, ServerProcess, serving
+from tests.server.support.rpc import MODELS
+
+BATCH: Final = "/api/batch"
+NDJSON: Final = {"accept": "application/x-ndjson"}
+LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="limits and files of another process, as Linux has")
+
+
+@pytest.mark.parametrize(
+    ("blocked", "leaves", "timeout_ms", "words"),
+    [
+        pytest.param("begin", True, None, "canceled: the caller left", id="who leaves"),
+        pytest.param("begin", False, b"500", "deadline_exceeded: the deadline passed", id="who is late"),
+        pytest.param("end", False, b"500", "deadline_exceeded: the deadline passed", id="who is late at the end"),
+        pytest.param("end", False, None, "deadline_exceeded: nothing of the file came", id="who takes no end"),
+    ],
+)
+def test_an_answer_that_nobody_takes(  # a table's columns
+    passengers: list[Record],
+    caplog: pytest.LogCaptureFixture,
+    blocked: str,
+    leaves: bool,
+    timeout_ms: bytes | None,
+    words: str,
+) -> None:
+    """Who has sent all, takes nothing any more, and leaves, is late or stands still, holds up nothing."""
+    caplog.set_level("INFO")
+    headers = [] if timeout_ms is None else [(b"x-request-timeout-ms", timeout_ms)]
+    app = create_app(Repository.load(MODELS), Settings(max_batches=1, max_idle_s=1))
+    body = {"type": "http.request", "body": files.csv(passengers), "more_body": False}
+
+    async def call() -> list[str]:
+        messages = [body]
+        begun, never = asyncio.Event(), asyncio.Event()
+        told: list[str] = []
+
+        async def receive() -> Any:  # noqa: ANN401 # a message
+            if messages:
+                return messages.pop()
+            await (begun if leaves else never).wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:  # noqa: ANN401
+            begun.set()
+            if blocked == "begin" or message.get("more_body") is False:
+                await never.wait()
+
+        scope = {"type": "http", "http_version": "1.1", "method": "PUT", "path": BATCH, "headers": headers}
+        extensions = {BREAK_OFF: Ends(lambda: told.append("broken off"))}
+        async with asyncio.timeout(HUNG_S / 2):
+            await app(scope | {"query_string": b"", "root_path": "", "extensions": extensions}, receive, send)
+        return told
+
+    for _ in range(2):
+        caplog.clear()
+        assert asyncio.run(call()) == ["broken off"]
+        assert f"batch failed ({words}" in caplog.text
+
+
+@LINUX
+def test_a_full_disk_loses_nothing(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
+    """Where the file system takes a part of what is to be kept, nothing of it is lost: the caller has to wait."""
+    assert process.pid
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (900_001, 900_001))
+    rows = 600_000
+    with upload(client) as sent:
+
+        def send() -> None:
+            sent.send(files.csv(passengers, rows))
+            sent.end()
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        while _kept_bytes(process.pid) < 900_000:  # until no more is taken
+            sending.join(0.05)
+        assert sent.head()[0] == 200
+        text, trailers = sent.rest()
+        sending.join()
+    assert trailers is not None
+    assert trailers["lifeboat-rows-scored"] == str(rows)
+    expected = files.csv(passengers, rows).splitlines()
+    assert [line.rsplit(b",", 3)[0] for line in text.splitlines()] == expected
+
+
+def _kept_bytes(pid: int) -> int:
+    """Return the size of a process's largest temporary file."""
+    size = 0
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed in between
+            if str(each.readlink()).endswith("(deleted)"):
+                size = max(size, each.stat().st_size)
+    return size
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/vnd.apache.parquet"])
+def test_a_small_file_of_many_rows_can_be_stopped(process: ServerProcess, client: httpx.Client, accept: str) -> None:
+    """A deadline ends the work on a Parquet file that is there already, though nothing of the answer is to be sent."""
+    rows = 4_000_000
+    headers = {"accept": accept, "x-request-timeout-ms": "2000"}
+    response = client.put(f"{BATCH}?on_error=skip&columns=none", content=_wrong(rows), headers=headers)
+    assert response.status_code == 504
+    line = process.read_until("batch failed (deadline_exceeded: the deadline passed")
+    read = int(line.partition("version 1: ")[2].split()[0])
+    assert 0 < read < rows
+
+
+def _wrong(rows: int) -> bytes:
+    """Return a small Parquet file of so many rows, all wrong."""
+    constant: dict[str, Any] = {"pclass": 9, "sex": "male", "sibsp": 0, "parch": 0}
+    out = io.BytesIO()
+    pq.write_table(pa.table({name: pa.repeat(value, rows) for name, value in constant.items()}), out)
+    return out.getvalue()
+
+
+def test_work_of_which_nothing_is_seen_is_no_standstill() -> None:
+    """A file whose rows are all left out is worked on for as long as it takes, whatever the limit of a standstill."""
+    rows = 3_000_000
+    with serving(LIFEBOAT_MAX_IDLE_S="2") as client:
+        response = client.put(f"{BATCH}?on_error=skip&columns=none&summary=last", content=_wrong(rows), headers=NDJSON)
+    assert response.json() == {"summary": {"rows-read": rows, "rows-scored": 0, "rows-failed": rows}}

@@ -1,0 +1,32 @@
+"""The temporary file that another process reads: both share its position."""
+
+import io
+import os
+from collections.abc import Callable
+from typing import IO, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from server.codecs.tables import parquet
+from server.codecs.tables import spooled as files
+
+MAX_BYTES: Final = 1_000_000
+
+
+@pytest.mark.parametrize("spooled", [files.spooled, parquet.spooled], ids=["as it is", "Parquet"])
+def test_closing_the_file_moves_no_position(spooled: Callable[[io.BytesIO, int], IO[bytes]]) -> None:
+    """The server closes the file while the other process reads on from its own position."""
+    written = io.BytesIO()
+    pq.write_table(pa.table({"age": [29.0] * 1000}), written)
+    written.seek(0)
+    file = spooled(written, MAX_BYTES)
+    theirs = os.dup(file.fileno())
+    try:
+        assert os.lseek(theirs, 0, os.SEEK_CUR) == 0
+        assert os.read(theirs, 4) == b"PAR1"
+        file.close()
+        assert os.lseek(theirs, 0, os.SEEK_CUR) == 4
+    finally:
+        os.close(theirs)

@@ -1,0 +1,223 @@
+"""A real server and files with every kind of fault: each is rejected, and the server serves on."""
+
+import gzip
+import itertools
+import json
+import re
+import signal
+import struct
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from server.codecs.tables.media_types import ARROW, CSV, FORMS, NDJSON, Form
+from tests.server.support.bad_files import FAULTS, stream
+from tests.server.support.files import BATCH, HEADER, upload
+from tests.server.support.process import HUNG_S, ServerProcess
+from tests.server.support.tables import PASSENGERS, write
+
+_MOST: Final = 12
+"""Files of one kind that are sent: each that is read apart costs a process."""
+_LEAKED: Final = 8 * 2**20
+"""Bytes by which 300 rejected files may have the server grow."""
+_PENDING: Final = re.compile(r"^nv_inference_pending_request_count\{.*\} 1", re.MULTILINE)
+_SOUND: Final = b"pclass,sex,sibsp,parch\n1,female,0,0\n"
+ROWS: Final = 4096
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    """Serve one file at a time, in little memory for each."""
+    with ServerProcess(LIFEBOAT_MAX_BATCHES="1", LIFEBOAT_LOG_FORMAT="json", RUST_BACKTRACE="1") as process:
+        yield process
+        process.signal(signal.SIGTERM)
+        assert process.end() == 0
+        assert all(line.startswith("{") for line in process.log), "a library wrote to standard error"
+        assert "internal error" not in process.text
+
+
+@pytest.fixture(scope="module")
+def caller(server: ServerProcess) -> Iterator[httpx.Client]:
+    """Yield a client of that server."""
+    host, port = server.address()
+    with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as client:
+        yield client
+
+
+def _sent(client: httpx.Client, body: bytes, query: str = "", **headers: str) -> int:
+    """Return the status that a file comes to, waiting for the place of the one before; 0 where it is broken off."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    while True:
+        try:
+            status = client.post(BATCH + query, content=body, headers=named).status_code
+        except httpx.RemoteProtocolError:
+            return 0
+        if status != 429:
+            return status
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_faults(server: ServerProcess, caller: httpx.Client, kind: str) -> None:
+    """Whatever is wrong with an Arrow or Parquet file, it is a client's failure at most, and the next is scored."""
+    bodies = list(FAULTS[kind]())
+    accepted = itertools.cycle(form.media_type for form in FORMS)
+    for body in bodies[:: max(1, len(bodies) // _MOST)]:
+        assert _sent(caller, body, "?on_error=null", accept=next(accepted)) in {0, 200, 400, 413}
+    assert _sent(caller, _SOUND) == 200
+    assert Path(f"/proc/{server.pid}").exists()
+
+
+def _often(values: Any, rows: int = ROWS) -> dict[str, Any]:  # noqa: ANN401 # a pyarrow array
+    return {"x": pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), values)}
+
+
+def _lists(offset: int, values: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"x": pa.ListArray.from_arrays(pa.array([0] + [offset] * ROWS, pa.int32()), values)}
+
+
+BOMBS: Final[dict[str, dict[str, Any]]] = {
+    "codes of lists": _often(pa.array([[1] * 1_000_000])),
+    "codes of structures": _often(pa.array([{"a": "y" * 1_000_000}])),
+    "codes in many columns": {
+        f"x{n}": column for n in range(200) for column in _often(pa.array(["y" * 100_000])).values()
+    },
+    "runs of long strings": {
+        "x": pa.RunEndEncodedArray.from_arrays(pa.array([ROWS], pa.int32()), pa.array(["y" * 1_000_000]))
+    },
+    "lists of codes": _lists(2**22, _often(pa.array([1]), 2**22)["x"]),
+    "lists of nulls": _lists(2**31 - 1, pa.nulls(2**31 - 1)),
+    "lists of empty structures": _lists(2**30, pa.Array.from_buffers(pa.struct([]), 2**30, [None], children=[])),
+    "one long string": {"x": pa.array(["y" * 100_000_000] + [""] * (ROWS - 1))},
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_small_files_that_grow(server: ServerProcess, caller: httpx.Client, kind: str) -> None:
+    """A small Arrow file whose rows come to gigabytes is rejected at once, and the server takes no memory for it."""
+    columns = {name: values * (ROWS // 4) for name, values in PASSENGERS.items()} | BOMBS[kind]
+    body = stream(pa.table(columns), "zstd")
+    assert len(body) < 300_000
+    _sent(caller, _SOUND)
+    _forget_peak(server)
+    before = _kb(server, "VmRSS")
+    for form in (NDJSON, ARROW):
+        assert _sent(caller, body, accept=form.media_type) == 413
+    assert _kb(server, "VmHWM") - before < 200 * 1024
+
+
+def _wide(form: Form, columns: int) -> bytes:
+    names = [f"c{n}" for n in range(columns)]
+    if form is CSV:
+        return HEADER.strip() + b"," + ",".join(names).encode() + b"\n" + b"1\n" * 2048
+    if form is NDJSON:
+        record = {name: values[0] for name, values in PASSENGERS.items()}
+        fields = (dict.fromkeys(some, 1) for some in zip(*[iter(names)] * 10, strict=True))
+        return b"".join(json.dumps(record | each).encode() + b"\n" for each in fields)
+    return write(pa.table(PASSENGERS | dict.fromkeys(names, [1] * 4)), form)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_too_many_columns(caller: httpx.Client, form: Form) -> None:
+    """A file of more columns than may be is told so by its header, or NDJSON's first lines."""
+    body = gzip.compress(_wide(form, 4_100)) if form is CSV else _wide(form, 4_100)
+    wanted = {"accept": CSV.media_type, "content-type": form.media_type}
+    rejected = caller.post(f"{BATCH}?on_error=null", content=body, headers=wanted)
+    assert rejected.status_code == 413
+    assert rejected.json()["error"].startswith("columns: expected at most 4103")
+
+
+@pytest.mark.parametrize("wanted", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_many_columns_pass(caller: httpx.Client, form: Form, wanted: Form) -> None:
+    """A file of a thousand columns is scored, whatever it is written as."""
+    headers = {"accept": wanted.media_type, "content-type": form.media_type}
+    scored = caller.post(f"{BATCH}?on_error=skip", content=_wide(form, 1_000), headers=headers)
+    assert scored.status_code == 200
+    assert b"c999" in scored.content or (form, wanted) == (CSV, NDJSON)  # no row of that file is sound
+
+
+def _wrong_rows() -> dict[str, bytes]:
+    table = pa.table(PASSENGERS | {"pclass": [9] * 4})
+    coded = table.append_column("x", pa.array(["a", "b", "a", "b"]).dictionary_encode())
+    return {form.name: write(table, form) for form in FORMS} | {"arrow of codes": write(coded, ARROW)}
+
+
+@pytest.mark.parametrize(("kind", "times"), [("csv", 300), ("ndjson", 300), ("arrow", 300), ("parquet", 40)])
+def test_rejected_files_leave_nothing(server: ServerProcess, caller: httpx.Client, kind: str, times: int) -> None:
+    """Files that are rejected over and over take no memory that stays."""
+    body = _wrong_rows()[kind]
+    for _ in range(20):
+        assert _sent(caller, body) == 400
+    before = _kb(server, "VmRSS")
+    for _ in range(times):
+        assert _sent(caller, body) == 400
+    assert (_kb(server, "VmRSS") - before) * 1024 < _LEAKED * times // 300 + 2**21
+
+
+_ENOUGH: Final = {"no room": 100_000}
+"""Rows that are never read of a file whose client has left, but by a server that doesn't see it."""
+
+
+def _long_member() -> bytes:
+    """Return 10,000 lines that can't be scored, in gzip, in 10,000 bytes: an extra field makes it so long."""
+    member = gzip.compress(b"{}\n" * 10_000)
+    return member[:3] + b"\x04" + member[4:10] + struct.pack("<H", 9_940) + bytes(9_940) + member[10:]
+
+
+def _endless() -> Iterator[tuple[str, bytes, str]]:
+    codes = pa.array(["a" * 100_000]).dictionary_encode().take(pa.array([0] * ROWS))
+    table = pa.table({name: values * (ROWS // 4) for name, values in PASSENGERS.items()} | {"x": codes})
+    wide = HEADER.strip() + b"," + b",".join(b"c%d" % n for n in range(4_000)) + b"\n" + b"1\n" * 100_000
+    yield "csv", gzip.compress(wide), "?on_error=null"
+    # Before the server reads on and sees the end, it works on a quarter of a megabyte: 200,000 rows at least.
+    yield "no room", _long_member() * 100, "?on_error=skip"
+    yield "ndjson", gzip.compress(b"{}\n" * 50_000_000, 1), "?on_error=skip"
+    yield (
+        "arrow",
+        stream(pa.table(dict.fromkeys(("pclass", "sex", "sibsp", "parch"), pa.nulls(10**8)))),
+        "?on_error=skip",
+    )
+    yield "arrow of codes", stream(table, "zstd"), ""
+
+
+@pytest.mark.parametrize(("kind", "body", "query"), list(_endless()), ids=lambda each: each if len(each) < 20 else "")
+def test_a_client_that_leaves_gives_its_place_back(
+    server: ServerProcess, caller: httpx.Client, kind: str, body: bytes, query: str
+) -> None:
+    """Whatever a file has the server do for long, it ends when the client disconnects: at once, not at its end."""
+    request_id = uuid.uuid4().hex
+    with upload(caller, f"x-request-id: {request_id}", path=BATCH + query) as left:
+        left.send(body)  # its end never comes: the server can see that the client is there no more, and no end
+        while not _PENDING.search(caller.get("/metrics").text):
+            pass  # its place is not taken yet
+    assert _sent(caller, _SOUND) == 200
+    while not (failed := [line for line in server.log if "batch failed" in line and request_id in line]):
+        time.sleep(0.01)  # the log is read in a thread
+    assert "(canceled: " in failed[0]
+    assert int(failed[0].partition("version 1: ")[2].split()[0]) < _ENOUGH.get(kind, 10**7)
+
+
+@pytest.mark.parametrize(
+    ("behind", "status"),
+    [(b"", 200), (bytes(1), 200), (bytes(200_000), 200), (gzip.compress(b""), 200), (b"x", 400), (b"\0\0x", 400)],
+    ids=["nothing", "a zero", "zeros", "a member", "a byte", "a byte behind zeros"],
+)
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_what_stands_behind_gzip(caller: httpx.Client, behind: bytes, status: int, encoding: str) -> None:
+    """Zeros behind a gzip stream, which archives and tapes leave there, are none of it; anything else is an error."""
+    assert _sent(caller, gzip.compress(_SOUND) + behind, content_encoding=encoding) == status
+
+
+def _kb(server: ServerProcess, name: str) -> int:
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
+
+
+def _forget_peak(server: ServerProcess) -> None:
+    Path(f"/proc/{server.pid}/clear_refs").write_text("5")

@@ -1,0 +1,336 @@
+"""The batcher alone: what runs together, what waits, what is rejected, and who is told."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.errors import Canceled, DeadlineExceeded, ResourceExhausted
+from server.inference.batcher import Batcher, Limits, Waiter
+from server.inference.statistics import Stages
+
+NO_TIME: Final = Stages(1, 2, 3)
+AGES_S: Final = 3600.0
+"""A delay that no test outlives: what waits for it doesn't run."""
+
+
+class Doubler:
+    """Runs batches by doubling each item, and remembers them. One may be held, one may fail."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.threads: list[threading.Thread] = []
+        self.held: set[int] = set()
+        """Items whose run waits for `released`."""
+        self.begun = threading.Event()
+        self.released = threading.Event()
+        self.bad: set[int] = set()
+        """Items that fail every run they are in."""
+
+    def __call__(self, items: Sequence[int]) -> tuple[list[int], Stages]:
+        """Run a batch."""
+        self.batches.append(list(items))
+        self.threads.append(threading.current_thread())
+        if self.held & set(items):
+            self.begun.set()
+            assert self.released.wait(60)
+        if self.bad & set(items):
+            raise ValueError(f"bad: {sorted(self.bad & set(items))}")
+        return [2 * item for item in items], NO_TIME
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread for large items."""
+    with ThreadPoolExecutor(1) as threads:
+        yield threads
+
+
+@pytest.fixture
+def run() -> Doubler:
+    """Return a run that doubles."""
+    return Doubler()
+
+
+def submit(batcher: Batcher[int, int], item: int, rows: int = 1) -> Waiter[int]:
+    """Submit an item; return its receiver."""
+    waiter = Waiter[int]()
+    batcher.submit(item, rows, waiter)
+    return waiter
+
+
+async def answers(*waiters: Waiter[int]) -> list[int | BaseException]:
+    """Return each one's answer, or what was raised instead."""
+    return await asyncio.gather(*(waiter.answer() for waiter in waiters), return_exceptions=True)
+
+
+def test_what_arrives_in_one_turn_runs_together(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """Items submitted before the loop turns are one run, on the loop's own thread, each with its own answer."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        assert await answers(*[submit(batcher, item) for item in range(5)]) == [0, 2, 4, 6, 8]
+
+    asyncio.run(main())
+    assert run.batches == [[0, 1, 2, 3, 4]]
+    assert run.threads == [threading.main_thread()]
+
+
+def test_very_many_items_run_while_they_arrive(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """Of many hundred items that arrive in one turn, no more than some dozens wait at a time."""
+    waiting: list[int] = []
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(256, 10_000), executor)
+        waiters = []
+        for item in range(1000):
+            waiters.append(submit(batcher, item))
+            waiting.append(batcher.rows)
+        assert await answers(*waiters) == [2 * item for item in range(1000)]
+
+    asyncio.run(main())
+    assert max(waiting) <= 64
+    assert [item for batch in run.batches for item in batch] == [*range(1000)]
+
+
+def test_a_lone_item_waits_for_nobody(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """A lone item is run at the loop's next turn."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        submit(batcher, 7)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert run.batches == [[7]]
+
+
+def test_rows_are_counted_not_items(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """A batch takes items until their rows would be too many; the rest is the next one, in their order."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        await answers(*[submit(batcher, item, rows) for item, rows in enumerate([4, 4, 4, 10, 1])])
+
+    asyncio.run(main())
+    assert run.batches == [[0, 1], [2], [3], [4]]
+
+
+def test_small_items_are_answered_while_a_large_one_runs(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """An item of more rows than a batch leaves the loop; the next large one waits for it, small ones don't."""
+    run.held = {100}
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 1000), executor)
+        large = [submit(batcher, 100, 11), submit(batcher, 200, 11)]
+        await asyncio.to_thread(run.begun.wait, 60)
+        assert await answers(submit(batcher, 1), submit(batcher, 2)) == [2, 4]
+        assert run.batches == [[100], [1, 2]]
+        assert batcher.counters.pending == 2
+        run.released.set()
+        assert await answers(*large) == [200, 400]
+
+    asyncio.run(main())
+    assert run.batches == [[100], [1, 2], [200]]
+    assert [thread is threading.main_thread() for thread in run.threads] == [False, True, False]
+
+
+def test_a_full_queue_refuses_at_once(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """Rows that wait or run count; what would be too many is rejected, and what waits is still answered."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 12), executor)
+        waiting = [submit(batcher, 1, 6), submit(batcher, 2, 6)]
+        with pytest.raises(ResourceExhausted, match="the queue is full: 12 rows wait"):
+            submit(batcher, 3, 1)
+        assert await answers(*waiting) == [2, 4]
+        assert await answers(submit(batcher, 4, 6)) == [8]
+        assert batcher.counters.failures == {"resource_exhausted": 1}
+
+    asyncio.run(main())
+
+
+def test_an_empty_queue_takes_any_item(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """An item of more rows than the queue may hold is still taken where nothing waits."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 12), executor)
+        assert await answers(submit(batcher, 1, 50)) == [2]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("rows", [1, 11], ids=["small", "large"])
+def test_who_left_is_dropped_before_the_run(run: Doubler, executor: ThreadPoolExecutor, rows: int) -> None:
+    """An item whose client has disconnected is never run, and frees its place in the queue."""
+    run.held = {100}
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 50), executor)
+        first = submit(batcher, 100, 11)
+        await asyncio.to_thread(run.begun.wait, 60)
+        leaver, stayer = submit(batcher, 1, rows), submit(batcher, 2, rows)
+        leaver.deliver(Canceled("gone"))
+        run.released.set()
+        assert await answers(first, stayer) == [200, 4]
+        assert (batcher.counters.pending, batcher.counters.failures) == (0, {"canceled": 1})
+        with pytest.raises(Canceled, match="gone"):
+            await leaver.answer()
+
+    asyncio.run(main())
+    assert not any(1 in batch for batch in run.batches)
+
+
+def test_a_bad_item_fails_alone(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """A run that fails is made again item by item: only the one at fault is told so."""
+    run.bad = {1}
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        zero, one, two = await answers(*[submit(batcher, item) for item in range(3)])
+        assert (zero, two) == (0, 4)
+        assert isinstance(one, ValueError)
+        assert batcher.counters.failures == {"internal": 1}
+        assert (batcher.counters.requests, batcher.counters.pending) == (2, 0)
+        assert batcher.counters.runs == len(run.batches)
+        assert batcher.counters.infer_ns > 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_delay_gathers_more_than_one_turn(
+    run: Doubler, executor: ThreadPoolExecutor, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """With a delay, what comes in later turns joins the first; a batch that is full waits no longer."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(3, 100, AGES_S), executor)
+        first = submit(batcher, 1)
+        await asyncio.sleep(0)
+        second = submit(batcher, 2)
+        await asyncio.sleep(0)
+        assert run.batches == []
+        assert await answers(first, second, submit(batcher, 3)) == [2, 4, 6]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+    assert run.batches == [[1, 2, 3]]
+
+
+def test_a_deadline_is_told_and_its_item_never_run(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """An item that waits past its deadline is told so, dropped, and leaves no trace in the queue."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100, AGES_S), executor)
+        waiter = Waiter[int]()
+        batcher.submit(1, 1, waiter, timeout_s=0.001)
+        with pytest.raises(DeadlineExceeded):
+            await waiter.answer()
+        assert batcher.counters.failures == {"deadline_exceeded": 1}
+        assert await answers(submit(batcher, 2, 9), submit(batcher, 3)) == [4, 6]
+        assert batcher.counters.pending == 0
+
+    asyncio.run(main())
+    assert run.batches in ([[2], [3]], [[2, 3]])
+
+
+def test_a_deadline_under_a_run(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """A caller whose item is being run when its time is up is told at once; its late answer goes nowhere."""
+    run.held = {100}
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        waiter = Waiter[int]()
+        batcher.submit(100, 11, waiter, timeout_s=0.001)
+        with pytest.raises(DeadlineExceeded):
+            await waiter.answer()
+        run.released.set()
+        assert await answers(submit(batcher, 200, 11)) == [400]
+        assert (batcher.counters.requests, batcher.counters.pending) == (1, 0)
+
+    asyncio.run(main())
+
+
+def test_a_receiver_that_fails_harms_nobody(
+    run: Doubler, executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where an answer can't be delivered that is logged, and the others of the batch have theirs."""
+
+    class Broken(Waiter[int]):
+        def deliver(self, answer: int | Exception) -> None:
+            raise OSError(answer)
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        batcher.submit(1, 1, Broken())
+        assert await answers(submit(batcher, 2)) == [4]
+        assert batcher.counters.pending == 0
+
+    asyncio.run(main())
+    assert "an answer could not be delivered" in caplog.text
+
+
+def test_a_delay_ends(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """With a delay, an item that stays alone is run when it is over."""
+
+    async def main() -> None:
+        assert await answers(submit(Batcher(run, Limits(3, 100, 0.001), executor), 1)) == [2]
+
+    asyncio.run(main())
+
+
+def test_what_is_counted(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """Items, rows and runs are counted, the run's stages added up, and no time is lost on the way."""
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(10, 100), executor)
+        await answers(submit(batcher, 1, 2), submit(batcher, 2, 3))
+        await answers(submit(batcher, 3, 11))
+        seen = batcher.counters
+        assert (seen.requests, seen.rows, seen.runs, seen.pending) == (3, 16, 2, 0)
+        assert (seen.input_ns, seen.infer_ns, seen.output_ns) == (2, 4, 6)
+        assert 0 < seen.queue_ns <= seen.request_ns
+
+    asyncio.run(main())
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(1, 14), st.booleans()), max_size=6), max_size=6),
+    st.integers(1, 10),
+    st.sampled_from([0.0, 0.0005]),
+)
+def test_every_item_is_answered_once(turns: list[list[tuple[int, bool]]], max_batch_rows: int, delay_s: float) -> None:
+    """Whatever arrives when, each item that was taken gets its own answer, and nothing stays behind."""
+    run = Doubler()
+
+    async def main(executor: ThreadPoolExecutor) -> None:
+        batcher = Batcher(run, Limits(max_batch_rows, 40, delay_s), executor)
+        expected: dict[Waiter[int], int] = {}
+        number = 0
+        for turn in turns:
+            for rows, leaves in turn:
+                number += 1
+                try:
+                    waiter = submit(batcher, number, rows)
+                except ResourceExhausted:
+                    continue
+                if leaves:
+                    waiter.deliver(Canceled("gone"))
+                else:
+                    expected[waiter] = 2 * number
+            await asyncio.sleep(0)
+        assert await answers(*expected) == list(expected.values())
+        # What is left then is of those who left: a batch that waits for its delay, or for its turn.
+        assert batcher.counters.pending <= sum(leaves for turn in turns for _, leaves in turn)
+
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.run(main(threads))
+    assert all(sum(1 for batch in run.batches if item in batch) <= 1 for batch in run.batches for item in batch)

@@ -1,0 +1,186 @@
+"""`python -m server score` as a person runs it, and tables to run it on."""
+
+import csv
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.server.support.process import HUNG_S, ROOT
+
+DATA: Final = ROOT / "export" / "data" / "titanic.csv"
+FEATURES: Final = ("pclass", "sex", "age", "sibsp", "parch", "fare", "embarked")
+_TYPES: Final = {"pclass": int, "sex": str, "age": float, "sibsp": int, "parch": int, "fare": float, "embarked": str}
+Rows = list[dict[str, Any]]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Return the command."""
+    return [sys.executable, "-W", "error", "-m", "server", "score", *map(str, arguments)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this process's environment without what would change the command's work."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("LIFEBOAT_", "COLUMNS"))} | more
+
+
+def score(*arguments: str | Path, given: bytes | None = None, **more: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command to its end, with `given` on standard input. Whatever it says, it is no traceback."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=ROOT,
+        input=given,
+        env=environment(**more),
+        capture_output=True,
+        check=False,
+        timeout=HUNG_S,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    assert b"panicked" not in done.stderr, done.stderr.decode()
+    return done
+
+
+def scored(*arguments: str | Path, **more: str) -> str:
+    """Run the command, which must end well. Returns what it said."""
+    done = score(*arguments, given=None, **more)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stderr.decode()
+
+
+def refused(*arguments: str | Path, code: int = 1, **more: str) -> str:
+    """Run the command, which must be rejected. Returns the last line of what it said."""
+    done = score(*arguments, given=None, **more)
+    assert done.returncode == code, done.stderr.decode()
+    return done.stderr.decode().splitlines()[-1]
+
+
+def rows(number: int, **wrong: int) -> Rows:
+    """Return so many rows of the data set, over and over, each with a note; `age=5` makes the age of row 5 wrong."""
+    with DATA.open(newline="") as file:
+        known = [{name: kind(row[name]) if row[name] else None for name, kind in _TYPES.items()}
+                 for row in csv.DictReader(file)]  # fmt: skip
+    found = [{"id": f"n{place}", **known[place % len(known)], "note": 'a "b", c\nd'} for place in range(number)]
+    for name, row in wrong.items():
+        found[row - 1][name] = -3
+    return found
+
+
+def as_csv(given: Rows, delimiter: str = ",") -> bytes:
+    """Return rows as CSV."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(given[0]), delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(given)
+    return out.getvalue().encode()
+
+
+def as_ndjson(given: Rows) -> bytes:
+    """Return rows as lines of JSON."""
+    return b"".join([msgspec.json.encode(row) + b"\n" for row in given])
+
+
+def as_arrow(given: Rows) -> bytes:
+    """Return rows as an Arrow IPC stream of several record batches."""
+    found = pa.Table.from_pylist(given)
+    out = io.BytesIO()
+    with pa.ipc.new_stream(out, found.schema) as stream:
+        stream.write_table(found, max_chunksize=700)
+    return out.getvalue()
+
+
+def as_parquet(given: Rows) -> bytes:
+    """Return rows as a Parquet file of several row groups."""
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(given), out, row_group_size=900)
+    return out.getvalue()
+
+
+def long(number: int) -> bytes:
+    """Return CSV of so many rows, of a length that nothing packs away: nobody holds back much of what they make."""
+    noted = [{**row, "note": hashlib.shake_256(row["id"].encode()).hexdigest(256)} for row in rows(number)]
+    return as_csv(noted)
+
+
+FORMS: Final = {
+    "csv": ("text/csv", as_csv),
+    "ndjson": ("application/x-ndjson", as_ndjson),
+    "arrow": ("application/vnd.apache.arrow.stream", as_arrow),
+    "parquet": ("application/vnd.apache.parquet", as_parquet),
+}
+"""Form to its media type, and what writes rows in it."""
+PAIRS: Final = [
+    *((form, form) for form in FORMS),
+    ("csv", "parquet"),
+    ("ndjson", "arrow"),
+    ("arrow", "csv"),
+    ("parquet", "ndjson"),
+]
+"""Forms to read and to write: each read and written as itself and as another one."""
+
+
+def table(path: Path) -> pa.Table:
+    """Return an Arrow stream or a Parquet file by pyarrow."""
+    if path.suffix == ".parquet":
+        return pq.read_table(path)
+    with pa.ipc.open_stream(path.read_bytes()) as stream:
+        return stream.read_all()
+
+
+def notes(path: Path) -> dict[str, int]:
+    """Return the counts that an Arrow stream or a Parquet file has."""
+    found: Any
+    if path.suffix == ".parquet":
+        found = pq.read_metadata(path).metadata
+    else:
+        with pa.ipc.open_stream(path.read_bytes()) as stream:
+            found = list(stream.iter_batches_with_custom_metadata())[-1].custom_metadata
+    return {name: int(found[f"lifeboat.rows-{name}".encode()]) for name in ("read", "scored", "failed")}
+
+
+def read(path: Path) -> Rows:
+    """Return the rows of a scored file as its suffix has it, by libraries that know nothing of this project."""
+    form = path.suffix.removeprefix(".")
+    if form in {"arrow", "parquet"}:
+        return list(table(path).to_pylist())
+    if form == "ndjson":
+        return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t" if form == "tsv" else ","))
+
+
+@contextmanager
+def held(*arguments: str | Path, at: Path, number: signal.Signals = signal.SIGKILL) -> Iterator[list[bytes]]:
+    """Run the command until it writes the file `at`, and end it there by a signal, when the block is done.
+
+    The file has the name that an unfinished one has: a pipe of that name blocks a writer of more than it holds, some
+    64 KiB. Yields a list that has then what was said.
+    """
+    gate = at.with_name(f".{at.name}.unfinished")
+    gate.parent.mkdir(exist_ok=True)
+    os.mkfifo(gate)
+    said: list[bytes] = []
+    with subprocess.Popen(command(*arguments), cwd=ROOT, env=environment(), stderr=subprocess.PIPE) as process:
+        descriptor = os.open(gate, os.O_RDONLY)
+        assert os.read(descriptor, 10)
+        yield said
+        process.send_signal(number)
+        assert process.stderr is not None
+        said.append(process.stderr.read())
+        os.close(descriptor)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    gate.unlink(missing_ok=number != signal.SIGKILL)
+
+
+def left(folder: Path) -> set[str]:
+    """Return what is in a folder."""
+    return {path.name for path in folder.iterdir()}

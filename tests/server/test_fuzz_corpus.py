@@ -1,0 +1,63 @@
+"""The fuzzer's kept inputs are answered as the table of errors says, and the fast path answers as uvicorn does."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.corpus import found, kept
+from tests.fuzz.every import targets
+from tests.fuzz.oracle import faults
+from tests.fuzz.service import Service
+from tests.fuzz.target import Target
+from tests.fuzz.targets.wires import compared, requests, splits
+from tests.server.support.process import HUNG_S, ROOT
+
+_TARGETS = targets()
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """Serve the committed models in this process."""
+    with Service() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("target", _TARGETS, ids=lambda target: target.name)
+def test_kept_inputs(service: Service, target: Target) -> None:
+    """No input that was ever kept leads to a fault: each foreseen error has its code, and nothing stays behind."""
+    for data in (*target.seeds(), *kept(target.name)):
+        assert faults(target.run(service, data), target.responses) == [], (target.name, data[:200])
+
+
+@pytest.mark.parametrize("data", requests(), ids=range(len(requests())))
+def test_both_paths_answer_the_same(service: Service, data: bytes) -> None:
+    """A request cut at any of its bytes has the same responses by the fast path and by uvicorn's own way."""
+    for pieces in splits(data):
+        assert compared(service, data, pieces).errors == []
+
+
+def test_each_finding_names_its_target() -> None:
+    """Every input that once led to a fault is replayed: its name begins with a target that there is."""
+    names = {target.name for target in _TARGETS}
+    assert {path.name.partition("--")[0] for path in found()} <= names
+
+
+def test_a_fault_is_found_and_replayed(tmp_path: Path) -> None:
+    """An input that ends the process is written down, and the command that is told replays it."""
+    command = [sys.executable, "-m", "tests.fuzz", "--plain", "--only=selftest", "--jobs=1", f"--out={tmp_path}"]
+    done = subprocess.run(
+        [*command, "--seconds=0", "--runs=50"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10 * HUNG_S,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("FAULT: ")]
+    assert len(told) >= 2, done.stdout
+    assert "the process ended" in done.stdout
+    assert "exception: " in done.stdout
