@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bench import contenders, installs, machine, report, results
-from bench.contenders import Contender
-from bench.load import BenchError, require_h2load
-from bench.machine import Cores
+from bench import environments, process_stats, report, results, targets
+from bench.load_test import BenchError, require_h2load
+from bench.measure import Measured, many_rows, measure, measure_start, session, soak
+from bench.process_stats import Cores
 from bench.results import Results
-from bench.rounds import Measured, many_rows, measure, measure_start, session, soak
+from bench.targets import Contender
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["all", "batch", "edge", "image", "many", "pages", "rpc"],
+        choices=["all", "attacks", "batch", "edge", "image", "many", "overload", "pages", "rpc"],
         default="all",
         help="default: all",
     )
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         require_h2load()
         if chosen.what == "all":
             _measure_all(chosen.rounds, chosen.only)
+        elif chosen.what == "attacks":
+            _measure_attacks()
         elif chosen.what == "batch":
             _measure_batch(chosen.rounds)
         elif chosen.what == "edge":
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str]) -> int:
             _measure_image(chosen.rounds)
         elif chosen.what == "many":
             _measure_many(chosen.rounds)
+        elif chosen.what == "overload":
+            _measure_overload()
         elif chosen.what == "rpc":
             _measure_rpc(chosen.rounds)
         else:
@@ -55,30 +59,30 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure_all(rounds: int, only: str) -> None:
-    os.environ["BENCH_NODE"] = installs.node()
-    peers, skipped = _installed([peer for peer in contenders.peers() if not only or peer.name in only.split(",")])
-    ours = [contenders.floor(), contenders.lifeboat()]
+    os.environ["BENCH_NODE"] = environments.node()
+    peers, skipped = _installed([peer for peer in targets.peers() if not only or peer.name in only.split(",")])
+    ours = [targets.floor(), targets.lifeboat()]
     measured = Measured()
     cores = Cores.of_this_machine()
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
-        measure_start(contenders.start_floor(), measured, cores)
+        measure_start(targets.start_floor(), measured, cores)
         measure(ours, measured, cores)
         _tell(ours, measured)
-        many_rows(contenders.lifeboat(), measured, cores)
+        many_rows(targets.lifeboat(), measured, cores)
         for peer in peers:
             if peer.name not in skipped:
                 _measure(peer, measured, cores, skipped)
-    soak(contenders.lifeboat(), measured, cores)
+    soak(targets.lifeboat(), measured, cores)
     kept = [contender for contender in (*ours, *peers) if contender.name not in skipped]
     (first, second) = measured.soak_pss_mb[0]
     found = Results(
         made=dt.datetime.now(dt.UTC).date().isoformat(),
         rounds=rounds,
-        machine=machine.described(),
+        machine=process_stats.described(),
         session=session(cores, 1, 16),
         rows=results.rows(measured, kept),
-        servers=results.servers(measured, {peer.name: round(installs.installed_mb(peer), 1) for peer in peers}),
+        servers=results.servers(measured, {peer.name: round(environments.installed_mb(peer), 1) for peer in peers}),
         many_rows=results.many_rows(measured),
         soak_pss_mb={"100,000": round(first, 1), "200,000": round(second, 1)},
         image=results.read().image if results.FILE.exists() else None,
@@ -86,6 +90,8 @@ def _measure_all(rounds: int, only: str) -> None:
         loads_ms=results.read().loads_ms if results.FILE.exists() else {},
         batches=results.read().batches if results.FILE.exists() else [],
         hops=results.read().hops if results.FILE.exists() else [],
+        floods=results.read().floods if results.FILE.exists() else [],
+        waits=results.read().waits if results.FILE.exists() else [],
         skipped=skipped,
     )
     if only:
@@ -100,7 +106,7 @@ def _installed(peers: Sequence[Contender]) -> tuple[list[Contender], dict[str, s
     for peer in peers:
         print(f"installing {peer.label}", flush=True)
         try:
-            installs.install(peer)
+            environments.install(peer)
             able.append(peer)
         except BenchError as error:
             skipped[peer.name] = str(error)
@@ -129,7 +135,7 @@ def _tell(measured_now: Sequence[Contender], measured: Measured) -> None:
 def _measure_many(rounds: int) -> None:
     measured = Measured()
     for _ in range(rounds):
-        many_rows(contenders.lifeboat(), measured, Cores.of_this_machine())
+        many_rows(targets.lifeboat(), measured, Cores.of_this_machine())
     _publish(msgspec.structs.replace(results.read(), many_rows=results.many_rows(measured)))
 
 
@@ -150,6 +156,18 @@ def _measure_edge(rounds: int) -> None:
     from bench import edge
 
     _publish(msgspec.structs.replace(results.read(), hops=edge.measured(rounds)))
+
+
+def _measure_overload() -> None:
+    from bench import overload
+
+    _publish(msgspec.structs.replace(results.read(), floods=overload.floods()))
+
+
+def _measure_attacks() -> None:
+    from bench import overload
+
+    _publish(msgspec.structs.replace(results.read(), waits=overload.waits()))
 
 
 def _measure_image(rounds: int) -> None:

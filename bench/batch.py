@@ -15,17 +15,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from bench import files, linear, machine
-from bench.contenders import BUILD, FLOORS, TOLERANCE, Contender, lifeboat
-from bench.load import BenchError, Target, Window, window
-from bench.machine import Cores
+from bench import linear_model, process_stats, sample_files
+from bench.load_test import BenchError, Target, Window, window
+from bench.measure import START_S, serving
+from bench.process_stats import Cores
 from bench.results import Batch, Beside, Figure, figure
-from bench.rounds import START_S, serving
-from server.tables.blocks import ARROW_ROWS, TEXT_ROWS
+from bench.targets import BASELINES, BUILD, TOLERANCE, Contender, lifeboat
+from server.codecs.tables.limits import ARROW_ROWS, TEXT_ROWS
 
 FEW_ROWS: Final = 50_000
 MANY_ROWS: Final = 1_000_000
-MODELS: Final = {"titanic": "Titanic", linear.NAME: "linear"}
+MODELS: Final = {"titanic": "Titanic", linear_model.NAME: "linear"}
 """A model's name to what its rows are called in the table."""
 CHUNK_ROWS: Final = {"csv": TEXT_ROWS, "ndjson": TEXT_ROWS, "arrow": ARROW_ROWS, "parquet": ARROW_ROWS}
 """Rows that the server runs at a time."""
@@ -68,11 +68,11 @@ def measured(rounds: int) -> list[Batch]:
     if shutil.which("curl") is None:
         raise BenchError("curl is missing")
     cores = Cores.of_this_machine()
-    contender = replace(lifeboat(), environment=_environment(linear.made()))
-    seen = {(model, form): Seen() for model in MODELS for form in files.FORMS}
+    contender = replace(lifeboat(), environment=_environment(linear_model.made()))
+    seen = {(model, form): Seen() for model in MODELS for form in sample_files.FORMS}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
-        for form in files.FORMS:
+        for form in sample_files.FORMS:
             for model in MODELS:
                 speed(contender, model, form, seen[model, form], cores)
             company(contender, form, seen["titanic", form], cores)
@@ -89,9 +89,9 @@ def speed(contender: Contender, model: str, form: str, seen: Seen, cores: Cores)
 
     Raises BenchError where the answer isn't every row with its probability.
     """
-    many = files.written(form, MANY_ROWS)
+    many = sample_files.written(form, MANY_ROWS)
     with serving(contender, cores) as (pid, port, _):
-        few_mb = _peak_mb(pid, port, model, files.written(form, FEW_ROWS), cores)
+        few_mb = _peak_mb(pid, port, model, sample_files.written(form, FEW_ROWS), cores)
     with serving(contender, cores) as (pid, port, _):
         seen.peaks_mb.append((few_mb, _peak_mb(pid, port, model, many, cores)))
         alone = _alone(model, CHUNK_ROWS[form], cores)
@@ -102,28 +102,28 @@ def speed(contender: Contender, model: str, form: str, seen: Seen, cores: Cores)
 
 def _send(pid: int, port: int, model: str, file: Path, cores: Cores) -> Took:
     """Have curl send a file, and put the answer into one."""
-    began_s, before_s = time.monotonic(), machine.cpu_s(pid)
-    command = machine.pinned([*_curl(port, model, file), "--output", str(files.answer())], cores.load)
+    began_s, before_s = time.monotonic(), process_stats.cpu_s(pid)
+    command = process_stats.pinned([*_curl(port, model, file), "--output", str(sample_files.answer())], cores.load)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"curl: {done.stderr.strip()[-300:]}")
-    return Took(machine.cpu_s(pid) - before_s, time.monotonic() - began_s)
+    return Took(process_stats.cpu_s(pid) - before_s, time.monotonic() - began_s)
 
 
 def _peak_mb(pid: int, port: int, model: str, file: Path, cores: Cores) -> float:
     """Have a file sent, and return the most that the server had meanwhile, in processes that have ended since too."""
     with ThreadPoolExecutor(1) as together:
         sending = together.submit(_send, pid, port, model, file, cores)
-        peak_mb = machine.peak_mb(pid)
+        peak_mb = process_stats.peak_mb(pid)
         while not sending.done():
             wait([sending], WATCH_S)
-            peak_mb = max(peak_mb, machine.peak_mb(pid))
+            peak_mb = max(peak_mb, process_stats.peak_mb(pid))
         sending.result()
     return peak_mb
 
 
 def _curl(port: int, model: str, file: Path, times: int = 1) -> list[str]:
-    media_type = files.FORMS[file.suffix[1:]]
+    media_type = sample_files.FORMS[file.suffix[1:]]
     uploads = ["--upload-file", str(file), f"http://127.0.0.1:{port}{_path(model)}"] * times
     return ["curl", "--silent", "--show-error", "--fail", "--header", f"content-type: {media_type}", *uploads]
 
@@ -133,30 +133,30 @@ def _path(model: str) -> str:
 
 
 def _alone(model: str, chunk: int, cores: Cores) -> Mapping[str, float]:
-    path = linear.MODELS / model / "1" / "model.onnx"
-    command = [sys.executable, str(FLOORS / "chunks.py"), str(path), str(MANY_ROWS), str(chunk)]
-    done = subprocess.run(machine.pinned(command, cores.server), capture_output=True, check=True)
+    path = linear_model.MODELS / model / "1" / "model.onnx"
+    command = [sys.executable, str(BASELINES / "chunks.py"), str(path), str(MANY_ROWS), str(chunk)]
+    done = subprocess.run(process_stats.pinned(command, cores.server), capture_output=True, check=True)
     return dict(json.loads(done.stdout))
 
 
 def _check(form: str, alone: Mapping[str, float]) -> None:
-    got_rows, first, last = files.answers(files.answer(), form)
+    got_rows, first, last = sample_files.answers(sample_files.answer(), form)
     if got_rows != MANY_ROWS or abs(first - alone["first"]) > TOLERANCE or abs(last - alone["last"]) > TOLERANCE:
         raise BenchError(f"a file of {MANY_ROWS} rows came back as {got_rows}, probabilities {first} to {last}")
 
 
 def company(contender: Contender, form: str, seen: Seen, cores: Cores) -> None:
     """Take single predictions while nothing else runs and while files are scored; take the wait for a first row."""
-    file = files.written(form, MANY_ROWS)
+    file = sample_files.written(form, MANY_ROWS)
     with serving(contender, cores) as (pid, port, _):
         target = Target(pid, port, next(iter(contender.calls.values())), cores, BUILD)
         _send(pid, port, "titanic", file, cores)
-        row_bytes = files.answer().stat().st_size / MANY_ROWS
+        row_bytes = sample_files.answer().stat().st_size / MANY_ROWS
         seen.quiet.append(window(target, 1))
         with _scoring(port, file, cores) as client:
-            began_s, size = time.monotonic(), files.answer().stat().st_size
+            began_s, size = time.monotonic(), sample_files.answer().stat().st_size
             taken = window(target, 1, beside=client.pid)
-            rate = (files.answer().stat().st_size - size) / row_bytes / (time.monotonic() - began_s)
+            rate = (sample_files.answer().stat().st_size - size) / row_bytes / (time.monotonic() - began_s)
             if client.poll() is not None:
                 raise BenchError(f"{form}: the files were at their end before the predictions were measured")
         seen.beside.append((taken, rate))
@@ -167,11 +167,11 @@ def company(contender: Contender, form: str, seen: Seen, cores: Cores) -> None:
 @contextmanager
 def _scoring(port: int, file: Path, cores: Cores) -> Iterator[subprocess.Popen[bytes]]:
     """Have a file scored over and over; yield the client when the first rows have come."""
-    with files.answer().open("wb") as out:
-        command = machine.pinned(_curl(port, "titanic", file, _OVER_AND_OVER), cores.load)
+    with sample_files.answer().open("wb") as out:
+        command = process_stats.pinned(_curl(port, "titanic", file, _OVER_AND_OVER), cores.load)
         client = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
         try:
-            while files.answer().stat().st_size < _BEGUN_BYTES and client.poll() is None:
+            while sample_files.answer().stat().st_size < _BEGUN_BYTES and client.poll() is None:
                 time.sleep(0.01)
             yield client
         finally:
@@ -187,7 +187,7 @@ def _first_row(port: int, file: Path) -> float:
     connection.connect()
     began_s = time.monotonic()
     connection.putrequest("PUT", _path("titanic"))
-    connection.putheader("content-type", files.FORMS[file.suffix[1:]])
+    connection.putheader("content-type", sample_files.FORMS[file.suffix[1:]])
     connection.putheader("content-length", str(file.stat().st_size))
     connection.endheaders()
     sending = threading.Thread(target=_send_part, args=(connection.sock, part))

@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from bench.results import Results
+
 MEMORY_USD_GIB_S: Final = 0.0000025
 CPU_USD_VCPU_S: Final = 0.000020
 DISK_USD_GB_S: Final = 0.00000007
@@ -85,3 +87,9 @@ def scale_to_zero_usd(load: Load, requests_a_day: float, sleep_after_s: float, i
     work_s = load.request_cpu_s * requests_a_day * 30 + starts * load.start_cpu_s
     instances = max(1, math.ceil(work_s / MONTH_S / (instance.vcpu * UTILISATION)))
     return instance.month_usd(instances * MONTH_S * (1 - asleep), work_s)
+
+
+def load_of(results: Results, name: str) -> Load:
+    """Return what a row costs: a request at 16 connections, and its server's start."""
+    row = results.rows[name]
+    return Load(row.load["16"].cpu_us.median / 1e6, results.servers[row.contender].start_cpu_s.median)

@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 
 import httpx
 
-from bench import machine
-from bench.contenders import BUILD, PASSENGER, ROOT, Call, lifeboat
-from bench.load import BenchError, Target, Window, send, window
-from bench.machine import Cores
+from bench import process_stats
+from bench.load_test import BenchError, Target, Window, send, window
+from bench.measure import POLL_S, START_S, WARM_S, free_port, serving, stop
+from bench.process_stats import Cores
 from bench.results import Hop, figure
-from bench.rounds import POLL_S, START_S, WARM_S, free_port, serving, stop
+from bench.targets import BUILD, PASSENGER, ROOT, Call, lifeboat
 
 CONNECTIONS: Final = (1, 16)
 """One to time a call that waits for no other, the others for the CPU of a call."""
@@ -53,7 +53,7 @@ def measured(rounds: int) -> list[Hop]:
     cores = Cores.of_this_machine()
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
-        with serving(lifeboat(), cores) as (pid, port, _), _edge(cores) as runtime:
+        with serving(lifeboat(), cores) as (pid, port, _), edge(cores) as runtime:
             for (name, connections), found in _round(Target(pid, port, _POST, cores, BUILD), runtime).items():
                 seen.setdefault((name, connections), []).append(found)
                 print(f"  {name}, {connections}: {found.p50_us:.0f} us, CPU {found.cpu_us:.0f} us", flush=True)
@@ -100,13 +100,15 @@ def _hop(seen: dict[tuple[str, int], list[Window]], name: str) -> Hop:
 
 
 @contextmanager
-def _edge(cores: Cores) -> Iterator[Runtime]:
+def edge(cores: Cores) -> Iterator[Runtime]:
     """Run the Worker on the server's core, its instance a process there as well; yield it once it predicts."""
     log = BUILD / "edge.log"
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         address = Path(folder, "engine.sock")
-        engine = machine.spawn([sys.executable, "-m", "tests.edge.engine", str(address)], cores.server, ROOT, {}, log)
+        engine = process_stats.spawn(
+            [sys.executable, "-m", "tests.edge.engine", str(address)], cores.server, ROOT, {}, log
+        )
         settings = {
             "WRANGLER_DOCKER_BIN": str(ROOT / "tests/edge/docker"),
             "WRANGLER_DOCKER_HOST": f"unix://{address}",
@@ -115,7 +117,7 @@ def _edge(cores: Cores) -> Iterator[Runtime]:
         }
         try:
             _wait(address.exists, log)
-            wrangler = machine.spawn(_command(folder), cores.server, ROOT, settings, log)
+            wrangler = process_stats.spawn(_command(folder), cores.server, ROOT, settings, log)
             try:
                 pid, port = _wait(lambda: _predicting(wrangler.pid), log)
                 yield Runtime(pid, port, engine.pid)
@@ -136,10 +138,10 @@ def _predicting(wrangler: int) -> tuple[int, int] | None:
 
     wrangler runs two: the one in front, which only passes requests on and watches for changed sources, is left out.
     """
-    for pid in machine.tree(wrangler):
-        if _RUNTIME not in machine.command(pid):
+    for pid in process_stats.tree(wrangler):
+        if _RUNTIME not in process_stats.command(pid):
             continue
-        for port in machine.listening(pid):
+        for port in process_stats.listening(pid):
             try:
                 answer = httpx.post(
                     f"http://127.0.0.1:{port}{_POST.path}", content=_POST.body, headers=_POST.headers, trust_env=False

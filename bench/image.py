@@ -10,10 +10,10 @@ from typing import Final
 
 import httpx
 
-from bench.contenders import BUILD, Call, lifeboat
-from bench.load import BenchError, Target, send
-from bench.machine import Cores
-from bench.rounds import free_port
+from bench.load_test import BenchError, Target, send
+from bench.measure import free_port
+from bench.process_stats import Cores
+from bench.targets import BUILD, Call, lifeboat
 
 IMAGE: Final = "lifeboat"
 BASIC: Final = ("--cpus", "0.25", "--memory", "1g", "--memory-swap", "1g")

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from bench.budget import held
-from bench.contenders import ROOT
-from bench.cost import MONTH_S, TYPES, Load, kept_warm_usd, million_usd
+from bench.cost import MONTH_S, TYPES, kept_warm_usd, load_of, million_usd
+from bench.cost_chart import draw
 from bench.results import Beside, Results, Row
+from bench.targets import ROOT
+from bench.thresholds import held
 
 README: Final = ROOT / "README.md"
 COST: Final = ROOT / "docs" / "cost.md"
@@ -24,8 +25,6 @@ def publish(results: Results) -> None:
     """Write the README's table, the tables of the pages on cost, sizes and the benchmark, and the picture."""
     for path, name, text in tables(results):
         path.write_text(replaced(path.read_text(), name, text))
-    from bench.chart import draw
-
     draw(results, PICTURE)
 
 
@@ -37,6 +36,7 @@ def tables(results: Results) -> Iterator[tuple[Path, str, str]]:
     yield BENCH, "wires", wires(results)
     yield BENCH, "batches", batches(results)
     yield BENCH, "hops", hops(results)
+    yield BENCH, "overload", overload(results)
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -156,6 +156,44 @@ def hops(results: Results) -> str:
     return "\n".join([*lines, ""])
 
 
+_FLOODS: Final = (
+    "requests",
+    "clients",
+    "goodput/s",
+    "of the peak",
+    "p99 ms",
+    "rejected/s",
+    "rejection p50 ms",
+    "p99",
+    "lost",
+    "memory MB",
+)
+"""Columns of the table of loads."""
+
+
+def overload(results: Results) -> str:
+    """Return the tables of loads beyond the capacity, and of what others waited meanwhile."""
+    lines = [f"| {' | '.join(_FLOODS)} |", "| --- |" + " --: |" * (len(_FLOODS) - 1)]
+    for each in results.floods:
+        refused = (
+            f"{each.refused:,.0f} | {each.refusal_p50_ms:.1f} | {each.refusal_p99_ms:.1f}" if each.refused else "0 | |"
+        )
+        lines.append(
+            f"| {each.label} | {each.clients:,} | {each.goodput:,.0f} | {each.of_peak:.2f} | {each.p99_ms:.1f} |"
+            f" {refused} | {each.lost} | {each.memory_mb:.0f} |"
+        )
+    lines += [
+        "",
+        "| one prediction on a new connection | calls | lost | p50 ms | p99 ms | worst ms |",
+        "| --- |" + " --: |" * 5,
+    ]
+    lines += [
+        f"| {each.label} | {each.calls} | {each.lost} | {each.p50_ms:.1f} | {each.p99_ms:.1f} | {each.worst_ms:.1f} |"
+        for each in results.waits
+    ]
+    return "\n".join([*lines, ""])
+
+
 def cost(results: Results) -> str:
     """Return the tables of the bill: CPU for a million predictions, and a month of instances kept warm."""
     heads = " | ".join(f"{each.name}, kept warm" for each in TYPES)
@@ -208,12 +246,6 @@ def sizes(results: Results) -> str:
         lines += ["", f"Memory of the server: {resting.median:.0f} MB after small calls; with a file of a million rows"]
         lines += [f"{max(peaks):.0f} MB at its peak, in the form that takes most."]
     return "\n".join([*lines, ""])
-
-
-def load_of(results: Results, name: str) -> Load:
-    """Return what a row costs: a request at 16 connections, and its server's start."""
-    row = results.rows[name]
-    return Load(row.load["16"].cpu_us.median / 1e6, results.servers[row.contender].start_cpu_s.median)
 
 
 def summary(results: Results) -> str:

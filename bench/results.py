@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from bench.contenders import ROOT, Contender
-from bench.load import CONNECTIONS
-from bench.rounds import Measured
+from bench.load_test import CONNECTIONS
+from bench.measure import Measured
+from bench.targets import ROOT, Contender
 
 FILE: Final = ROOT / "bench" / "results.json"
 
@@ -123,6 +123,41 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     beside: Beside | None = None
 
 
+class Flood(msgspec.Struct, frozen=True, kw_only=True):
+    """One level of load: clients that each send the next request when the one before is answered."""
+
+    label: str
+    times: int
+    """Of the capacity; 0: a few clients."""
+    clients: int
+    goodput: float
+    """Requests a second that were answered with 200."""
+    of_peak: float
+    """Of the most goodput of this label's levels so far."""
+    p99_ms: float
+    """Of the requests that were answered with 200."""
+    refused: float
+    """Requests a second that were rejected."""
+    refusal_p50_ms: float
+    refusal_p99_ms: float
+    lost: int
+    """Requests without a response."""
+    memory_mb: float
+    """The most that the server's process tree was seen to hold (PSS)."""
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """How long clients waited, each on a new connection, while something else kept the server busy."""
+
+    label: str
+    calls: int
+    lost: int
+    """Calls that failed or were rejected."""
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one `make bench` showed."""
 
@@ -141,6 +176,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """CPU that the RPC layer, and HTTP/2, add to a start that loads them."""
     batches: list[Batch] = []
     hops: list[Hop] = []
+    floods: list[Flood] = []
+    waits: list[Wait] = []
     image: dict[str, Any] | None = None
     skipped: dict[str, str] = {}
     """Contender to the reason why it wasn't measured."""

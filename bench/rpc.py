@@ -9,17 +9,17 @@ from typing import Any, Final
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from bench import machine
-from bench.contenders import FLOORS, INFER, PASSENGER, RECORD, ROOT, Call, Contender
-from bench.machine import Cores
+from bench import process_stats
+from bench.measure import Measured, measure
+from bench.process_stats import Cores
 from bench.results import Figure, Wire, figure
-from bench.rounds import Measured, measure
-from bench.tensors import DATATYPES, as_json, one
-from server import manifest as manifests
-from server.rpc import typed_file
-from server.rpc.envelope import packed
-from server.rpc.infer_codec import CONTENTS
+from bench.sample_tensors import DATATYPES, as_json, one
+from bench.targets import BASELINES, INFER, PASSENGER, RECORD, ROOT, Call, Contender
+from server.models import manifest as manifests
 from server.rpc.proto.inference_pb2 import ModelInferRequest
+from server.rpc.protocols.envelope import packed
+from server.rpc.services import typed_descriptor
+from server.rpc.services.open_inference_codec import CONTENTS
 
 CONNECTIONS: Final = (1, 16, 64)
 _A_CONNECTION: Final = 3_000
@@ -48,9 +48,9 @@ def measured(rounds: int) -> tuple[list[Wire], dict[str, Figure]]:
 
 def _loaded(cores: Cores) -> dict[str, float]:
     """Return what importing and making the RPC layer takes in a process of its own, and HTTP/2."""
-    command = [sys.executable, str(FLOORS / "rpc.py"), str(ROOT / "models")]
-    environment = machine.bytecode_kept() | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(machine.pinned(command, cores.server), env=environment, capture_output=True, check=True)
+    command = [sys.executable, str(BASELINES / "rpc.py"), str(ROOT / "models")]
+    environment = process_stats.bytecode_kept() | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(process_stats.pinned(command, cores.server), env=environment, capture_output=True, check=True)
     return dict(json.loads(done.stdout))
 
 
@@ -72,7 +72,7 @@ def _rest() -> Call:
 def _calls() -> dict[str, Call]:
     """Return a call on each wire, each asking about the same passenger."""
     manifest = manifests.read(ROOT / "models" / "titanic" / "1" / manifests.MANIFEST_FILE)
-    predict = f"/{typed_file.package(manifest)}.{typed_file.service(manifest)}/Predict"
+    predict = f"/{typed_descriptor.package(manifest)}.{typed_descriptor.service(manifest)}/Predict"
     infer = "/inference.GRPCInferenceService/ModelInfer"
     message = _typed(manifest)
     raw, typed = (_tensors(is_raw=is_raw) for is_raw in (True, False))
@@ -100,10 +100,10 @@ def _http2(path: str, message: bytes, what: str) -> Call:
 
 
 def _typed(manifest: manifests.Manifest) -> bytes:
-    file = typed_file.file(manifest)
+    file = typed_descriptor.file(manifest)
     pool = DescriptorPool()
     pool.Add(file)
-    kind: Any = GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{typed_file.REQUEST}"))
+    kind: Any = GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{typed_descriptor.REQUEST}"))
     return bytes(kind(**PASSENGER).SerializeToString())
 
 

@@ -3,8 +3,9 @@
  * front of instances with the quota of `basic`. Seeded: the same case has the same figures each time.
  * @module
  */
-import type { Instance } from "../../worker/instance.ts";
-import { Policy } from "../../worker/policy.ts";
+
+import { Policy } from "../../worker/pool/balancer.ts";
+import type { Instance } from "../../worker/pool/instance.ts";
 import { Events } from "./events.ts";
 import { Machine } from "./machine.ts";
 import { exponential, type Random, seeded } from "./random.ts";

@@ -10,12 +10,12 @@ def make(out: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     import joblib
 
+    from export.cli.arguments import SEED
     from export.console import Console
-    from export.data import load
-    from export.options import SEED
-    from export.source import Source
+    from export.data.dataset import load
+    from export.data.source import Source
     from export.titanic import TITANIC
-    from export.train import fit
+    from export.training.train import fit
 
     fitted = fit(Source.of(TITANIC, load(TITANIC), SEED), Console())
     out.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ def main(path: str, rows: int, chunk: int) -> None:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    from bench.tensors import passengers
+    from bench.sample_tensors import passengers
 
     columns = passengers(rows)
     feeds = [

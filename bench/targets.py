@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.tensors import Columns, as_binary, as_json, one, passengers
+from bench.sample_tensors import Columns, as_binary, as_json, one, passengers
 
 ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / ".build" / "bench"
 PEERS: Final = ROOT / "bench" / "peers"
-FLOORS: Final = ROOT / "bench" / "floors"
+BASELINES: Final = ROOT / "bench" / "baselines"
 MODEL: Final = ROOT / "models" / "titanic" / "1" / "model.onnx"
 
 PROBABILITY: Final = 0.8986632227897644
@@ -94,7 +94,7 @@ class Contender:
 
 def floor() -> Contender:
     """Return the echo of the same bytes: one server, a row for each kind of request this server is measured by."""
-    command = (sys.executable, str(FLOORS / "echo.py"), "{port}")
+    command = (sys.executable, str(BASELINES / "echo.py"), "{port}")
     calls = {
         "echo": Call("/api/predict", RECORD, what="of a record"),
         "echo-v2": Call(INFER, as_json(one(PASSENGER)), what="of tensors"),
@@ -105,7 +105,7 @@ def floor() -> Contender:
 
 def start_floor() -> Contender:
     """Return the process that imports and opens what this server does, and serves the echo."""
-    command = (sys.executable, str(FLOORS / "start.py"), "{port}", str(MODEL))
+    command = (sys.executable, str(BASELINES / "start.py"), "{port}", str(MODEL))
     return Contender("start", "imports, session, echo", command, {"start": Call("/api/predict", RECORD)})
 
 

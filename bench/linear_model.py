@@ -8,16 +8,16 @@ from typing import Final
 import msgspec
 import pandas as pd
 
-from bench.contenders import BUILD, ROOT
-from export.convert import convert
-from export.data import load, split
-from export.options import SEED
-from export.pipelines import LOGISTIC_REGRESSION, candidates
-from export.publish import publish
+from bench.targets import BUILD, ROOT
+from export.cli.arguments import SEED
+from export.conversion.convert import convert
+from export.conversion.verify import Verified, edge_records, edge_rows
+from export.data.dataset import load, split
+from export.registry.publish import publish
 from export.titanic import TITANIC
-from export.verify import Verified, edge_records, edge_rows
-from server import manifest as manifests
-from server.manifest import Manifest
+from export.training.pipelines import LOGISTIC_REGRESSION, candidates
+from server.models import manifest as manifests
+from server.models.manifest import Manifest
 
 MODELS: Final = BUILD / "models"
 NAME: Final = "linear"

@@ -15,10 +15,11 @@ from typing import Final
 
 import httpx
 
-from bench import contenders, machine
-from bench.contenders import BUILD, Call, Contender
-from bench.load import CONNECTIONS, BenchError, Target, Window, send, window
-from bench.machine import Cores
+from bench import process_stats
+from bench import targets as contenders
+from bench.load_test import CONNECTIONS, BenchError, Target, Window, send, window
+from bench.process_stats import Cores
+from bench.targets import BUILD, Call, Contender
 
 START_S: Final = 120
 """Longest that a contender may take to its first right answer."""
@@ -62,10 +63,10 @@ def serving(contender: Contender, cores: Cores) -> Iterator[tuple[int, int, Star
     command = [word.replace("{port}", str(port)) for word in contender.command]
     environment = {name: value.replace("{port}", str(port)) for name, value in contender.environment.items()}
     began_s = time.monotonic()
-    process = machine.spawn(command, cores.server, contender.folder, environment, log)
+    process = process_stats.spawn(command, cores.server, contender.folder, environment, log)
     try:
         _wait_right(process, port, next(iter(contender.calls.values())), log)
-        yield process.pid, port, Start(machine.cpu_s(process.pid), time.monotonic() - began_s)
+        yield process.pid, port, Start(process_stats.cpu_s(process.pid), time.monotonic() - began_s)
     finally:
         stop(process)
 
@@ -86,7 +87,7 @@ def measure(group: Sequence[Contender], measured: Measured, cores: Cores) -> Non
             for row, target in targets:
                 measured.windows.setdefault((row, connections), []).append(window(target, connections))
         for name, pid in pids.items():
-            measured.pss_mb.setdefault(name, []).append(machine.pss_mb(pid))
+            measured.pss_mb.setdefault(name, []).append(process_stats.pss_mb(pid))
 
 
 def measure_start(contender: Contender, measured: Measured, cores: Cores) -> None:
@@ -102,7 +103,7 @@ def soak(contender: Contender, measured: Measured, cores: Cores) -> None:
         weights = []
         for _ in range(2):
             send(target, SOAK_CONNECTIONS, requests=SOAK_REQUESTS)
-            weights.append(machine.pss_mb(pid))
+            weights.append(process_stats.pss_mb(pid))
         measured.soak_pss_mb.append((weights[0], weights[1]))
 
 
@@ -112,16 +113,16 @@ def many_rows(contender: Contender, measured: Measured, cores: Cores) -> None:
     with serving(contender, cores) as (pid, port, _):
         target = Target(pid, port, call, cores, BUILD)
         send(target, 1, requests=MANY_REQUESTS // 4)
-        before_s = machine.cpu_s(pid)
+        before_s = process_stats.cpu_s(pid)
         send(target, 1, requests=MANY_REQUESTS)
-        served_us = (machine.cpu_s(pid) - before_s) / MANY_REQUESTS * 1e6
+        served_us = (process_stats.cpu_s(pid) - before_s) / MANY_REQUESTS * 1e6
     measured.many_us.append((served_us, session(cores, call.rows)[f"run_{call.rows}_cpu_us"]))
 
 
 def session(cores: Cores, *rows: int) -> dict[str, float]:
     """Return what `session.run` alone takes for so many rows at a time, and opening it."""
-    command = [sys.executable, str(contenders.FLOORS / "session.py"), str(contenders.MODEL), *map(str, rows)]
-    done = subprocess.run(machine.pinned(command, cores.server), capture_output=True, check=True)
+    command = [sys.executable, str(contenders.BASELINES / "session.py"), str(contenders.MODEL), *map(str, rows)]
+    done = subprocess.run(process_stats.pinned(command, cores.server), capture_output=True, check=True)
     return {name: round(value, 1) for name, value in json.loads(done.stdout).items()}
 
 
@@ -147,14 +148,14 @@ def _wait_right(process: subprocess.Popen[bytes], port: int, call: Call, log: Pa
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process, and all that it started."""
-    family = machine.tree(process.pid)
+    family = process_stats.tree(process.pid)
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pid in family & machine.tree(process.pid):  # what outlived its parent
+    for pid in family & process_stats.tree(process.pid):  # what outlived its parent
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -26,7 +26,7 @@ def main(path: str, *many: str) -> None:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     figures = {"start_cpu_us": time.process_time() * 1e6}
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    from bench.tensors import passengers
+    from bench.sample_tensors import passengers
 
     for rows in map(int, many):
         feed = passengers(rows)

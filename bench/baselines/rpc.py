@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from server import protocol
 from server.app import create_app
-from server.repository import Repository
+from server.http import http1
+from server.models.repository import Repository
 from server.settings import Settings
 
 gc.disable()  # as a start does
@@ -16,6 +16,6 @@ app = create_app(Repository.load(Path(sys.argv[1])), Settings())
 before_s = time.process_time()
 app.rpc.load()
 loaded_s = time.process_time()
-protocol.protocol(app.hot, app.draining, 65_536, http2=True)
+http1.protocol(app.fast_path_handlers, app.draining, app.held, Settings(http2=True), app.rpc.reject)
 spoken_s = time.process_time()
 print(json.dumps({"rpc_ms": (loaded_s - before_s) * 1e3, "http2_ms": (spoken_s - loaded_s) * 1e3}))

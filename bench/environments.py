@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench.contenders import BUILD, PEERS, ROOT, Contender
-from bench.load import BenchError
+from bench.load_test import BenchError
+from bench.targets import BUILD, PEERS, ROOT, Contender
 
 STAMP: Final = ".installed"
 
@@ -20,7 +20,7 @@ def node() -> str:
 
 
 def install(peer: Contender) -> None:
-    """Install a peer from its lock, by hash. Raises BenchError, with the installer's last words, where that fails."""
+    """Install a peer from its lock, by hash. Raises BenchError, with the installer's last line, if that fails."""
     source, target = PEERS / peer.name, BUILD / peer.name
     lock = next(path for path in (source / "requirements.lock", source / "package-lock.json") if path.exists())
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()

@@ -5,8 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from bench.cost import BASIC, kept_warm_usd, scale_to_zero_usd
-from bench.report import load_of
+from bench.cost import BASIC, kept_warm_usd, load_of, scale_to_zero_usd
 from bench.results import Results
 
 SHOWN: Final = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import machine
-from bench.contenders import Call
-from bench.machine import Cores
+from bench import process_stats
+from bench.process_stats import Cores
+from bench.targets import Call
 
 CONNECTIONS: Final = (1, 16, 64)
 WINDOW_S: Final = 2.0
@@ -86,12 +86,12 @@ def window(target: Target, connections: int, beside: int = 0) -> Window:
 
 
 def _window(target: Target, connections: int, beside: int) -> Window:
-    began_s, (busy_s, steal_s), cpu_s = time.monotonic(), machine.busy_s(), machine.cpu_s(target.pid)
-    beside_s = machine.cpu_s(beside) if beside else 0.0
+    began_s, (busy_s, steal_s), cpu_s = time.monotonic(), process_stats.busy_s(), process_stats.cpu_s(target.pid)
+    beside_s = process_stats.cpu_s(beside) if beside else 0.0
     sent = send(target, connections, WINDOW_S, min(connections, _MOST_FULL) * target.call.most)
-    server_cpu_s = machine.cpu_s(target.pid) - cpu_s
-    meant_s = server_cpu_s + sent.load_cpu_s + (machine.cpu_s(beside) - beside_s if beside else 0.0)
-    busy, stolen = machine.busy_s()
+    server_cpu_s = process_stats.cpu_s(target.pid) - cpu_s
+    meant_s = server_cpu_s + sent.load_cpu_s + (process_stats.cpu_s(beside) - beside_s if beside else 0.0)
+    busy, stolen = process_stats.busy_s()
     others_s = max(0.0, busy - busy_s - meant_s) + (stolen - steal_s)
     times_us = sorted(sent.times_us)
     count = len(times_us)
@@ -114,9 +114,9 @@ def send(target: Target, connections: int, seconds: float = 0, requests: int = 0
     log = target.folder / "times.log"
     log.unlink(missing_ok=True)
     amount = ["-n", str(requests)] if requests else ["-D", f"{int(seconds * 1000)}ms"]
-    command = machine.pinned(_command(target, log), target.cores.load)
+    words = process_stats.pinned(command(target, log), target.cores.load)
     before_s, began_s = _children_cpu_s(), time.monotonic()
-    done = subprocess.run([*command, "-c", str(connections), *amount], capture_output=True, text=True, check=False)
+    done = subprocess.run([*words, "-c", str(connections), *amount], capture_output=True, text=True, check=False)
     taken_s = time.monotonic() - began_s
     lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     times = [float(time_us) for _, status, time_us in lines if status == "200"]
@@ -128,7 +128,8 @@ def send(target: Target, connections: int, seconds: float = 0, requests: int = 0
     return Sent(times, taken_s if requests else seconds, _children_cpu_s() - before_s)
 
 
-def _command(target: Target, log: Path) -> list[str]:
+def command(target: Target, log: Path) -> list[str]:
+    """Return the command that calls a server; each request's time goes to `log`."""
     body = target.folder / "body"
     body.write_bytes(target.call.body)
     data = ["-d", str(body)] if target.call.body else []  # without one it is a GET

@@ -12,8 +12,8 @@ import pyarrow.ipc
 import pyarrow.json
 import pyarrow.parquet
 
-from bench.contenders import BUILD
-from bench.tensors import DATA, DATATYPES
+from bench.sample_tensors import DATA, DATATYPES
+from bench.targets import BUILD
 
 FORMS: Final = {
     "csv": "text/csv",
