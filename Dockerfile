@@ -1,5 +1,7 @@
 # The inference server and what it runs on: no package manager, no compiler, no shell, no training code.
-FROM debian:trixie-slim AS build
+# A deployment names the base by its digest: --build-arg BASE=debian@sha256:... (scripts/deploy-config).
+ARG BASE=debian:trixie-slim
+FROM ${BASE} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils ca-certificates python3 python3-venv
 # Another hashed lock file gives the image what an extra needs: --build-arg LOCK=requirements-trace.lock.
 ARG LOCK=requirements.lock
@@ -32,5 +34,5 @@ ENV PYTHONPATH=/opt/site PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 LIFEBOAT_H
 WORKDIR /app
 USER 65532:65532
 EXPOSE 8080
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/usr/bin/python3", "-m", "server.probe"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/usr/bin/python3", "-m", "server.http.healthcheck"]
 ENTRYPOINT ["/usr/bin/python3", "-m", "server"]
