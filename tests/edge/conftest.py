@@ -1,5 +1,6 @@
 """The Worker in the real Workers runtime, the real server behind it as a local process."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,13 @@ def sleepy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """Run the Worker with a single instance: what becomes of that one is seen by itself."""
     yield from running(tmp_path_factory.mktemp("lone"), *options(MAX_INSTANCES=1, DEAD_AFTER_MS=DEAD_AFTER_MS))
+
+
+@pytest.fixture
+def cold(lone: Local) -> Local:
+    """Return the edge with no container running, nor any that a load before started and that is not yet up."""
+    lone.engine.kill(signal.SIGKILL)
+    return lone
 
 
 @pytest.fixture(scope="module")

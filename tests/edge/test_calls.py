@@ -108,24 +108,22 @@ def test_a_death_under_a_call_is_told_as_unavailable(local: Local) -> None:
 
 
 @pytest.mark.parametrize("path", [PREDICT, STREAM, CONTROL])
-def test_native_grpc_is_refused_at_once(local: Local, path: str) -> None:
+def test_native_grpc_is_refused_at_once(cold: Local, path: str) -> None:
     """Native gRPC is told what to use, and no container starts for it."""
-    local.engine.kill(signal.SIGKILL)
-    response = local.edge.http.post(path, content=b"\0\0\0\0\0", headers={"content-type": "application/grpc"})
+    response = cold.edge.http.post(path, content=b"\0\0\0\0\0", headers={"content-type": "application/grpc"})
     assert (response.status_code, response.headers["grpc-status"]) == (415, "12")
     assert "use Connect or gRPC-Web" in response.json()["message"]
-    assert not local.engine.running()
+    assert not cold.engine.running()
 
 
 @pytest.mark.parametrize(
     "path", [CONTROL, CONTROL.replace("/Repo", "%2fRepo"), CONTROL.replace("Model", "%4Dodel"), "/.git/config"]
 )
-def test_what_never_passes_starts_nothing(local: Local, path: str) -> None:
+def test_what_never_passes_starts_nothing(cold: Local, path: str) -> None:
     """Model control, however it is written, and what is no call, are rejected by the Worker alone."""
-    local.engine.kill(signal.SIGKILL)
-    response = local.edge.http.post(path, json={})
+    response = cold.edge.http.post(path, json={})
     assert (response.status_code, response.json()["code"]) in {(403, "permission_denied"), (404, "not_found")}
-    assert not local.engine.running()
+    assert not cold.engine.running()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """A request's way through the Worker, its Durable Object and the container, and back."""
 
-import signal
 from typing import Any
 
 import httpx
@@ -11,13 +10,6 @@ from tests.edge import behaviour
 from tests.edge.stack import Local
 from tests.passenger import DATATYPES, PASSENGER
 from tests.server.support import blobs, files
-
-
-@pytest.fixture
-def cold(local: Local) -> Local:
-    """Return the edge with no container running."""
-    local.engine.kill(signal.SIGKILL)
-    return local
 
 
 def _tensors(record: dict[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,11 @@ SLOW_BOOT_S = 10
 
 
 @pytest.fixture
-def cold(lone: Local) -> Iterator[Local]:
+def cold(cold: Local) -> Iterator[Local]:
     """Return the edge with no container running; later starts are ordinary ones again."""
-    lone.engine.kill(signal.SIGKILL)
-    yield lone
-    lone.engine.boot(None)
-    lone.engine.kill(signal.SIGKILL)
+    yield cold
+    cold.engine.boot(None)
+    cold.engine.kill(signal.SIGKILL)
 
 
 def test_cron_starts_and_checks_an_instance(cold: Local) -> None:

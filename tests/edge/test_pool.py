@@ -21,13 +21,12 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     yield from running(folder, *options(MAX_INSTANCES=2, TARGET_UTILISATION=0.4, SLEEP_AFTER="9s"))
 
 
-def test_status_starts_nothing(local: Local) -> None:
+def test_status_starts_nothing(cold: Local) -> None:
     """The pool's state is shown without a container being started for it."""
-    local.engine.kill(signal.SIGKILL)
-    response = local.edge.http.get("/status")
+    response = cold.edge.http.get("/status")
     assert response.status_code == 200
     assert response.json()["regions"][0]["instances"][0]["name"] == "inference-0"
-    assert not local.engine.running()
+    assert not cold.engine.running()
 
 
 def test_status_counts_what_an_instance_went_through(lone: Local) -> None:
