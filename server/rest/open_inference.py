@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from server.codecs.infer_request import TensorDecoder
 from server.codecs.infer_response import LENGTH_HEADER, RequestedOutput, TensorEncoder
 from server.codecs.infer_types import DecodedInferRequest
-from server.http.handler import FastPathHandler, HandlerCache, RestHandler, paths
+from server.http.handler import FastPathHandler
 from server.http.header_numbers import whole_number
 from server.http.message import ANY_BYTES, OCTET_STREAM, Body, Headers, HttpResponse
 from server.http.responses import json_response
@@ -20,6 +20,7 @@ from server.inference.metadata import MetadataService
 from server.inference.runner import InferenceRequest, Runner, Runners, no_rows
 from server.models.repository import Repository
 from server.models.signature import Outputs
+from server.rest.handler import HandlerCache, RestHandler, paths
 from server.settings import Settings
 
 _LENGTH_NAME: Final = LENGTH_HEADER.decode()

@@ -13,7 +13,7 @@ from server.codecs.predictions import answerer
 from server.codecs.query import QueryDecoder
 from server.codecs.records import RecordDecoder
 from server.http.caching import PINNED, CacheValidator, ETagBuilder, moving
-from server.http.handler import FastPathHandler, HandlerCache, RestHandler, paths, wait_for_answer
+from server.http.handler import FastPathHandler
 from server.http.load_report import Report, asks
 from server.http.message import JSON, Body, Headers, HttpResponse
 from server.http.request_body import timeout
@@ -23,6 +23,7 @@ from server.inference.runner import HypotheticalRequest, InferenceRequest, Runne
 from server.models.repository import Repository
 from server.models.session import Model
 from server.models.signature import Outputs
+from server.rest.handler import HandlerCache, RestHandler, paths, wait_for_answer
 from server.settings import Settings
 
 _SUPPOSED = (b"lifeboat-drift", b"none")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from server.http.handler import RestHandler
 from server.http.held_bytes import HeldBytes
 from server.models.repository import Repository
+from server.rest.handler import RestHandler
 from server.settings import Settings
 from tests.fuzz.transport import MemoryTransport, TimedLoop
 from tests.server.support.rpc import MODELS

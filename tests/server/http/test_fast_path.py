@@ -7,9 +7,9 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from server.http.handler import RestHandler
 from server.inference.statistics import Counters
 from server.models.repository import Repository
+from server.rest.handler import RestHandler
 from tests.passenger import PASSENGER
 from tests.server.support import small
 from tests.server.support.wire import Wire, post, wire

@@ -16,10 +16,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.http.handler import RestHandler
 from server.inference.statistics import Counters
 from server.models import manifest as manifests
 from server.models.manifest import Manifest
+from server.rest.handler import RestHandler
 from server.rpc.proto import inference_pb2
 from server.rpc.services import typed_descriptor
 from tests.passenger import DATATYPES, PASSENGER
