@@ -24,7 +24,7 @@ from server.http.watchdog import Watchdog
 from server.inference.batcher import Limits
 from server.inference.drift.lazy import Watch
 from server.inference.metadata import MetadataService
-from server.inference.runner import Runner, Runners
+from server.inference.runner import Runners
 from server.models.control import ModelControl
 from server.models.repository import Repository
 from server.models.threads import UnjoinedExecutor
@@ -58,8 +58,8 @@ def create_app(
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
     executor = UnjoinedExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would slow down the first
     watch = Watch(settings.drift_window_s, clock_ns)
-    kind = Runner if observer is None else observer.runner
-    runners = Runners(limits, executor, watch, kind, run_limits=repository.run_limits)
+    observe = None if observer is None else observer.observe_run
+    runners = Runners(limits, executor, watch, run_limits=repository.run_limits, observe=observe)
     watchdog = Watchdog(runners.run_limits)
     predict = PredictEndpoint(repository, runners, settings)
     descriptions = MetadataService(repository, runners, settings)

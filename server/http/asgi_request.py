@@ -6,6 +6,7 @@ The request starts in its turn. If the drain deadline ends it, the log gets no t
 import asyncio
 import logging
 from collections.abc import Hashable
+from functools import partial
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,8 +32,8 @@ async def run(  # noqa: PLR0913, PLR0917 # the arguments of ASGI, and more
     """
     ends: Ends = scope["extensions"][BREAK_OFF]
     try:
-        if await _begins(turns, connection, scope, receive, send) and not cycle.disconnected:
-            await app(scope, receive, _paced(turns, connection, send, ends))
+        if await _begins(turns, connection, ends, scope, receive, send) and not cycle.disconnected:
+            await app(scope, receive, _paced(turns, connection, cycle, send, ends))
     except asyncio.CancelledError:
         ends.cut_off()
         where = scope["path"][:_PATH_CHARACTERS]
@@ -43,7 +44,7 @@ async def run(  # noqa: PLR0913, PLR0917 # the arguments of ASGI, and more
         held.release()  # also for a request that never started
 
 
-def _paced(turns: RequestTurns, connection: Hashable, send: Send, ends: Ends) -> Send:
+def _paced(turns: RequestTurns, connection: Hashable, cycle: Cycle, send: Send, ends: Ends) -> Send:
     """Return a `send` that starts its response in a turn.
 
     Many requests may have waited for the same work. After a rejection, the connection is read at the rejection pace.
@@ -55,8 +56,8 @@ def _paced(turns: RequestTurns, connection: Hashable, send: Send, ends: Ends) ->
         nonlocal is_rejected
         if message["type"] == "http.response.start":
             is_rejected = message["status"] == _REJECTED
-            if turns.number != began:
-                await turns.wait(connection)
+            if turns.number != began and not cycle.disconnected:
+                await turns.wait(connection, partial(_is_dropped, ends))
         await send(message)
         if is_rejected and message["type"] == "http.response.body" and not message.get("more_body", False):
             ends.slow_down()
@@ -64,9 +65,19 @@ def _paced(turns: RequestTurns, connection: Hashable, send: Send, ends: Ends) ->
     return paced
 
 
-async def _begins(turns: RequestTurns, connection: Hashable, scope: Scope, receive: Receive, send: Send) -> bool:
+def _is_dropped(ends: Ends) -> bool:
+    """Close the connection if the client has reset it. Return True if it is closed."""
+    if not ends.is_reset():
+        return False
+    ends.cut_off()
+    return True
+
+
+async def _begins(  # noqa: PLR0913, PLR0917 # the arguments of ASGI, and more
+    turns: RequestTurns, connection: Hashable, ends: Ends, scope: Scope, receive: Receive, send: Send
+) -> bool:
     try:
-        await turns.wait(connection)
+        await turns.wait(connection, partial(_is_dropped, ends))
     except asyncio.CancelledError as error:
         await response(envelope(failure(error, scope["headers"])))(scope, receive, send)
         return False

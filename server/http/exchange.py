@@ -16,6 +16,7 @@ from server.http.message import JSON, Body, Headers, HttpResponse
 from server.http.rejection_pace import RejectionPace
 from server.http.request_turns import RequestTurns
 from server.http.responses import envelope, failure
+from server.inference.statistics import RunInfo
 from server.settings import Settings
 
 _MAX_CHUNKS: Final = 64
@@ -147,7 +148,7 @@ class Exchange(ABC):
     def is_disconnected(self) -> bool:
         """Return True if the response is complete or the client disconnected."""
 
-    def deliver(self, answer: Body | Exception) -> None:
+    def deliver(self, answer: Body | Exception, run: RunInfo | None = None) -> None:  # noqa: ARG002
         """Write the response, head and body in one write.
 
         Only the first call has an effect.

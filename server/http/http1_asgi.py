@@ -13,7 +13,7 @@ from server.http.exchange import Exchange, Shared
 from server.http.held_bytes import HELD, HeldBody
 from server.http.http1_parser import Ended, ParsingProtocol
 from server.http.message import Headers
-from server.http.trailers import BREAK_OFF, EXTENSION, Ends, Trailing, cut_off, has_closed
+from server.http.trailers import BREAK_OFF, EXTENSION, Ends, Trailing, cut_off, has_closed, is_reset
 
 _DISCONNECT: Final = {"type": "http.disconnect"}
 
@@ -38,6 +38,7 @@ class AsgiProtocol(ParsingProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle the end of a connection, and release the requests that wait for their turn."""
         super().connection_lost(exc)
+        self._turns.drop(self)
         for cycle, _ in self.pipeline:  # their applications never start
             held(cycle).release()
         self.pipeline.clear()
@@ -88,7 +89,8 @@ class AsgiProtocol(ParsingProtocol):
         is_lost = functools.partial(has_closed, transport)
         end = functools.partial(cut_off, cycle, transport)
         slow_down = functools.partial(self.slow_down, cycle.scope["headers"])
-        ends = Ends(functools.partial(self.break_off, cycle), slow_down, lift_timeout, is_lost, end)
+        break_off, reset = functools.partial(self.break_off, cycle), functools.partial(is_reset, transport)
+        ends = Ends(break_off, slow_down, lift_timeout, is_lost, end, reset)
         cast("dict[str, Any]", cycle.scope.setdefault("extensions", {})).update({EXTENSION: {}, BREAK_OFF: ends})
         trailing = Trailing(app, cycle, functools.partial(self._receive, cycle))
         super()._start_asgi_task(cycle, functools.partial(asgi_request.run, trailing, cycle, self._turns, self))

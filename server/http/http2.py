@@ -89,8 +89,14 @@ class Http2Protocol(Connection):
         self._max_header_bytes = shared.settings.max_header_bytes
         self._counts_heads = self._max_header_bytes < MAX_LIST_BYTES
         """Whether a head that zttp decodes can exceed the limit."""
-        self.app = Inbound(self.app, shared.turns)
+        self._turns = shared.turns
+        self.app = self._inbound = Inbound(self.app, shared.turns)
         self._reject_call = shared.reject_call
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Handle the end of a connection, and release the requests that wait for their turn."""
+        super().connection_lost(exc)
+        self._inbound.drop()
 
     def handle_events(self) -> None:
         """Handle the events of the connection and its streams.
@@ -205,7 +211,9 @@ class Http2Protocol(Connection):
             exchange = Http2Exchange(self, event, prediction, headers, head)
             self.cycles[stream_id] = exchange  # type: ignore[assignment] # has all attributes that are used
         elif path.isascii() and event.method.isascii():
-            if prediction is None or not self._is_rejected(event, prediction, headers):
+            if self._turns.is_full:
+                self._refuse(event, headers, ResourceExhausted("too many requests wait; try again"))
+            elif prediction is None or not self._is_rejected(event, prediction, headers):
                 self._give_to_uvicorn(event)
         else:
             self._refuse(event, headers, InvalidArgument("path: expected a method and a path in ASCII"))
@@ -235,6 +243,7 @@ class Http2Protocol(Connection):
         """
         requested, self.shutdown_requested = self.shutdown_requested, False
         super().handle_request(event)
+        self._turns.expected += 1
         self.shutdown_requested = requested
         slow_down = functools.partial(self.slow_down, cast("Headers", event.headers))
         # The application starts in the next turn of the event loop.

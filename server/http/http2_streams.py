@@ -17,7 +17,7 @@ from server.http.handler import FastPathHandler
 from server.http.held_bytes import HELD, HeldBody, HeldBytes
 from server.http.message import JSON, Body, Headers, HttpResponse
 from server.http.request_turns import RequestTurns
-from server.http.trailers import BREAK_OFF, Ends, cut_off, has_closed
+from server.http.trailers import BREAK_OFF, Ends, cut_off, has_closed, is_reset
 
 _INBOUND: Final = "lifeboat.inbound"
 """Key of a request's InboundBody in the extensions of its ASGI scope."""
@@ -141,7 +141,8 @@ class InboundBody:
         extensions = cast("dict[str, Any]", cycle.scope.setdefault("extensions", {}))
         extensions[_INBOUND] = self
         cut = functools.partial(cut_off, cycle, cycle.transport)
-        extensions[BREAK_OFF] = Ends(cycle.abort_stream, slow_down, self._lift_timeout, self._is_lost, cut)
+        reset = functools.partial(is_reset, cycle.transport)
+        extensions[BREAK_OFF] = Ends(cycle.abort_stream, slow_down, self._lift_timeout, self._is_lost, cut, reset)
 
     def _is_lost(self) -> bool:
         return self.cycle.disconnected or has_closed(self.cycle.transport)
@@ -197,7 +198,12 @@ class Inbound:
         self._app = app
         self._turns = turns
 
+    def drop(self) -> None:
+        """End the waits of the connection's requests: the connection is lost."""
+        self._turns.drop(self)
+
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Respond to a request."""
+        self._turns.expected -= 1
         body: InboundBody = scope["extensions"][_INBOUND]
         await asgi_request.run(self._app, body.cycle, self._turns, self, scope, body.receive, send)

@@ -7,14 +7,25 @@ it for that time. Fast path requests do not use this module: their queue has its
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
-from typing import Final
+from collections.abc import Callable, Hashable
+from typing import Final, NamedTuple
 
 _MAX_BEGUN: Final = 4
 """Maximum number of requests that start per turn.
 
 The slowest requests take about 1 ms of CPU each.
 """
+_MAX_DROPPED: Final = 64
+"""Maximum number of requests of lost connections that are dropped per turn."""
+_MAX_WAITING: Final = 8_192
+"""Maximum number of requests that wait, as many as there may be connections: each takes about 8 kB of memory."""
+
+
+class _Wait(NamedTuple):
+    """One waiting request."""
+
+    begins: asyncio.Future[None]
+    is_lost: Callable[[], bool]
 
 
 class RequestTurns:
@@ -26,39 +37,79 @@ class RequestTurns:
     def __init__(self) -> None:
         """Start with no waiting requests."""
         self._begun = 0
-        """Requests that started in this turn; 0: `_next` is not scheduled."""
+        """Requests that started in this turn."""
+        self._is_scheduled = False
+        """Whether `_next` runs in the next turn."""
         self.number = 0
         """Number of turns so far in which requests started."""
-        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[Hashable, deque[_Wait]] = {}
         """Waiting requests by connection. The first connection is the next in the rotation."""
+        self._count = 0
+        """Number of waiting requests."""
+        self.expected = 0
+        """Number of requests that were accepted, but have not called `wait` yet."""
 
-    async def wait(self, connection: Hashable) -> None:
-        """Wait until a request of this connection may start.
+    @property
+    def is_full(self) -> bool:
+        """True if no more requests may wait.
 
-        Return immediately if few requests have started in this turn.
+        A connection of HTTP/1.1 has one request at a time; one of HTTP/2 has 128, and must check this first. It counts
+        each request that it accepts in `expected`.
         """
-        loop = asyncio.get_running_loop()
-        if self._begun < _MAX_BEGUN:  # no request waits
-            if not self._begun:
-                loop.call_soon(self._next)
+        return self._count + self.expected >= _MAX_WAITING
+
+    async def wait(self, connection: Hashable, is_lost: Callable[[], bool]) -> None:
+        """Wait until a request of this connection may start, or until the connection is lost.
+
+        Return immediately if few requests have started in this turn. `is_lost` is called at the request's turn: a
+        connection whose reading is paused does not detect that the client reset it. If it returns True, the connection
+        must be closed by then, and another request starts instead.
+        """
+        if self._begun < _MAX_BEGUN and not self._waiting:
+            self._schedule()
             self._begun += 1
             return
-        begins = loop.create_future()
-        self._waiting.setdefault(connection, deque()).append(begins)
+        begins = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(connection, deque()).append(_Wait(begins, is_lost))
+        self._count += 1
         await begins
+
+    def drop(self, connection: Hashable) -> None:
+        """End the waits of a lost connection at once.
+
+        Without this, clients that send requests and disconnect could fill the memory: the number of connections limits
+        only the requests of open ones.
+        """
+        requests = self._waiting.pop(connection, ())
+        self._count -= len(requests)
+        for begins, _ in requests:
+            if not begins.done():
+                begins.set_result(None)
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
         """Start waiting requests, in the next turn of the event loop."""
+        self._is_scheduled = False
         self._begun = 0
         self.number += 1
-        while self._waiting and self._begun < _MAX_BEGUN:
+        dropped = 0
+        while self._waiting and self._begun < _MAX_BEGUN and dropped < _MAX_DROPPED:
             connection = next(iter(self._waiting))
             requests = self._waiting.pop(connection)
-            begins = requests.popleft()
+            begins, is_lost = requests.popleft()
+            self._count -= 1
             if requests:
                 self._waiting[connection] = requests
-            if not begins.done():  # else its task was cancelled
-                begins.set_result(None)
+            if begins.done():  # its task was cancelled
+                continue
+            if is_lost():
+                dropped += 1
+            else:
                 self._begun += 1
-        if self._begun:
-            asyncio.get_running_loop().call_soon(self._next)
+            begins.set_result(None)
+        if self._begun or dropped:
+            self._schedule()

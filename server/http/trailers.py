@@ -14,6 +14,8 @@ BREAK_OFF = "lifeboat.break_off"
 
 _ESTABLISHED = 1
 """First byte of Linux's TCP_INFO if neither side has closed the connection."""
+_CLOSED = 7
+"""The same, if the peer has reset the connection."""
 
 
 def takes_trailers(scope: Scope) -> bool:
@@ -44,6 +46,8 @@ class Ends(NamedTuple):
 
     uvicorn then expects nothing more from the application.
     """
+    is_reset: Callable[[], bool] = lambda: False
+    """Whether the client reset the connection. A client that has only closed its own side may still read."""
 
 
 class Cycle(Protocol):
@@ -66,16 +70,23 @@ def has_closed(transport: Transport) -> bool:
 
     A transport with paused reading does not detect it.
     """
-    if transport.is_closing():
-        return True
+    return transport.is_closing() or _tcp_state(transport) != _ESTABLISHED
+
+
+def is_reset(transport: Transport) -> bool:
+    """Return True if the peer has reset a connection, also if its reading is paused."""
+    return transport.is_closing() or _tcp_state(transport) == _CLOSED
+
+
+def _tcp_state(transport: Transport) -> int:
+    """Return the state of a connection, as in Linux; `_ESTABLISHED` if it is unknown."""
     connection = transport.get_extra_info("socket")
     if connection is None or not hasattr(socket, "TCP_INFO"):
-        return False
+        return _ESTABLISHED
     try:
-        state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return int(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
     except OSError:
-        return False  # not TCP
-    return bool(state != _ESTABLISHED)
+        return _ESTABLISHED  # not TCP
 
 
 class Trailing:

@@ -17,11 +17,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextvars import Context
 from functools import partial
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from server.errors import Canceled, DeadlineExceeded, RequestError, ResourceExhausted
-from server.inference.statistics import Counters, Stages
+from server.inference.statistics import Counters, RunInfo, Stages
 from server.models.run_limits import RunTimeout
 
 _log = logging.getLogger("lifeboat.batching")
@@ -63,8 +64,8 @@ class Receiver(Protocol[Answer_contra]):
     def is_disconnected(self) -> bool:
         """Return True if the client disconnected; the item is then dropped before it runs."""
 
-    def deliver(self, answer: Answer_contra | Exception) -> None:
-        """Take the result, or the error of the item."""
+    def deliver(self, answer: Answer_contra | Exception, run: RunInfo | None = None) -> None:
+        """Take the result, or the error of the item, and the run that made the result."""
 
 
 class Limits(NamedTuple):
@@ -150,6 +151,8 @@ class Batcher(Generic[Item, Answer]):
         """
         self._large: deque[_Entry[Item, Answer]] = deque()
         self._large_run: _Entry[Item, Answer] | None = None
+        self._context = Context()
+        """Empty context for runs and timers: a batch belongs to no single request."""
 
     @property
     def rows(self) -> int:
@@ -175,7 +178,7 @@ class Batcher(Generic[Item, Answer]):
         self._rows += rows
         self.counters.pending += 1
         if timeout_s is not None:
-            entry.timer = loop.call_later(timeout_s, self._expire, entry)
+            entry.timer = loop.call_later(timeout_s, self._expire, entry, context=self._context)
         if rows > self._loop_rows:
             self._large.append(entry)
             self._start_large(loop)
@@ -203,7 +206,7 @@ class Batcher(Generic[Item, Answer]):
         self._rows += rows
         self.counters.pending += 1
         if timeout_s is not None:
-            entry.timer = loop.call_later(timeout_s, self._expire, entry)
+            entry.timer = loop.call_later(timeout_s, self._expire, entry, context=self._context)
         self._large.append(entry)
         self._start_large(loop)
         return entry.drop
@@ -225,9 +228,9 @@ class Batcher(Generic[Item, Answer]):
             self._turn.cancel()
         self._turn_waits = bool(self._limits.delay_s) and not full
         if self._turn_waits:
-            self._turn = loop.call_later(self._limits.delay_s, self._run_small, loop)
+            self._turn = loop.call_later(self._limits.delay_s, self._run_small, loop, context=self._context)
         else:
-            self._turn = loop.call_soon(self._run_small, loop)
+            self._turn = loop.call_soon(self._run_small, loop, context=self._context)
 
     def _run_small(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run one batch of small items; the rest runs at the loop's next turn."""
@@ -249,7 +252,7 @@ class Batcher(Generic[Item, Answer]):
             self._turn = loop.call_soon(self._run_small, loop)
         if batch:
             try:
-                answered = self._answer(batch)
+                answered = self._answer(batch, rows)
             except RunTimeout:
                 self._leave_loop(loop, batch)
                 return
@@ -278,7 +281,7 @@ class Batcher(Generic[Item, Answer]):
             if not (entry.expired or entry.receiver.is_disconnected()):
                 self._large_run = entry
                 run = loop.run_in_executor(self._executor, self._answer_large, entry)
-                run.add_done_callback(partial(self._finish_large, loop, entry))
+                run.add_done_callback(partial(self._finish_large, loop, entry), context=self._context)
                 return
             self._drop(entry)
 
@@ -292,7 +295,7 @@ class Batcher(Generic[Item, Answer]):
         try:
             answered = ran.result()
         except RunTimeout as error:
-            answered = _Answered(time.perf_counter_ns(), [error], _NO_STAGES, 1)
+            answered = _failed(time.perf_counter_ns(), error, runs=1)
             self._leave_loop(loop)
         self._settle([entry], entry.rows, answered)
         self._start_large(loop)
@@ -305,13 +308,14 @@ class Batcher(Generic[Item, Answer]):
                 entry.decode()
             except RequestError as error:
                 error.__context__ = None  # the frames of both errors hold the decoded data until a garbage collection
-                return _Answered(started_ns, [error.with_traceback(None)], _NO_STAGES, 0)
+                return _failed(started_ns, error.with_traceback(None), runs=0)
             except Exception as error:  # noqa: BLE001 # any error is the item's result
-                return _Answered(started_ns, [error], _NO_STAGES, 0)
-        return self._answer([entry])
+                return _failed(started_ns, error, runs=0)
+            return self._answer([entry], entry.decoded_rows)
+        return self._answer([entry], entry.rows)
 
-    def _answer(self, batch: list[_Entry[Item, Answer]]) -> "_Answered[Answer]":
-        """Run a batch; re-run a failed batch in halves, so that other items succeed.
+    def _answer(self, batch: list[_Entry[Item, Answer]], rows: int) -> "_Answered[Answer]":
+        """Run a batch of `rows` rows; re-run a failed batch in halves, so that other items succeed.
 
         Raises RunTimeout if the run took too long: the halves would too.
         """
@@ -322,19 +326,24 @@ class Batcher(Generic[Item, Answer]):
             raise
         except Exception as error:  # noqa: BLE001 # any error is the result of its item
             if len(batch) == 1:
-                return _Answered(started_ns, [error], _NO_STAGES, 1)
-            middle = len(batch) // 2
-            first, second = self._answer(batch[:middle]), self._answer(batch[middle:])
-            stages = Stages(*map(sum, zip(first.stages, second.stages, strict=True)))
-            both: list[Answer | Exception] = [*first.answers, *second.answers]
-            return _Answered(started_ns, both, stages, 1 + first.runs + second.runs)
-        return _Answered(started_ns, answers, stages, 1)
+                return _failed(started_ns, error, runs=1)
+            return self._answer_in_halves(batch, rows, started_ns)
+        run = RunInfo(started_ns, rows, len(batch), stages)
+        return _Answered(started_ns, answers, [run] * len(batch), stages, 1)
+
+    def _answer_in_halves(self, batch: list[_Entry[Item, Answer]], rows: int, started_ns: int) -> "_Answered[Answer]":
+        middle = len(batch) // 2
+        first_rows = sum(entry.rows for entry in batch[:middle])
+        first, second = self._answer(batch[:middle], first_rows), self._answer(batch[middle:], rows - first_rows)
+        stages = Stages(*map(sum, zip(first.stages, second.stages, strict=True)))
+        both: list[Answer | Exception] = [*first.answers, *second.answers]
+        return _Answered(started_ns, both, [*first.made_by, *second.made_by], stages, 1 + first.runs + second.runs)
 
     def _settle(self, batch: list[_Entry[Item, Answer]], rows: int, answered: "_Answered[Answer]") -> None:
         """Count a run of `rows` rows, and deliver its results."""
         counters = self.counters
         ended_ns = time.perf_counter_ns()
-        started_ns, answers, stages, runs = answered
+        started_ns, answers, made_by, stages, runs = answered
         if runs:
             counters.runs += runs
             counters.batches[(rows - 1).bit_length()] += 1
@@ -344,8 +353,8 @@ class Batcher(Generic[Item, Answer]):
         counters.infer_ns += stages[1]
         counters.output_ns += stages[2]
         counters.pending -= len(batch)
-        for entry, answer in zip(batch, answers, strict=True):
-            self._rows -= entry.rows
+        self._rows -= rows
+        for entry, answer, run in zip(batch, answers, made_by, strict=True):
             if entry.expired:
                 continue
             if entry.timer is not None:
@@ -357,7 +366,7 @@ class Batcher(Generic[Item, Answer]):
                 counters.rows += entry.rows
                 counters.request_ns += ended_ns - entry.arrived_ns
                 counters.queue_ns += started_ns - entry.arrived_ns
-            _deliver(entry, answer)
+            _deliver(entry, answer, run)
 
     def _drop(self, entry: _Entry[Item, Answer]) -> None:
         """Drop an item before it runs: its client disconnected or its deadline passed."""
@@ -377,7 +386,7 @@ class Batcher(Generic[Item, Answer]):
 
     def _refuse(self, entry: _Entry[Item, Answer], error: RequestError) -> None:
         self.counters.fail(error, time.perf_counter_ns() - entry.arrived_ns)
-        _deliver(entry, error)
+        _deliver(entry, error, None)
 
 
 class _Answered(NamedTuple, Generic[Answer]):
@@ -385,21 +394,25 @@ class _Answered(NamedTuple, Generic[Answer]):
 
     started_ns: int
     answers: Sequence[Answer | Exception]
+    made_by: Sequence[RunInfo | None]
+    """The run of each result; None for an error."""
     stages: Stages
     runs: int
     """Number of runs: several after a re-run in halves, 0 after a decode error."""
 
 
-_NO_STAGES: Final = Stages(0, 0, 0)
+def _failed(started_ns: int, error: Exception, *, runs: int) -> "_Answered[Any]":
+    """Return the result of a batch of one item that failed."""
+    return _Answered(started_ns, [error], [None], Stages(0, 0, 0), runs)
 
 
-def _deliver(entry: _Entry[Item, Answer], answer: Answer | Exception) -> None:
+def _deliver(entry: _Entry[Item, Answer], answer: Answer | Exception, run: RunInfo | None) -> None:
     """Deliver a result to the receiver.
 
     An error of the receiver is logged, so that the rest of the batch is delivered.
     """
     try:
-        entry.receiver.deliver(answer)
+        entry.receiver.deliver(answer, run)
     except Exception:  # noqa: BLE001 # logged
         _log.exception("an answer could not be delivered")
 
@@ -415,7 +428,7 @@ class Waiter(Generic[Answer]):
         """Return whether the wait is over or cancelled."""
         return self._future.done()
 
-    def deliver(self, answer: Answer | Exception) -> None:
+    def deliver(self, answer: Answer | Exception, run: RunInfo | None = None) -> None:  # noqa: ARG002
         """Set the result, unless the wait was cancelled."""
         if self._future.done():
             return

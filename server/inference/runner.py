@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from server.errors import DeadlineExceeded
-from server.inference.batcher import Batcher, Limits, Receiver, Run
+from server.inference.batcher import Batcher, Limits, Receiver
 from server.inference.drift.lazy import Watch, Watched
 from server.inference.input_buffers import InputBuffers
 from server.inference.statistics import Counters, Stages
@@ -82,6 +82,17 @@ class Load(NamedTuple):
     """Rows of these requests."""
 
 
+class RunRecorder(Receiver[Any], Protocol):
+    """Receiver that records the run of one request and passes on the response."""
+
+    def accept(self, rows: int) -> None:
+        """Record that the request has `rows` rows."""
+
+
+Observe = Callable[[Model, Receiver[Any]], RunRecorder | None]
+"""Returns a recorder between the queue and a request's receiver; None if the request is not observed."""
+
+
 class Runner:
     """The queue of one model version, which runs requests that arrive together in one batch.
 
@@ -96,25 +107,22 @@ class Runner:
         load: Callable[[], Load],
         watch: Watch,
         run_limits: RunLimits,
+        observe: "Observe | None" = None,
     ) -> None:
         """Allocate the batches of `model`.
 
-        Large requests run in `executor`; `load` returns the load of all runners.
+        Large requests run in `executor`; `load` returns the load of all runners; `observe` records runs.
         """
         self.model = model
         self.load = load
         self.explanations = Counters()
         """Explanation requests of this version, and the runs and rows of the model for them."""
+        self._observe = observe
         self._watched = watch.of(model)
         # The queue refers to `runs` and not to this object: a reference cycle would hold a session until it is
         # collected.
         runs = _Runs(model, limits.max_batch_rows, self._watched, run_limits)
-        self._batcher: Batcher[InferenceRequest[Any], Any] = Batcher(self.wrapped(runs), limits, executor, runs)
-
-    @staticmethod
-    def wrapped(runs: Run[InferenceRequest[Any], Any]) -> Run[InferenceRequest[Any], Any]:
-        """Return the function that runs batches: `runs`, or a wrapper that observes it."""
-        return runs
+        self._batcher: Batcher[InferenceRequest[Any], Any] = Batcher(runs, limits, executor, runs)
 
     @property
     def drift(self) -> "Drift | None":
@@ -138,6 +146,9 @@ class Runner:
 
         After `timeout_s` without a response it takes DeadlineExceeded. Raises ResourceExhausted if the queue is full.
         """
+        if self._observe is not None and (recorder := self._observe(self.model, receiver)) is not None:
+            recorder.accept(work.rows)
+            receiver = recorder
         self._batcher.submit(work, work.rows, receiver, timeout_s)
 
     def check_room(self, rows: int) -> None:
@@ -157,15 +168,18 @@ class Runner:
         call when the client of `receiver` disconnects: it frees the request's memory.
         """
         arrived_ns = time.perf_counter_ns()
+        recorder = None if self._observe is None else self._observe(self.model, receiver)
 
         def decoded() -> tuple[InferenceRequest[ResponseT], int]:
             work = decode()
+            if recorder is not None:
+                recorder.accept(work.rows)
             work.is_alone = True
             if work.timeout_s is not None and time.perf_counter_ns() - arrived_ns >= work.timeout_s * 1e9:
                 raise DeadlineExceeded("the deadline passed before the answer")
             return work, work.rows
 
-        return self._batcher.submit_undecoded(decoded, rows, receiver, timeout_s)
+        return self._batcher.submit_undecoded(decoded, rows, recorder or receiver, timeout_s)
 
 
 class _Runs:
@@ -308,19 +322,19 @@ class Runners:
         limits: Limits,
         executor: Executor,
         watch: Watch = Watch(),  # noqa: B008 # immutable
-        kind: type[Runner] = Runner,
         *,
         run_limits: RunLimits | None = None,
+        observe: Observe | None = None,
     ) -> None:
-        """Create runners of class `kind` with the same limits, and one `executor` for large requests.
+        """Create runners with the same limits, and one `executor` for large requests.
 
-        `watch` configures drift detection; `run_limits` bounds the time of runs.
+        `watch` configures drift detection; `run_limits` bounds the time of runs; `observe` records runs.
         """
         self.run_limits: Final = run_limits or new_run_limits()
         self.limits: Final = limits
         self.executor: Final = executor
         """Runs large requests, one after the other."""
-        self._kind = kind
+        self._observe = observe
         self._watch = watch
         self._runners: dict[Model, Runner] = {}
         self._served: Collection[Model] = ()
@@ -332,7 +346,7 @@ class Runners:
         """
         runner = self._runners.get(model)
         if runner is None:
-            runner = self._kind(model, self.limits, self.executor, self.load, self._watch, self.run_limits)
+            runner = Runner(model, self.limits, self.executor, self.load, self._watch, self.run_limits, self._observe)
             if model in self._served:
                 self._runners[model] = runner
         return runner

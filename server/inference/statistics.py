@@ -17,6 +17,22 @@ class Stages(NamedTuple):
     output_ns: int
 
 
+class RunInfo(NamedTuple):
+    """One run of a batch: its start, its size, and the time of its stages."""
+
+    began_ns: int
+    """Time on the clock that measures durations (`time.perf_counter_ns`)."""
+    rows: int
+    """Number of rows of all requests in the run."""
+    requests: int
+    stages: Stages
+
+    @property
+    def ended_ns(self) -> int:
+        """Time at which the last response was encoded, on the same clock."""
+        return self.began_ns + sum(self.stages)
+
+
 @dataclass(slots=True)
 class Counters:
     """Counters of a batcher since the start; durations are sums in nanoseconds."""

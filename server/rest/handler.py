@@ -75,7 +75,7 @@ class RestHandler(FastPathHandler):
             self.fail(error)
             raise
         if type(head) is _Reported:
-            receiver = Report(self.runner, receiver).follow(work)
+            receiver = Report(self.runner, receiver)
         self.runner.submit(
             work, receiver, timeout_s if work.timeout_s is None else min_timeout(timeout_s, work.timeout_s)
         )
@@ -159,16 +159,15 @@ class RestHandler(FastPathHandler):
         """
         estimate = self._estimates[body.encoding]
         size = body.size
-        report = Report(self.runner, receiver) if asks(headers) else None
+        if asks(headers):
+            receiver = Report(self.runner, receiver)
 
         def decode() -> InferenceRequest[Body]:
             work = self.decode(headers, body.take())
             estimate.learn(size, work.rows)
-            if report is not None:
-                report.follow(work)
             return work
 
-        return self.runner.submit_undecoded(decode, estimate.rows(size), report or receiver, timeout_s)
+        return self.runner.submit_undecoded(decode, estimate.rows(size), receiver, timeout_s)
 
 
 async def wait_for_answer(waiter: Waiter[Body], receive: Receive) -> Body:

@@ -95,7 +95,7 @@ class QueryHandler:
             return HttpResponse(b"", JSON, fresh.fields(), NOT_MODIFIED)
         work = predictor.work(columns)
         waiter = Waiter[Body]()
-        predictor.runner.submit(work, Report(work.runner, waiter).follow(work) if asks(headers) else waiter, timeout_s)
+        predictor.runner.submit(work, Report(work.runner, waiter) if asks(headers) else waiter, timeout_s)
         answer = await wait_for_answer(waiter, receive)
         reply = HttpResponse(answer, JSON) if isinstance(answer, bytes) else answer
         return reply._replace(headers=(*reply.headers, *fresh.fields()))

@@ -142,7 +142,7 @@ class PredictionCall(ABC):
 async def _at_once(work: InferenceRequest[Body], context: Context) -> Body:
     """Run a decoded request and return its response. Raises RequestError."""
     waiter = Waiter[Body]()
-    receiver = Report(work.runner, waiter).follow(work) if asks(context.headers) else waiter
+    receiver = Report(work.runner, waiter) if asks(context.headers) else waiter
     work.runner.submit(work, receiver, min_timeout(context.timeout_s, work.timeout_s))
     return await waiter.answer()
 
@@ -153,16 +153,8 @@ async def _in_turn(large: Large, context: Context) -> Body:
     Raises RequestError.
     """
     waiter = Waiter[Body]()
-    report = Report(large.runner, waiter) if asks(context.headers) else None
-
-    def decode() -> InferenceRequest[Body]:
-        work = large.decode()
-        if report is not None:
-            report.follow(work)
-        return work
-
-    receiver: Receiver[Body] = report or waiter
-    drop = large.runner.submit_undecoded(decode, large.rows, receiver, context.timeout_s)
+    receiver: Receiver[Body] = Report(large.runner, waiter) if asks(context.headers) else waiter
+    drop = large.runner.submit_undecoded(large.decode, large.rows, receiver, context.timeout_s)
     try:
         return await waiter.answer()
     finally:
@@ -277,7 +269,7 @@ class RpcFastPathHandler(FastPathHandler):
         if work.timeout_s is not None:
             timeout_s = min_timeout(timeout_s, work.timeout_s)
         if head.reports:
-            receiver = Report(work.runner, receiver).follow(work)
+            receiver = Report(work.runner, receiver)
         work.runner.submit(work, receiver, timeout_s)
 
     def fail(self, error: Exception, head: Head | None = None) -> None:  # noqa: ARG002

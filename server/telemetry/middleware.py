@@ -15,8 +15,8 @@ from server.http.message import JSON, Body, Fields, Headers, HttpResponse
 from server.http.request_context import REQUEST_ID, Began, Observation, current, known_field
 from server.http.responses import failure
 from server.inference.batcher import Receiver
-from server.inference.runner import Runner
-from server.telemetry.observed_runs import ObservedRunner
+from server.inference.statistics import RunInfo
+from server.telemetry.run_recorder import observe_run
 
 INPUT_BYTES: Final = 16 * 1024
 """Maximum number of bytes of a client's input to log, if input logging is enabled."""
@@ -37,6 +37,9 @@ class Sink(Protocol):
 
 class Observer:
     """Observes requests from the head to the end of the response, on every protocol."""
+
+    observe_run = staticmethod(observe_run)
+    """Returns the recorder of a request's run: see `Runners`."""
 
     def __init__(self, sinks: Sequence[Sink], *, inputs: bool = False) -> None:
         """Report requests to `sinks`; with `inputs`, also what clients sent."""
@@ -66,11 +69,6 @@ class Observer:
         """Flush all sinks; data not flushed within `timeout_s` is lost."""
         for sink in self._sinks:
             sink.close(timeout_s)
-
-    @property
-    def runner(self) -> type[Runner]:
-        """Runner class that records runs in the observations of their requests."""
-        return ObservedRunner
 
     def predictions(self, known: Mapping[str, FastPathHandler]) -> dict[str, FastPathHandler]:
         """Wrap the fast path handler of each path."""
@@ -233,7 +231,7 @@ class _Answer:
         """Return True if the client disconnected."""
         return self._receiver.is_disconnected()
 
-    def deliver(self, answer: Body | Exception) -> None:
+    def deliver(self, answer: Body | Exception, run: RunInfo | None = None) -> None:
         """Pass on the response, or the error as a response."""
         observation = self.observation
         if isinstance(answer, bytes):
@@ -244,7 +242,7 @@ class _Answer:
         else:
             reply = _named(observation, answer)
         try:
-            self._receiver.deliver(reply)
+            self._receiver.deliver(reply, run)
         finally:
             self.end(reply)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from server.errors import Canceled, DeadlineExceeded, ResourceExhausted
 from server.inference.batcher import Batcher, Limits, Waiter
-from server.inference.statistics import Stages
+from server.inference.statistics import RunInfo, Stages
 
 NO_TIME: Final = Stages(1, 2, 3)
 AGES_S: Final = 3600.0
@@ -264,7 +264,7 @@ def test_a_receiver_that_fails_harms_nobody(
     """Where an answer can't be delivered that is logged, and the others of the batch have theirs."""
 
     class Broken(Waiter[int]):
-        def deliver(self, answer: int | Exception) -> None:
+        def deliver(self, answer: int | Exception, run: RunInfo | None = None) -> None:
             raise OSError(answer)
 
     async def main() -> None:
