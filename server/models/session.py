@@ -5,7 +5,7 @@ Only this module imports onnxruntime.
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,7 +126,8 @@ class Model:
         """Whether a run held the event loop too long: later runs then use threads."""
         self._session = open_session(model, None if cancellation is None else cancellation.session_options)
         self._check_signature()
-        self._check_background()
+        self._check_rows("background", manifest.background)
+        self._check_rows("golden rows", manifest.golden.records)
         # Call the binding directly: its wrapper repeats at every run the checks that were made above for all runs.
         self._compute = self._session._sess.run  # noqa: SLF001
 
@@ -223,14 +224,14 @@ class Model:
         elif not np.array_equal(got, wanted):
             raise GoldenError(f"golden rows: {name} differs from the export's")
 
-    def _check_background(self) -> None:
-        """Check that the model can run the background rows, long before the first explanation."""
-        for row, record in enumerate(self.manifest.background):
+    def _check_rows(self, member: str, records: Sequence[Mapping[str, Any]]) -> None:
+        """Raise ManifestError unless the features' datatypes can hold the values of the manifest's rows."""
+        for row, record in enumerate(records):
             for column in self.signature.columns:
                 name = column.feature.name
                 if not column.can_hold(record.get(name)):
                     got = repr(record[name])[:40] if name in record else "nothing"
-                    raise ManifestError(f"background: row {row}: {name}: no value of {column.feature.datatype}: {got}")
+                    raise ManifestError(f"{member}: row {row}: {name}: no value of {column.feature.datatype}: {got}")
 
     def _check_signature(self) -> None:
         inputs = {each.name: (each.type, each.shape[1:]) for each in self._session.get_inputs()}

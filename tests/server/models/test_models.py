@@ -138,6 +138,14 @@ def test_other_answers(version: Path, change: Callable[[dict[str, Any]], object]
         Model.load(version)
 
 
+@pytest.mark.parametrize(("feature", "value"), [("age", "old"), ("sex", 1), ("pclass", 2.5), ("fare", True)])
+def test_golden_rows_of_another_datatype(version: Path, feature: str, value: object) -> None:
+    """A golden row with a value that the feature's datatype cannot hold is rejected with its row and feature."""
+    _edit(version, lambda manifest: manifest["golden"]["records"][2].update({feature: value}))
+    with pytest.raises(ManifestError, match=f"^golden rows: row 2: {feature}: no value of "):
+        Model.load(version)
+
+
 def test_no_golden_rows(version: Path) -> None:
     """A manifest whose golden rows are none, which no model fails, is rejected."""
 
