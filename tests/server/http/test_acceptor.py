@@ -1,4 +1,4 @@
-"""New connections: how soon they are accepted, and what becomes of those that there are no descriptors for."""
+"""New connections: accepted within a few event loop iterations, and rejected without free descriptors."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ ROWS = b"pclass,sex,sibsp,parch\n1,female,0,0\n"
 
 
 class _Counted(asyncio.Protocol):
-    """A protocol that counts its connections."""
+    """A protocol that records its connections."""
 
     def __init__(self, made: list[asyncio.BaseTransport]) -> None:
         self._made = made
@@ -35,7 +35,7 @@ class _Counted(asyncio.Protocol):
 
 @pytest.mark.parametrize("make_loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
 def test_all_that_wait_are_accepted(make_loop: "type[asyncio.AbstractEventLoop]") -> None:
-    """However many connections wait, a few turns of the event loop accept them all."""
+    """All waiting connections are accepted within a few event loop iterations."""
     made: list[asyncio.BaseTransport] = []
 
     async def accept(listener: socket.socket) -> None:
@@ -58,7 +58,7 @@ def test_all_that_wait_are_accepted(make_loop: "type[asyncio.AbstractEventLoop]"
 
 @contextmanager
 def _few_descriptors(number: int) -> Iterator[None]:
-    """Let processes that are started have so many descriptors."""
+    """Limit the file descriptors of processes started in this context."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, before[1]))
     try:
@@ -74,11 +74,11 @@ def _client(process: ServerProcess) -> httpx.Client:
 
 @LINUX
 def test_more_connections_than_descriptors() -> None:
-    """A connection too many is 503 with Retry-After; those that are open are answered whatever they ask for."""
+    """A connection above the descriptor limit gets 503 with Retry-After; open connections still get every response."""
     with _few_descriptors(100):
         process = ServerProcess()
     with process, _client(process) as client, ExitStack() as stack:
-        assert client.post("/api/predict", json=PASSENGER).status_code == 200  # its connection stays
+        assert client.post("/api/predict", json=PASSENGER).status_code == 200  # this connection stays open
         connections = [stack.enter_context(connect(client)) for _ in range(100)]
         status, headers, body = read_response(connections[-1])
         assert (status, json.loads(body)["code"], headers["connection"]) == (503, "unavailable", "close")
@@ -91,12 +91,12 @@ def test_more_connections_than_descriptors() -> None:
             with connect(client) as connection:
                 connection.sendall(post("/api/predict", PASSENGER))
                 if read_response(connection)[0] == 200:
-                    break  # the server has seen that the others left
+                    break  # the server has noticed the closed connections
 
 
 @LINUX
 def test_no_descriptor_at_all() -> None:
-    """What needs a descriptor is 503 with Retry-After where there is none; a connection waits until there is."""
+    """Without a free descriptor, paths that need one get 503 with Retry-After; a new connection waits for one."""
     with ServerProcess() as process, _client(process) as client:
         assert client.post("/api/predict", json=PASSENGER).status_code == 200
         limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""How long answers to a GET hold: tags, Cache-Control, and 304 to who has the answer already."""
+"""Caching of GET responses: entity tags, Cache-Control and 304 Not Modified."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def two(tmp_path: Path) -> Iterator[InProcess]:
     ],
 )
 def test_how_long_an_answer_holds(served: Wire, path: str, cache_control: str) -> None:
-    """By a path that names the version it holds for long; by the default or a label no longer than is set."""
+    """A prediction by version is cached for a day; by default version or label, for LIFEBOAT_CACHE_S."""
     answer = get(served, path)
     assert (answer.status, answer.headers["cache-control"]) == (200, cache_control)
     assert answer.headers["etag"]
@@ -52,7 +52,7 @@ def test_how_long_an_answer_holds(served: Wire, path: str, cache_control: str) -
 
 @pytest.mark.parametrize(("cache_s", "cache_control"), [(5, "public, max-age=5, must-revalidate"), (0, "no-cache")])
 def test_the_setting(cache_s: int, cache_control: str) -> None:
-    """LIFEBOAT_CACHE_S says how long an answer holds by an address that may move; 0: it is asked for each time."""
+    """LIFEBOAT_CACHE_S sets max-age for default and label URLs; 0 makes caches revalidate every time."""
     with wire(Repository.load(MODELS), cache_s=cache_s) as served:
         assert get(served, f"/api/predict?{QUERY}").headers["cache-control"] == cache_control
         assert get(served, f"{CALL}{RECORD}").headers["cache-control"] == cache_control
@@ -63,7 +63,7 @@ def test_the_setting(cache_s: int, cache_control: str) -> None:
 @pytest.mark.parametrize("path", [f"/api/predict?{QUERY}", f"{CALL}{RECORD}"])
 @pytest.mark.parametrize("given", ["{}", "W/{}", '"other", {}', "*"])
 def test_who_has_the_answer_is_told_so(served: Wire, path: str, given: str) -> None:
-    """A tag that the caller has is answered 304, with nothing but what a cache goes by; the model isn't run."""
+    """A matching If-None-Match gets 304 with the caching headers only, and the model doesn't run."""
     whole = get(served, path)
     runs = counted(served).runs
     known = get(served, path, f"if-none-match: {given.format(whole.headers['etag'].removeprefix('W/'))}")
@@ -75,13 +75,13 @@ def test_who_has_the_answer_is_told_so(served: Wire, path: str, given: str) -> N
 
 @pytest.mark.parametrize("given", ['"0123456789abcdef0123456789abcdef"', "", "etag"])
 def test_who_has_another_gets_the_answer(served: Wire, given: str) -> None:
-    """A tag of another answer is none of this one's."""
+    """An If-None-Match that doesn't match gets the full response."""
     answer = get(served, f"/api/predict?{QUERY}", f"if-none-match: {given}")
     assert (answer.status, answer.body) == (200, get(served, f"/api/predict?{QUERY}").body)
 
 
 def test_one_input_has_one_tag(served: Wire) -> None:
-    """The same input has one tag however it is written, and each other input another."""
+    """The same input has the same tag however it is written; every other input has another tag."""
     same = [
         QUERY,
         QUERY.replace("age=29", "age=29.0").replace("pclass=1", "pclass=1.0"),
@@ -95,7 +95,7 @@ def test_one_input_has_one_tag(served: Wire) -> None:
 
 
 def test_strings_are_told_apart(tmp_path: Path) -> None:
-    """What stands in one string and what stands in the next one makes a difference."""
+    """The same text in two different string features gives two different tags."""
     every.load(tmp_path)
     numbers = "&".join(f"{each.name}=1" for each in every.FEATURES if each.datatype not in {"BOOL", "BYTES"})
     with InProcess(Repository.load(tmp_path)) as app:
@@ -107,7 +107,7 @@ def test_strings_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_calls_have_tags_of_their_own(served: Wire) -> None:
-    """An answer of another form has another tag; one that is only compressed has the same, which is weak."""
+    """A response in another format has another tag; a compressed response has the same tag, marked weak."""
     binary = base64.urlsafe_b64encode(request(**PASSENGER).SerializeToString()).decode()
     asked = [
         get(served, f"/api/predict?{QUERY}"),
@@ -128,7 +128,7 @@ def test_calls_have_tags_of_their_own(served: Wire) -> None:
 
 
 def test_versions_have_tags_of_their_own(two: InProcess) -> None:
-    """Two versions, of the same model file even, have other tags: their answers name them."""
+    """Two versions of the same model file have different tags, because their responses name the version."""
     tags = {
         name: two.get(f"/api/models/small/{name}/predict?x=1").headers["etag"]
         for name in ("versions/1", "versions/2", "labels/stable", "labels/next")
@@ -153,7 +153,7 @@ def _failures(served: Wire) -> list[Answer]:
 
 
 def test_no_failure_is_kept(served: Wire) -> None:
-    """No failure may be stored by a cache, and none has a tag, on any wire."""
+    """Every error response is `no-store` and has no tag, in every protocol."""
     for failed in _failures(served):
         assert failed.status >= 400
         assert failed.headers["cache-control"] == "no-store"
@@ -161,7 +161,7 @@ def test_no_failure_is_kept(served: Wire) -> None:
 
 
 def test_a_full_queue_is_not_kept() -> None:
-    """A query that finds the queue full is rejected as one that no cache keeps."""
+    """The 429 response to a GET on a full queue is `no-store`."""
     with wire(Repository.load(MODELS), max_queue_rows=1, queue_delay_us=1_000_000, max_batch_rows=4) as served:
         first, second = served.connect(), served.connect()
         with first, second:
@@ -178,7 +178,7 @@ def test_a_full_queue_is_not_kept() -> None:
     ["/inference.GRPCInferenceService/ServerLive?encoding=json&message=%7B%7D", f"{INFER}?encoding=json&message="],
 )
 def test_what_changes_is_not_kept(served: Wire, path: str) -> None:
-    """What else is called by GET tells of now, or isn't looked into: no cache keeps it."""
+    """GET calls of other RPC methods are `no-store`, because their responses may change."""
     tensors = [
         {"name": "pclass", "datatype": "INT64", "shape": [1, 1], "contents": {"int64_contents": [1]}},
         {"name": "sex", "datatype": "BYTES", "shape": [1, 1], "contents": {"bytes_contents": ["ZmVtYWxl"]}},

@@ -1,4 +1,4 @@
-"""Small predictions on the wire: the same answers by the fast path as by uvicorn's, however the bytes come."""
+"""Small predictions over a socket: the fast path and the ASGI path give the same responses."""
 
 import json
 from pathlib import Path
@@ -30,24 +30,24 @@ TENSORS: Final = {
     ],
 }
 LONG_WAY: Final = "content-type: application/json; charset=utf-8"
-"""A header that changes nothing about the answer, and is not plain."""
+"""A header that makes the request skip the fast path and changes nothing in the response."""
 
 
 @pytest.fixture(scope="module")
 def repository() -> Repository:
-    """Return the committed models."""
+    """Return the repository of the committed models."""
     return Repository.load(MODELS)
 
 
 def counted(served: Wire) -> Counters:
-    """Return what the Titanic model has done."""
+    """Return the counters of the Titanic model."""
     prediction = served.app.fast_path_handlers[PREDICT]
     assert isinstance(prediction, RestHandler)
     return prediction.runner.counters
 
 
 def runs(served: Wire) -> int:
-    """Return how often it has run."""
+    """Return the number of runs of the Titanic model."""
     return counted(served).runs
 
 
@@ -68,7 +68,7 @@ def runs(served: Wire) -> int:
     ],
 )
 def test_both_ways_answer_alike(repository: Repository, path: str, document: object) -> None:
-    """Status, headers and body are the same by either way, for what is right and what is wrong."""
+    """Status, headers and body are the same on both paths, for valid and invalid requests."""
     with wire(repository) as served:
         answers = []
         for header in ("content-type: application/json", LONG_WAY):
@@ -81,7 +81,7 @@ def test_both_ways_answer_alike(repository: Repository, path: str, document: obj
 
 @pytest.mark.parametrize("at", [1, 20, -90, -1], ids=["request line", "headers", "between", "body"])
 def test_a_request_in_pieces(repository: Repository, at: int) -> None:
-    """A request that arrives in two pieces is answered as one that arrives whole."""
+    """A request that arrives in two pieces gets a 200, wherever it is split."""
     request = post(PREDICT, PASSENGER)
     with wire(repository) as served, served.connect() as connection:
         connection.sendall(request[:at])
@@ -91,7 +91,7 @@ def test_a_request_in_pieces(repository: Repository, at: int) -> None:
 
 
 def test_a_body_that_grows_past_the_fast_path(repository: Repository) -> None:
-    """A chunked body that turns out large goes the long way half-read, and is answered."""
+    """A chunked body that exceeds the fast path's limit continues through ASGI and gets its response."""
     body = json.dumps({"records": [PASSENGER] * 900}).encode()
     assert len(body) > 64 * 1024
     with wire(repository) as served, served.connect() as connection:
@@ -106,7 +106,7 @@ def test_a_body_that_grows_past_the_fast_path(repository: Repository) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(repository: Repository) -> None:
-    """Requests sent one behind the other without waiting are answered in their order, plain or not."""
+    """Pipelined requests get their responses in order, valid and invalid ones."""
     with wire(repository) as served, served.connect() as connection:
         documents: list[dict[str, Any]] = [PASSENGER, PASSENGER | {"age": -1}, PASSENGER | {"pclass": 3}, PASSENGER]
         connection.sendall(b"".join(post(PREDICT, document) for document in documents))
@@ -126,7 +126,7 @@ def _next(file: Any) -> tuple[int, bytes]:  # noqa: ANN401 # a socket's file
 
 
 def test_a_caller_that_never_reads_is_held_back(repository: Repository) -> None:
-    """A connection on which requests are sent without end, and no answer read, is soon read no more."""
+    """The server stops reading a connection whose client sends requests and never reads responses."""
     with wire(repository) as served, served.connect() as connection:
         connection.setblocking(False)
         requests = post(PREDICT, PASSENGER) * 200
@@ -142,7 +142,7 @@ def test_a_caller_that_never_reads_is_held_back(repository: Repository) -> None:
 
 
 def test_a_caller_that_leaves_in_the_middle_is_counted(repository: Repository) -> None:
-    """A connection that ends before its request is whole counts as one whose client disconnected."""
+    """A connection that closes in the middle of a request counts as a disconnect."""
     with wire(repository) as served:
         with served.connect() as connection:
             connection.sendall(post(PREDICT, PASSENGER)[:-5])
@@ -152,7 +152,7 @@ def test_a_caller_that_leaves_in_the_middle_is_counted(repository: Repository) -
 
 
 def test_a_connection_is_kept_or_closed_as_asked(repository: Repository) -> None:
-    """A connection serves request after request, until one asks to close it: that is told, and done."""
+    """A connection stays open until a request says `connection: close`; that response says it too."""
     with wire(repository) as served, served.connect() as connection:
         for _ in range(3):
             connection.sendall(post(PREDICT, PASSENGER))
@@ -165,7 +165,7 @@ def test_a_connection_is_kept_or_closed_as_asked(repository: Repository) -> None
 
 
 def test_a_body_that_waits_to_be_asked_for(repository: Repository) -> None:
-    """A caller that expects 100 before it sends its body is told to go on, and answered."""
+    """A client that sends `expect: 100-continue` gets 100, then sends its body and gets 200."""
     with wire(repository) as served, served.connect() as connection:
         head, _, body = post(PREDICT, PASSENGER, "expect: 100-continue").partition(b"\r\n\r\n")
         connection.sendall(head + b"\r\n\r\n")
@@ -175,7 +175,7 @@ def test_a_body_that_waits_to_be_asked_for(repository: Repository) -> None:
 
 
 def test_http_1_0(repository: Repository) -> None:
-    """A client of HTTP/1.0 is answered, and its connection closed."""
+    """An HTTP/1.0 client gets its response, and the connection closes."""
     with wire(repository) as served, served.connect() as connection:
         connection.sendall(post(PREDICT, PASSENGER).replace(b"HTTP/1.1", b"HTTP/1.0"))
         [(status, _, _)] = served.read(connection)
@@ -183,7 +183,7 @@ def test_http_1_0(repository: Repository) -> None:
 
 
 def test_what_arrives_together_runs_together(repository: Repository) -> None:
-    """Requests on many connections in one turn of the loop are one run of the model, by either interface."""
+    """Requests that arrive in one event loop iteration run as one batch, across connections and interfaces."""
     with wire(repository) as served:
         connections = [served.connect() for _ in range(10)]
         for number, connection in enumerate(connections):
@@ -198,7 +198,7 @@ def test_what_arrives_together_runs_together(repository: Repository) -> None:
 
 
 def test_a_full_queue_is_told_at_once(repository: Repository) -> None:
-    """What comes to a full queue is rejected with 429 and Retry-After; its connection and the others go on."""
+    """A request to a full queue gets 429 with Retry-After; its connection stays usable."""
     with wire(repository, max_queue_rows=2) as served:
         connections = [served.connect() for _ in range(3)]
         for connection in connections:
@@ -217,7 +217,7 @@ def test_a_full_queue_is_told_at_once(repository: Repository) -> None:
 
 @pytest.mark.parametrize("header", ["content-type: application/json", LONG_WAY], ids=["short", "long"])
 def test_who_left_is_not_run_for(repository: Repository, header: str) -> None:
-    """A request whose connection is gone before its turn is dropped, and counted; the next ones are answered."""
+    """A request whose client disconnects in the queue is dropped before the run and counted as canceled."""
     with wire(repository, queue_delay_us=1_000_000, max_batch_rows=4) as served:
         leaver, stayer = served.connect(), served.connect()
         leaver.sendall(post(PREDICT, PASSENGER, header))
@@ -233,7 +233,7 @@ def test_who_left_is_not_run_for(repository: Repository, header: str) -> None:
 
 
 def test_one_bad_request_fails_alone(tmp_path: Path) -> None:
-    """Of requests that run together, the one that makes the model fail is told so, and the others are answered."""
+    """A request that makes the model fail gets 500; the other requests of its batch get their responses."""
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(tmp_path, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
     with wire(Repository.load(tmp_path)) as served:
@@ -249,7 +249,7 @@ def test_one_bad_request_fails_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("together", [1, 2, 3, 9])
 def test_a_batch_is_filled_up_to_the_least(tmp_path: Path, together: int) -> None:
-    """Where a model wants company for its rows, fewer of them get it, alone or together, and only they are answered."""
+    """A batch below `min_batch_rows` is padded, and the padding changes no response."""
     model = small.onnx_bytes(small.LONELY)
     small.write(
         tmp_path, model, small.manifest(model, answers=[(x, x) for x in (1.0, 2.0, 3.0, 4.0)], min_batch_rows=4)
@@ -264,7 +264,7 @@ def test_a_batch_is_filled_up_to_the_least(tmp_path: Path, together: int) -> Non
 
 
 def test_a_lone_string_is_filled_up_too(tmp_path: Path) -> None:
-    """Where a model of strings wants company for its rows, a lone one gets it."""
+    """A single row of a string model is padded to `min_batch_rows`."""
     model = small.onnx_bytes(small.YES, opset=19)
     small.write(
         tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0), ("no", 0.0)], min_batch_rows=3)
@@ -276,7 +276,7 @@ def test_a_lone_string_is_filled_up_too(tmp_path: Path) -> None:
 
 
 def test_null_is_what_the_manifest_says(tmp_path: Path) -> None:
-    """A null goes to the model as its manifest's null value, of one record and of several."""
+    """A null reaches the model as the manifest's null value, in one record and in several."""
     model = small.onnx_bytes(small.LOOK_UP)
     feature = msgspec.structs.replace(small.INDEX, nullable=True, null_value=1)
     small.write(tmp_path, model, small.manifest(model, feature, answers=[(0, 10.0), (2, 30.0)]))
@@ -289,7 +289,7 @@ def test_null_is_what_the_manifest_says(tmp_path: Path) -> None:
 
 
 def test_an_idle_connection_is_closed(repository: Repository) -> None:
-    """A connection that brings nothing for the time to keep it is closed."""
+    """An idle connection is closed after the keep-alive time."""
     with wire(repository, keep_alive_s=1) as served, served.connect() as connection:
         connection.sendall(post(PREDICT, PASSENGER))
         assert served.read(connection)[0][0] == 200
@@ -297,7 +297,7 @@ def test_an_idle_connection_is_closed(repository: Repository) -> None:
 
 
 def test_the_date_is_told(repository: Repository) -> None:
-    """An answer has the headers that uvicorn gives every answer, as they are when it is written."""
+    """A response has uvicorn's default headers with their values at the time it is written."""
     with wire(repository) as served, served.connect() as connection:
         for date in (b"Thu, 01 Jan 1970 00:00:00 GMT", b"Thu, 01 Jan 1970 00:00:01 GMT"):
             served.state.default_headers = [(b"date", date)]
@@ -306,7 +306,7 @@ def test_the_date_is_told(repository: Repository) -> None:
 
 
 def test_a_deadline_before_the_body_loses_no_response(served: Wire) -> None:
-    """A client that is still sending its body reads the response: the connection is closed some time later."""
+    """A client that is still sending its body can read the 504; the connection closes later."""
     body = json.dumps(PASSENGER).encode()
     fields = "\r\n".join(
         [

@@ -1,4 +1,4 @@
-"""Clients that close their side of a connection of HTTP/1.1 behind their last request, as `nc -N` does."""
+"""HTTP/1.1 clients that close their sending side after the last request, as `nc -N` does."""
 
 import gzip
 import json
@@ -19,16 +19,16 @@ LARGE: Final = (
     f"POST /api/predict HTTP/1.1\r\nhost: x\r\ncontent-encoding: gzip\r\ncontent-length: {len(PACKED)}\r\n\r\n".encode()
     + PACKED
 )
-"""A request that is decompressed and run in a thread."""
+"""A request that the server decompresses and runs in a thread."""
 
 
 def get(path: str) -> bytes:
-    """Return a request."""
+    """Return the bytes of a GET request."""
     return f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
 
 
 def half_closed(served: Wire, sent: bytes) -> socket.socket:
-    """Return a connection whose client has sent all that it is to send, before the server reads any of it."""
+    """Send bytes, close the sending side before the server reads any of them, and return the connection."""
     connection = served.connect()
     connection.sendall(sent)
     connection.shutdown(socket.SHUT_WR)
@@ -50,14 +50,14 @@ def half_closed(served: Wire, sent: bytes) -> socket.socket:
     ids=lambda sent: sent.split()[1].decode(),
 )
 def test_a_response_after_the_end_of_requests(served: Wire, request_bytes: bytes) -> None:
-    """The last request is answered, whether or not an ASGI application does so; then the connection is closed."""
+    """The last request gets its response, on the fast path and through ASGI; then the connection closes."""
     with half_closed(served, request_bytes) as connection:
         assert served.read(connection)[0][0] == 200
         assert served.during(lambda: connection.recv(1)) == b""
 
 
 def test_all_requests_before_the_end_are_answered(served: Wire) -> None:
-    """Pipelined requests are all answered, in their order."""
+    """Pipelined requests all get their responses, in order."""
     with half_closed(served, get(CARD) + get("/nothing") + post("/api/predict", PASSENGER)) as connection:
         received = served.during(lambda: b"".join(iter(lambda: connection.recv(65_536), b"")))
     assert re.findall(rb"HTTP/1\.1 (\d+)", received) == [b"200", b"404", b"200"]
@@ -65,14 +65,14 @@ def test_all_requests_before_the_end_are_answered(served: Wire) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v2", post("/api/explain", PASSENGER)[:-1]], ids=["none", "head", "body"])
 def test_requests_that_never_become_whole(served: Wire, sent: bytes) -> None:
-    """A connection without a whole request is closed at once."""
+    """A connection without a complete request is closed at once."""
     with half_closed(served, sent) as connection:
         assert served.during(lambda: connection.recv(1)) == b""
 
 
 @pytest.mark.parametrize("request_bytes", [post("/api/explain", PASSENGER), LARGE], ids=["explain", "large"])
 def test_work_that_ends_when_a_client_leaves(served: Wire, request_bytes: bytes) -> None:
-    """Long work treats a closed side as a disconnect, which looks the same: it ends with 499."""
+    """Long-running requests end with 499, because a half-closed connection looks like a disconnect."""
     with half_closed(served, request_bytes) as connection:
         status, _, body = served.read(connection)[0]
         assert (status, json.loads(body)["code"]) == (499, "canceled")
@@ -80,7 +80,7 @@ def test_work_that_ends_when_a_client_leaves(served: Wire, request_bytes: bytes)
 
 
 def test_a_client_that_has_left_for_good(served: Wire) -> None:
-    """A client that has closed the whole connection holds nothing of the server."""
+    """A client that closed the whole connection leaves no connection and no task in the server."""
     for path in (CARD, "/metrics", "/nothing"):
         half_closed(served, get(path)).close()
     with served.connect() as connection:
@@ -88,6 +88,6 @@ def test_a_client_that_has_left_for_good(served: Wire) -> None:
         assert served.during(lambda: read_response(connection))[0] == 200
     end_s = time.monotonic() + HUNG_S
     while (served.state.connections or served.state.tasks) and time.monotonic() < end_s:
-        served.turn()  # the card is read in a thread
+        served.turn()  # a thread reads the model card
     assert not served.state.connections
     assert not served.state.tasks

@@ -1,4 +1,4 @@
-"""`python -m server.http.healthcheck`: the image's health check."""
+"""`python -m server.http.healthcheck`, the health check of the image."""
 
 import os
 import socket
@@ -16,12 +16,12 @@ def _probe(port: int) -> int:
 
 
 def test_ready_server_passes(server: httpx.Client) -> None:
-    """The probe ends with 0 where the server is ready."""
+    """The health check exits with 0 if the server is ready."""
     assert _probe(server.base_url.port or 80) == 0
 
 
 def test_closed_port_fails() -> None:
-    """The probe ends with 1 where nothing listens."""
+    """The health check exits with 1 if nothing listens on the port."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         assert _probe(bound.getsockname()[1]) == 1

@@ -1,4 +1,4 @@
-"""Bodies that don't become whole: how many bytes of them are held, and for how long."""
+"""Incomplete HTTP/1.1 bodies: limits of bytes and of time."""
 
 import json
 import select
@@ -28,20 +28,20 @@ STREAM = (b"/lifeboat.titanic.v1.TitanicService/PredictStream", b"content-type: 
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[httpx.Client]:
-    """Yield a client of a server that holds the bytes of two bodies."""
+    """Yield a client of a server whose held bytes limit fits two bodies."""
     with serving(LIFEBOAT_MAX_HELD_BYTES=str(MAX_HELD_BYTES)) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[httpx.Client]:
-    """Yield a client of a server that waits for a head and body for a second."""
+    """Yield a client of a server with a body timeout of one second."""
     with serving(LIFEBOAT_BODY_TIMEOUT_S="1") as client:
         yield client
 
 
 def _begin(connection: socket.socket, name: str, body: bytes = BODY, *, chunked: bool = False) -> None:
-    """Send all of a request but its last byte or chunk."""
+    """Send all of a request except its last byte or chunk."""
     path, kind = PATHS.get(name, STREAM)
     length = b"transfer-encoding: chunked\r\n" if chunked else b"content-length: %d\r\n" % len(body)
     connection.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\n%b%b\r\n" % (path, kind, length))
@@ -49,7 +49,7 @@ def _begin(connection: socket.socket, name: str, body: bytes = BODY, *, chunked:
 
 
 def _rejected(connections: list[socket.socket], number: int) -> list[socket.socket]:
-    """Return the first connections that have a response, as many as that, each of which is 429 with Retry-After."""
+    """Return the first `number` connections that have a response; each must be 429 with Retry-After."""
     found: list[socket.socket] = []
     while len(found) < number:
         readable, _, _ = select.select([each for each in connections if each not in found], [], [], HUNG_S)
@@ -65,10 +65,10 @@ def _rejected(connections: list[socket.socket], number: int) -> list[socket.sock
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("name", PATHS)
 def test_bodies_over_the_limit(narrow: httpx.Client, name: str, chunked: bool) -> None:
-    """A body over the limit of all is 429 before it is whole; what is held is answered, and then others are."""
+    """A body above the held bytes limit gets 429 before it is complete; held bodies get their responses."""
     end = b"0\r\n\r\n" if chunked else b" "
     with ExitStack() as stack:
-        for _ in range(2):  # the second time finds what the first gave back
+        for _ in range(2):  # the second round needs the bytes that the first one released
             connections = [stack.enter_context(connect(narrow)) for _ in range(5)]
             for connection in connections:
                 _begin(connection, name, chunked=chunked)
@@ -76,15 +76,15 @@ def test_bodies_over_the_limit(narrow: httpx.Client, name: str, chunked: bool) -
             for connection in connections:
                 connection.sendall(end)
             held = [connection for connection in connections if connection not in rejected]
-            assert {read_response(connection)[0] for connection in held} <= {200, 400}  # 400: tensors are no record
-            for connection in rejected:  # the rest of its body was dropped, and it goes on
+            assert {read_response(connection)[0] for connection in held} <= {200, 400}  # 400: tensors are not a record
+            for connection in rejected:  # the server drops the rest of the body and serves the connection's next request
                 connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n")
                 assert read_response(connection)[0] == 200
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_bodies_whose_clients_leave(narrow: httpx.Client, name: str) -> None:
-    """What is held of a body is given back where its client leaves."""
+    """The bytes of a body are released when its client disconnects."""
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(narrow)) for _ in range(5)]
         for connection in connections:
@@ -96,21 +96,21 @@ def test_bodies_whose_clients_leave(narrow: httpx.Client, name: str) -> None:
             _begin(connection, name)
             connection.sendall(b" ")
             if read_response(connection)[0] != 429:
-                break  # the server has seen that the others left
+                break  # the server has noticed the disconnected clients
 
 
 def test_a_large_body_alone(narrow: httpx.Client) -> None:
-    """A body of more than the limit is answered where no other is held: nobody is locked out by a low limit."""
+    """A body above the limit is accepted if no other body is held, so a low limit never blocks all requests."""
     large = json.dumps(PASSENGER).encode().ljust(5 * MAX_HELD_BYTES)
     while (answered := narrow.post("/api/predict", content=large)).status_code == 429:
-        pass  # until the bodies of the tests before are dropped
+        pass  # until the bodies of the previous tests are dropped
     assert answered.status_code == 200
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("name", PATHS)
 def test_a_body_that_takes_too_long(hasty: httpx.Client, name: str, chunked: bool) -> None:
-    """A body that isn't whole in time is rejected by the code of deadlines, and the connection is closed."""
+    """A body that is incomplete after the timeout gets 408 or 504, and the connection closes."""
     with connect(hasty) as connection:
         _begin(connection, name, b"{" * 100, chunked=chunked)
         status, headers, body = read_response(connection)
@@ -120,7 +120,7 @@ def test_a_body_that_takes_too_long(hasty: httpx.Client, name: str, chunked: boo
 
 
 def test_a_message_that_takes_too_long(hasty: httpx.Client) -> None:
-    """Of a stream each message has the time of a body; the stream has none."""
+    """In a streaming call the body timeout applies to each message, not to the whole stream."""
     with connect(hasty) as connection:
         _begin(connection, "stream", b"\x00\x00\x00\x00\x64" + b"{" * 100)
         received = b""
@@ -132,7 +132,7 @@ def test_a_message_that_takes_too_long(hasty: httpx.Client) -> None:
 
 @pytest.mark.parametrize("head", [b"P", b"POST /api/predict HTTP/1.1\r\nhost: x\r\nx-slow: ", b"\r\n\r\nGET / HTTP"])
 def test_a_head_that_takes_too_long(hasty: httpx.Client, head: bytes) -> None:
-    """A head that isn't whole in time is 408, the first of a connection or a later one."""
+    """A request head that is incomplete after the timeout gets 408, on a new or a reused connection."""
     for before in (b"", b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"):
         with connect(hasty) as connection:
             connection.sendall(before + head)
@@ -144,14 +144,14 @@ def test_a_head_that_takes_too_long(hasty: httpx.Client, head: bytes) -> None:
 
 
 def test_a_connection_that_says_nothing(hasty: httpx.Client) -> None:
-    """A connection on which no request begins is closed without a word."""
+    """A connection without any request bytes closes without a response."""
     with connect(hasty) as connection:
         assert connection.recv(1) == b""
 
 
 @pytest.mark.parametrize("name", ["fast path", "uvicorn"])
 def test_a_dripping_body(hasty: httpx.Client, name: str) -> None:
-    """Bytes that come now and then don't prolong the time; the response is there for a client that still sends."""
+    """Single bytes don't extend the body timeout; a client that is still sending can read the 408."""
     path, kind = PATHS[name]
     with connect(hasty) as connection:
         connection.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\n%bcontent-length: 10000\r\n\r\n" % (path, kind))
@@ -165,7 +165,7 @@ def test_a_dripping_body(hasty: httpx.Client, name: str) -> None:
 
 
 def test_a_response_that_is_not_read(hasty: httpx.Client) -> None:
-    """A connection is closed where nothing of what waits for its client is read."""
+    """A connection closes if its client reads none of the data that waits for it."""
 
     def descriptors() -> int:
         return int(float(hasty.get("/metrics").text.partition("\nprocess_open_fds ")[2].partition("\n")[0]))
@@ -177,7 +177,7 @@ def test_a_response_that_is_not_read(hasty: httpx.Client) -> None:
         try:
             while True:
                 connection.sendall(b"GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
-        except (TimeoutError, ConnectionError):  # held back
+        except (TimeoutError, ConnectionError):  # the server has stopped reading
             pass
         while descriptors() > before:
             pass

@@ -1,4 +1,4 @@
-"""Bodies on HTTP/2 that don't become whole: how many bytes of them are held, and for how long; and unread answers."""
+"""Incomplete HTTP/2 bodies: limits of bytes and of time; and responses that clients don't read."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ ENDS = {
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[Wire]:
-    """Serve with a low limit on the bytes that are held."""
+    """Serve with a low limit on held bytes."""
     with wire(Repository.load(MODELS), http2=True, max_held_bytes=MAX_HELD_BYTES) as opened:
         yield opened
 
@@ -51,7 +51,7 @@ def _begun(stream: int, name: str) -> bytes:
 
 
 def _rejected(client: Client, streams: list[int], text: bytes) -> list[int]:
-    """Return the streams that have a response, all of which hold `text`."""
+    """Return the streams that have a response; each response must contain `text`."""
     return [stream for stream in streams if client.of(HEADERS, stream) and _holds(client, stream, text)]
 
 
@@ -64,7 +64,7 @@ def _holds(client: Client, stream: int, text: bytes) -> bool:
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("name", PATHS)
 def test_bodies_over_the_limit(narrow: Wire, name: str, end: object) -> None:
-    """Streams whose bodies are too many bytes get 429, others of the connection go on; all is given back at the end."""
+    """Streams above the held bytes limit get 429, the other streams go on, and all bytes are released at the end."""
     assert callable(end)
     streams = list(range(1, 17, 2))
     with Client(narrow) as client:
@@ -86,7 +86,7 @@ def test_bodies_over_the_limit(narrow: Wire, name: str, end: object) -> None:
 
 
 def test_bodies_of_lost_connections(narrow: Wire) -> None:
-    """What is held of bodies is given back where the connection is lost."""
+    """Held bytes are released when the connection is lost."""
     with Client(narrow) as client:
         client.send(b"".join([_begun(2 * number + 1, name) for number, name in enumerate(PATHS)]))
         narrow.turn()
@@ -96,7 +96,7 @@ def test_bodies_of_lost_connections(narrow: Wire) -> None:
 
 @pytest.mark.parametrize("name", PATHS)
 def test_a_body_that_takes_too_long(name: str) -> None:
-    """A request that isn't whole in time is rejected, and the connection's other calls are answered."""
+    """A request that is incomplete after the body timeout is rejected; the connection stays usable."""
     with wire(Repository.load(MODELS), http2=True, body_timeout_s=1) as hasty, Client(hasty) as client:
         client.send(_begun(1, name))
         status, body = client.answer(1)
@@ -111,7 +111,7 @@ def test_a_body_that_takes_too_long(name: str) -> None:
 
 
 def test_a_head_that_takes_too_long() -> None:
-    """A field block or frame that isn't whole in time ends the connection; so do first bytes that say nothing."""
+    """A header block, frame or connection preface that is incomplete after the timeout ends the connection."""
     with wire(Repository.load(MODELS), http2=True, body_timeout_s=1) as hasty:
         parts = [frame(HEADERS, 0, 1, head()), block(1, head())[:12]]
         clients = [Client(hasty, b"") for _ in parts]
@@ -128,7 +128,7 @@ def test_a_head_that_takes_too_long() -> None:
 
 
 def test_a_stream_lasts() -> None:
-    """A stream of messages may last, though each message has a time."""
+    """In a streaming call the body timeout applies to each message, not to the whole stream."""
     message = enveloped(reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString())
     with wire(Repository.load(MODELS), http2=True, body_timeout_s=1) as hasty, Client(hasty) as client:
         client.send(block(1, head(*GRPC, path=REFLECT)) + frame(DATA, 0, 1, message) + block(3, head()))
@@ -142,7 +142,7 @@ def test_a_stream_lasts() -> None:
 
 
 def test_an_answer_that_is_not_read() -> None:
-    """A connection is closed whose client lets nothing of what waits for it through its window."""
+    """A connection closes if its client leaves the flow-control window shut while data waits."""
     with wire(Repository.load(MODELS), http2=True, max_idle_s=1, body_timeout_s=1) as hasty:
         with Client(hasty, b"\0\4\0\0\0\0") as client:
             client.send(block(1, head(path=b"/api/openapi.json", method=b"GET"), END_STREAM))

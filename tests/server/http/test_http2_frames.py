@@ -1,4 +1,4 @@
-"""Frames that break HTTP/2's rules: an error of the stream or the connection, by its code; others are answered."""
+"""Frames that violate HTTP/2: each gets the stream or connection error that RFC 9113 requires."""
 
 import json
 import struct
@@ -140,14 +140,14 @@ REJECTED = {
 
 @pytest.fixture(scope="module")
 def beside(served: Wire) -> Iterator[Client]:
-    """Yield a connection that is served whatever happens on others."""
+    """Yield a second connection, which must work whatever happens on other connections."""
     with Client(served) as client:
         yield client
 
 
 @pytest.fixture(autouse=True)
 def _goes_on(beside: Client) -> Iterator[None]:
-    """Check that another connection's calls are answered after each test."""
+    """After each test, check that the second connection still gets responses."""
     yield
     numbers = [0, *[each.stream for each in beside.frames]]
     stream = max(numbers) + 2 - (max(numbers) + 1) % 2
@@ -157,7 +157,7 @@ def _goes_on(beside: Client) -> Iterator[None]:
 
 @pytest.mark.parametrize(("data", "code"), CONNECTION_ERRORS.values(), ids=CONNECTION_ERRORS)
 def test_what_ends_the_connection(served: Wire, data: bytes, code: int) -> None:
-    """A connection error is told by GOAWAY, and the connection is closed."""
+    """A connection error sends GOAWAY with its error code and closes the connection."""
     with Client(served) as client:
         client.send(data)
         assert client.goaway() == code
@@ -166,14 +166,14 @@ def test_what_ends_the_connection(served: Wire, data: bytes, code: int) -> None:
 
 @pytest.mark.parametrize("first", [b"", frame(PING, 0, 0, bytes(8)), b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"])
 def test_what_is_not_settings_first(served: Wire, first: bytes) -> None:
-    """A client's first frame is SETTINGS."""
+    """A first frame other than SETTINGS is a connection error."""
     with Client(served, first=first or block(1, head())) as client:
         assert client.goaway() in {PROTOCOL, FRAME_SIZE}
 
 
 @pytest.mark.parametrize("fragment", STREAM_ERRORS.values(), ids=STREAM_ERRORS)
 def test_what_ends_the_stream(served: Wire, fragment: bytes) -> None:
-    """A malformed request is reset, and the connection's other calls are answered, also those before it."""
+    """A malformed request resets its stream; earlier and later requests on the connection get responses."""
     with Client(served) as client:
         client.send(block(1, head()) + block(3, fragment, END_STREAM) + whole(5) + frame(DATA, END_STREAM, 1, BODY))
         assert client.reset(3) == PROTOCOL
@@ -182,7 +182,7 @@ def test_what_ends_the_stream(served: Wire, fragment: bytes) -> None:
 
 @pytest.mark.parametrize(("data", "code"), STREAM_ERRORS_LATER.values(), ids=STREAM_ERRORS_LATER)
 def test_what_ends_a_stream_that_has_begun(served: Wire, data: bytes, code: int) -> None:
-    """What breaks the rules after the head is a stream error too."""
+    """An error after the header block resets the stream with the right code."""
     with Client(served) as client:
         client.send(data + whole(9))
         assert client.reset(1) == code
@@ -191,7 +191,7 @@ def test_what_ends_a_stream_that_has_begun(served: Wire, data: bytes, code: int)
 
 @pytest.mark.parametrize(("fragment", "status"), REJECTED.values(), ids=REJECTED)
 def test_what_is_rejected(served: Wire, fragment: bytes, status: int) -> None:
-    """A request that is well-formed, and can't be served, gets the error envelope; calls beside it are answered."""
+    """A well-formed request that can't be served gets an error response; other requests are served."""
     with Client(served) as client:
         others = range(5, 25, 2)
         client.send(block(1, fragment) + b"".join([block(stream, head()) for stream in others]))
@@ -202,7 +202,7 @@ def test_what_is_rejected(served: Wire, fragment: bytes, status: int) -> None:
 
 
 def test_trailers_are_no_headers(served: Wire) -> None:
-    """Trailers are dropped: a deadline or a token in them changes nothing."""
+    """Trailers are ignored: a deadline or a token in them has no effect."""
     names = (b"x-request-timeout-ms", b"grpc-timeout", b"authorization", b"x-a")
     with Client(served) as client:
         trailers = fields(*[(name, b"0") for name in names])
@@ -213,7 +213,7 @@ def test_trailers_are_no_headers(served: Wire) -> None:
 
 
 def test_harmless_frames(served: Wire) -> None:
-    """Unknown frames and flags, priorities, and padding change nothing."""
+    """Unknown frames, unknown flags, priorities and padding have no effect."""
     padded = frame(DATA, PADDED | END_STREAM, 1, b"\5" + BODY + bytes(5))
     with Client(served) as client:
         client.send(frame(0x77, 0xFF, 0, b"x" * 99) + frame(PRIORITY, 0, 1, bytes(5)))
@@ -226,7 +226,7 @@ def test_harmless_frames(served: Wire) -> None:
 
 
 def test_bytes_one_by_one(served: Wire) -> None:
-    """Frames may come in any pieces."""
+    """Frames are read correctly when they arrive one byte at a time."""
     with Client(served) as client:
         for byte in whole(1) + block(3, head() + field(b"x", b"y" * 300)) + frame(DATA, END_STREAM, 3, BODY):
             client.send(bytes((byte,)))
@@ -234,7 +234,7 @@ def test_bytes_one_by_one(served: Wire) -> None:
 
 
 def test_no_connect_is_offered(served: Wire) -> None:
-    """SETTINGS has the limit of a field list (RFC 9113, 6.5.2), and no CONNECT."""
+    """SETTINGS states the header list limit (RFC 9113, 6.5.2) and doesn't enable extended CONNECT."""
     with Client(served) as client:
         [first] = client.until(lambda each: bool(each.of(SETTINGS))).of(SETTINGS)[:1]
     values = dict(struct.iter_unpack(">HI", first.payload))

@@ -42,7 +42,7 @@ REPORTS: Final = {"server-timing", "x-lifeboat-load"}
     ],
 )
 def test_who_asks_is_told(served: Wire, path: str, document: object, header: str) -> None:
-    """The same answer, and with it the model's time and the load, by either way; nothing of it to who doesn't ask."""
+    """With the report header, the same response also has the model's time and the load, on both paths."""
     body = json.dumps(document).encode()
     plain = http1(served, path, body, header)
     before_ns = counted(served).infer_ns
@@ -59,7 +59,7 @@ def test_who_asks_is_told(served: Wire, path: str, document: object, header: str
 
 
 def test_on_every_other_wire(served: Wire) -> None:
-    """Calls by gRPC, gRPC-Web and GET, and queries, report as headers too."""
+    """Calls by gRPC, gRPC-Web and GET, and GET queries, also report in headers."""
     message = enveloped(request(**PASSENGER).SerializeToString())
     with Http2(served) as connection:
         grpc = [("content-type", "application/grpc"), ("te", "trailers"), ("x-lifeboat-report", "1")]
@@ -82,14 +82,14 @@ def test_on_every_other_wire(served: Wire) -> None:
 
 @pytest.mark.parametrize("value", ["0", "", "yes"])
 def test_who_asks_for_something_else_is_not(served: Wire, value: str) -> None:
-    """Only 1 asks for a report."""
+    """Only the value 1 requests a report."""
     answer = http1(served, "/api/predict", json.dumps(PASSENGER).encode(), f"x-lifeboat-report: {value}")
     assert answer.status == 200
     assert not REPORTS & set(answer.headers)
 
 
 def test_a_report_is_of_all_that_is_under_way() -> None:
-    """The load counts every request that waits or runs with this one, and their rows."""
+    """The load counts all requests in the batcher, with their rows."""
     with wire(Repository.load(MODELS)) as served:
         connections = [served.connect() for _ in range(4)]
         for connection, rows in zip(connections, (1, 2, 3, 1), strict=True):
@@ -102,7 +102,7 @@ def test_a_report_is_of_all_that_is_under_way() -> None:
 
 
 def test_a_large_request_reports_too() -> None:
-    """What runs in a thread reports its own time, which is longer than that of one row."""
+    """A request that runs in a thread reports its own model time and its rows."""
     with wire(Repository.load(MODELS), max_batch_rows=8) as served:
         body = json.dumps({"records": [PASSENGER] * 500}).encode()
         large = http1(served, "/api/predict", body, ASKS)
@@ -111,7 +111,7 @@ def test_a_large_request_reports_too() -> None:
 
 
 def test_a_stream_reports_nothing(served: Wire) -> None:
-    """A stream's headers have gone when its answers come: it is answered as ever."""
+    """A streaming call reports nothing, because its headers are sent before its results exist."""
     body = enveloped(tensors(raw=True).SerializeToString()) * 3
     path = "/inference.GRPCInferenceService/ModelStreamInfer"
     streamed = http1(served, path, body, "content-type: application/grpc-web", ASKS)
@@ -120,7 +120,7 @@ def test_a_stream_reports_nothing(served: Wire) -> None:
 
 
 def test_a_failure_reports_nothing(served: Wire) -> None:
-    """A request that is rejected is rejected as ever."""
+    """A rejected request reports nothing."""
     refused = http1(served, "/api/predict", b"{}", ASKS)
     assert refused.status == 400
     assert not REPORTS & set(refused.headers)
