@@ -1,4 +1,4 @@
-"""Where a request ends: upgrades, trailers, chunk extensions, and heads that two servers might read differently."""
+"""Where a request ends: upgrades, trailers, chunk extensions and ambiguous request heads."""
 
 import json
 import re
@@ -15,12 +15,12 @@ BODY = json.dumps(PASSENGER).encode()
 INNER = b"GET /api/models HTTP/1.1\r\nhost: victim\r\n\r\n"
 SHORT, LONG = b"content-type: application/json\r\n", b"content-type: application/json; charset=utf-8\r\n"
 MAX_HEADER_BYTES = 2_000
-TOKEN = "s3cret"  # noqa: S105 # of a server that lives as long as these tests
+TOKEN = "s3cret"  # noqa: S105 # of the server that these tests start
 
 
 @pytest.fixture(scope="module", params=["0", "1"], ids=["http1", "http2"])
 def framed(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    """Yield a client of a server of HTTP/1.1, alone or beside HTTP/2."""
+    """Yield a client of an HTTP/1.1 server, with and without HTTP/2 enabled."""
     with serving(
         LIFEBOAT_HTTP2=request.param, LIFEBOAT_ADMIN_TOKEN=TOKEN, LIFEBOAT_MAX_HEADER_BYTES=str(MAX_HEADER_BYTES)
     ) as client:
@@ -36,7 +36,7 @@ def _head(*fields: bytes, path: bytes = b"/api/predict") -> bytes:
 
 
 def _until_closed(connection: socket.socket) -> bytes:
-    """Return all that the server sends; it closes behind the last response that says so."""
+    """Return all bytes until the server closes the connection."""
     received = b""
     while data := connection.recv(65_536):
         received += data
@@ -44,7 +44,7 @@ def _until_closed(connection: socket.socket) -> bytes:
 
 
 def _statuses(connection: socket.socket, *segments: bytes) -> list[int]:
-    """Send segments and, behind them, a last request; return the statuses of all responses."""
+    """Send segments and one more request with `connection: close`; return the statuses of all responses."""
     for segment in segments:
         connection.sendall(segment)
     connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
@@ -56,7 +56,7 @@ def _statuses(connection: socket.socket, *segments: bytes) -> list[int]:
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("apart", [True, False], ids=["two segments", "one segment"])
 def test_an_upgrade_is_ignored(framed: httpx.Client, token: bytes, kind: bytes, framing: str, apart: bool) -> None:
-    """A request that offers an upgrade keeps its body, which is never a request of its own; later ones are read on."""
+    """An upgrade offer is ignored: the body is not read as a request, and later requests get responses."""
     offer = b"Connection: keep-alive, UPGRADE\r\nuPgrade: " + token + b"\r\n"
     statuses = []
     for body in (BODY, INNER):
@@ -67,7 +67,7 @@ def test_an_upgrade_is_ignored(framed: httpx.Client, token: bytes, kind: bytes, 
             if apart:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.sendall(head)
-                assert framed.get("/v2/health/live").status_code == 200  # the head was read by now
+                assert framed.get("/v2/health/live").status_code == 200  # the server has read the head by now
                 statuses += _statuses(connection, sent[:7], sent[7:], head + sent)
             else:
                 statuses += _statuses(connection, (head + sent) * 2)
@@ -75,7 +75,7 @@ def test_an_upgrade_is_ignored(framed: httpx.Client, token: bytes, kind: bytes, 
 
 
 def test_every_path_ignores_an_upgrade(framed: httpx.Client) -> None:
-    """Requests without a body, of files and of calls are answered as without the offer."""
+    """Requests without a body and file uploads also ignore an upgrade offer."""
     offer = {"connection": "upgrade", "upgrade": "h2c"}
     assert framed.get("/api/models", headers=offer).status_code == 200
     assert framed.get("/", headers=offer | {"upgrade": "websocket"}).status_code == 200
@@ -85,7 +85,7 @@ def test_every_path_ignores_an_upgrade(framed: httpx.Client) -> None:
 
 
 def test_connect_is_rejected(framed: httpx.Client) -> None:
-    """What follows a CONNECT is no request, and its connection is closed."""
+    """CONNECT is rejected with 501, the bytes after it are not read, and the connection closes."""
     with connect(framed) as connection:
         connection.sendall(b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n" + INNER)
         received = _until_closed(connection)
@@ -100,14 +100,14 @@ def test_connect_is_rejected(framed: httpx.Client) -> None:
     [b"x-request-timeout-ms: 0", b"content-encoding: gzip", b"inference-header-content-length: 3", b"host: y"],
 )
 def test_trailers_are_dropped(framed: httpx.Client, kind: bytes, trailer: bytes) -> None:
-    """No trailer of a request is a header of it, or of the next one."""
+    """Trailers never act as headers, neither of their request nor of the next one."""
     request = _head(kind, b"transfer-encoding: chunked\r\n") + _chunked(BODY, trailer + b"\r\n")
     with connect(framed) as connection:
         assert _statuses(connection, request, request) == [200, 200, 200]
 
 
 def test_a_token_in_a_trailer_opens_nothing(framed: httpx.Client) -> None:
-    """Model control takes its token from the head alone."""
+    """Model control ignores a token in a trailer."""
     head = _head(b"transfer-encoding: chunked\r\n", path=b"/v2/repository/models/titanic/load")
     with connect(framed) as connection:
         connection.sendall(head + _chunked(b"{}", b"authorization: Bearer " + TOKEN.encode() + b"\r\n"))
@@ -127,7 +127,7 @@ def test_a_token_in_a_trailer_opens_nothing(framed: httpx.Client) -> None:
 )
 @pytest.mark.parametrize("apart", [True, False], ids=["apart", "at once"])
 def test_what_frames_a_chunked_body_is_limited(framed: httpx.Client, kind: bytes, last: bytes, apart: bool) -> None:
-    """Trailers and chunk extensions over the limit of headers are 413, and the connection is closed."""
+    """Trailers and chunk extensions above the header limit get 413, and the connection closes."""
     begin = _head(kind, b"transfer-encoding: chunked\r\n") + b"1\r\n{\r\n"
     with connect(framed) as connection:
         for piece in (begin, last) if apart else (begin + last,):
@@ -137,7 +137,7 @@ def test_what_frames_a_chunked_body_is_limited(framed: httpx.Client, kind: bytes
 
 
 def test_chunk_extensions_within_the_limit(framed: httpx.Client) -> None:
-    """A chunk extension means nothing, and does no harm."""
+    """A chunk extension within the limit has no effect."""
     request = _head(b"transfer-encoding: chunked\r\n") + _chunked(BODY, b"a: b\r\n" * 10, b";name=value")
     with connect(framed) as connection:
         assert _statuses(connection, request) == [200, 200]
@@ -164,7 +164,7 @@ def test_chunk_extensions_within_the_limit(framed: httpx.Client) -> None:
     ],
 )
 def test_a_head_that_can_be_read_in_two_ways(framed: httpx.Client, head: bytes, status: int, field: str | None) -> None:
-    """It is rejected, nothing that follows is read, and the connection is closed."""
+    """An ambiguous request head is rejected, the bytes after it are not read, and the connection closes."""
     with connect(framed) as connection:
         connection.sendall(head + b"\r\n{}" + INNER)
         received = _until_closed(connection)
@@ -174,7 +174,7 @@ def test_a_head_that_can_be_read_in_two_ways(framed: httpx.Client, head: bytes, 
 
 
 def test_a_rejection_waits_for_its_turn(framed: httpx.Client) -> None:
-    """What is rejected behind requests that are not responded to yet is responded to after them."""
+    """The rejection of a pipelined request is sent after the responses to earlier requests."""
     request = _head(LONG, b"content-length: %d\r\n" % len(BODY)) + BODY
     for rejected, status in ((b"nonsense\r\n\r\n", b"400"), (b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n", b"501")):
         with connect(framed) as connection:
@@ -184,7 +184,7 @@ def test_a_rejection_waits_for_its_turn(framed: httpx.Client) -> None:
 
 
 def test_http_1_0_needs_no_host(framed: httpx.Client) -> None:
-    """HTTP/1.0 has no Host of necessity."""
+    """An HTTP/1.0 request without a Host header is accepted."""
     with connect(framed) as connection:
         connection.sendall(b"GET /v2/health/live HTTP/1.0\r\n\r\n")
         assert read_response(connection)[0] == 200
@@ -201,7 +201,7 @@ def test_http_1_0_needs_no_host(framed: httpx.Client) -> None:
 )
 @pytest.mark.parametrize("digits", [b"9" * 4_301, b"0" * 4_301, b"\xb2", b"1_0", b"-1", b""])
 def test_numbers_in_headers(server: httpx.Client, path: str, header: str, digits: bytes) -> None:
-    """A number of more digits than it can have, or of others than ten, is rejected with 400."""
+    """A header number with too many digits, or with anything but ASCII digits, is rejected with 400."""
     kind = {b"content-type": b"application/json"}
     answered = server.post(path, content=b"{}", headers=kind | {header.encode(): digits})
     assert (answered.status_code, answered.json()["code"]) == (400, "invalid_argument")
@@ -209,7 +209,7 @@ def test_numbers_in_headers(server: httpx.Client, path: str, header: str, digits
 
 @pytest.mark.parametrize("path", [b"/api/predict", b"/api/explain", b"/v2/models/titanic/infer"])
 def test_a_length_of_many_zeros(server: httpx.Client, path: bytes) -> None:
-    """A content-length of more digits than Python reads is rejected with 400 by every handler."""
+    """A content-length with more digits than Python parses is rejected with 400 by every handler."""
     length = b"content-length: " + b"0" * 4_300 + b"%d\r\n" % len(BODY)
     with connect(server) as connection:
         connection.sendall(_head(length, path=path) + BODY)

@@ -77,7 +77,7 @@ def test_bodies_over_the_limit(narrow: httpx.Client, name: str, chunked: bool) -
                 connection.sendall(end)
             held = [connection for connection in connections if connection not in rejected]
             assert {read_response(connection)[0] for connection in held} <= {200, 400}  # 400: tensors are not a record
-            for connection in rejected:  # the server drops the rest of the body and serves the connection's next request
+            for connection in rejected:  # the connection still serves requests: the rest of the body is dropped
                 connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n")
                 assert read_response(connection)[0] == 200
 

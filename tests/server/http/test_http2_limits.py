@@ -1,4 +1,4 @@
-"""What an HTTP/2 client may send without end: heads, trailers, control frames. Others are answered meanwhile."""
+"""Limits of one HTTP/2 client: header blocks, trailers and control frames. Other clients are unaffected."""
 
 import json
 import struct
@@ -57,7 +57,7 @@ FORMS = {
 @pytest.mark.parametrize("inserted", [False, True], ids=["literal", "inserted"])
 @pytest.mark.parametrize("large", LARGE.values(), ids=LARGE)
 def test_a_head_over_the_limit(served: Wire, large: list[tuple[bytes, bytes]], inserted: bool) -> None:
-    """A head over the limit is 413 for that call alone; the table of fields that later heads refer to is as before."""
+    """A header block above the limit gets 413 on its stream; HPACK's dynamic table stays correct for later requests."""
     names = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/api/predict"), (b":authority", b"x"), *large]
     too_large = b"".join([field(*pair, inserted=inserted) for pair in names])
     kept = b"".join([field(name, value, inserted=True) for name, value in names[:4]])
@@ -72,12 +72,12 @@ def test_a_head_over_the_limit(served: Wire, large: list[tuple[bytes, bytes]], i
 
 
 def test_heads_in_the_table(served: Wire) -> None:
-    """What a head over the limit has inserted is there for later ones, and what it has evicted isn't."""
+    """A header block above the limit updates the dynamic table: its inserts exist, the evicted entries don't."""
     large = [field(b"x-%d" % (100 + number), b"a" * 1_000, inserted=True) for number in range(100)]
     with Client(served) as client:
         client.send(block(1, head() + b"".join([*large, field(b"x-last", b"b", inserted=True)]), END_STREAM))
         assert client.answer(1)[0] == 413
-        kept = bytes(range(0x80 | 62, 0x80 | 66))  # the last field, and three of the large ones
+        kept = bytes(range(0x80 | 62, 0x80 | 66))  # the last field and three of the large ones
         client.send(block(3, head() + kept) + frame(DATA, END_STREAM, 3, BODY))
         assert client.answer(3)[0] == 200
         client.send(block(5, head() + bytes((0x80 | 66,)), END_STREAM))
@@ -85,7 +85,7 @@ def test_heads_in_the_table(served: Wire) -> None:
 
 
 def test_entries_of_before(served: Wire) -> None:
-    """A head over the limit may refer to what was in the table before it, behind what it inserts itself."""
+    """A header block above the limit may refer to older table entries after its own inserts."""
     kind = field(b"content-type", b"application/grpc", inserted=True)
     large = [field(b"x-%d" % number, b"a" * 1_000, inserted=True) for number in range(100)]
     with Client(served) as client:
@@ -97,7 +97,7 @@ def test_entries_of_before(served: Wire) -> None:
 
 
 def test_references_to_a_large_field(served: Wire) -> None:
-    """Many references to one entry of the table are counted by what they refer to."""
+    """References to a table entry count with the size of the entry."""
     large = field(b"x", b"a" * 3_900, inserted=True)
     with Client(served) as client:
         client.send(block(1, head() + large + b"\xbe" * 15_000, END_STREAM) + whole(3))
@@ -106,8 +106,8 @@ def test_references_to_a_large_field(served: Wire) -> None:
 
 
 def test_a_head_at_the_limit(served: Wire) -> None:
-    """A head within the limit is read, however it is cut, and however short its codes are."""
-    zeros = b"\0\1x" + integer(37_500, 0x80, 7) + b"\0\0\0\0\0" * 7_500  # 60,000 zeros, of five bits each
+    """A header block within the limit is read, however it is split and however short its Huffman codes are."""
+    zeros = b"\0\1x" + integer(37_500, 0x80, 7) + b"\0\0\0\0\0" * 7_500  # 60,000 zeros of five bits each
     slices = [head() + zeros, head((b"x", b"a" * 65_000))]
     with Client(served) as client:
         for stream, fragment in zip((1, 3), slices, strict=True):
@@ -121,7 +121,7 @@ def test_a_head_at_the_limit(served: Wire) -> None:
 
 @pytest.mark.parametrize(("kind", "expected"), FORMS.items(), ids=[kind.decode() for kind in FORMS])
 def test_a_call_with_a_head_over_the_limit(served: Wire, kind: bytes, expected: tuple[int, bytes]) -> None:
-    """A call is told in its own form, by RESOURCE_EXHAUSTED."""
+    """An RPC with a header block above the limit gets RESOURCE_EXHAUSTED in its own protocol."""
     fragment = head((b"content-type", kind), (b"te", b"trailers"), (b"x-a", b"a" * 66_000), path=PREDICT.encode())
     with Client(served) as client:
         client.send(block(1, fragment) + frame(DATA, END_STREAM, 1, b"") + whole(3))
@@ -134,7 +134,7 @@ def test_a_call_with_a_head_over_the_limit(served: Wire, kind: bytes, expected: 
 
 
 def test_a_lower_limit() -> None:
-    """The limit is the setting's also for a head that is decoded; trailers are counted against it."""
+    """LIFEBOAT_MAX_HEADER_BYTES also limits header blocks that were decoded, and trailers."""
     with wire(Repository.load(MODELS), http2=True, max_header_bytes=1_000) as served, Client(served) as client:
         long = (b"x", b"a" * 1_000)
         client.send(block(1, head(long)) + frame(DATA, END_STREAM, 1, BODY))
@@ -149,7 +149,7 @@ def test_a_lower_limit() -> None:
 
 
 def test_trailers_over_the_limit(served: Wire) -> None:
-    """Trailers have the limit that heads have."""
+    """Trailers have the same limit as headers."""
     with Client(served) as client:
         client.send(block(1, head()) + frame(DATA, 0, 1, BODY))
         client.send(block(1, fields((b"x", b"a" * 70_000)), END_STREAM) + whole(3))
@@ -189,7 +189,7 @@ FLOODS: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
 
 @pytest.mark.parametrize(("before", "make"), FLOODS.values(), ids=FLOODS)
 def test_frames_without_end(served: Wire, before: bytes, make: Callable[[int], bytes]) -> None:
-    """Of frames that cost and do nothing only so many are handled; others are answered, and nothing stays held."""
+    """A flood of useless frames ends its connection; other connections get responses, and no bytes stay held."""
     with Client(served) as other, Client(served) as client:
         client.send(before)
         for start in range(0, 20 * MAX_BUDGET, 500):
@@ -204,7 +204,7 @@ def test_frames_without_end(served: Wire, before: bytes, make: Callable[[int], b
 
 
 def test_frames_of_a_long_connection(served: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests that are answered pay for the control frames that clients send beside them."""
+    """Completed requests pay for the control frames that a client sends with them."""
     monkeypatch.setattr("server.http.http2_connection._EARNED_A_SECOND", 0)
     beside = b"".join([frame(PING, 0, 0, bytes(8)), frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 99))] * 3)
     with Client(served) as client:
@@ -215,7 +215,7 @@ def test_frames_of_a_long_connection(served: Wire, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_client_that_reads_nothing() -> None:
-    """What is owed to a client that reads nothing doesn't pile up: it is not read on."""
+    """The server stops reading a connection while its client doesn't read responses."""
     with wire(Repository.load(MODELS), http2=True) as served, Client(served) as client:
         protocol: Any = next(iter(served.state.connections))
         protocol.pause_writing()
@@ -227,7 +227,7 @@ def test_a_client_that_reads_nothing() -> None:
 
 
 def test_an_exception_ends_one_stream(served: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that nobody foresaw ends the stream that it came of; the connection's other calls are answered."""
+    """An unexpected exception resets its own stream; the connection's other requests get responses."""
     with Client(served) as client:
         client.send(block(1, head()))
         served.turn()
@@ -240,7 +240,7 @@ def test_an_exception_ends_one_stream(served: Wire, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_field_block_counts_as_held(served: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A field block that isn't whole counts with the bodies that are held."""
+    """An incomplete header block counts as held bytes."""
     with Client(served) as client:
         client.send(frame(HEADERS, 0, 1, head()) + frame(CONTINUATION, 0, 1, b"x" * 16_000))
         served.turn()

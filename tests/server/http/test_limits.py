@@ -1,4 +1,4 @@
-"""Limits and content types: what is rejected before, or without, being read."""
+"""Limits and content types: requests that are rejected before or without reading them."""
 
 import gzip
 import json
@@ -23,18 +23,18 @@ MAX_BODY_BYTES = 2000
 
 @pytest.fixture(scope="module")
 def small_server() -> Iterator[httpx.Client]:
-    """Yield a client of a server that takes three rows and 2000 bytes."""
+    """Yield a client of a server with limits of three rows and 2000 bytes."""
     with serving(LIFEBOAT_MAX_ROWS="3", LIFEBOAT_MAX_BODY_BYTES=str(MAX_BODY_BYTES)) as client:
         yield client
 
 
 def test_rows_up_to_the_limit(small_server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """As many records as the limit says are answered."""
+    """A request with exactly the maximum number of records gets its predictions."""
     assert len(small_server.post(PREDICT, json={"records": [passenger] * 3}).json()["predictions"]) == 3
 
 
 def test_too_many_records(small_server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """One record more than the limit is rejected with 413."""
+    """One record above the limit is rejected with 413."""
     response = small_server.post(PREDICT, json={"records": [passenger] * 4})
     assert response.status_code == 413
     words = "records: expected at most 3, got 4"
@@ -42,7 +42,7 @@ def test_too_many_records(small_server: httpx.Client, passenger: dict[str, Any])
 
 
 def test_too_many_tensor_rows(small_server: httpx.Client) -> None:
-    """One tensor row more than the limit is rejected with 413."""
+    """One tensor row above the limit is rejected with 413."""
     pclass = {"name": "pclass", "shape": [4, 1], "datatype": "INT64", "data": [1] * 4}
     response = small_server.post(INFER, json={"inputs": [pclass]})
     assert response.status_code == 413
@@ -51,14 +51,14 @@ def test_too_many_tensor_rows(small_server: httpx.Client) -> None:
 
 
 def test_body_up_to_the_limit(small_server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """A body of exactly the limit is read."""
+    """A body of exactly the maximum size is accepted."""
     body = json.dumps(passenger).encode().ljust(MAX_BODY_BYTES)
     assert small_server.post(PREDICT, content=body).status_code == 200
 
 
 @pytest.mark.parametrize("path", [PREDICT, INFER])
 def test_stated_length_over_the_limit(small_server: httpx.Client, path: str) -> None:
-    """A body whose stated length is over the limit is rejected with 413 before a byte of it is sent."""
+    """A content-length above the limit is rejected with 413 before any body byte is sent."""
     with connect(small_server) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
         connection.sendall(head.encode())
@@ -70,7 +70,7 @@ def test_stated_length_over_the_limit(small_server: httpx.Client, path: str) -> 
 
 @pytest.mark.parametrize("path", [PREDICT, INFER])
 def test_chunked_body_over_the_limit(small_server: httpx.Client, path: str) -> None:
-    """A body of no stated length is rejected with 413 as soon as it is over the limit, its end still unsent."""
+    """A chunked body is rejected with 413 as soon as it exceeds the limit, before its end."""
     with connect(small_server) as connection:
         connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(3):
@@ -81,14 +81,14 @@ def test_chunked_body_over_the_limit(small_server: httpx.Client, path: str) -> N
 
 
 def test_chunked_body_within_the_limit(small_server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """A body of no stated length that stays within the limit is answered."""
+    """A chunked body within the limit is accepted."""
     pieces = (bytes([byte]) for byte in json.dumps(passenger).encode())
     assert small_server.post(PREDICT, content=pieces).status_code == 200
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "ten"])
 def test_length_that_is_no_number(small_server: httpx.Client, passenger: dict[str, Any], length: str) -> None:
-    """A content-length that is no number is rejected with 400, and the server goes on."""
+    """A content-length that isn't a number is rejected with 400, and the server keeps serving."""
     with connect(small_server) as connection:
         connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
         assert read_response(connection)[0] == 400
@@ -106,7 +106,7 @@ def test_length_that_is_no_number(small_server: httpx.Client, passenger: dict[st
     ],
 )
 def test_content_types_taken(server: httpx.Client, passenger: dict[str, Any], stated: str | None) -> None:
-    """JSON is read as such where it is stated, and where nothing is stated, as curl's default states nothing."""
+    """A JSON body is accepted with a JSON content type, with none, and with curl's default."""
     headers = {} if stated is None else {"content-type": stated}
     assert server.post(PREDICT, content=json.dumps(passenger), headers=headers).status_code == 200
 
@@ -114,7 +114,7 @@ def test_content_types_taken(server: httpx.Client, passenger: dict[str, Any], st
 @pytest.mark.parametrize("path", [PREDICT, INFER])
 @pytest.mark.parametrize("stated", ["text/csv", "application/xml", "multipart/form-data; boundary=x"])
 def test_content_types_refused(server: httpx.Client, path: str, stated: str) -> None:
-    """A stated type that the path doesn't take is rejected with 415, naming what was expected."""
+    """A content type that the path doesn't accept is rejected with 415 and the expected type."""
     response = server.post(path, content=b"{}", headers={"content-type": stated})
     assert response.status_code == 415
     expected = "application/json" if path == PREDICT else "application/json or application/octet-stream"
@@ -123,7 +123,7 @@ def test_content_types_refused(server: httpx.Client, path: str, stated: str) -> 
 
 
 def test_content_encoding_refused(server: httpx.Client) -> None:
-    """An encoding that isn't known is rejected with 415."""
+    """An unknown content encoding is rejected with 415."""
     response = server.post(PREDICT, content=b"{}", headers={"content-encoding": "br"})
     assert response.status_code == 415
     words = 'content-encoding: expected identity or gzip or deflate; got "br"'
@@ -143,7 +143,7 @@ def _bare_deflate(data: bytes) -> bytes:
 def test_compressed_bodies(
     server: httpx.Client, passenger: dict[str, Any], encoding: str, compress: Callable[[bytes], bytes]
 ) -> None:
-    """A compressed body is answered as it would be bare; one cut short, or with more behind it, is rejected."""
+    """A compressed body gives the same response as a plain one; a truncated or extended one is rejected."""
     body = compress(json.dumps(passenger).encode())
     headers = {"content-encoding": encoding}
     assert server.post(PREDICT, content=body, headers=headers).json() == server.post(PREDICT, json=passenger).json()
@@ -161,14 +161,14 @@ def test_a_bomb_is_not_unpacked(small_server: httpx.Client) -> None:
 
 
 def test_content_encoding_identity(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """A body stated to be as it is, is read."""
+    """A body with content encoding `identity` is accepted."""
     assert server.post(PREDICT, json=passenger, headers={"content-encoding": "identity"}).status_code == 200
 
 
 @pytest.mark.parametrize("head", [b"x-long: " + b"a" * 70_000, b"x-many: a\r\n" * 8_000])
 @pytest.mark.parametrize("ended", [True, False], ids=["whole", "unended"])
 def test_a_head_over_the_limit(server: httpx.Client, passenger: dict[str, Any], head: bytes, ended: bool) -> None:
-    """A head over the limit is rejected with 413 and the connection closed, whether or not its end has come."""
+    """A request head above the limit is rejected with 413 and the connection closes, complete or not."""
     with connect(server) as connection:
         connection.sendall(b"POST /api/predict HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n" * ended)
         status, headers, body = read_response(connection)
@@ -180,7 +180,7 @@ def test_a_head_over_the_limit(server: httpx.Client, passenger: dict[str, Any], 
 
 @pytest.mark.parametrize("path", ["/api/predict", "/api/explain"])
 def test_a_head_over_the_limit_behind_a_request(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
-    """A head that begins in the bytes of the request before it is counted from its first byte."""
+    """A pipelined head is measured from its first byte, also when it arrives with the previous request."""
     body = json.dumps(passenger).encode()
     before = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
     with connect(server) as connection, connection.makefile("rb") as file:
@@ -191,7 +191,7 @@ def test_a_head_over_the_limit_behind_a_request(server: httpx.Client, passenger:
 
 
 def test_a_head_up_to_the_limit(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """A long head within the limit is read, and so is a large body behind it."""
+    """A long head within the limit is accepted, also with a large body."""
     assert server.post(PREDICT, json=passenger, headers={"x-long": "a" * 60_000}).status_code == 200
     records = {"records": [passenger] * 2_000}
     assert server.post(PREDICT, json=records, headers={"x-long": "a" * 1_000}).status_code == 200
@@ -199,7 +199,7 @@ def test_a_head_up_to_the_limit(server: httpx.Client, passenger: dict[str, Any])
 
 @pytest.mark.parametrize("path", ["/api/predict", "/v2/models/small/infer"])
 def test_a_string_over_the_limit(tmp_path: Path, path: str) -> None:
-    """A string of more bytes than the limit is rejected with 413, and its feature named; one as long as that isn't."""
+    """A string above the byte limit is rejected with 413 and its feature's name; one at the limit is accepted."""
     model = small.onnx_bytes(small.YES, opset=19)
     small.write(tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0)]))
     with InProcess(Repository.load(tmp_path), Settings(max_string_bytes=6)) as app:

@@ -1,4 +1,4 @@
-"""Failed requests leave no reference cycles: a cycle would hold the request's body until a garbage collection."""
+"""Failed requests leave no reference cycles, which would keep request bodies in memory until a collection."""
 
 import gc
 import json
@@ -39,7 +39,7 @@ _CASES: Final = {
 
 
 def _send(served: Wire, path: str, headers: list[str], body: bytes) -> int:
-    """Send a request on a connection of its own. Returns the status."""
+    """Send a request on a new connection and return the response's status."""
     lines = [f"POST {path} HTTP/1.1", "host: test", f"content-length: {len(body)}", *headers, "", ""]
 
     def exchange(connection: socket.socket) -> int:
@@ -48,13 +48,13 @@ def _send(served: Wire, path: str, headers: list[str], body: bytes) -> int:
 
     with served.connect() as connection:
         status = served.during(lambda: exchange(connection))
-    served.turn()  # the connection ends
+    served.turn()  # the connection closes
     return status
 
 
 @contextmanager
 def _unreachable() -> Iterator[list[Any]]:
-    """Yield the objects that only a garbage collection frees, filled at the end."""
+    """Yield a list that receives, at the end, the objects that only the garbage collector can free."""
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
@@ -71,8 +71,8 @@ def _unreachable() -> Iterator[list[Any]]:
 
 @pytest.mark.parametrize("case", _CASES)
 def test_a_failed_request_leaves_no_frames(served: Wire, case: str) -> None:
-    """No frame of the server, with the request in its variables, waits for a garbage collection."""
-    _send(served, *_CASES[case])  # what is made once is made now
+    """A failed request leaves no server stack frame, with its variables, to the garbage collector."""
+    _send(served, *_CASES[case])  # creates the objects that are created once
     with _unreachable() as found:
         assert _send(served, *_CASES[case]) >= 400
     frames = [each.f_code for each in found if isinstance(each, FrameType)]

@@ -1,4 +1,4 @@
-"""Connections whose requests were rejected are read on at a pace, on either version of HTTP; others go on."""
+"""After a rejection the server delays reading from that connection, on both HTTP versions."""
 
 import socket
 from collections.abc import Iterator
@@ -23,18 +23,18 @@ LARGE_HEAD: Final = head((b"content-length", b"200000"))
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """Serve without a place for files, at a pace that lets no rejected client go on within a test."""
+    """Serve without capacity for files; after a rejection, wait longer than any test before reading on."""
     monkeypatch.setattr(RejectionPace, "delay_s", lambda _self, _body_bytes: LONG_S)
     limits = {"max_batches": 0, "max_queue_rows": 2, "queue_delay_us": 200_000}
     with wire(Repository.load(MODELS), http2=True, **limits) as opened:
         yield opened
-        for each in [*opened.state.connections]:  # what isn't read doesn't see that it has ended
+        for each in [*opened.state.connections]:  # a connection that isn't read doesn't notice that it has ended
             each.transport.abort()
         opened.turn()
 
 
 def _has_no_response(served: Wire, connection: socket.socket) -> bool:
-    """Return whether a connection is silent while the server does all that it does at once."""
+    """Return True if no response arrives on a connection within some event loop iterations."""
     served.turn()
     connection.setblocking(False)
     try:
@@ -45,7 +45,7 @@ def _has_no_response(served: Wire, connection: socket.socket) -> bool:
 
 
 def test_a_rejected_file_slows_its_connection(served: Wire) -> None:
-    """On HTTP/1.1 the rejection comes at once, and what the client sends next is not read for a while."""
+    """On HTTP/1.1 the 429 is sent at once; the connection's next request is read after a delay."""
     with served.connect() as rejected, served.connect() as other:
         rejected.sendall(FILE)
         assert served.read(rejected)[0][0] == 429
@@ -56,7 +56,7 @@ def test_a_rejected_file_slows_its_connection(served: Wire) -> None:
 
 
 def test_a_rejected_file_slows_its_http2_connection(served: Wire) -> None:
-    """On HTTP/2 as well, where the connection has no other request."""
+    """On HTTP/2 the same delay applies if the connection has no other open request."""
     with Client(served) as rejected, Client(served) as other:
         rejected.send(block(1, FILE_HEAD) + frame(DATA, END_STREAM, 1, b"age\n"))
         assert rejected.answer(1)[0] == 429
@@ -68,7 +68,7 @@ def test_a_rejected_file_slows_its_http2_connection(served: Wire) -> None:
 
 
 def test_other_requests_of_an_http2_connection_go_on(served: Wire) -> None:
-    """A rejection slows nothing down for the other requests of its connection."""
+    """A rejection doesn't delay the other open requests of its HTTP/2 connection."""
     with Client(served) as client:
         client.send(block(1, head()) + block(3, FILE_HEAD) + frame(DATA, END_STREAM, 3, b"age\n"))
         assert client.answer(3)[0] == 429
@@ -78,7 +78,7 @@ def test_other_requests_of_an_http2_connection_go_on(served: Wire) -> None:
 
 
 def test_a_large_http2_request_is_rejected_from_its_head(served: Wire) -> None:
-    """A request that the queue has no room for is 429 before its body came."""
+    """On HTTP/2 a request that doesn't fit in the queue gets 429 before its body arrives."""
     with Client(served) as waiting, Client(served) as large:
         waiting.send(whole(1) + whole(3))
         large.send(block(1, LARGE_HEAD))

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while the server is at work: it ends in time, with 0, whatever it is at work on."""
+"""SIGTERM and SIGINT while the server works: it exits with 0 within the drain time."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ BODIES: Final = {
 
 
 def endless(first: threading.Event) -> Iterator[bytes]:
-    """Yield a file that never comes to its end."""
+    """Yield a file that never ends."""
     yield ",".join(PASSENGER).encode() + b"\n"
     while True:
         yield b"1,female,29,0,0,211.3375,S\n" * 1000
@@ -36,7 +36,7 @@ def endless(first: threading.Event) -> Iterator[bytes]:
 
 
 def ends(process: ServerProcess, number: int) -> None:
-    """Have the server end by a signal that comes twice."""
+    """Send the signal twice; the server must exit with 0."""
     process.signal(number)
     process.signal(number)
     assert process.end() == 0, process.text
@@ -45,7 +45,7 @@ def ends(process: ServerProcess, number: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", BODIES)
 def test_a_signal_while_clients_call(name: str, number: int) -> None:
-    """Many clients that call without a pause keep it no longer than the drain."""
+    """Many clients that send requests without a pause can't extend the drain."""
     path, body, headers = BODIES[name]
     begun = threading.Barrier(CALLERS + 1)
 
@@ -68,7 +68,7 @@ def test_a_signal_while_clients_call(name: str, number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_a_file_comes(number: int) -> None:
-    """A file without an end keeps it no longer than the drain."""
+    """A file upload without an end can't extend the drain."""
     first = threading.Event()
 
     def call(address: str) -> None:
@@ -113,12 +113,12 @@ UNREAD: Final = {
         FAILED,
     ),
 }
-"""What a client sends that reads no more than the begin of what it gets; the line of the log that is expected."""
+"""Bytes of a client that reads only the start of its responses, and the log line to expect."""
 
 
 @pytest.mark.parametrize("name", UNREAD)
 def test_a_signal_while_a_response_is_under_way(name: str) -> None:
-    """A response that is not whole at the end of the drain is broken off: a line of the log and no traceback."""
+    """A response that is incomplete at the end of the drain is cut off and logged in one line, without a traceback."""
     sent, words = UNREAD[name]
     with (
         ServerProcess(LIFEBOAT_DRAIN_S="1", LIFEBOAT_HTTP2="1") as process,

@@ -1,4 +1,4 @@
-"""`python -m server`: rejected starts, warnings, and how it ends."""
+"""`python -m server`: starts that are rejected, warnings, and shutdown."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ def _refuses(port: int) -> bool:
 
 
 def test_tampered_model(models: Path) -> None:
-    """A model that isn't its manifest's ends the start with 1 and its name, and the port never opens."""
+    """A model whose digest differs from its manifest stops the start with exit code 1; the port never opens."""
     path = models / "titanic" / "1" / "model.onnx"
     path.write_bytes(path.read_bytes() + b"\0")
     port = _free_port()
@@ -48,7 +48,7 @@ def test_tampered_model(models: Path) -> None:
     ],
 )
 def test_wrong_setting(variable: str, value: str, words: str) -> None:
-    """A setting that can't be used ends the start with 1 and one line that says why."""
+    """An invalid setting stops the start with exit code 1 and one log line that names the problem."""
     with ServerProcess(**{variable: value}) as process:
         assert process.end() == 1
     assert len(process.log) == 1 or variable == "LIFEBOAT_DEFAULT_MODEL"
@@ -56,7 +56,7 @@ def test_wrong_setting(variable: str, value: str, words: str) -> None:
 
 
 def test_unknown_variable_only_warns() -> None:
-    """A variable that is no setting is told in the log, and the server starts."""
+    """An unknown LIFEBOAT_ variable logs a warning, and the server starts."""
     with ServerProcess(LIFEBOAT_MAX_ROW="3") as process:
         process.address()
         process.signal(signal.SIGTERM)
@@ -67,7 +67,7 @@ def test_unknown_variable_only_warns() -> None:
 
 
 def test_log_level() -> None:
-    """A log of errors alone leaves warnings out."""
+    """With log level `error`, warnings are not logged."""
     with ServerProcess(LIFEBOAT_LOG_LEVEL="error", LIFEBOAT_MAX_ROW="3", LIFEBOAT_MODELS="/nowhere") as process:
         assert process.end() == 1
     assert len(process.log) == 1
@@ -76,7 +76,7 @@ def test_log_level() -> None:
 
 
 def test_a_signal_that_comes_again() -> None:
-    """Who is told to end several times, whenever that is, ends as if told once."""
+    """Repeated SIGTERM during shutdown has the same effect as one."""
     with ServerProcess(LIFEBOAT_DRAIN_S="0") as process:
         process.address()
         process.signal_to_its_end(signal.SIGTERM)
@@ -85,7 +85,7 @@ def test_a_signal_that_comes_again() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_end_when_idle(number: int) -> None:
-    """SIGTERM and SIGINT end an idle server with 0."""
+    """SIGTERM and SIGINT end an idle server with exit code 0."""
     with ServerProcess() as process:
         _, port = process.address()
         process.signal(number)
@@ -94,7 +94,7 @@ def test_end_when_idle(number: int) -> None:
 
 
 def _post_half(connection: socket.socket, body: bytes) -> None:
-    """Send a request up to the middle of its body, once the server has asked for the body."""
+    """Send a request up to the middle of its body, after the server's 100 Continue."""
     head = f"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
     connection.sendall(head.encode())
     interim = b""
@@ -105,7 +105,7 @@ def _post_half(connection: socket.socket, body: bytes) -> None:
 
 
 def test_request_in_flight_is_answered(passenger: dict[str, Any]) -> None:
-    """After SIGTERM nobody new is let in, a request that had begun is answered, and the server ends with 0."""
+    """After SIGTERM new connections are refused, a request in progress gets its response, and the exit code is 0."""
     body = json.dumps(passenger).encode()
     with ServerProcess() as process:
         address = process.address()
@@ -122,7 +122,7 @@ def test_request_in_flight_is_answered(passenger: dict[str, Any]) -> None:
 
 
 def test_drain_ends(passenger: dict[str, Any]) -> None:
-    """A caller who never finishes can't hold the server longer than LIFEBOAT_DRAIN_S."""
+    """A client that never completes its request can't extend the drain beyond LIFEBOAT_DRAIN_S."""
     with (
         ServerProcess(LIFEBOAT_DRAIN_S="0") as process,
         socket.create_connection(process.address(), timeout=HUNG_S) as connection,
@@ -133,7 +133,7 @@ def test_drain_ends(passenger: dict[str, Any]) -> None:
 
 
 def test_several_models(models: Path) -> None:
-    """With several models the start is rejected until LIFEBOAT_DEFAULT_MODEL names one."""
+    """With several models the server starts only if LIFEBOAT_DEFAULT_MODEL names one of them."""
     small.double(models)
     with ServerProcess(LIFEBOAT_MODELS=str(models)) as process:
         assert process.end() == 1
