@@ -1,4 +1,4 @@
-"""Arrow and Parquet files with one fault each: the kinds that those projects' own fuzz corpora hold."""
+"""Arrow and Parquet files with one fault each, of the kinds in the fuzz corpora of those projects."""
 
 import io
 import itertools
@@ -25,7 +25,7 @@ NESTED: Final[dict[str, Any]] = {
 
 
 def stream(table: pa.Table, codec: Any = None, *, file: bool = False) -> bytes:  # noqa: ANN401 # pyarrow's own
-    """Return a table as an Arrow IPC stream, or an IPC file."""
+    """Return a table as an Arrow IPC stream or an IPC file."""
     out = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(compression=codec)
     with (pa.ipc.new_file if file else pa.ipc.new_stream)(out, table.schema, options=options) as writer:
@@ -34,7 +34,7 @@ def stream(table: pa.Table, codec: Any = None, *, file: bool = False) -> bytes: 
 
 
 def nested() -> pa.Table:
-    """Return a table with columns of types that are read apart."""
+    """Return a table that also has columns of types with special readers."""
     table = TABLE
     for name, column in NESTED.items():
         table = table.append_column(name, column)
@@ -42,7 +42,7 @@ def nested() -> pa.Table:
 
 
 def _messages(body: bytes) -> list[tuple[int, int, int]]:
-    """Return where each message begins, where its body does and where it ends."""
+    """Return the start of each message, the start of its body, and its end."""
     found, at = [], 0
     while at + 8 <= len(body) and (size := struct.unpack_from("<i", body, at + 4)[0]) > 0:
         start = at + 8 + size
@@ -62,34 +62,34 @@ def _changed(body: bytes, place: int, data: bytes) -> bytes:
 
 
 def _each_number(body: bytes, numbers: tuple[int, ...]) -> Iterator[bytes]:
-    """Yield streams of which one 8-byte number in the last batch's metadata is wrong: a length, an offset, a count."""
+    """Yield streams with one wrong 8-byte number in the last batch's metadata: a length, an offset or a count."""
     start, stop, _ = _messages(body)[-1]
     for place, number in itertools.product(range(start + 8, stop - 7, 8), numbers):
         yield _changed(body, place, struct.pack("<q", number))
 
 
 def _replaced(column: Any, old: bytes, new: bytes) -> bytes:  # noqa: ANN401 # a pyarrow column
-    """Return a stream with a column in whose buffers `new` stands for `old`: pyarrow itself writes nothing wrong."""
+    """Return a stream with `old` replaced by `new` in a column's buffers, because pyarrow writes only valid ones."""
     sound = stream(pa.table(PASSENGERS).append_column("x", column))
     assert sound.count(old) == 1
     return sound.replace(old, new)
 
 
 def _offsets(wrong: list[int], *, lists: bool) -> bytes:
-    """Return a stream of a column of strings or lists with these offsets."""
+    """Return a stream with a column of strings or lists that has these offsets."""
     texts = ["a", "bc", "def", "gh"]
     column = pa.array([[ord(each) for each in text] for text in texts] if lists else texts)
     return _replaced(column, struct.pack("<5i", 0, 1, 3, 6, 8), struct.pack("<5i", *wrong))
 
 
 def _codes(wrong: list[int], values: list[Any]) -> bytes:
-    """Return a stream of a column of codes of which some stand for nothing."""
+    """Return a stream with a dictionary column that has these indices, some of them out of range."""
     column = pa.DictionaryArray.from_arrays(pa.array([0, 3, 1, 2], pa.int32()), pa.array(values))
     return _replaced(column, struct.pack("<4i", 0, 3, 1, 2), struct.pack("<4i", *wrong))
 
 
 def _text(wrong: bytes) -> bytes:
-    """Return a stream of a column of strings that are no UTF-8."""
+    """Return a stream with a string column that is not valid UTF-8."""
     return _replaced(pa.array(["w#x#y#z#", "b", "c", "d"]), b"w#x#y#z#", wrong.ljust(8))
 
 
@@ -123,7 +123,7 @@ def _numbers(sound: bytes) -> Iterator[bytes]:
 
 
 def _wrong_order(sound: bytes) -> Iterator[bytes]:
-    """Yield streams without their schema, with two, with their last batch twice."""
+    """Yield streams without a schema, with two schemas, and with the last batch twice."""
     schema, last = _messages(sound)[0], _messages(sound)[-1]
     yield sound[schema[2] :]
     yield sound[: schema[2]] + sound
@@ -131,7 +131,7 @@ def _wrong_order(sound: bytes) -> Iterator[bytes]:
 
 
 def _schema_bytes(sound: bytes) -> Iterator[bytes]:
-    """Yield streams of whose schema a byte is another: types, units and names that are none."""
+    """Yield streams with one changed byte in the schema: unknown types, units and names."""
     start, stop, _ = _messages(sound)[0]
     return (_changed(sound, at, bytes([each])) for at in range(start + 8, stop, 5) for each in (0, 26, 255))
 
@@ -165,7 +165,7 @@ def _overlapping(sound: bytes) -> Iterator[bytes]:
 
 
 def _duplicate_ids() -> Iterator[bytes]:
-    """Yield streams of two columns of codes, for strings and for numbers, that have the same id."""
+    """Yield streams with two dictionary columns, strings and numbers, that have the same id."""
     codes: dict[str, Any] = {
         "x": pa.array(["p", "q", None, "p"]).dictionary_encode(),
         "y": pa.array([1, 2, 3, 1]).dictionary_encode(),
@@ -223,4 +223,4 @@ FAULTS: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
     "arrow: files": _wrong_files,
     **{f"parquet {name}": partial(_parquet_faults, _parquet(**options)) for name, options in _PARQUETS.items()},
 }
-"""Names of kinds of faults, each to what makes its files."""
+"""The generator of faulty files for each kind of fault."""

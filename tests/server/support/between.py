@@ -1,4 +1,4 @@
-"""A service's front as the world has it: it passes requests on to the real server, or rejects, or breaks off."""
+"""HTTP proxy in front of the real server: it forwards, rejects or cuts off requests."""
 
 import http.client
 import threading
@@ -16,7 +16,7 @@ from tests.server.support.process import HUNG_S
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as it came."""
+    """A request that the proxy received."""
 
     path: str
     headers: dict[str, str]
@@ -25,7 +25,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer so, without asking the server."""
+    """Respond with this error, without forwarding the request."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -34,20 +34,20 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Break off behind so many bytes of the server's answer; with None before its head."""
+    """Close the connection after `at` bytes of the server's response body; None: before its head."""
 
     at: int | None
 
 
 Act = Refuse | Cut | Callable[[], None]
-"""What is done with a request; of a function: it is called, and the request passed on."""
+"""Action for one request. A function is called, then the request is forwarded."""
 
 
 class Between:
-    """Listens on a free port; `acts` are done with the first requests, one each, and all others passed on."""
+    """Proxy on a free port. Each of the first requests gets one of `acts`; all others are forwarded."""
 
     def __init__(self, server: httpx.Client | None, *acts: Act | None) -> None:
-        """Pass requests on to `server`."""
+        """Forward requests to `server`."""
         self.asked: list[Asked] = []
         self.upstream = server
         self.acts = list(acts)
@@ -56,7 +56,7 @@ class Between:
         self.url = f"http://127.0.0.1:{self.listener.server_port}"
 
     def act(self) -> Act | None:
-        """Return what is to be done with the next request."""
+        """Return the action for the next request."""
         return self.acts.pop(0) if self.acts else None
 
     def __enter__(self) -> Self:
@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     between: Between
 
     def do_POST(self) -> None:
-        """Do with a request what is to be done."""
+        """Apply the next action to a request."""
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.between.asked.append(Asked(self.path, headers, body))
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
                 data = answer.read()
             except http.client.IncompleteRead as broken:
                 data, whole = broken.partial, False
-        with suppress(OSError):  # who asked may have left
+        with suppress(OSError):  # the client may have disconnected
             self._answer(answer, data[:at], whole=whole)
 
     def _answer(self, answer: http.client.HTTPResponse, data: bytes, *, whole: bool) -> None:
@@ -120,4 +120,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_of: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""Inference requests with binary tensors, written by hand as the extension says."""
+"""Inference requests with binary tensors, encoded by hand after the binary tensor data extension."""
 
 import json
 import struct
@@ -26,11 +26,11 @@ _FORMATS: Final = {
     "FP64": "d",
 }
 NULLS: Final = {"age": float("nan"), "fare": float("nan"), "embarked": ""}
-"""What null is in a binary tensor, of each nullable feature."""
+"""The value that encodes null in a binary tensor, for each nullable feature."""
 
 
 def blob(datatype: str, values: list[Any]) -> bytes:
-    """Return values as a tensor's bytes."""
+    """Return values encoded as a binary tensor."""
     if datatype != "BYTES":
         return struct.pack(f"<{len(values)}{_FORMATS[datatype]}", *values)
     encoded = [value.encode() for value in values]
@@ -42,7 +42,7 @@ def request(
     binary: Collection[str] = tuple(DATATYPES),
     **members: Any,  # noqa: ANN401
 ) -> tuple[bytes, dict[str, str]]:
-    """Return body and headers of a request: the inputs in `binary` behind the JSON, the others in it."""
+    """Return the body and headers of a request. Inputs in `binary` follow the JSON; the others are in it."""
     inputs, blobs = [], []
     for name, datatype in DATATYPES.items():
         values = [record[name] for record in records]
@@ -58,7 +58,7 @@ def request(
 
 
 def read(response: httpx.Response) -> dict[str, Any]:
-    """Return the outputs of an answer by name, as lists, whatever form each has."""
+    """Return a response's outputs by name, as lists, from JSON or binary data."""
     assert response.status_code == 200, response.text
     length = int(response.headers.get(LENGTH, len(response.content)))
     document, rest = json.loads(response.content[:length]), response.content[length:]

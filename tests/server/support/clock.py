@@ -1,4 +1,4 @@
-"""A clock that a test moves."""
+"""A clock that the test sets."""
 
 from typing import Final
 
@@ -6,16 +6,16 @@ SECOND_NS: Final = 1_000_000_000
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that advances only when a test calls `go_on`."""
 
     def __init__(self) -> None:
-        """Begin at a time that is no round number of anything."""
+        """Start at an arbitrary time that is not a round number."""
         self.now_ns = 12_345_678_901_234
 
     def __call__(self) -> int:
-        """Return the time."""
+        """Return the time in nanoseconds."""
         return self.now_ns
 
     def go_on(self, seconds: float) -> None:
-        """Let some time pass."""
+        """Advance the clock."""
         self.now_ns += int(seconds * SECOND_NS)

@@ -1,4 +1,4 @@
-"""A collector of traces on the loopback: takes OTLP over HTTP in protobuf, and keeps the spans."""
+"""OpenTelemetry collector on the loopback: accepts OTLP over HTTP in protobuf and stores the spans."""
 
 import gzip
 import threading
@@ -12,17 +12,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """What was exported so far."""
+    """The traces that were exported so far."""
 
     def __init__(self, port: int) -> None:
-        """Listen on `port`."""
+        """Set the endpoint to `port` on the loopback."""
         self.endpoint = f"http://127.0.0.1:{port}"
         self.requests: list[ExportTraceServiceRequest] = []
         self.paths: set[str] = set()
 
     @property
     def spans(self) -> list[Span]:
-        """The spans, in the order of their ends."""
+        """The spans in the order of their end times."""
         return [
             span
             for request in self.requests
@@ -33,16 +33,16 @@ class Collector:
 
     @property
     def text(self) -> str:
-        """Everything that was exported, as text."""
+        """All exported data as text."""
         return "".join(map(str, self.requests))
 
     def servers(self) -> list[Span]:
-        """Return the spans of requests, in the order of their beginnings."""
+        """Return the server spans in the order of their start times."""
         found = [span for span in self.spans if span.kind == Span.SPAN_KIND_SERVER]
         return sorted(found, key=lambda span: span.start_time_unix_nano)
 
     def below(self, parent: Span) -> list[Span]:
-        """Return a span's children, in the order of their beginnings."""
+        """Return a span's children in the order of their start times."""
         found = [span for span in self.spans if span.parent_span_id == parent.span_id]
         return sorted(found, key=lambda span: span.start_time_unix_nano)
 
@@ -54,7 +54,7 @@ def attributes(span: Any) -> dict[str, Any]:  # noqa: ANN401 # a span, or a reso
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """Run a collector."""
+    """Run a collector in a thread."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -68,7 +68,7 @@ def collecting() -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, *_of: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         collector = Collector(server.server_address[1])

@@ -32,7 +32,7 @@ EVERY: Final = """g (bool[N, 1] bool, int8[N, 1] int8, int16[N, 1] int16, int32[
   n = Where(missing, nought, fp64)
   value = Sum(a, b, c, d, e, f, g, h, i, j, k, l, m, n)
 }"""
-"""Adds up a feature of every datatype: a wrong value of any of them is a wrong answer."""
+"""A model that adds one feature of every datatype, so that a wrong value in any of them changes the result."""
 ROWS: Final[dict[str, list[Any]]] = {
     "bool": [True, False, True],
     "int8": [-128, 127, 3],
@@ -53,12 +53,12 @@ _TYPES: Final[dict[str, Any]] = {"fp16": pa.float16(), "fp32": pa.float32(), "fp
     ("bytes", "category"), pa.string()
 )
 SCHEMA: Final = pa.schema([(name, _TYPES.get(name) or getattr(pa, name.replace("bool", "bool_"))()) for name in ROWS])
-"""Each feature in its own type."""
+"""Each feature with the Arrow type of its datatype."""
 _NULLS: Final[dict[str, Scalar]] = {"int32": -1, "fp64": "NaN", "category": ""}
 
 
 def load(root: Path) -> Model:
-    """Write the model below `root`, and load it."""
+    """Write the model below `root` and load it."""
     onnx = small.onnx_bytes(EVERY, opset=19)
     none: dict[str, Scalar | None] = {
         name: False if name == "bool" else "no" if name in {"bytes", "category"} else 0 for name in ROWS

@@ -1,4 +1,4 @@
-"""Models whose answers are explained, and what an explanation is by definition, worked out another way."""
+"""Models for tests of feature contributions, and independent computations of Shapley values."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from tests.server.support import small
 
 Record = dict[str, Any]
 Predict = Callable[[list[Record]], NDArray[np.float64]]
-"""Answers records, shape [records, quantities]."""
+"""Function from records to predictions of shape [records, quantities]."""
 
 FEATURES: Final = (
     small.X,
@@ -35,7 +35,7 @@ _TOGETHER: Final = """
 VALUE: Final = f"""{_INPUTS} => (float[N, 1] value) <string[1] yes = {{"yes"}}, double[1] one = {{1}}> {{{_TOGETHER}
   value = Add(product, either)
 }}"""
-"""Multiplies features: what one of them adds depends on another."""
+"""A regression with products of features, so that one feature's contribution depends on another feature."""
 SHARES: Final = f"""{_INPUTS} => (string[N] label, float[N, 3] probabilities)
 <string[1] yes = {{"yes"}}, double[1] one = {{1}}, string[3] names = {{"low", "middle", "high"}}> {{{_TOGETHER}
   scores = Concat<axis = 1>(product, either, x)
@@ -43,7 +43,7 @@ SHARES: Final = f"""{_INPUTS} => (string[N] label, float[N, 3] probabilities)
   best = ArgMax<axis = 1, keepdims = 0>(scores)
   label = Gather(names, best)
 }}"""
-"""Three classes of the same."""
+"""A classifier with three classes, from the same products."""
 CLASSES: Final = ["low", "middle", "high"]
 BACKGROUND: Final[list[dict[str, Scalar | None]]] = [
     {"x": 0.5, "many": 2, "word": "yes", "wide": 0.25},
@@ -60,7 +60,7 @@ GOLDEN: Final[Record] = {"x": 1.0, "many": 1, "word": "yes", "wide": 1.0}
 
 
 def regression(root: Path, **members: Any) -> None:  # noqa: ANN401 # of any type
-    """Write the model of one value below `root`."""
+    """Write the regression below `root`."""
     onnx = small.onnx_bytes(VALUE, opset=19)
     golden = Golden(records=[GOLDEN], outputs={"value": [[2.0]]}, tolerance=1e-5)
     described: dict[str, Any] = {"features": [*FEATURES], "background": BACKGROUND, "golden": golden}
@@ -68,7 +68,7 @@ def regression(root: Path, **members: Any) -> None:  # noqa: ANN401 # of any typ
 
 
 def multiclass(root: Path, **members: Any) -> None:  # noqa: ANN401
-    """Write the model of three classes below `root`."""
+    """Write the classifier below `root`."""
     onnx = small.onnx_bytes(SHARES, opset=19)
     described: dict[str, Any] = {
         "kind": "multiclass",
@@ -85,7 +85,7 @@ def multiclass(root: Path, **members: Any) -> None:  # noqa: ANN401
 
 
 def wide(root: Path, features: int, **members: Any) -> None:  # noqa: ANN401
-    """Write a regression of so many numbers, f0 and so on, with 32 rows of background that have no value in common."""
+    """Write a regression of features f0, f1, ..., with 32 background rows that share no value."""
     names = [f"f{number}" for number in range(features)]
     given = ", ".join(f"float[N, 1] {name}" for name in names)
     onnx = small.onnx_bytes(f"g ({given}) => (float[N, 1] value) {{ value = Sum({', '.join(names)}) }}")
@@ -108,7 +108,7 @@ _ANGLE: Final = """
 
 
 def angles(root: Path, features: Sequence[Feature], background: list[Record]) -> None:
-    """Write the model that adds up what `angle` says of each feature."""
+    """Write the model that adds `angle` of every feature."""
     inputs = ", ".join(f"{_TYPES.get(f.datatype, f.datatype.lower())}[N, 1] {f.name}" for f in features)
     lines = ""
     for each in features:
@@ -126,7 +126,10 @@ def angles(root: Path, features: Sequence[Feature], background: list[Record]) ->
 
 
 def angle(feature: Feature, value: Any) -> float:  # noqa: ANN401 # of any type
-    """Return what a value counts: the arc tangent of a number, of a word whether it is "yes", of no number 0."""
+    """Return a feature's term in the `angles` model: the arc tangent of a number; 0 for NaN.
+
+    A string counts as 1 if it is "yes", else as 0.
+    """
     if feature.datatype == "BYTES":
         return math.atan(value == "yes")
     number = float((feature.null if value is None else value) or 0)
@@ -134,7 +137,7 @@ def angle(feature: Feature, value: Any) -> float:  # noqa: ANN401 # of any type
 
 
 def chain(root: Path, features: int, background: list[Record]) -> None:
-    """Write the model that adds up the products of neighbours among so many numbers, and multiplies some again."""
+    """Write the model that adds the products of neighbouring features and one product of two of those products."""
     names = [f"f{number}" for number in range(features)]
     given = ", ".join(f"float[N, 1] {name}" for name in names)
     pairs = [f"p{place} = Mul({one}, {other})" for place, (one, other) in enumerate(itertools.pairwise(names))]
@@ -152,7 +155,7 @@ MEAN_ADDED: Final = 2.5
 
 
 def product(root: Path) -> None:
-    """Write the model that multiplies two features, adds a third and takes a fourth that it doesn't look at."""
+    """Write the model of left * right + added; a fourth feature has no effect."""
     names = ("left", "right", "added", "ignored")
     given = ", ".join(f"float[N, 1] {name}" for name in names)
     lines = "both = Mul(left, right) nothing = Mul(ignored, nought) value = Sum(both, added, nothing)"
@@ -171,7 +174,7 @@ def product(root: Path) -> None:
 def by_definition(
     predict: Predict, names: Sequence[str], record: Record, background: Sequence[Record]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the base and each feature's contribution: the mean, over all orders, of what it adds where it comes in."""
+    """Return the base value and each feature's Shapley value: its mean effect over all orders of features."""
     coalitions = [frozenset(each) for size in range(len(names) + 1) for each in itertools.combinations(names, size)]
     rows = [
         {name: (record if name in known else row)[name] for name in names} for known in coalitions for row in background
@@ -188,7 +191,7 @@ def by_definition(
 def by_dividends(
     predict: Predict, names: Sequence[str], record: Record, background: Sequence[Record]
 ) -> NDArray[np.float64]:
-    """Return each feature's contribution another way: what is a coalition's own alone is shared evenly in it."""
+    """Return Shapley values by another formula: each coalition's dividend is divided evenly among its features."""
     size = 2 ** len(names)
     rows = [
         {name: (record if coalition >> place & 1 else row)[name] for place, name in enumerate(names)}

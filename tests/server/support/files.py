@@ -1,4 +1,4 @@
-"""Files of passengers, what onnxruntime itself answers them, and a file on its way to a server, piece by piece."""
+"""Files of passengers, the expected predictions by onnxruntime, and piecewise uploads."""
 
 import socket
 from collections.abc import Iterator, Sequence
@@ -26,21 +26,21 @@ Record = dict[str, Any]
 
 
 def line(record: Record) -> bytes:
-    """Return a record as a line of CSV."""
+    """Return a record as a CSV line."""
     return ",".join("" if record[name] is None else str(record[name]) for name in NAMES).encode() + b"\n"
 
 
 def csv(records: Sequence[Record], rows: int | None = None) -> bytes:
-    """Return records as a file, over and over where there are to be more rows."""
+    """Return records as a CSV file, repeated up to `rows` rows."""
     lines = [line(record) for record in records]
     times, rest = divmod(len(lines) if rows is None else rows, len(lines))
     return HEADER + b"".join(lines) * times + b"".join(lines[:rest])
 
 
 def answers(records: Sequence[Record]) -> tuple[list[str], NDArray[np.float32]]:
-    """Return what onnxruntime itself gives for records: labels, and probabilities of shape [rows, 2].
+    """Return onnxruntime's own outputs for records: labels, and probabilities of shape [rows, 2].
 
-    By one thread: several add up the trees in another order, and differ in the last bits.
+    Uses one thread, because several threads add the trees in another order, which changes the last bits.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -53,14 +53,14 @@ def answers(records: Sequence[Record]) -> tuple[list[str], NDArray[np.float32]]:
 
 
 def read(text: bytes) -> list[list[str]]:
-    """Return the fields of a scored file of passengers, in which no field has quotes, without its header."""
+    """Return the fields of a scored passenger file without its header; the file must have no quotes."""
     header, *lines = text.decode().splitlines()
     assert header.split(",") == [*NAMES, *ADDED]
     return [each.split(",") for each in lines]
 
 
 def check(text: bytes, records: Sequence[Record]) -> None:
-    """Hold a scored file to the records and to what onnxruntime gives for them, to the last bit."""
+    """Check that a scored file has the records' values and exactly onnxruntime's predictions."""
     rows = read(text)
     labels, probabilities = answers(records)
     assert [row[:7] for row in rows] == [line(record).decode().strip("\n").split(",") for record in records]
@@ -69,15 +69,15 @@ def check(text: bytes, records: Sequence[Record]) -> None:
 
 
 class Upload:
-    """A file on its way by HTTP/1.1, in chunks: the test says what is sent when, and reads what has come."""
+    """A chunked HTTP/1.1 upload whose pieces the test sends and whose response it reads step by step."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Speak on a connection whose request's head is to be sent."""
+        """Use a connection on which nothing was sent yet."""
         self.connection = connection
         self._answer = connection.makefile("rb")
 
     def begin(self, path: str, *headers: str, method: str = "PUT", te: str = "trailers") -> None:
-        """Send a head."""
+        """Send the request head."""
         lines = [f"{method} {path} HTTP/1.1", "host: x", "transfer-encoding: chunked", f"te: {te}", *headers]
         self.connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
 
@@ -90,7 +90,7 @@ class Upload:
         self.connection.sendall(b"0\r\n\r\n")
 
     def head(self) -> tuple[int, dict[str, str]]:
-        """Read the answer's status and headers, or those of an interim answer."""
+        """Read the status and headers of the response or of an interim response."""
         status = int(self._answer.readline().split()[1])
         return status, self._fields()
 
@@ -102,7 +102,7 @@ class Upload:
         return found
 
     def piece(self) -> bytes | None:
-        """Read the answer's next chunk; nothing where it has ended, None where it was broken off."""
+        """Read the response's next chunk: empty at its end, None if the response was cut off."""
         size = self._answer.readline()
         if not size:
             return None
@@ -112,21 +112,21 @@ class Upload:
         return data
 
     def rest(self) -> tuple[bytes, dict[str, str] | None]:
-        """Read the answer to its end. Returns it and its trailers, None where it was broken off."""
+        """Read the response to its end. Returns the body and the trailers; None if the response was cut off."""
         found = b""
         while piece := self.piece():
             found += piece
         return found, None if piece is None else self._fields()
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._answer.close()
         self.connection.close()
 
 
 @contextmanager
 def upload(client: httpx.Client, *headers: str, path: str = "/api/batch", method: str = "PUT") -> Iterator[Upload]:
-    """Begin a file to the server that `client` calls."""
+    """Begin an upload to the server of `client`."""
     address = (client.base_url.host, client.base_url.port or 80)
     begun = Upload(socket.create_connection(address, timeout=HUNG_S))
     try:

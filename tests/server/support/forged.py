@@ -1,4 +1,4 @@
-"""Arrow and Parquet metadata that no library writes: buffers that overlap, ids that stand twice, deep nesting."""
+"""Invalid Arrow and Parquet metadata that no library writes: overlapping buffers, duplicate ids, deep nesting."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -7,11 +7,11 @@ from typing import Final
 from server.codecs.tables.flatbuffer import FlatTable
 
 _HEADER, _FIELDS, _DICTIONARY = 2, 1, 4
-"""Fields of a Message, a Schema and a Field."""
+"""Field numbers in Message, Schema and Field."""
 _BUFFERS: Final = 2
-"""A RecordBatch's field."""
+"""Field number in RecordBatch."""
 _NULL, _LIST, _STRUCT = 1, 12, 13
-"""Types of a Field."""
+"""Type numbers in Field."""
 _FIELD_VTABLE: Final = struct.pack("<8H", 16, 16, 0, 0, 12, 4, 0, 8)
 _EMPTY_VTABLE: Final = struct.pack("<2H", 4, 4)
 
@@ -21,14 +21,14 @@ def _changed(body: bytes, place: int, data: bytes) -> bytes:
 
 
 def _header(body: bytes, message: int) -> tuple[int, FlatTable]:
-    """Return where the metadata of the message at `message` begins, and its header."""
+    """Return the start of a message's metadata and the message's header."""
     header = FlatTable.root(body[message + 8 :]).table(_HEADER)
     assert header is not None
     return message + 8, header
 
 
 def overlapping_buffers(body: bytes, batch: int) -> Iterator[bytes]:
-    """Yield streams of whose record batch at `batch` buffers share their bytes, wholly or in part."""
+    """Yield streams whose record batch has overlapping buffers, completely or partly."""
     base, header = _header(body, batch)
     buffers = list(header.numbers(_BUFFERS, "<qq"))
     first = base + header.target(_BUFFERS) + 4
@@ -41,10 +41,10 @@ def overlapping_buffers(body: bytes, batch: int) -> Iterator[bytes]:
 
 
 def duplicate_ids(body: bytes, messages: Sequence[int], end: int) -> Iterator[bytes]:
-    """Yield streams in which two dictionaries of different types have one id.
+    """Yield streams in which two dictionaries of different types have the same id.
 
-    `messages` are the places of the schema, two dictionaries, for the last two columns, and a record batch; `end` is
-    that of the stream's end.
+    `messages` are the positions of the schema, of the dictionaries of the last two columns, and of a record batch;
+    `end` is the position of the stream's end.
     """
     schema, _, second, batch = messages
     base, header = _header(body, second)
@@ -61,13 +61,13 @@ def duplicate_ids(body: bytes, messages: Sequence[int], end: int) -> Iterator[by
 
 
 def nested_schemas(depth: int) -> Iterator[bytes]:
-    """Yield streams whose schema has one column of lists, or structures, `depth` deep."""
+    """Yield streams with one column of lists or structs nested `depth` levels deep."""
     yield _nested_schema(depth, _LIST)
     yield _nested_schema(depth, _STRUCT)
 
 
 def _nested_schema(depth: int, kind: int) -> bytes:
-    """Return a schema's message: each field is a table whose only child stands right behind it."""
+    """Return a schema message in which each field's table is followed by the table of its only child."""
     vtables = struct.pack("<6H", 12, 12, 4, 6, 8, 0) + struct.pack("<4H", 8, 8, 0, 4) + _FIELD_VTABLE + _EMPTY_VTABLE
     message_at, field_vtable = 4 + len(vtables), 4 + 20
     schema_at = message_at + 12
@@ -86,7 +86,7 @@ def _nested_schema(depth: int, kind: int) -> bytes:
 
 
 def nested_footers(depth: int) -> Iterator[bytes]:
-    """Yield Parquet files whose footer is a structure in a structure, or a list in a list, `depth` deep."""
+    """Yield Parquet files whose footer has structs or lists nested `depth` levels deep."""
     for opening in (b"\x1c", b"\x19\x19", b"\x4c"):
         footer = opening * depth
         yield b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"

@@ -1,4 +1,4 @@
-"""HTTP/2 frame by frame: what no client library sends (RFC 9113), and what comes back."""
+"""HTTP/2 client that sends single frames, also invalid ones (RFC 9113), and records the received frames."""
 
 import json
 import socket
@@ -16,11 +16,11 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDO
 END_STREAM, ACK, END_HEADERS, PADDED = 1, 1, 4, 8
 BODY: Final = json.dumps(PASSENGER).encode()
 _STATUS: Final = {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}
-"""Entries of HPACK's static table (RFC 7541, appendix A)."""
+"""Status entries of HPACK's static table (RFC 7541, appendix A)."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Return a frame."""
+    """Return the bytes of a frame."""
     return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
 
 
@@ -37,13 +37,13 @@ def integer(value: int, pattern: int, bits: int) -> bytes:
 
 
 def field(name: bytes, value: bytes, *, inserted: bool = False) -> bytes:
-    """Return a literal field; `inserted` into the dynamic table."""
+    """Return a literal field; `inserted` adds it to the dynamic table."""
     texts = [integer(len(text), 0, 7) + text for text in (name, value)]
     return (b"\x40" if inserted else b"\0") + b"".join(texts)
 
 
 def fields(*pairs: tuple[bytes, bytes]) -> bytes:
-    """Return a field block."""
+    """Return a field block of literal fields."""
     return b"".join([field(name, value) for name, value in pairs])
 
 
@@ -65,13 +65,13 @@ def block(stream: int, fragment: bytes, flags: int = 0) -> bytes:
 
 
 def whole(stream: int, *extra: tuple[bytes, bytes]) -> bytes:
-    """Return a request for one prediction."""
+    """Return the frames of one complete prediction request."""
     return block(stream, head(*extra)) + frame(DATA, END_STREAM, stream, BODY)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame that came."""
+    """A frame that the client received."""
 
     kind: int
     flags: int
@@ -80,10 +80,10 @@ class Frame:
 
 
 class Client:
-    """One connection to a server, after the preface and these SETTINGS."""
+    """One HTTP/2 connection to a server. It sends the preface and SETTINGS on creation."""
 
     def __init__(self, served: Served, settings: bytes = b"", first: bytes | None = None) -> None:
-        """Connect; `first` is what comes in the place of SETTINGS."""
+        """Connect. `first` replaces the SETTINGS frame."""
         self._served = served
         self._socket = served.connect()
         self._socket.settimeout(HUNG_S)
@@ -99,7 +99,7 @@ class Client:
         self._socket.close()
 
     def send(self, data: bytes) -> bool:
-        """Send bytes. Returns False where the server has closed the connection."""
+        """Send bytes. Returns False if the server has closed the connection."""
         return bool(self._served.during(lambda: self._sent(data)))
 
     def _sent(self, data: bytes) -> bool:
@@ -110,7 +110,7 @@ class Client:
         return True
 
     def until(self, arrived: Callable[[Self], bool]) -> Self:
-        """Read until something has `arrived`; fail where the connection is closed before."""
+        """Read until `arrived` is true; fail if the connection closes first."""
         self._served.during(lambda: self._read_until(arrived))
         assert arrived(self), self.frames
         return self
@@ -125,7 +125,7 @@ class Client:
             self._take(data)
 
     def has_more(self) -> bool:
-        """Return whether bytes have come that were not read."""
+        """Return True if unread bytes have arrived."""
         self._socket.setblocking(False)
         try:
             return bool(self._socket.recv(1, socket.MSG_PEEK))
@@ -142,21 +142,21 @@ class Client:
             self._rest = self._rest[end:]
 
     def of(self, kind: int, stream: int = 0) -> list[Frame]:
-        """Return the frames of a kind that came for a stream."""
+        """Return the received frames of a kind on a stream."""
         return [each for each in self.frames if (each.kind, each.stream) == (kind, stream)]
 
     def goaway(self) -> int:
-        """Read until the server ends the connection. Returns the error code."""
+        """Read until the server sends GOAWAY, and return its error code."""
         last = self.until(lambda client: bool(client.of(GOAWAY))).of(GOAWAY)[-1]
         return int.from_bytes(last.payload[4:8], "big")
 
     def reset(self, stream: int) -> int:
-        """Read until the server resets a stream. Returns the error code."""
+        """Read until the server resets the stream, and return the error code."""
         first = self.until(lambda client: bool(client.of(RST_STREAM, stream))).of(RST_STREAM, stream)[0]
         return int.from_bytes(first.payload, "big")
 
     def answer(self, stream: int) -> tuple[int, bytes]:
-        """Read until a stream has its response. Returns status and body."""
+        """Read until a stream has its complete response, and return its status and body."""
         self.until(
             lambda client: any(each.flags & END_STREAM for each in client.of(DATA, stream) + client.of(HEADERS, stream))
         )
@@ -165,6 +165,6 @@ class Client:
         return status, b"".join([each.payload for each in self.of(DATA, stream)])
 
     def trailers(self, stream: int) -> bytes:
-        """Return the last field block of a stream that has ended, as it is encoded."""
+        """Return the encoded last field block of a stream after its end."""
         self.answer(stream)
         return self.of(HEADERS, stream)[-1].payload

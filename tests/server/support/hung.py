@@ -1,4 +1,4 @@
-"""Models that never end, for some of what they are asked: what x is decides it."""
+"""Models whose running time depends on the value of x, up to years."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -9,14 +9,14 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.server.support import small
 
 NEVER: Final = 1e15
-"""An x for which a run of `loop` would take years."""
+"""A value of x for which a run of `loop` would take years."""
 LONG: Final = 2e6
-"""An x for which a run of `pool` takes minutes, all in one node, between two of which alone a run can be ended."""
+"""A value of x for which a run of `pool` takes minutes in one node; a run can end only between nodes."""
 _KERNEL: Final = 200_000
 
 
 def loop() -> bytes:
-    """Return a model that answers twice x, after as many turns of a loop as x says."""
+    """Return a model that computes 2x after x iterations of a loop."""
     body = helper.make_graph(
         [helper.make_node("Identity", ["c"], ["d"]), helper.make_node("Add", ["a", "zero"], ["b"])],
         "body",
@@ -34,7 +34,7 @@ def loop() -> bytes:
 
 
 def pool() -> bytes:
-    """Return a model that answers twice x, beside which one node takes a time that grows with x."""
+    """Return a model that computes 2x and has one node whose running time grows with x."""
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
         helper.make_node("Cast", ["largest"], ["count"], to=TensorProto.INT64),
@@ -52,7 +52,7 @@ def pool() -> bytes:
 
 
 def write(root: Path, model: bytes, **members: Any) -> Path:  # noqa: ANN401 # of any type
-    """Write a version of one of them, whose golden row is a harmless one. Returns its folder."""
+    """Write a version of one of these models with a golden row that runs fast. Returns its folder."""
     return small.write(root, model, small.manifest(model, **members))
 
 

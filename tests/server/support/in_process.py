@@ -1,4 +1,4 @@
-"""The ASGI app in this process: where a test needs thousands of requests, or models of its own, and no socket."""
+"""The ASGI app in the test's process, without a socket: for thousands of requests or special models."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from server.settings import Settings
 
 
 class InProcess:
-    """Calls the app one request after the other; an exception in it becomes the answer that a socket would get."""
+    """Client that calls the app one request at a time. An exception in the app gives a 500 response."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class InProcess:
         settings: Settings | None = None,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        """Make the app that serves `repository`, with a clock of its own where a test lets time pass."""
+        """Create an app that serves `repository`. A test may pass its own clock."""
         app = create_app(repository, settings or Settings(), clock_ns=clock_ns)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._runner = asyncio.Runner()
@@ -44,5 +44,5 @@ class InProcess:
         return self._runner.run(self._client.post(path, json=json))
 
     def post_bytes(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
-        """POST bytes as they are."""
+        """POST bytes unchanged."""
         return self._runner.run(self._client.post(path, content=body, headers=headers))

@@ -1,4 +1,4 @@
-"""The real server as a process: started on a free port, watched through its log, stopped by a signal."""
+"""The real server as a process: started on a free port, observed through its log, stopped by a signal."""
 
 import os
 import signal
@@ -16,19 +16,19 @@ import httpx
 
 ROOT: Final = Path(__file__).parents[3]
 HUNG_S: Final = 60
-"""After this a process that is waited for in vain is killed, so that a test fails where it would hang."""
+"""Seconds until a process that doesn't respond is killed, so that the test fails instead of hanging."""
 
 
 class ServerProcess:
-    """One `python -m server`. A thread reads its log all the time: a server whose log's pipe is full waits."""
+    """One `python -m server` process. A thread always reads its log, because a full pipe blocks the server."""
 
     def __init__(self, **settings: str) -> None:
-        """Start it with these environment variables; any free port unless PORT is among them."""
+        """Start the server with these environment variables, on a free port unless PORT is set."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LIFEBOAT_")}
         self.log: list[str] = []
-        """The lines that it has logged."""
+        """The log lines so far."""
         self._seen = 0
-        """Lines that `read_until` has passed."""
+        """Number of lines that `read_until` has read."""
         self._grown = threading.Condition()
         self._has_ended = False
         self._reads = threading.Event()
@@ -64,7 +64,7 @@ class ServerProcess:
         self.end()
 
     def read_until(self, words: str) -> str:
-        """Return the next line of the log that holds `words`; fail where the log ends without it."""
+        """Return the next log line that contains `words`; fail if the log ends first."""
         with self._watched(), self._grown:
             while True:
                 self._grown.wait_for(lambda: self._has_ended or self._seen < len(self.log))
@@ -82,12 +82,12 @@ class ServerProcess:
         return host, int(port)
 
     def stop_reading(self) -> None:
-        """Leave the log unread from now on."""
+        """Stop reading the log."""
         self._reads.clear()
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         return self._process.pid
 
     def signal(self, number: int) -> None:
@@ -95,20 +95,20 @@ class ServerProcess:
         self._process.send_signal(number)
 
     def signal_to_its_end(self, number: int) -> None:
-        """Send the process a signal again and again until it has ended."""
+        """Send a signal repeatedly until the process has ended."""
         with self._watched():
             while self._process.poll() is None:
                 self._process.send_signal(number)
 
     def end(self) -> int:
-        """Wait until the process and its log have ended. Returns the exit code."""
+        """Wait until the process and its log have ended, and return the exit code."""
         with self._watched():
             self._reader.join()
             return self._process.wait()
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Kill the process where a wait for it lasts too long; one that nobody waits for lives on."""
+        """Kill the process if the block takes longer than HUNG_S; no limit applies outside the block."""
         watchdog = threading.Timer(HUNG_S, self._process.kill)
         watchdog.start()
         try:
@@ -118,13 +118,13 @@ class ServerProcess:
 
     @property
     def text(self) -> str:
-        """What the process has logged."""
+        """The log so far."""
         return "".join(self.log)
 
 
 @contextmanager
 def serving(**settings: str) -> Iterator[httpx.Client]:
-    """Serve with these settings; afterwards SIGTERM must end the server with 0."""
+    """Serve with these settings. On exit, SIGTERM must end the server with exit code 0."""
     with ServerProcess(**settings) as process:
         host, port = process.address()
         with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as client:
@@ -134,12 +134,12 @@ def serving(**settings: str) -> Iterator[httpx.Client]:
 
 
 def connect(client: httpx.Client) -> socket.socket:
-    """Open a connection of one's own to the server that `client` calls."""
+    """Open a new connection to the server of `client`."""
     return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=HUNG_S)
 
 
 def read_response(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """Read one response from a raw connection. Returns its status, its headers in lower case, and its body."""
+    """Read one response from a socket. Returns its status, its headers with lower-case names, and its body."""
     with connection.makefile("rb") as file:
         status = int(file.readline().split()[1])
         headers = {}

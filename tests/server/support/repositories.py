@@ -1,4 +1,4 @@
-"""A model repository that changes while it is served, and how it is waited for that the server has seen it."""
+"""Changes to a model repository while it is served, and waiting until the server has noticed them."""
 
 import json
 import shutil
@@ -15,9 +15,9 @@ from tests.server.support.process import HUNG_S
 TOKEN: Final = "let me in"  # noqa: S105 # the tests' own
 BEARER: Final = {"authorization": f"Bearer {TOKEN}"}
 TRIPLE: Final = "g (float[N, 1] x) => (float[N, 1] value) { twice = Add(x, x)  value = Add(twice, x) }"
-"""Answers thrice x."""
+"""A model that computes 3x."""
 GRAPHS: Final = {2: small.DOUBLE, 3: TRIPLE}
-"""What x is multiplied by, to the graph that does it."""
+"""The graph for each factor of x."""
 
 
 def publish(
@@ -29,7 +29,7 @@ def publish(
     is_broken: bool = False,
     **members: Any,  # noqa: ANN401 # of any type
 ) -> Path:
-    """Publish a version that answers so many times x, written aside, then renamed. Returns its folder."""
+    """Publish a version that computes `factor` times x: write it to a hidden folder, then rename it. Returns its folder."""
     model = small.onnx_bytes(GRAPHS[factor])
     described = small.manifest(model, answers=((1.0, float(factor)),), name=name, version=version, **members)
     aside = small.write(root / name / ".aside", model, described)
@@ -42,14 +42,14 @@ def publish(
 
 
 def label(root: Path, name: str = "small", **labels: int) -> None:
-    """Replace a model's labels, as the exporter does: written aside, renamed."""
+    """Replace a model's labels as the exporter does: write a hidden file, then rename it."""
     aside = root / name / ".labels.json"
     aside.write_text(json.dumps(labels))
     aside.rename(root / name / "labels.json")
 
 
 def load(client: httpx.Client, name: str = "small") -> httpx.Response:
-    """Have a model read again."""
+    """Reload a model through model control."""
     return client.post(f"/v2/repository/models/{name}/load", headers=BEARER)
 
 
@@ -60,7 +60,7 @@ def index(client: httpx.Client) -> list[dict[str, Any]]:
 
 
 def until(client: httpx.Client, path: str, holds: Callable[[httpx.Response], bool]) -> httpx.Response:
-    """GET a path, POST the index, until the answer is as it is to be. Returns it; fails after HUNG_S."""
+    """Repeat a GET, or a POST of the index, until `holds` is true. Returns the response; fails after HUNG_S."""
     end_s = time.monotonic() + HUNG_S
     while time.monotonic() < end_s:
         answer = client.post(path, json={}) if path.endswith("/index") else client.get(path)

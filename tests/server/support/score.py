@@ -1,4 +1,4 @@
-"""`python -m server score` as a person runs it, and tables to run it on."""
+"""Run `python -m server score` as a user does, and build tables for it."""
 
 import csv
 import hashlib
@@ -25,17 +25,17 @@ Rows = list[dict[str, Any]]
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """Return the command."""
+    """Return the command line."""
     return [sys.executable, "-W", "error", "-m", "server", "score", *map(str, arguments)]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without what would change the command's work."""
+    """Return this process's environment without variables that affect the command."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("LIFEBOAT_", "COLUMNS"))} | more
 
 
 def score(*arguments: str | Path, given: bytes | None = None, **more: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the command to its end, with `given` on standard input. Whatever it says, it is no traceback."""
+    """Run the command to its end, with `given` on standard input. It must never print a traceback."""
     done = subprocess.run(
         command(*arguments),
         cwd=ROOT,
@@ -51,21 +51,21 @@ def score(*arguments: str | Path, given: bytes | None = None, **more: str) -> su
 
 
 def scored(*arguments: str | Path, **more: str) -> str:
-    """Run the command, which must end well. Returns what it said."""
+    """Run the command, which must succeed, and return its standard error."""
     done = score(*arguments, given=None, **more)
     assert done.returncode == 0, done.stderr.decode()
     return done.stderr.decode()
 
 
 def refused(*arguments: str | Path, code: int = 1, **more: str) -> str:
-    """Run the command, which must be rejected. Returns the last line of what it said."""
+    """Run the command, which must fail with `code`, and return the last line of its standard error."""
     done = score(*arguments, given=None, **more)
     assert done.returncode == code, done.stderr.decode()
     return done.stderr.decode().splitlines()[-1]
 
 
 def rows(number: int, **wrong: int) -> Rows:
-    """Return so many rows of the data set, over and over, each with a note; `age=5` makes the age of row 5 wrong."""
+    """Return data set rows, repeated, each with a note. `age=5` makes the age of row 5 invalid."""
     with DATA.open(newline="") as file:
         known = [{name: kind(row[name]) if row[name] else None for name, kind in _TYPES.items()}
                  for row in csv.DictReader(file)]  # fmt: skip
@@ -85,7 +85,7 @@ def as_csv(given: Rows, delimiter: str = ",") -> bytes:
 
 
 def as_ndjson(given: Rows) -> bytes:
-    """Return rows as lines of JSON."""
+    """Return rows as NDJSON."""
     return b"".join([msgspec.json.encode(row) + b"\n" for row in given])
 
 
@@ -106,7 +106,7 @@ def as_parquet(given: Rows) -> bytes:
 
 
 def long(number: int) -> bytes:
-    """Return CSV of so many rows, of a length that nothing packs away: nobody holds back much of what they make."""
+    """Return CSV with long incompressible rows, so that no compression or buffering delays the output."""
     noted = [{**row, "note": hashlib.shake_256(row["id"].encode()).hexdigest(256)} for row in rows(number)]
     return as_csv(noted)
 
@@ -117,7 +117,7 @@ FORMS: Final = {
     "arrow": ("application/vnd.apache.arrow.stream", as_arrow),
     "parquet": ("application/vnd.apache.parquet", as_parquet),
 }
-"""Form to its media type, and what writes rows in it."""
+"""The media type and the writer of each format."""
 PAIRS: Final = [
     *((form, form) for form in FORMS),
     ("csv", "parquet"),
@@ -125,11 +125,11 @@ PAIRS: Final = [
     ("arrow", "csv"),
     ("parquet", "ndjson"),
 ]
-"""Forms to read and to write: each read and written as itself and as another one."""
+"""Pairs of input and output format: each format with itself, and each with another one."""
 
 
 def table(path: Path) -> pa.Table:
-    """Return an Arrow stream or a Parquet file by pyarrow."""
+    """Read an Arrow stream or a Parquet file with pyarrow."""
     if path.suffix == ".parquet":
         return pq.read_table(path)
     with pa.ipc.open_stream(path.read_bytes()) as stream:
@@ -137,7 +137,7 @@ def table(path: Path) -> pa.Table:
 
 
 def notes(path: Path) -> dict[str, int]:
-    """Return the counts that an Arrow stream or a Parquet file has."""
+    """Return the row counts in the metadata of an Arrow stream or a Parquet file."""
     found: Any
     if path.suffix == ".parquet":
         found = pq.read_metadata(path).metadata
@@ -148,7 +148,7 @@ def notes(path: Path) -> dict[str, int]:
 
 
 def read(path: Path) -> Rows:
-    """Return the rows of a scored file as its suffix has it, by libraries that know nothing of this project."""
+    """Read a scored file in the format of its suffix, with libraries independent of this project."""
     form = path.suffix.removeprefix(".")
     if form in {"arrow", "parquet"}:
         return list(table(path).to_pylist())
@@ -160,10 +160,10 @@ def read(path: Path) -> Rows:
 
 @contextmanager
 def held(*arguments: str | Path, at: Path, number: signal.Signals = signal.SIGKILL) -> Iterator[list[bytes]]:
-    """Run the command until it writes the file `at`, and end it there by a signal, when the block is done.
+    """Run the command until it writes the file `at`; after the block, end it there with a signal.
 
-    The file has the name that an unfinished one has: a pipe of that name blocks a writer of more than it holds, some
-    64 KiB. Yields a list that has then what was said.
+    The gate is a named pipe with the name of the unfinished file. It blocks a writer after some 64 KiB. Yields a list
+    that contains the command's standard error at the end.
     """
     gate = at.with_name(f".{at.name}.unfinished")
     gate.parent.mkdir(exist_ok=True)
@@ -182,5 +182,5 @@ def held(*arguments: str | Path, at: Path, number: signal.Signals = signal.SIGKI
 
 
 def left(folder: Path) -> set[str]:
-    """Return what is in a folder."""
+    """Return the names in a folder."""
     return {path.name for path in folder.iterdir()}
