@@ -1,4 +1,4 @@
-"""Large requests: admitted by their bytes before they are read or decoded, decoded in their turn, rejected cheaply."""
+"""Large requests: admission by size before reading or decoding, decoding in order, and rejection at low cost."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ from tests.server.support.wire import post, wire
 REST: Final = "/api/predict"
 V2: Final = "/v2/models/titanic/infer"
 ROWS: Final = 1000
-"""As many have more than 64 KiB on every interface."""
+"""A body with this many rows exceeds 64 KiB on every interface."""
 JSON: Final = {"content-type": "application/json"}
 
 
@@ -45,7 +45,7 @@ def _tensors(rows: int = ROWS, **members: Any) -> bytes:  # noqa: ANN401 # JSON
 
 @pytest.mark.parametrize("path", [REST, V2])
 def test_rejected_from_the_head(path: str) -> None:
-    """A large request to a full queue is 429 before its body came; the body is dropped, and the connection goes on."""
+    """A large request to a full queue gets 429 before its body; the body is dropped, the connection stays usable."""
     with wire(Repository.load(MODELS), max_queue_rows=2, queue_delay_us=500_000) as served:
         waiting, large = served.connect(), served.connect()
         waiting.sendall(post(REST, {"records": [PASSENGER] * 2}))
@@ -63,7 +63,7 @@ def test_rejected_from_the_head(path: str) -> None:
 
 
 def test_a_length_of_many_digits_to_a_full_queue() -> None:
-    """A stated length that is no number of 18 digits is 400, also where the queue has no room for it."""
+    """A content-length with too many digits gets 400, also when the queue is full."""
     with wire(Repository.load(MODELS), max_queue_rows=2, queue_delay_us=500_000) as served:
         waiting, large = served.connect(), served.connect()
         waiting.sendall(post(REST, {"records": [PASSENGER] * 2}))
@@ -77,7 +77,7 @@ def test_a_length_of_many_digits_to_a_full_queue() -> None:
 
 
 def test_large_bodies_have_the_same_answers(server: httpx.Client) -> None:
-    """A body decoded in its turn, compressed or not, has the answer of one that is decoded at once."""
+    """A large body, compressed or not, gives the same predictions as a small one."""
     alone = server.post(REST, json=PASSENGER).json()["probability"]
     for body, headers in ((_records(), {}), (gzip.compress(_records()), {"content-encoding": "gzip"})):
         response = server.post(REST, content=body, headers=JSON | headers)
@@ -97,7 +97,7 @@ def test_large_bodies_have_the_same_answers(server: httpx.Client) -> None:
     ],
 )
 def test_a_wrong_large_body_names_the_field(server: httpx.Client, path: str, body: bytes, field: str) -> None:
-    """What is wrong with a body that is decoded in its turn is 400 and names the field; so it is where compressed."""
+    """An error in a large body gets 400 and names the field, compressed or not."""
     for content, headers in ((body, {}), (gzip.compress(body), {"content-encoding": "gzip"})):
         response = server.post(path, content=content, headers=JSON | headers)
         assert response.status_code == 400
@@ -105,14 +105,14 @@ def test_a_wrong_large_body_names_the_field(server: httpx.Client, path: str, bod
 
 
 def test_a_deadline_within_a_large_body(server: httpx.Client) -> None:
-    """A timeout that stands in a large body counts from its arrival."""
+    """A timeout stated in a large body counts from the body's arrival."""
     response = server.post(V2, content=_tensors(parameters={"timeout": 1}))
     assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
 
 
 @pytest.mark.parametrize("path", [REST, V2, "/api/explain", PREDICT])
 def test_a_ratio_that_no_honest_body_has(server: httpx.Client, path: str) -> None:
-    """4 MB of the same bytes in 4 kB are too large on every interface; 10,000 equal records are not."""
+    """A body with an extreme compression ratio is rejected on every interface; 10,000 equal records are accepted."""
     bomb = gzip.compress(b'""' * (2 * 1024 * 1024 - 32))
     response = server.post(path, content=bomb, headers=JSON | {"content-encoding": "gzip"})
     assert response.status_code == (429 if path == PREDICT else 413)
@@ -123,7 +123,7 @@ def test_a_ratio_that_no_honest_body_has(server: httpx.Client, path: str) -> Non
 
 
 def test_protobuf_json_has_a_size(server: httpx.Client) -> None:
-    """JSON that only protobuf decodes is rejected beyond a size; JSON that REST takes too is not."""
+    """JSON decoded by protobuf has a size limit; JSON that REST's decoder reads doesn't have that limit."""
     large = json.dumps({"modelName": "titanic", "inputs": [{"name": "age"}] * 10_000}).encode()
     response = server.post(INFER, content=large, headers=JSON)
     assert (response.status_code, response.json()["code"]) == (429, "resource_exhausted")
@@ -135,7 +135,7 @@ def test_protobuf_json_has_a_size(server: httpx.Client) -> None:
 
 @pytest.mark.parametrize("junk", [b"\x2a\x00", b"\x7b\x7c\x2a\x00"], ids=["inputs", "groups"])
 def test_fields_of_a_message_are_counted(server: httpx.Client, junk: bytes) -> None:
-    """4 MB of fields without contents are rejected before protobuf makes a message of each."""
+    """A protobuf message with too many empty fields is rejected before protobuf decodes it."""
     body = junk * (4 * 1024 * 1024 // len(junk))
     response = server.post(INFER, content=body, headers={"content-type": "application/proto"})
     assert (response.status_code, response.json()["code"]) == (429, "resource_exhausted")
@@ -143,14 +143,14 @@ def test_fields_of_a_message_are_counted(server: httpx.Client, junk: bytes) -> N
 
 
 def test_base64_in_many_pieces(server: httpx.Client) -> None:
-    """A gRPC-Web text body of a million padded pieces is no message."""
+    """A gRPC-Web text body with a million padded pieces is rejected."""
     headers = {"content-type": "application/grpc-web-text"}
     response = server.post(PREDICT, content=b"AA==" * 500_000, headers=headers)
     assert b"padded pieces" in base64.b64decode(response.content)
 
 
 def test_messages_that_wait_are_bounded() -> None:
-    """One message more than may wait is rejected at once; what was cancelled meanwhile is never decoded."""
+    """JSON messages above the limit of waiting messages are rejected at once; cancelled ones are never decoded."""
     gate, decoded = threading.Event(), list[int]()
 
     def decode(number: int) -> None:
@@ -177,7 +177,7 @@ def test_messages_that_wait_are_bounded() -> None:
 
 
 class _Run:
-    """Runs batches, and says which."""
+    """Runs batches and records them."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -220,13 +220,13 @@ async def _undecoded(run: _Run, executor: ThreadPoolExecutor) -> None:
 
 
 def test_what_waits_is_not_decoded() -> None:
-    """Items wait undecoded by estimated rows; those that nobody waits for are never decoded, and a wrong one fails."""
+    """Items wait undecoded and count by estimated rows; cancelled items are never decoded."""
     with ThreadPoolExecutor(1) as executor:
         asyncio.run(_undecoded(_Run(), executor))
 
 
 def test_rows_are_estimated_from_bytes() -> None:
-    """The estimate is high at first, follows smaller rows at once and larger rows slowly, and has a limit."""
+    """The row estimate starts high, follows smaller rows at once and larger rows slowly, and is bounded."""
     estimate = RowEstimate(50.0, 1000)
     assert [estimate.rows(size) for size in (0, 50, 5000, 10**9)] == [1, 1, 100, 1000]
     estimate.learn(1000, 100)
@@ -240,7 +240,7 @@ def test_rows_are_estimated_from_bytes() -> None:
 
 
 def test_rejections_have_a_pace() -> None:
-    """Some rejections are free; more are slowed down to a share of the CPU time that the process gets."""
+    """Some rejections are free; more are delayed in proportion to the CPU time that the process gets."""
     clock = [0.0, 0.0]
     pace = RejectionPace(lambda: clock[0], lambda: clock[1])
     delays = [pace.delay_s(200_000) for _ in range(200)]

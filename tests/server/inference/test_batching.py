@@ -1,4 +1,4 @@
-"""The batcher alone: what runs together, what waits, what is rejected, and who is told."""
+"""The batcher alone: which items run together, which wait, which are rejected, and who gets an error."""
 
 import asyncio
 import threading
@@ -17,21 +17,21 @@ from server.inference.statistics import RunInfo, Stages
 
 NO_TIME: Final = Stages(1, 2, 3)
 AGES_S: Final = 3600.0
-"""A delay that no test outlives: what waits for it doesn't run."""
+"""A delay longer than any test: an item that waits for it doesn't run."""
 
 
 class Doubler:
-    """Runs batches by doubling each item, and remembers them. One may be held, one may fail."""
+    """Runs batches by doubling each item, and records them. Items can block or fail a run."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.threads: list[threading.Thread] = []
         self.held: set[int] = set()
-        """Items whose run waits for `released`."""
+        """Items whose run blocks until `released` is set."""
         self.begun = threading.Event()
         self.released = threading.Event()
         self.bad: set[int] = set()
-        """Items that fail every run they are in."""
+        """Items that fail every run that contains them."""
 
     def __call__(self, items: Sequence[int]) -> tuple[list[int], Stages]:
         """Run a batch."""
@@ -54,24 +54,24 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def run() -> Doubler:
-    """Return a run that doubles."""
+    """Return a run function that doubles items."""
     return Doubler()
 
 
 def submit(batcher: Batcher[int, int], item: int, rows: int = 1) -> Waiter[int]:
-    """Submit an item; return its receiver."""
+    """Submit an item and return its waiter."""
     waiter = Waiter[int]()
     batcher.submit(item, rows, waiter)
     return waiter
 
 
 async def answers(*waiters: Waiter[int]) -> list[int | BaseException]:
-    """Return each one's answer, or what was raised instead."""
+    """Return each waiter's result or exception."""
     return await asyncio.gather(*(waiter.answer() for waiter in waiters), return_exceptions=True)
 
 
 def test_what_arrives_in_one_turn_runs_together(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """Items submitted before the loop turns are one run, on the loop's own thread, each with its own answer."""
+    """Items submitted in one event loop iteration run as one batch on the loop's thread."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 100), executor)
@@ -83,7 +83,7 @@ def test_what_arrives_in_one_turn_runs_together(run: Doubler, executor: ThreadPo
 
 
 def test_very_many_items_run_while_they_arrive(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """Of many hundred items that arrive in one turn, no more than some dozens wait at a time."""
+    """Of 1000 items in one iteration at most 64 wait at a time."""
     waiting: list[int] = []
 
     async def main() -> None:
@@ -100,7 +100,7 @@ def test_very_many_items_run_while_they_arrive(run: Doubler, executor: ThreadPoo
 
 
 def test_a_lone_item_waits_for_nobody(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """A lone item is run at the loop's next turn."""
+    """A single item runs in the next event loop iteration."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 100), executor)
@@ -112,7 +112,7 @@ def test_a_lone_item_waits_for_nobody(run: Doubler, executor: ThreadPoolExecutor
 
 
 def test_rows_are_counted_not_items(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """A batch takes items until their rows would be too many; the rest is the next one, in their order."""
+    """A batch is limited by rows, not items; the next batch continues in order."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 100), executor)
@@ -123,7 +123,7 @@ def test_rows_are_counted_not_items(run: Doubler, executor: ThreadPoolExecutor) 
 
 
 def test_small_items_are_answered_while_a_large_one_runs(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """An item of more rows than a batch leaves the loop; the next large one waits for it, small ones don't."""
+    """An item above the batch limit runs in a thread: the next large one waits for it, small ones don't."""
     run.held = {100}
 
     async def main() -> None:
@@ -142,7 +142,7 @@ def test_small_items_are_answered_while_a_large_one_runs(run: Doubler, executor:
 
 
 def test_a_full_queue_refuses_at_once(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """Rows that wait or run count; what would be too many is rejected, and what waits is still answered."""
+    """Queued and running rows count; an item above the limit is rejected, and queued items still run."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 12), executor)
@@ -157,7 +157,7 @@ def test_a_full_queue_refuses_at_once(run: Doubler, executor: ThreadPoolExecutor
 
 
 def test_an_empty_queue_takes_any_item(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """An item of more rows than the queue may hold is still taken where nothing waits."""
+    """An item above the queue limit is accepted if the queue is empty."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 12), executor)
@@ -168,7 +168,7 @@ def test_an_empty_queue_takes_any_item(run: Doubler, executor: ThreadPoolExecuto
 
 @pytest.mark.parametrize("rows", [1, 11], ids=["small", "large"])
 def test_who_left_is_dropped_before_the_run(run: Doubler, executor: ThreadPoolExecutor, rows: int) -> None:
-    """An item whose client has disconnected is never run, and frees its place in the queue."""
+    """An item whose client disconnected is never run, and its rows leave the queue."""
     run.held = {100}
 
     async def main() -> None:
@@ -188,7 +188,7 @@ def test_who_left_is_dropped_before_the_run(run: Doubler, executor: ThreadPoolEx
 
 
 def test_a_bad_item_fails_alone(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """A run that fails is made again item by item: only the one at fault is told so."""
+    """If a batch fails, each item is run again alone, so that only the bad item gets an error."""
     run.bad = {1}
 
     async def main() -> None:
@@ -208,7 +208,7 @@ def test_a_bad_item_fails_alone(run: Doubler, executor: ThreadPoolExecutor) -> N
 def test_a_delay_gathers_more_than_one_turn(
     run: Doubler, executor: ThreadPoolExecutor, loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """With a delay, what comes in later turns joins the first; a batch that is full waits no longer."""
+    """With a delay, items of later iterations join the batch; a full batch runs at once."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(3, 100, AGES_S), executor)
@@ -225,7 +225,7 @@ def test_a_delay_gathers_more_than_one_turn(
 
 
 def test_a_deadline_is_told_and_its_item_never_run(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """An item that waits past its deadline is told so, dropped, and leaves no trace in the queue."""
+    """An item past its deadline gets an error, is never run, and leaves the queue."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 100, AGES_S), executor)
@@ -242,7 +242,7 @@ def test_a_deadline_is_told_and_its_item_never_run(run: Doubler, executor: Threa
 
 
 def test_a_deadline_under_a_run(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """A caller whose item is being run when its time is up is told at once; its late answer goes nowhere."""
+    """A deadline during a run raises at once, and the late result is dropped."""
     run.held = {100}
 
     async def main() -> None:
@@ -261,7 +261,7 @@ def test_a_deadline_under_a_run(run: Doubler, executor: ThreadPoolExecutor) -> N
 def test_a_receiver_that_fails_harms_nobody(
     run: Doubler, executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where an answer can't be delivered that is logged, and the others of the batch have theirs."""
+    """If a result can't be delivered, the failure is logged, and the other items get their results."""
 
     class Broken(Waiter[int]):
         def deliver(self, answer: int | Exception, run: RunInfo | None = None) -> None:
@@ -278,7 +278,7 @@ def test_a_receiver_that_fails_harms_nobody(
 
 
 def test_a_delay_ends(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """With a delay, an item that stays alone is run when it is over."""
+    """With a delay, a single item runs when the delay is over."""
 
     async def main() -> None:
         assert await answers(submit(Batcher(run, Limits(3, 100, 0.001), executor), 1)) == [2]
@@ -287,7 +287,7 @@ def test_a_delay_ends(run: Doubler, executor: ThreadPoolExecutor) -> None:
 
 
 def test_what_is_counted(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """Items, rows and runs are counted, the run's stages added up, and no time is lost on the way."""
+    """Items, rows and runs are counted, the stages are added, and the queue time is at most the request time."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 100), executor)
@@ -308,7 +308,7 @@ def test_what_is_counted(run: Doubler, executor: ThreadPoolExecutor) -> None:
     st.sampled_from([0.0, 0.0005]),
 )
 def test_every_item_is_answered_once(turns: list[list[tuple[int, bool]]], max_batch_rows: int, delay_s: float) -> None:
-    """Whatever arrives when, each item that was taken gets its own answer, and nothing stays behind."""
+    """Every accepted item gets its own result exactly once, for any order of arrival."""
     run = Doubler()
 
     async def main(executor: ThreadPoolExecutor) -> None:
@@ -328,7 +328,7 @@ def test_every_item_is_answered_once(turns: list[list[tuple[int, bool]]], max_ba
                     expected[waiter] = 2 * number
             await asyncio.sleep(0)
         assert await answers(*expected) == list(expected.values())
-        # What is left then is of those who left: a batch that waits for its delay, or for its turn.
+        # Only items of disconnected clients may remain: in a batch that waits for its delay or its turn.
         assert batcher.counters.pending <= sum(leaves for turn in turns for _, leaves in turn)
 
     with ThreadPoolExecutor(1) as threads:

@@ -1,4 +1,4 @@
-"""Any mix of concurrent requests gives bit-identical answers to one at a time: over sockets, to the real server."""
+"""Concurrent requests get bit-identical responses to sequential ones, from the real server over sockets."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ records = st.fixed_dictionaries({name: _value(name) for name in DATATYPES})
 many = st.builds(
     lambda some, times: (some * times)[:700], st.lists(records, min_size=1, max_size=5), st.integers(1, 300)
 )
-"""Lists of records, of which the longer ones leave the event loop."""
+"""Lists of records; the long ones exceed a batch and run in a thread."""
 
 
 def _tensors(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ async def _together(base: str, batch: list[Request]) -> list[tuple[int, bytes]]:
 
 @pytest.mark.parametrize("delay_us", ["0", "2000"], ids=["no delay", "2 ms delay"])
 def test_company_changes_no_bit(delay_us: str) -> None:
-    """Answers are the same bytes together as alone, whatever else runs, and what is wrong is wrong alone."""
+    """Responses are the same bytes concurrently as alone, also for invalid requests."""
     with serving(LIFEBOAT_QUEUE_DELAY_US=delay_us, LIFEBOAT_MAX_BATCH_ROWS="64") as alone:
 
         @settings(

@@ -1,4 +1,4 @@
-"""Drift: what is asked and answered, beside what the model was trained on."""
+"""Drift detection: served inputs and outputs compared with the training data's distributions."""
 
 import asyncio
 import math
@@ -39,7 +39,7 @@ HALVES: Final = """g (float[N, 1] x) => (int64[N] label, float[N, 2] probabiliti
   probabilities = Concat<axis = 1>(other, x)
   label = ArgMax<axis = 1, keepdims = 0>(probabilities)
 }"""
-"""Answers 1 where x is above a half, as a number."""
+"""Computes label 1, as a number, if x exceeds one half."""
 DRIFT: Final = "/api/models/titanic/drift"
 CSV: Final = "pclass,sex,age,sibsp,parch,fare,embarked\n"
 JSON: Final = {"content-type": "application/json"}
@@ -47,31 +47,31 @@ JSON: Final = {"content-type": "application/json"}
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock."""
+    """Return a clock that the test sets."""
     return Clock()
 
 
 @pytest.fixture
 def app(clock: Clock) -> Iterator[InProcess]:
-    """Yield a server of the committed models that watches an hour."""
+    """Yield an app with the committed models and a drift window of an hour."""
     with InProcess(Repository.load(MODELS), Settings(drift_window_s=3600), clock) as served:
         yield served
 
 
 def rows(app: InProcess, of: str = "requests") -> int:
-    """Return how many rows stand in the window."""
+    """Return the number of rows in the window."""
     counted: int = app.get(f"{DRIFT}?of={of}").json()["rows"]
     return counted
 
 
 def csv(records: list[dict[str, Any]]) -> bytes:
-    """Return a file of some records."""
+    """Return records as a CSV file."""
     lines = (",".join("" if value is None else str(value) for value in record.values()) for record in records)
     return (CSV + "\n".join(lines) + "\n").encode()
 
 
 def ask(app: InProcess, clock: Clock, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ask about records, some at a time and as slowly as all of them are looked at. Returns the answers."""
+    """Predict records, 100 per second so that every row is counted. Returns the predictions."""
     answers = []
     for start in range(0, len(records), 100):
         asked = app.post("/api/predict", {"records": records[start : start + 100]})
@@ -106,12 +106,12 @@ CALLS: Final[list[Any]] = [
 
 
 def msg(document: object) -> bytes:
-    """Return JSON."""
+    """Return a document as JSON."""
     return msgspec.json.encode(document)
 
 
 def infer_message() -> bytes:
-    """Return a ModelInfer request of the passenger, its tensors as raw bytes."""
+    """Return a ModelInfer request of the passenger with raw tensors."""
     message = inference_pb2.ModelInferRequest(model_name="titanic")
     for name, datatype in DATATYPES.items():
         message.inputs.add(name=name, datatype=datatype, shape=[1, 1])
@@ -121,7 +121,7 @@ def infer_message() -> bytes:
 
 @pytest.mark.parametrize(("call", "expected"), CALLS)
 def test_every_wire_counts(app: InProcess, call: Callable[[InProcess], Any], expected: int) -> None:
-    """Each row that was answered is counted, whichever way it was asked, and none that was rejected."""
+    """Each interface counts every predicted row and no rejected row."""
     answer = call(app)
     assert (answer.status_code == 200) == (expected > 0), answer.text
     assert rows(app) == expected
@@ -129,7 +129,7 @@ def test_every_wire_counts(app: InProcess, call: Callable[[InProcess], Any], exp
 
 
 def expected_psi(reference: Distribution, values: list[Any]) -> float:
-    """Return the index by its definition, value by value, each null None."""
+    """Return the PSI by its definition, value by value; a null is None."""
     bins = Counter(_bin(reference, value) for value in values)
     counts = dict(enumerate(reference.counts))
     if reference.nulls or None in bins:
@@ -152,7 +152,7 @@ def _bin(reference: Distribution, value: Any) -> int | None:  # noqa: ANN401
 
 
 def test_the_index_is_its_definition(app: InProcess, clock: Clock, passengers: list[dict[str, Any]]) -> None:
-    """The index of each feature and of the answer is what its definition makes of the same rows, one by one."""
+    """The PSI of each feature and of the output equals the value by definition over the same rows."""
     asked = [each for each in passengers if each["sex"] == "female"]
     answers = ask(app, clock, asked)
     report = app.get(DRIFT).json()
@@ -172,7 +172,7 @@ def test_the_index_is_its_definition(app: InProcess, clock: Clock, passengers: l
 
 
 def test_the_training_rows_are_no_drift(app: InProcess, clock: Clock, part: Split) -> None:
-    """The rows that the model was fitted on stand in the bins as the reference says: every feature's index is 0."""
+    """The training rows fall into the reference's bins exactly, so every feature's PSI is 0."""
     records = [
         {str(name): None if pd.isna(value) or value == "" else value for name, value in row.items()}
         for row in part.X_train.to_dict("records")
@@ -183,11 +183,11 @@ def test_the_training_rows_are_no_drift(app: InProcess, clock: Clock, part: Spli
     for name, told in report["features"].items():
         assert told["psi"] == 0.0, name
         assert told["actual"] == told["expected"]
-    assert report["answer"]["psi"] < 0.001  # scikit-learn's numbers, and the model's: a row may stand at an edge
+    assert report["answer"]["psi"] < 0.001  # scikit-learn's and the model's probabilities differ slightly: a row may be at an edge
 
 
 def test_too_few_rows_say_nothing(app: InProcess) -> None:
-    """Below the least number of rows there are shares and no index."""
+    """Below the minimum number of rows the report has shares and no PSI."""
     app.post("/api/predict", {"records": [PASSENGER] * 200})
     app.post("/api/predict", {"records": [PASSENGER] * (MIN_ROWS - 201)})
     report = app.get(DRIFT).json()
@@ -198,7 +198,7 @@ def test_too_few_rows_say_nothing(app: InProcess) -> None:
 
 
 def test_the_window_slides(app: InProcess, clock: Clock) -> None:
-    """Rows leave the window when it has passed over them, by a sixtieth of it at a time."""
+    """Rows leave the window after its length, in steps of one sixtieth."""
     app.post("/api/predict", {"records": [PASSENGER] * 5})
     clock.go_on(1800)
     app.post("/api/predict", {"records": [PASSENGER] * 7})
@@ -215,7 +215,7 @@ def test_the_window_slides(app: InProcess, clock: Clock) -> None:
 
 
 def test_rows_that_nobody_looked_at_are_of_their_own_time(app: InProcess, clock: Clock) -> None:
-    """What was asked before a pause leaves the window when its own time is over, not that of who asked next."""
+    """A row before a pause leaves the window at its own time, not at the time of the next row."""
     app.post("/api/predict", PASSENGER)
     clock.go_on(3000)
     app.post("/api/predict", PASSENGER)
@@ -224,7 +224,7 @@ def test_rows_that_nobody_looked_at_are_of_their_own_time(app: InProcess, clock:
 
 
 def test_a_model_under_load_is_looked_at_from_time_to_time(app: InProcess, clock: Clock) -> None:
-    """Of many requests in a short time so many rows are looked at, and after a while some more."""
+    """Under load a limited number of rows is counted per turn, and the next turn counts more."""
     for _ in range(TURN_ROWS // 200 + 3):
         app.post("/api/predict", {"records": [PASSENGER] * 200})
     assert rows(app) == TURN_ROWS
@@ -234,7 +234,7 @@ def test_a_model_under_load_is_looked_at_from_time_to_time(app: InProcess, clock
 
 
 def test_of_many_rows_some_are_looked_at(app: InProcess) -> None:
-    """Of a request that runs alone, evenly spread rows are looked at."""
+    """A large request contributes a limited number of evenly spread rows."""
     halves = [PASSENGER] * 600 + [PASSENGER | {"pclass": 2}] * 600
     app.post("/api/predict", {"records": halves})
     report = app.get(DRIFT).json()
@@ -243,7 +243,7 @@ def test_of_many_rows_some_are_looked_at(app: InProcess) -> None:
 
 
 def test_files_are_counted_apart(app: InProcess, passengers: list[dict[str, Any]]) -> None:
-    """A file's rows stand in a window of their own, and those that can't be scored in none."""
+    """Rows of files have their own window; rows that can't be scored are not counted."""
     some = passengers[:200]
     body = csv([*some, PASSENGER | {"sex": "nobody"}])
     for on_error, seen in (("skip", 200), ("null", 400)):
@@ -258,7 +258,7 @@ def test_files_are_counted_apart(app: InProcess, passengers: list[dict[str, Any]
 
 
 def test_a_row_that_fails_is_not_counted(tmp_path: Path) -> None:
-    """A request that the model fails on counts for nothing, and once those beside it that were run again."""
+    """A request that fails in the model is not counted, and a request that is run again counts once."""
     model = small.onnx_bytes(small.LOOK_UP)
     reference = _reference("index", Distribution(edges=[0.0, 1.0], counts=[1, 1, 1]))
     small.write(tmp_path, model, small.manifest(model, small.INDEX, answers=[(0, 10.0)], reference=reference))
@@ -274,7 +274,7 @@ def _reference(name: str, of: Distribution, answer: Distribution | None = None) 
 
 @pytest.mark.parametrize("allowed", [None, ["no", "yes"]], ids=["any", "some"])
 def test_words_that_no_category_has(tmp_path: Path, allowed: list[str | int] | None) -> None:
-    """Of a feature that may hold other strings, what is none of the reference's categories has a share of its own."""
+    """If a feature allows other strings, values outside the reference's categories have their own share."""
     model = small.onnx_bytes(small.YES, opset=19)
     reference = _reference("x", Distribution(categories=["maybe", "no"], counts=[2, 1]))
     feature = msgspec.structs.replace(small.WORD, categories=allowed)
@@ -290,7 +290,7 @@ def test_words_that_no_category_has(tmp_path: Path, allowed: list[str | int] | N
 
 
 def test_labels_are_the_answers_of_several_classes(tmp_path: Path) -> None:
-    """Of a model of several classes the answer is its label; a class that training never saw is among the others."""
+    """A multiclass model's output is its label; a class without training rows counts as other."""
     answer = Distribution(categories=["above", "below"], counts=[1, 2])
     small.signs(tmp_path, reference=_reference("x", Distribution(edges=[0.0], counts=[1, 2]), answer))
     with InProcess(Repository.load(tmp_path)) as app:
@@ -305,7 +305,7 @@ def test_labels_are_the_answers_of_several_classes(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_numbers(tmp_path: Path) -> None:
-    """Labels that a model answers as numbers stand in the bins of their names, one record's and many's."""
+    """Numeric labels fall into the bins of their class names, for one record and for many."""
     answer = Distribution(categories=["0", "1"], counts=[1, 2])
     model = small.onnx_bytes(HALVES)
     described: dict[str, Any] = {
@@ -327,7 +327,7 @@ def test_labels_that_are_numbers(tmp_path: Path) -> None:
 
 
 def test_null_of_an_integer(tmp_path: Path) -> None:
-    """A null stands with the nulls, be it written as null or as what the manifest has for it."""
+    """A null counts as null, whether it is null in the request or the manifest's null value."""
     model = small.onnx_bytes(small.LOOK_UP)
     feature = msgspec.structs.replace(small.INDEX, nullable=True, null_value=1)
     reference = _reference("index", Distribution(edges=[1.0], counts=[1, 2]))
@@ -342,7 +342,7 @@ def test_null_of_an_integer(tmp_path: Path) -> None:
 
 
 def test_each_version_has_a_window(tmp_path: Path) -> None:
-    """The window is the version's own: a label that moves takes none of it along, and a load empties none."""
+    """Each version has its own window: it stays when a label moves and when the model reloads."""
     reference = _reference("x", Distribution(edges=[0.0], counts=[1, 2]))
     publish(tmp_path, 1, reference=reference)
     publish(tmp_path, 2, 3, reference=reference)
@@ -366,14 +366,14 @@ def test_each_version_has_a_window(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("query", ["of=everything", "of=", "rows=1", "of=files&of=all"])
 def test_a_query_that_is_none(app: InProcess, query: str) -> None:
-    """A query that says anything else is rejected by its name."""
+    """An unknown parameter or an invalid value is rejected with the parameter's name."""
     answer = app.get(f"{DRIFT}?{query}")
     assert answer.status_code == 400
     assert answer.json()["field"] == query.partition("=")[0]
 
 
 def test_nothing_is_watched(tmp_path: Path) -> None:
-    """Where the setting is 0, or the manifest has nothing to compare with, that is told; predictions are as ever."""
+    """Without a window or a reference the drift path responds 501, and predictions still work."""
     small.double(tmp_path)
     with InProcess(Repository.load(MODELS), Settings(drift_window_s=0)) as app:
         assert app.post("/api/predict", PASSENGER).status_code == 200
@@ -387,7 +387,7 @@ def test_nothing_is_watched(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """What is watched takes as much memory after many windows as after some, whatever was asked."""
+    """Memory doesn't grow with the number of windows."""
     assert TITANIC.reference is not None
     model = Repository.load(MODELS).resolve()
     clock = Clock()
@@ -406,7 +406,7 @@ def test_memory_is_bounded() -> None:
 
     tracemalloc.start()
     try:
-        some = watch(8)  # until the interpreter's own lists of free objects are full
+        some = watch(8)  # fills the interpreter's free lists first
         assert watch(8) < some + 4096
     finally:
         tracemalloc.stop()
@@ -415,7 +415,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_hypothetical_rows_are_scored_and_not_counted(app: InProcess) -> None:
-    """Records that a caller only supposes are answered as ever, and no part of what is asked."""
+    """Hypothetical rows get the same predictions and are not counted."""
     asked = msg({"records": [PASSENGER] * 3})
     supposed = app.post_bytes("/api/predict", asked, JSON | {"lifeboat-drift": "none"})
     assert rows(app) == 0
@@ -424,13 +424,13 @@ def test_hypothetical_rows_are_scored_and_not_counted(app: InProcess) -> None:
 
 
 def test_explanations_are_not_counted(app: InProcess) -> None:
-    """What the model is run on to explain an answer is no part of what is asked."""
+    """Model runs for feature contributions are not counted."""
     assert app.post("/api/explain", PASSENGER).status_code == 200
     assert rows(app) == 0
 
 
 def test_rows_of_requests_that_run_together() -> None:
-    """Of large requests that run in one batch each is looked at by its own rows."""
+    """Large requests that run in one batch are each counted by their own rows."""
     model = Repository.load(MODELS).resolve()
 
     async def main() -> list[int]:

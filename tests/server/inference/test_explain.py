@@ -1,4 +1,4 @@
-"""POST /api/explain: the answer, and each feature's exact share of it."""
+"""`POST /api/explain`: the prediction and exact feature contributions."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ NAMES: Final = [feature.name for feature in TITANIC.features]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[InProcess]:
-    """Yield the app in this process, with the committed models."""
+    """Yield the in-process app with the committed models."""
     with InProcess(Repository.load(ROOT / "models")) as app:
         yield app
 
@@ -37,7 +37,7 @@ brief = settings(
 
 
 def predicting(client: InProcess, quantities: Callable[[Record], list[float]]) -> Predict:
-    """Return what answers records by the public door, `quantities` of each answer."""
+    """Return a function that predicts records over the REST interface; `quantities` selects the numbers."""
 
     def predict(records: list[Record]) -> NDArray[np.float64]:
         answers = client.post("/api/predict", {"records": records}).json()["predictions"]
@@ -47,12 +47,12 @@ def predicting(client: InProcess, quantities: Callable[[Record], list[float]]) -
 
 
 def total(explanation: Record) -> float:
-    """Return what base and contributions add up to."""
+    """Return the sum of the base and all contributions."""
     return float(explanation["base"] + sum(explanation["contributions"].values()))
 
 
 def test_an_explanation_is_the_answer_and_more(server: httpx.Client, passenger: Record) -> None:
-    """Behind the members of the prediction, bit for bit, stand base and contributions, in the features' order."""
+    """An explanation is the prediction, bit for bit, then the base and the contributions in feature order."""
     answer = server.post("/api/predict", json=passenger).json()
     explanation = server.post(EXPLAIN, json=passenger).json()
     assert list(explanation) == [*answer, "base", "contributions"]
@@ -62,7 +62,7 @@ def test_an_explanation_is_the_answer_and_more(server: httpx.Client, passenger: 
 
 
 def test_several_records(server: httpx.Client, passenger: Record) -> None:
-    """A list of records is explained as each of them is alone."""
+    """Several records in one request get the same explanations as each record alone."""
     records = [passenger, passenger | {"age": None, "sex": "male"}, passenger | {"embarked": None}]
     told = server.post(EXPLAIN, json={"records": records}).json()
     assert list(told) == ["model", "version", "explanations"]
@@ -71,7 +71,7 @@ def test_several_records(server: httpx.Client, passenger: Record) -> None:
 
 
 def test_every_path(server: httpx.Client, passenger: Record) -> None:
-    """The default, a named model, version and label are explained alike; another name is told as of a prediction."""
+    """The default, a model, a version and a label are explained alike; unknown names get a prediction's 404."""
     expected = server.post(EXPLAIN, json=passenger).json()
     for below in ("", "/versions/1", "/labels/stable"):
         assert server.post(f"/api/models/titanic{below}/explain", json=passenger).json() == expected
@@ -83,7 +83,7 @@ def test_every_path(server: httpx.Client, passenger: Record) -> None:
 
 @pytest.mark.parametrize("number", [0, 5, 11])
 def test_titanic_by_definition(client: InProcess, number: int) -> None:
-    """What is served is the mean, over all orders of the features, of what each adds to the probability."""
+    """Contributions equal the definition: each feature's mean effect on the probability, over all orders."""
     record = TITANIC.golden.records[number]
     predict = predicting(client, lambda answer: [answer["probability"]])
     base, contributions = by_definition(predict, NAMES, record, TITANIC.background)
@@ -93,7 +93,7 @@ def test_titanic_by_definition(client: InProcess, number: int) -> None:
 
 
 def test_every_golden_row_adds_up(client: InProcess) -> None:
-    """Of every golden row the answer is the prediction's to the last bit, and base and contributions add up to it."""
+    """For every golden row the prediction is bit-identical, and base plus contributions equal it."""
     records = TITANIC.golden.records
     answers = client.post("/api/predict", {"records": records}).json()["predictions"]
     explanations = []
@@ -106,7 +106,7 @@ def test_every_golden_row_adds_up(client: InProcess) -> None:
 
 
 def test_several_classes_by_definition(tmp_path: Path) -> None:
-    """Of several classes each probability is explained; a null is a value like any other."""
+    """A multiclass model has contributions to each probability; a null is a value like any other."""
     explained.multiclass(tmp_path)
     names = [feature.name for feature in explained.FEATURES]
     with InProcess(Repository.load(tmp_path)) as client:
@@ -125,7 +125,7 @@ def test_several_classes_by_definition(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limits", [Settings(), Settings(max_batch_rows=3)], ids=["one run", "runs of three rows"])
 def test_a_value_by_definition(tmp_path: Path, limits: Settings) -> None:
-    """Of a regression the value is explained, in however many runs."""
+    """A regression has contributions to its value, in any number of runs."""
     explained.regression(tmp_path, min_batch_rows=2)
     names = [feature.name for feature in explained.FEATURES]
     with InProcess(Repository.load(tmp_path), limits) as client:
@@ -139,7 +139,7 @@ def test_a_value_by_definition(tmp_path: Path, limits: Settings) -> None:
 
 
 def test_few_rows_are_filled_up(tmp_path: Path) -> None:
-    """A model that answers otherwise when it is run on few rows is never run on fewer than its manifest says."""
+    """Runs for an explanation are padded to `min_batch_rows`."""
     model = small.onnx_bytes(small.LONELY)
     background: Any = [{"x": 1.0}, {"x": 3.0}]
     small.write(tmp_path, model, small.manifest(model, answers=[(1.0, 1.0)], min_batch_rows=4, background=background))
@@ -149,7 +149,7 @@ def test_few_rows_are_filled_up(tmp_path: Path) -> None:
 
 
 def test_a_sign_of_nought_counts(tmp_path: Path) -> None:
-    """-0.0 is another value than the background's 0.0, as it is to the model."""
+    """-0.0 counts as a value different from the background's 0.0, as in the model."""
     model = small.onnx_bytes("g (float[N, 1] x) => (float[N, 1] value) { y = Reciprocal(x) value = Atan(y) }")
     described = small.manifest(model, answers=[(1.0, float(np.arctan(1)))], background=[{"x": 0.0}])
     small.write(tmp_path, model, described)
@@ -159,7 +159,7 @@ def test_a_sign_of_nought_counts(tmp_path: Path) -> None:
 
 
 def test_no_finite_value(tmp_path: Path) -> None:
-    """What has no value is null, and nothing fails or warns for it."""
+    """Contributions that are not finite are null, without an error or a warning."""
     model = small.onnx_bytes("g (float[N, 1] x) => (float[N, 1] value) { value = Log(x) }")
     small.write(tmp_path, model, small.manifest(model, answers=[(1.0, 0.0)], background=[{"x": 1.0}, {"x": 0.0}]))
     with InProcess(Repository.load(tmp_path)) as client:
@@ -170,7 +170,7 @@ def test_no_finite_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", [every.FEATURES[:7], every.FEATURES[7:]], ids=["first", "last"])
 def test_every_datatype(tmp_path: Path, part: tuple[Feature, ...]) -> None:
-    """Of a sum, a feature of whatever datatype adds what its own value counts less the background's mean."""
+    """In a sum, each feature of any datatype contributes its own term minus the background's mean."""
     rows: Any = [{each.name: every.ROWS[each.name][row] for each in part} for row in range(3)]
     explained.angles(tmp_path, part, rows[1:])
     with InProcess(Repository.load(tmp_path)) as client:
@@ -182,7 +182,7 @@ def test_every_datatype(tmp_path: Path, part: tuple[Feature, ...]) -> None:
 
 
 def _passengers() -> st.SearchStrategy[Record]:
-    """Return records of what the Titanic model takes."""
+    """Return a strategy for valid Titanic records."""
     nothing = st.none()
     return st.fixed_dictionaries(
         {
@@ -200,7 +200,7 @@ def _passengers() -> st.SearchStrategy[Record]:
 @brief
 @given(record=_passengers())
 def test_shares_add_up_for_whatever_record(client: InProcess, record: Record) -> None:
-    """Efficiency: base and contributions are the prediction's answer, which is the same to the last bit."""
+    """Base plus contributions equal the prediction for any record (efficiency)."""
     answer = client.post("/api/predict", record).json()
     explanation = client.post(EXPLAIN, record).json()
     assert {name: explanation[name] for name in answer} == answer
@@ -209,7 +209,7 @@ def test_shares_add_up_for_whatever_record(client: InProcess, record: Record) ->
 
 @pytest.mark.parametrize("same", [(), (7,), (8,), (7, 8), (0, 3, 7, 8)])
 def test_many_features_by_definition(tmp_path: Path, same: tuple[int, ...]) -> None:
-    """Features that are laid out in several parts are explained as few are, whatever they have of the background."""
+    """With many features, whose rows are built in parts, contributions equal the definition."""
     names = [f"f{number}" for number in range(9)]
     record = {name: 1.0 + place / 4 for place, name in enumerate(names)}
     background = [
@@ -229,7 +229,7 @@ def test_many_features_by_definition(tmp_path: Path, same: tuple[int, ...]) -> N
 
 @pytest.fixture(scope="module")
 def symmetric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    """Yield a client of a model that multiplies two features, adds a third, and passes over a fourth."""
+    """Yield a client of the `product` model."""
     root = tmp_path_factory.mktemp("symmetric")
     explained.product(root)
     with InProcess(Repository.load(root)) as app:
@@ -239,7 +239,7 @@ def symmetric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 @brief
 @given(numbers=st.lists(st.floats(-100, 100, width=32), min_size=4, max_size=4))
 def test_symmetry_and_dummies(symmetric: InProcess, numbers: list[float]) -> None:
-    """What the model treats alike has the same share; what it adds is its own share; what it ignores has exactly 0."""
+    """Symmetric features have equal contributions, an added one its own, and an ignored one exactly 0."""
     left, right, added, ignored = numbers
     shares = [
         symmetric.post(EXPLAIN, {"left": one, "right": other, "added": added, "ignored": ignored}).json()

@@ -1,4 +1,4 @@
-"""What explanations may cost: who is rejected, whose work ends early, and who goes first."""
+"""Limits of explanations: rejected requests, early ends, and priority of predictions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,21 +20,21 @@ from tests.server.support.process import HUNG_S, serving
 EXPLAIN: Final = "/api/explain"
 PREDICT: Final = "/api/predict"
 MANY: Final = 8
-"""Features of a model whose explanation takes thousands of runs of a row each, all on the event loop."""
+"""Features of a model whose explanation takes thousands of single-row runs on the event loop."""
 RECORD: Final = {f"f{place}": -1.0 - place for place in range(MANY)}
 Call = Callable[[httpx.AsyncClient], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository of that model alone."""
+    """Return a repository with only that model."""
     root = tmp_path_factory.mktemp("wide")
     explained.wide(root, MANY)
     return root
 
 
 def during(root: Path, call: Call, max_explanations: int) -> None:
-    """Make several calls at a time of the app in this process, which runs a row at a time."""
+    """Run concurrent requests in `call` against an in-process app that runs one row at a time."""
 
     async def run() -> None:
         transport = httpx.ASGITransport(
@@ -47,7 +47,7 @@ def during(root: Path, call: Call, max_explanations: int) -> None:
 
 
 def test_twelve_features_are_explained_and_more_are_not(tmp_path: Path) -> None:
-    """Up to twelve features are exact; a model of more is told so by 501, before anything is read."""
+    """A model with 12 features is explained exactly; one with 13 gets 501 before the body is read."""
     explained.wide(tmp_path, 12)
     explained.wide(tmp_path, 13, name="wider")
     with InProcess(Repository.load(tmp_path, "small")) as client:
@@ -61,7 +61,7 @@ def test_twelve_features_are_explained_and_more_are_not(tmp_path: Path) -> None:
 
 
 def test_no_background(tmp_path: Path) -> None:
-    """A version without background rows, as older ones are, is told so by 501."""
+    """A version without background rows, such as an older one, gets 501."""
     explained.wide(tmp_path, 2, background=[])
     with InProcess(Repository.load(tmp_path)) as client:
         refused = client.post(EXPLAIN, {"f0": 1, "f1": 2})
@@ -86,7 +86,7 @@ def test_no_background(tmp_path: Path) -> None:
     ],
 )
 def test_a_background_that_is_none(tmp_path: Path, feature: str, value: Scalar | None) -> None:
-    """A row that the model can't be run on is found when the version is loaded, not by a request for an explanation."""
+    """An invalid background row is found when the version is loaded, not at the first explanation."""
     row = explained.BACKGROUND[0] | {feature: value}
     if value == "there is none":
         del row[feature]
@@ -96,7 +96,7 @@ def test_a_background_that_is_none(tmp_path: Path, feature: str, value: Scalar |
 
 
 def test_rows_over_the_limit(tmp_path: Path) -> None:
-    """As many records as the rows of the model allow are explained; one more, or one that takes too many, is 413."""
+    """The row limit allows a number of records; one record more, or one record above the limit, gets 413."""
     explained.wide(tmp_path, 3)
     record = {"f0": 1, "f1": 2, "f2": 3}
     with InProcess(Repository.load(tmp_path), Settings(max_explain_rows=2 * 8 * 32)) as client:
@@ -125,7 +125,7 @@ def test_rows_over_the_limit(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_record_is_told_as_by_a_prediction(tmp_path: Path, body: bytes) -> None:
-    """What is wrong with a record is said in a prediction's words."""
+    """An invalid record gets the same error as in a prediction."""
     explained.wide(tmp_path, 2)
     with InProcess(Repository.load(tmp_path)) as client:
         refused, expected = (client.post_bytes(path, body) for path in (EXPLAIN, PREDICT))
@@ -134,7 +134,7 @@ def test_a_wrong_record_is_told_as_by_a_prediction(tmp_path: Path, body: bytes) 
 
 
 def test_limits_of_a_body() -> None:
-    """Size and type of a body are limited as a prediction's are, its wrong deadline too."""
+    """A body's size, type and deadline have the same limits and errors as in a prediction."""
     with serving(LIFEBOAT_MAX_BODY_BYTES="100") as client:
         for content, headers in (
             (b" " * 101, {}),
@@ -148,7 +148,7 @@ def test_limits_of_a_body() -> None:
 
 
 def test_so_many_at_a_time(root: Path) -> None:
-    """One more request than may be under way is rejected with 429 at once; the others are answered."""
+    """One explanation above the concurrency limit gets 429 at once; the others get responses."""
 
     async def call(client: httpx.AsyncClient) -> None:
         answers = await asyncio.gather(*(client.post(EXPLAIN, json=RECORD) for _ in range(3)))
@@ -163,7 +163,7 @@ def test_so_many_at_a_time(root: Path) -> None:
 
 
 def test_none_may_be_taken(root: Path) -> None:
-    """Where none may be under way every one is rejected, and predictions are answered."""
+    """With a limit of 0 every explanation is rejected, and predictions still work."""
 
     async def call(client: httpx.AsyncClient) -> None:
         assert (await client.post(EXPLAIN, json=RECORD)).status_code == 429
@@ -173,7 +173,7 @@ def test_none_may_be_taken(root: Path) -> None:
 
 
 def test_a_deadline_ends_the_work(root: Path) -> None:
-    """Who is late is told so by 504; nothing of the work goes on, so that the next explanation has its place."""
+    """A late explanation gets 504 and its work ends, so that the next explanation can start."""
 
     async def call(client: httpx.AsyncClient) -> None:
         for late in ("0", "1"):
@@ -185,13 +185,13 @@ def test_a_deadline_ends_the_work(root: Path) -> None:
 
 
 def test_who_leaves_ends_the_work(root: Path) -> None:
-    """Who leaves while the model is run for it has no more of it run."""
+    """When a client disconnects, the remaining runs of its explanation are dropped."""
     app = create_app(Repository.load(root), Settings(max_explanations=1, max_batch_rows=1))
 
     async def run() -> None:
         async with asyncio.timeout(HUNG_S):
             leaves, never = asyncio.Event(), asyncio.Event()
-            assert await _status(app, never) == 200  # what explains is imported, so that the next two begin in order
+            assert await _status(app, never) == 200  # imports the code first, so that the next two requests start in order
             leaving = asyncio.create_task(_status(app, leaves))
             await asyncio.sleep(0)
             assert await _status(app, never) == 429
@@ -203,7 +203,7 @@ def test_who_leaves_ends_the_work(root: Path) -> None:
 
 
 async def _status(app: RequestDispatcher, leaves: asyncio.Event) -> int:
-    """Ask for an explanation, and leave when told to. Returns the answer's status."""
+    """Request an explanation, and disconnect when `leaves` is set. Returns the response's status."""
     bodies = [b"{" + b",".join(f'"{name}":{value}'.encode() for name, value in RECORD.items()) + b"}"]
     statuses: list[int] = []
 
@@ -222,10 +222,10 @@ async def _status(app: RequestDispatcher, leaves: asyncio.Event) -> int:
 
 
 def test_predictions_go_first(root: Path) -> None:
-    """While one explanation is under way, many predictions are answered, one after the other."""
+    """Predictions get responses while an explanation is in progress."""
 
     async def call(client: httpx.AsyncClient) -> None:
-        assert (await client.post(EXPLAIN, json=RECORD)).status_code == 200  # what explains is imported
+        assert (await client.post(EXPLAIN, json=RECORD)).status_code == 200  # imports the code first
         explaining = asyncio.create_task(client.post(EXPLAIN, json=RECORD))
         await asyncio.sleep(0)
         assert (await client.post(EXPLAIN, json=RECORD)).status_code == 429
@@ -238,7 +238,7 @@ def test_predictions_go_first(root: Path) -> None:
 
 
 def test_explanations_are_no_predictions(tmp_path: Path) -> None:
-    """What is counted of predictions is what it was: explaining is none."""
+    """Explanations are not counted in the model's statistics."""
     explained.wide(tmp_path, 2)
     with InProcess(Repository.load(tmp_path)) as client:
         client.post(PREDICT, {"f0": 1, "f1": 2})

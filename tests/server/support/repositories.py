@@ -29,7 +29,7 @@ def publish(
     is_broken: bool = False,
     **members: Any,  # noqa: ANN401 # of any type
 ) -> Path:
-    """Publish a version that computes `factor` times x: write it to a hidden folder, then rename it. Returns its folder."""
+    """Publish a version that computes `factor` times x: write a hidden folder, then rename it. Returns its folder."""
     model = small.onnx_bytes(GRAPHS[factor])
     described = small.manifest(model, answers=((1.0, float(factor)),), name=name, version=version, **members)
     aside = small.write(root / name / ".aside", model, described)

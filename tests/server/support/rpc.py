@@ -1,4 +1,4 @@
-"""Calls to the app behind pairs of sockets, on every wire, by HTTP/1.1 and HTTP/2: messages in, messages out."""
+"""Clients for the in-process app over socket pairs: RPC in every protocol, HTTP/1.1 and HTTP/2."""
 
 import base64
 import socket
@@ -37,7 +37,7 @@ HEAD: Final = struct.Struct(">BI")
 
 
 def kinds(manifest: Manifest = TITANIC) -> dict[str, type[Message]]:
-    """Return the messages of a manifest's typed service, made by protobuf from the file that the server declares."""
+    """Return the message classes of a typed service, made by protobuf from the server's own descriptor."""
     pool = DescriptorPool()
     file = typed_descriptor.file(manifest)
     pool.Add(file)
@@ -55,7 +55,7 @@ def request(**fields: Any) -> Any:  # noqa: ANN401 # of a type made at run time
 
 @dataclass
 class Answer:
-    """How a call ended."""
+    """The complete response of a call."""
 
     status: int
     headers: dict[str, str]
@@ -64,7 +64,7 @@ class Answer:
 
 
 def enveloped(message: bytes, flags: int = 0) -> bytes:
-    """Return a message in its envelope."""
+    """Return a message with its envelope."""
     return HEAD.pack(flags, len(message)) + message
 
 
@@ -80,18 +80,18 @@ def envelopes(body: bytes) -> list[tuple[int, bytes]]:
 
 
 def http1(served: Wire, path: str, body: bytes, *headers: str) -> Answer:
-    """Send one request by HTTP/1.1."""
+    """Send one POST over HTTP/1.1."""
     lines = [f"POST {path} HTTP/1.1", "host: x", f"content-length: {len(body)}", *headers]
     return raw(served, "\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
 
 def get(served: Wire, target: str, *headers: str) -> Answer:
-    """Send a GET by HTTP/1.1."""
+    """Send one GET over HTTP/1.1."""
     return raw(served, "\r\n".join([f"GET {target} HTTP/1.1", "host: x", *headers]).encode() + b"\r\n\r\n")
 
 
 def raw(served: Wire, data: bytes) -> Answer:
-    """Send bytes on a connection of their own and read what answers them, chunked or not."""
+    """Send bytes on a new connection and return the response, chunked or not."""
     with served.connect() as connection:
         connection.sendall(data)
         return served.during(lambda: _read(connection))
@@ -114,20 +114,20 @@ def _read(connection: socket.socket) -> Answer:
 
 
 class Served(Protocol):
-    """What a connection can be opened to."""
+    """A server that accepts connections."""
 
     def connect(self) -> socket.socket:
         """Return a new connection."""
 
     def during(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Let the server run while a caller does its work."""
+        """Run the server while `work` runs."""
 
 
 class Http2:
-    """One connection of HTTP/2, spoken by zttp's own client."""
+    """HTTP/2 client with one connection, by zttp."""
 
     def __init__(self, served: Served, *, no_window: bool = False) -> None:
-        """Connect; with `no_window` the server may send no body until `open_window`."""
+        """Connect. With `no_window` the server may not send body bytes before `open_window`."""
         self._served = served
         self._socket = served.connect()
         self._socket.settimeout(HUNG_S)
@@ -147,7 +147,7 @@ class Http2:
         self._socket.close()
 
     def send(self, path: str, body: bytes, *headers: tuple[str, str], ends: bool = True, method: str = "POST") -> int:
-        """Send a request, all of it unless it `ends` not yet. Returns its stream."""
+        """Send a request and return its stream. With `ends` false the request stays open."""
         fields = [(b"host", b"x"), *((name.encode(), value.encode()) for name, value in headers)]
         stream = self._conn.send_request(method.encode(), path.encode(), b"2", fields)
         if body:
@@ -158,7 +158,7 @@ class Http2:
         return int(stream.stream_id)
 
     def send_head(self, path: str, *headers: tuple[str, str]) -> int:
-        """Send a POST that ends with its headers. Returns its stream."""
+        """Send a POST whose HEADERS frame ends the stream. Returns its stream."""
         fields = [(b"host", b"x"), *((name.encode(), value.encode()) for name, value in headers)]
         self._socket.sendall(self._conn.data_to_send())
         stream = self._conn.send_request(b"POST", path.encode(), b"2", fields)
@@ -169,24 +169,24 @@ class Http2:
         return int(stream.stream_id)
 
     def open_window(self, stream: int) -> None:
-        """Let the server send as much as it likes."""
+        """Open the flow-control windows of the connection and the stream."""
         update = b"".join(
             b"\0\0\4\x08\0" + each.to_bytes(4, "big") + (2**30).to_bytes(4, "big") for each in (0, stream)
         )
         self._socket.sendall(update)
 
     def reset(self, stream: int) -> None:
-        """Leave a request."""
+        """Cancel a request."""
         self._conn.stream(stream).reset(8)  # CANCEL
         self._socket.sendall(self._conn.data_to_send())
 
     def answer(self, stream: int) -> Answer:
-        """Let the server run until a request has its answer."""
+        """Run the server until a request has its response."""
         self._served.during(lambda: self._until(stream))
         return self.answers[stream]
 
     def post(self, path: str, body: bytes, *headers: tuple[str, str]) -> Answer:
-        """Send a request and return its answer."""
+        """Send a request and return its response."""
         return self.answer(self.send(path, body, *headers))
 
     def _until(self, stream: int) -> None:
@@ -215,7 +215,7 @@ class Http2:
 
 @dataclass(frozen=True)
 class Spoken:
-    """One wire with one codec, as a caller speaks it."""
+    """A protocol, HTTP version and codec of a client."""
 
     media_type: str
     http2: bool = False
@@ -227,7 +227,7 @@ class Spoken:
 
     @property
     def has_envelopes(self) -> bool:
-        """Whether messages stand in envelopes."""
+        """Whether messages have envelopes."""
         return "grpc" in self.media_type
 
     def wrapped(self, message: bytes) -> bytes:
@@ -237,7 +237,7 @@ class Spoken:
         return base64.b64encode(enveloped(message)) if "-text" in self.media_type else enveloped(message)
 
     def call(self, served: Wire, path: str, message: bytes, **headers: str) -> tuple[int, bytes, str]:
-        """Call a unary method. Returns its gRPC status, the message of its answer, and the error's words."""
+        """Call a unary method. Returns its gRPC status, its response message and the error message."""
         named = [(name.replace("_", "-"), value) for name, value in headers.items()]
         if self.http2:
             with Http2(served) as connection:
@@ -249,7 +249,7 @@ class Spoken:
         return self.read(answer)
 
     def read(self, answer: Answer) -> tuple[int, bytes, str]:
-        """Return how a unary call ended: its gRPC status, its message, and the error's words."""
+        """Return the gRPC status, the message and the error message of a unary response."""
         if not self.has_envelopes:
             if answer.status == 200:
                 return 0, answer.body, ""
@@ -257,7 +257,7 @@ class Spoken:
             return NUMBERS[error["code"]], b"", error.get("message", "")
         assert answer.status == 200, answer
         body = answer.body
-        if "-text" in self.media_type:  # pieces, each padded on its own
+        if "-text" in self.media_type:  # several pieces, each with its own padding
             body = b"".join(base64.b64decode(body[at : at + 4]) for at in range(0, len(body), 4))
         found = envelopes(body)
         trailers = answer.trailers
@@ -298,7 +298,7 @@ WIRES: Final = [
 
 
 def wire_name(spoken: Spoken) -> str:
-    """Return what a test calls a wire."""
+    """Return the test id of a protocol."""
     return f"{spoken.media_type.removeprefix('application/')} on HTTP/{2 if spoken.http2 else 1}"
 
 
@@ -308,14 +308,14 @@ every_wire: Final = pytest.mark.parametrize("spoken", WIRES, ids=wire_name)
 
 
 def counted(served: Wire) -> Counters:
-    """Return what the Titanic model has done."""
+    """Return the counters of the Titanic model."""
     prediction = served.app.fast_path_handlers["/api/predict"]
     assert isinstance(prediction, RestHandler)
     return prediction.runner.counters
 
 
 def rest(served: Wire, document: object, path: str = "/api/predict") -> Any:  # noqa: ANN401 # JSON
-    """Return what REST answers."""
+    """Return the JSON response of a REST request."""
     with served.connect() as connection:
         connection.sendall(post(path, document))
         [(_, _, body)] = served.read(connection)
@@ -323,19 +323,19 @@ def rest(served: Wire, document: object, path: str = "/api/predict") -> Any:  # 
 
 
 def encoded(spoken: Spoken, message: Any) -> bytes:  # noqa: ANN401 # a protobuf message
-    """Return a message in the codec of a wire."""
+    """Return a message in the client's codec."""
     return json_format.MessageToJson(message).encode() if spoken.is_json else message.SerializeToString()
 
 
 def decoded(spoken: Spoken, kind: str, data: bytes) -> Any:  # noqa: ANN401 # JSON
-    """Return an answer as REST's JSON has it."""
+    """Return a response message as JSON, like REST's."""
     if spoken.is_json:
         return msgspec.json.decode(data)
     return json_format.MessageToDict(KINDS[kind].FromString(data), always_print_fields_with_no_presence=True)
 
 
 def tensors(rows: int = 1, *, raw: bool) -> inference_pb2.ModelInferRequest:
-    """Return a request for so many copies of the passenger."""
+    """Return a ModelInfer request with `rows` copies of the passenger."""
     asked = inference_pb2.ModelInferRequest(model_name="titanic")
     for name, datatype in DATATYPES.items():
         tensor = asked.inputs.add(name=name, datatype=datatype, shape=[rows, 1])

@@ -1,4 +1,4 @@
-"""Small models for tests: real .onnx files of a few nodes, each with the manifest that fits it."""
+"""Small models for tests: real .onnx files of a few nodes, each with a matching manifest."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ X: Final = Feature(name="x", datatype="FP32", description="A number.", example=1
 INDEX: Final = Feature(name="index", datatype="INT64", description="0, 1 or 2.", example=0, field_number=1)
 
 DOUBLE: Final = "g (float[N, 1] x) => (float[N, 1] value) { value = Add(x, x) }"
-"""Answers twice x."""
+"""Computes 2x."""
 LOOK_UP: Final = """g (int64[N, 1] index) => (float[N, 1] value)
 <float[3] table = {10, 20, 30}> { value = Gather(table, index) }"""
-"""Answers a table's element: an index past its end fails inside onnxruntime, which a signature can't know."""
+"""Looks up a table's element. An index past its end fails inside onnxruntime; a signature can't exclude it."""
 WORD: Final = Feature(name="x", datatype="BYTES", description="A word.", example="yes", field_number=1)
 YES: Final = """g (string[N, 1] x) => (float[N, 1] value) <string[1] yes = {"yes"}> {
   same = Equal(x, yes)
   value = Cast<to = 1>(same)
 }"""
-"""Answers 1 for "yes", 0 for any other word; of opset 19."""
+"""Computes 1 for "yes" and 0 for any other string; needs opset 19."""
 LONELY: Final = """g (float[N, 1] x) => (float[N, 1] value) <int64 few = {4}, int64[1] zeroth = {0}> {
   shape = Shape(x)
   rows = Gather(shape, zeroth)
@@ -34,7 +34,7 @@ LONELY: Final = """g (float[N, 1] x) => (float[N, 1] value) <int64 few = {4}, in
   extra = Cast<to = 1>(is_lonely)
   value = Add(x, extra)
 }"""
-"""Answers x, and one more where fewer than four rows are run at once: as kernels do in their last bits."""
+"""Computes x, plus 1 if a run has fewer than four rows, like kernels whose last bits depend on the batch size."""
 
 
 SIGNS: Final = """g (float[N, 1] x) => (string[N] label, float[N, 3] probabilities)
@@ -46,7 +46,7 @@ SIGNS: Final = """g (float[N, 1] x) => (string[N] label, float[N, 3] probabiliti
   best = ArgMax<axis = 1, keepdims = 0>(nearness)
   label = Gather(names, best)
 }"""
-"""Answers whether x is nearer to -1, 0 or 1."""
+"""Classifies x by the nearest of -1, 0 and 1."""
 CLASSES: Final = ["below", "zero", "above"]
 
 
@@ -63,7 +63,7 @@ def manifest(
     answers: Sequence[tuple[Any, float]] = ((1.0, 2.0),),
     **members: Any,  # noqa: ANN401 # of any type
 ) -> Manifest:
-    """Return the manifest of a regression with one feature; `answers` pairs values of the golden rows with theirs."""
+    """Return the manifest of a regression with one feature. `answers` pairs golden inputs with expected outputs."""
     described: dict[str, Any] = {
         "format": manifests.FORMAT,
         "name": "small",
@@ -85,7 +85,7 @@ def manifest(
 
 
 def write(root: Path, model: bytes, described: Manifest) -> Path:
-    """Write a version below `root` as the exporter would. Returns its folder."""
+    """Write a version below `root` as the exporter does. Returns its folder."""
     folder = root / described.name / str(described.version)
     folder.mkdir(parents=True)
     (folder / manifests.MODEL_FILE).write_bytes(model)
@@ -94,13 +94,13 @@ def write(root: Path, model: bytes, described: Manifest) -> Path:
 
 
 def double(root: Path, name: str = "small", version: int = 1) -> Path:
-    """Write a version that answers twice x. Returns its folder."""
+    """Write a version that computes 2x. Returns its folder."""
     model = onnx_bytes(DOUBLE)
     return write(root, model, manifest(model, name=name, version=version))
 
 
 def signs(root: Path, **members: Any) -> Path:  # noqa: ANN401 # of any type
-    """Write the model of three classes, as a manifest of these members describes it. Returns its folder."""
+    """Write the model with three classes and a manifest with these members. Returns its folder."""
     model = onnx_bytes(SIGNS)
     described: dict[str, Any] = {
         "kind": "multiclass",
@@ -142,7 +142,7 @@ def shades(root: Path) -> Path:
 
 
 def price(root: Path) -> Path:
-    """Write a regression of large numbers, which has no answer below nought. Returns its folder."""
+    """Write a regression with large outputs that is undefined below 0. Returns its folder."""
     model = onnx_bytes("""g (float[N, 1] x) => (float[N, 1] value) <float[1] each = {452316.4}> {
       growth = Log(x)
       value = Mul(growth, each)
@@ -152,14 +152,14 @@ def price(root: Path) -> Path:
 
 
 def edit(folder: Path, **members: object) -> None:
-    """Replace members of a version's manifest, and the digests where there are some."""
+    """Replace members of a version's manifest, and update its digest file if it has one."""
     path = folder / manifests.MANIFEST_FILE
     path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | members))
     digest(folder)
 
 
 def digest(folder: Path) -> None:
-    """Have a version's digest file, where there is one, be that of its files as they are now."""
+    """Update a version's digest file to its current files, if it has one."""
     path = folder / digest_file.DIGEST_FILE
     if path.exists():
         files = {each.name: each.read_bytes() for each in folder.iterdir() if each != path}

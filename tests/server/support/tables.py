@@ -1,4 +1,4 @@
-"""Files in, scored files out, without a socket: the job that the endpoint and the command line run, in this process."""
+"""Score files without a socket, by the job that the batch endpoint and the command line run."""
 
 import csv
 import functools
@@ -34,14 +34,14 @@ PASSENGERS: Final[dict[str, list[Any]]] = {
     "fare": [211.3375, 7.25, None, 0.0],
     "embarked": ["S", "C", None, "Q"],
 }
-"""Passengers with nulls wherever there may be one."""
+"""Passengers with a null in every nullable column."""
 
 
 class Pieces:
-    """A source that gives its bytes in pieces of the sizes asked for, then whole."""
+    """A source that returns pieces of given sizes, then the rest."""
 
     def __init__(self, body: bytes, sizes: Iterable[int] = ()) -> None:
-        """Give `body`."""
+        """Read from `body`."""
         self.failure: Exception | None = None
         self._body = memoryview(body)
         self._sizes = iter(sizes)
@@ -54,46 +54,46 @@ class Pieces:
 
 
 class Kept:
-    """A sink that keeps what is written."""
+    """A sink that stores the written bytes."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin empty."""
         self.failure: Exception | None = None
         self.data = bytearray()
 
     def write(self, data: bytes, /) -> int:
-        """Keep some bytes."""
+        """Store some bytes."""
         self.data += data
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: all is there already."""
+        """Do nothing, because all bytes are stored."""
 
 
 @dataclass
 class Answer:
-    """What came of a file."""
+    """The result of a job."""
 
     body: bytes
-    """What was written, up to the failure where there was one."""
+    """The written bytes, up to the error if there was one."""
     form: Form | None
-    """The answer's form, None where the file was rejected before its first row."""
+    """Format of the response; None if the file was rejected before its first row."""
     error: RequestError | None
     counts: tuple[int, int, int]
-    """Rows read, scored, failed."""
+    """Rows read, scored and failed."""
     error_trailer_bytes: bytes = b""
 
     def table(self) -> pa.Table:
-        """Return the answer as pyarrow reads it; CSV as nothing but text, nothing as null."""
+        """Return the response as a pyarrow table. CSV columns are strings, and empty fields are null."""
         assert self.error is None, self.error.message
         return read(self.body, self.form)
 
     def column(self, name: str) -> list[Any]:
-        """Return one column of the answer."""
+        """Return one column of the response."""
         return self.table()[name].to_pylist()
 
     def refusal(self) -> RequestError:
-        """Return why the file was rejected before a byte of the answer."""
+        """Return the error of a file that was rejected before the response began."""
         assert self.error is not None
         assert self.form is None, "it was refused only after the answer began"
         return self.error
@@ -108,7 +108,7 @@ def score(
     settings: Settings | None = None,
     **headers: str,
 ) -> Answer:
-    """Score a file as a request with this query and these headers would; any failure but a caller's own is raised."""
+    """Score a file like a request with this query and these headers. Raises every error but a RequestError."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     kept, forms, error = Kept(), list[Form](), None
     job = Job(asked_for(model, QueryParams(query), Headers(named)), settings or Settings())
@@ -128,7 +128,7 @@ def titanic() -> Model:
 
 
 def read(body: bytes, form: Form | None) -> pa.Table:
-    """Return a file as pyarrow reads it; CSV as nothing but text, nothing as null."""
+    """Return a file as a pyarrow table. CSV columns are strings, and empty fields are null."""
     if form is ARROW:
         return pa.ipc.open_stream(body).read_all()
     if form is PARQUET:
@@ -149,7 +149,7 @@ def _rows_of_csv(body: bytes) -> Iterator[Sequence[str]]:
 
 
 def write(table: pa.Table, form: Form) -> bytes:
-    """Return a table as pyarrow writes it; NDJSON, which it doesn't write, as Python's json has it."""
+    """Return a table as a file by pyarrow; NDJSON by Python's json, because pyarrow doesn't write it."""
     out = io.BytesIO()
     if form is ARROW:
         with pa.ipc.new_stream(out, table.schema) as stream:
@@ -164,7 +164,7 @@ def write(table: pa.Table, form: Form) -> bytes:
 
 
 def run(model: Model, table: pa.Table) -> dict[str, NDArray[Any]]:
-    """Return the session's own outputs for rows of features, in the model's datatypes, nulls as the manifest has."""
+    """Return the session's outputs for rows of features, with the manifest's null values."""
     feed = {}
     for column in model.signature.columns:
         name, null = column.feature.name, column.feature.null

@@ -1,4 +1,4 @@
-"""Connections to the app in this process: real sockets, and the test decides what arrives in one turn of the loop."""
+"""In-process connections over real sockets; the test decides what arrives in one event loop iteration."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Wire:
-    """The app behind pairs of sockets. What is sent before the loop runs has all arrived when it does."""
+    """The app behind socket pairs. Bytes sent before the loop runs arrive together."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Wire:
         keep_alive_s: int,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,  # as in production
     ) -> None:
-        """Serve `repository` on an event loop that runs only while an answer is awaited."""
+        """Serve `repository` on an event loop that runs only while a test waits for a response."""
         self.runner = asyncio.Runner(loop_factory=loop_factory)
         self.app = create_app(repository, settings)
         if settings.http2:  # as `python -m server` does
@@ -46,7 +46,7 @@ class Wire:
         self.state = ServerState()
 
     def connect(self) -> socket.socket:
-        """Return the caller's end of a new connection."""
+        """Return the client's end of a new connection."""
         ours, theirs = socket.socketpair()
         ours.settimeout(HUNG_S)
         theirs.setblocking(False)
@@ -58,19 +58,19 @@ class Wire:
         await loop.connect_accepted_socket(self.protocol, theirs)
 
     def protocol(self) -> asyncio.Protocol:
-        """Return the protocol of a new connection."""
+        """Return the protocol object of a new connection."""
         return self._make(config=self._config, server_state=self.state, app_state={})
 
     def during(self, work: Callable[[], Result]) -> Result:
-        """Let the server run while a caller does its work, which may block; return what that returns."""
+        """Run the server while `work`, which may block, runs in a thread; return its result."""
         return self.runner.run(asyncio.to_thread(work))
 
     def read(self, *connections: socket.socket) -> list[Answer]:
-        """Let the server run until each connection has its answer; return them."""
+        """Run the server until each connection has a response; return the responses."""
         return self.during(lambda: [read_response(each) for each in connections])
 
     def turn(self) -> None:
-        """Let the server run until it has nothing to do at once."""
+        """Run the server for some event loop iterations, enough for all work that waits for nothing."""
         self.runner.run(self._turns())
 
     async def _turns(self) -> None:
@@ -79,7 +79,7 @@ class Wire:
 
 
 TURNS: Final = 20
-"""More turns of the loop than anything here takes that waits for nobody."""
+"""More iterations than any work needs that waits for nothing."""
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def wire(repository: Repository, keep_alive_s: int = 75, **settings: Any) -> Ite
 
 
 def post(path: str, document: object, *headers: str) -> bytes:
-    """Return a whole request."""
+    """Return the bytes of a complete POST."""
     body = json.dumps(document).encode()
     lines = [f"POST {path} HTTP/1.1", "host: x", f"content-length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
