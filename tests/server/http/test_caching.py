@@ -178,7 +178,7 @@ def test_a_full_queue_is_not_kept() -> None:
     ["/inference.GRPCInferenceService/ServerLive?encoding=json&message=%7B%7D", f"{INFER}?encoding=json&message="],
 )
 def test_what_changes_is_not_kept(served: Wire, path: str) -> None:
-    """GET calls of other RPC methods are `no-store`, because their responses may change."""
+    """GET calls of status methods and of ModelInfer are `no-store`."""
     tensors = [
         {"name": "pclass", "datatype": "INT64", "shape": [1, 1], "contents": {"int64_contents": [1]}},
         {"name": "sex", "datatype": "BYTES", "shape": [1, 1], "contents": {"bytes_contents": ["ZmVtYWxl"]}},

@@ -89,7 +89,7 @@ def test_who_asks_for_something_else_is_not(served: Wire, value: str) -> None:
 
 
 def test_a_report_is_of_all_that_is_under_way() -> None:
-    """The load counts all requests in the batcher, with their rows."""
+    """The load counts all queued and running requests, with their rows."""
     with wire(Repository.load(MODELS)) as served:
         connections = [served.connect() for _ in range(4)]
         for connection, rows in zip(connections, (1, 2, 3, 1), strict=True):

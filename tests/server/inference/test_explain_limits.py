@@ -191,7 +191,7 @@ def test_who_leaves_ends_the_work(root: Path) -> None:
     async def run() -> None:
         async with asyncio.timeout(HUNG_S):
             leaves, never = asyncio.Event(), asyncio.Event()
-            assert await _status(app, never) == 200  # imports the code first, so that the next two requests start in order
+            assert await _status(app, never) == 200  # imports the code, so that the next two requests start in order
             leaving = asyncio.create_task(_status(app, leaves))
             await asyncio.sleep(0)
             assert await _status(app, never) == 429

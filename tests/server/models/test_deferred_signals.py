@@ -1,4 +1,4 @@
-"""Signals that arrive while onnxruntime runs: the handler raises after the run, and the process lives."""
+"""Signals during an onnxruntime run: the handler's exception is raised after the run."""
 
 import subprocess
 import sys
@@ -47,11 +47,11 @@ def _run(how: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.parametrize("how", ["deferred", "model"])
 def test_a_handler_that_raises(how: str) -> None:
-    """The exception of a handler is raised behind the run, and the handlers are those of before."""
+    """A handler's exception is raised after the run, and the previous handlers are restored."""
     done = _run(how)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_a_handler_that_raises_in_a_run() -> None:
-    """Without deferral such a handler ends the process: the reason for it. A new onnxruntime may have mended it."""
+    """Without deferral the handler's exception kills the process; if this fails, onnxruntime may be fixed."""
     assert _run("plain").returncode < 0

@@ -1,4 +1,4 @@
-"""SHA256SUMS: of a version whose bytes have changed, nothing is served."""
+"""SHA256SUMS: a version with changed bytes is not served."""
 
 import random
 import shutil
@@ -25,7 +25,7 @@ CARD: Final = "/api/models/small/card"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one model: versions 1, labelled stable, and 2, with cards and digests."""
+    """Return a repository with versions 1 (stable) and 2, each with a card and digests."""
     for version in (1, 2):
         folder = publish(tmp_path, version)
         (folder / "card.html").write_text("a card")
@@ -37,27 +37,27 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(root: Path) -> Iterator[InProcess]:
-    """Yield a server of it that can be controlled."""
+    """Yield an app of the repository with model control."""
     with InProcess(Repository.load(root), Settings(admin_token=TOKEN)) as served:
         yield served
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="there is no sha256sum")
 def test_sha256sum_reads_it() -> None:
-    """The committed version is whole, as the command line sees it too."""
+    """`sha256sum --check` accepts the committed version."""
     done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=COMMITTED, check=False)
     assert done.returncode == 0
     assert Model.load(COMMITTED).has_digest_file
 
 
 def test_no_changed_bit_is_served(root: Path) -> None:
-    """Of a version of which one bit has changed, in any of the files that it is loaded from, nothing is served."""
+    """A change of one bit in any file that is loaded makes the version fail to load."""
     folder = root / "small" / "1"
-    draw = random.Random(1912)  # noqa: S311 # the same bits each time
+    draw = random.Random(1912)  # noqa: S311 # the same bits in each run
     for name in ("manifest.json", "model.onnx", "SHA256SUMS"):
         path = folder / name
         good = path.read_bytes()
-        start = good.index(b"\n") if name == "SHA256SUMS" else 0  # its first line is the card's
+        start = good.index(b"\n") if name == "SHA256SUMS" else 0  # the first line is the card's
         bits = range(8 * start, 8 * len(good))
         for bit in bits if len(bits) <= FLIPS else draw.sample(bits, FLIPS):
             changed = bytearray(good)
@@ -84,7 +84,7 @@ def test_no_changed_bit_is_served(root: Path) -> None:
     ],
 )
 def test_a_malformed_file(root: Path, change: object, words: str) -> None:
-    """A digest file that is none is rejected by name."""
+    """A malformed digest file is rejected with its name."""
     path = root / "small" / "1" / "SHA256SUMS"
     assert callable(change)
     path.write_text(change(path.read_text()))
@@ -94,7 +94,7 @@ def test_a_malformed_file(root: Path, change: object, words: str) -> None:
 
 
 def test_a_changed_digest_is_seen(app: InProcess, root: Path) -> None:
-    """A reload sees that the digest file alone has changed; what was loaded before is served."""
+    """A reload notices a change of only the digest file; the loaded version stays served."""
     path = root / "small" / "2" / "SHA256SUMS"
     good = path.read_bytes()
     path.write_bytes(good.replace(b"model.onnx", b"model.other"))
@@ -110,7 +110,7 @@ def test_a_changed_digest_is_seen(app: InProcess, root: Path) -> None:
 
 
 def test_a_changed_card(app: InProcess, root: Path) -> None:
-    """A card that is not the one of the digest file is not shown; predictions go on."""
+    """A card that differs from its digest is not shown; predictions continue."""
     assert app.get(CARD).text == "a card"
     (root / "small" / "1" / "card.html").write_text("another")
     assert app.get(CARD).status_code == 404

@@ -1,4 +1,4 @@
-"""Models whose tensors are in other files are rejected: no digest covers what is there."""
+"""Models with external data are rejected, because no digest covers the other files."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +22,7 @@ ONE: Final = numpy_helper.from_array(np.array([1], np.float32), "w")
 
 
 def outside(location: str = "w.bin") -> Any:  # noqa: ANN401 # onnx ships no types
-    """Return a tensor whose bytes are in another file."""
+    """Return a tensor with its bytes in another file."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=location)
     return tensor
@@ -34,7 +34,7 @@ def sparse(*, values: Any, indices: Any = ONE) -> Any:  # noqa: ANN401 # the sam
 
 
 def attribute(**members: Any) -> Any:  # noqa: ANN401 # the same
-    """Return an attribute; lists are filled as such."""
+    """Return an attribute with these members."""
     return onnx.AttributeProto(name="a", **members)
 
 
@@ -78,7 +78,7 @@ PLACES: Final[dict[str, Place]] = {
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_every_place_of_a_tensor(place: Place) -> None:
-    """Wherever a tensor may stand, it is found; one that is in the model itself is not rejected."""
+    """External data is found wherever a tensor can be; a tensor inside the model is accepted."""
     check_no_external_data(place(ONE).SerializeToString())
     with pytest.raises(ModelError, match=REFUSED):
         check_no_external_data(place(outside()).SerializeToString())
@@ -87,16 +87,16 @@ def test_every_place_of_a_tensor(place: Place) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        b"\x70\x81\x00",  # the number 1, written in two bytes
-        b"\xf0\x00\x01",  # the field's key, written in two bytes
-        b"\x70\x81\x80\x80\x80\x10",  # more bits than an enumeration has
-        b"\x6a\x00",  # no location is said, but where an entry
-        b"\x70\x00\x70\x01",  # twice: the last counts
-        b"\x0b\x0c\x70\x01",  # behind a group, which nobody writes any more
+        b"\x70\x81\x00",  # the number 1 in two bytes
+        b"\xf0\x00\x01",  # the field's key in two bytes
+        b"\x70\x81\x80\x80\x80\x10",  # more bits than an enum has
+        b"\x6a\x00",  # an external data entry without data_location
+        b"\x70\x00\x70\x01",  # twice: the last value counts
+        b"\x0b\x0c\x70\x01",  # after a group, an obsolete encoding
     ],
 )
 def test_every_encoding(field: bytes) -> None:
-    """What a decoder takes for external data is found however it is written."""
+    """External data is found in every valid encoding."""
     tensor = ONE.SerializeToString() + field
     encoded = graph().SerializeToString() + b"\x2a" + bytes([len(tensor)]) + tensor
     head = model().SerializeToString() + b"\x3a" + bytes([len(encoded)])
@@ -105,7 +105,7 @@ def test_every_encoding(field: bytes) -> None:
 
 
 def test_a_version_with_external_data(tmp_path: Path) -> None:
-    """A version is rejected by name, though its digest is right and the file is there."""
+    """A version with external data is rejected although its digest is right and the file exists."""
     made = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {small.DOUBLE}')
     made.graph.initializer.append(outside())
     content = made.SerializeToString()
@@ -116,7 +116,7 @@ def test_a_version_with_external_data(tmp_path: Path) -> None:
 
 
 def test_nesting_without_end() -> None:
-    """Graphs in graphs are followed up to a depth, and rejected beyond it."""
+    """Nested graphs are checked up to a depth, and rejected beyond it."""
     inner = graph().SerializeToString()
     for key in (b"\x32", b"\x2a", b"\x0a") * (
         MAX_DEPTH // 3 + 1
@@ -132,14 +132,14 @@ def _varint(number: int) -> bytes:
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_model(content: bytes) -> None:
-    """Whatever the bytes, they pass or are rejected as no model."""
+    """Arbitrary bytes pass or raise ModelError."""
     with suppress(ModelError):
         check_no_external_data(content)
 
 
 @given(st.data())
 def test_a_damaged_model(data: st.DataObject) -> None:
-    """A model that is cut or changed is rejected or passes, and nothing else is raised."""
+    """A truncated or changed model passes or raises ModelError, and no other exception."""
     content = bytearray(PLACES["behind trees"](ONE).SerializeToString())
     for _ in range(3):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

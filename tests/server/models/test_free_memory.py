@@ -1,4 +1,4 @@
-"""Memory goes back to the operating system after a flood of large bodies."""
+"""Memory returns to the operating system after a flood of large bodies."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from tests.server.support.process import HUNG_S, ServerProcess, connect, read_re
 
 MIB = 1024 * 1024
 BODIES = 15
-"""Of 4 MB: together just below the limit of held bytes."""
+"""Bodies of 4 MB; together just below the held bytes limit."""
 
 
 def _resident_bytes(pid: int) -> int:
@@ -22,7 +22,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _flood(client: httpx.Client) -> None:
-    """Have many large bodies held at a time, right ones and wrong ones, each whole but for a byte; then all whole."""
+    """Send many large bodies, valid and invalid, all but their last byte; then complete all of them."""
     wrong = json.dumps({"sex": "x" * (4 * MIB - 100)}).encode()
     right = json.dumps({"pclass": 1, "sex": "male", "sibsp": 0, "parch": 0}).encode().ljust(4 * MIB - 100)
     with ExitStack() as stack:
@@ -34,12 +34,12 @@ def _flood(client: httpx.Client) -> None:
         for number, connection in enumerate(connections):
             connection.sendall(wrong[-1:] if number % 2 else right[-1:])
         statuses = [read_response(connection)[0] for connection in connections]
-    assert set(statuses) <= {200, 400, 429}  # 429: the rows of bodies that wait are estimated, here as many
+    assert set(statuses) <= {200, 400, 429}  # 429: queued bodies count with estimated rows
     assert {200, 400} <= set(statuses)
 
 
 def _unread(client: httpx.Client) -> None:
-    """Have many responses wait for clients that don't read them, and then leave."""
+    """Make many responses wait for clients that don't read them; then disconnect."""
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(client)) for _ in range(40)]
         for connection in connections:
@@ -51,7 +51,7 @@ def _unread(client: httpx.Client) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of another process, as Linux tells it")
 @pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "busy"])
 def test_memory_is_back_after_a_flood(process: ServerProcess, client: httpx.Client, is_busy: bool) -> None:
-    """After 60 MB of bodies, and unread responses, the process has at most 20 MB more than before, some time later."""
+    """After 60 MB of bodies and unread responses, memory falls to at most 20 MB above its start."""
     pid = process.pid
     assert client.get("/v2/health/ready").status_code == 200
     before = _resident_bytes(pid)

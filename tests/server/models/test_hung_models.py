@@ -1,4 +1,4 @@
-"""Models that never end keep nobody waiting: not other clients, not other loads, not the end of the process."""
+"""Models that never end block nothing else: no other request, no other load, no shutdown."""
 
 import json
 import os
@@ -24,7 +24,7 @@ POISON: Final = {"x": hung.NEVER}
 
 @contextmanager
 def served(root: Path, **settings: str) -> Iterator[tuple[ServerProcess, httpx.Client]]:
-    """Serve a repository; afterwards SIGTERM must end the server with 0."""
+    """Serve a repository. On exit, SIGTERM must end the server with exit code 0."""
     named = {"LIFEBOAT_DEFAULT_MODEL": "small", "LIFEBOAT_ADMIN_TOKEN": TOKEN, "LIFEBOAT_DRAIN_S": "2"}
     with ServerProcess(LIFEBOAT_MODELS=str(root), **named | settings) as process:
         host, port = process.address()
@@ -35,17 +35,17 @@ def served(root: Path, **settings: str) -> Iterator[tuple[ServerProcess, httpx.C
 
 
 def is_good(client: httpx.Client) -> bool:
-    """Return whether a harmless record is answered rightly."""
+    """Return True if a harmless record gets the right prediction."""
     return bool(client.post(PREDICT, json={"x": 1}).json()["value"] == 2.0)
 
 
 def refused(response: httpx.Response) -> tuple[int, str]:
-    """Return the status and the code of a failure."""
+    """Return the status and the code of an error response."""
     return response.status_code, response.json()["code"]
 
 
 def test_a_load_that_never_ends(tmp_path: Path) -> None:
-    """It is rejected by name when its time is up, and a sound version beside it is served."""
+    """A load that exceeds its time limit is rejected by name; another new version is served."""
     publish(tmp_path, 1)
     with served(tmp_path, LIFEBOAT_LOAD_TIMEOUT_S="1") as (_, client):
         hung.write_hung(tmp_path, 2)
@@ -59,7 +59,7 @@ def test_a_load_that_never_ends(tmp_path: Path) -> None:
 
 
 def test_other_changes_while_a_load_hangs(tmp_path: Path) -> None:
-    """Another model is loaded meanwhile, the one that hangs is unloaded, and SIGTERM ends the server."""
+    """During a load that hangs, another model loads, the hanging one unloads, and SIGTERM ends the server."""
     publish(tmp_path, 1)
     with ThreadPoolExecutor(1) as threads:
         with served(tmp_path, LIFEBOAT_LOAD_TIMEOUT_S=NO_LIMIT) as (process, client):
@@ -78,7 +78,7 @@ def test_other_changes_while_a_load_hangs(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_followed_while_a_load_hangs(tmp_path: Path) -> None:
-    """What else changes in the folder is followed."""
+    """During a load that hangs, the watcher still loads other changes in the folder."""
     publish(tmp_path, 1)
     with served(tmp_path, LIFEBOAT_LOAD_TIMEOUT_S=NO_LIMIT, LIFEBOAT_REPOSITORY_POLL_S="1") as (process, client):
         hung.write_hung(tmp_path, 2)
@@ -90,7 +90,7 @@ def test_a_folder_that_is_followed_while_a_load_hangs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_start_hangs(tmp_path: Path, number: int) -> None:
-    """Before the port is open a signal ends the process at once."""
+    """A signal ends the process at once while its start hangs."""
     hung.write_hung(tmp_path, 1)
     with ServerProcess(LIFEBOAT_MODELS=str(tmp_path), LIFEBOAT_LOAD_TIMEOUT_S=NO_LIMIT) as process:
         _until_busy(process)
@@ -100,7 +100,7 @@ def test_a_signal_while_the_start_hangs(tmp_path: Path, number: int) -> None:
 
 
 def test_a_start_that_hangs(tmp_path: Path) -> None:
-    """A start is rejected by name where a load that is needed for it never ends."""
+    """A start fails with the model's name if a required load exceeds its time limit."""
     hung.write_hung(tmp_path, 1)
     with ServerProcess(LIFEBOAT_MODELS=str(tmp_path), LIFEBOAT_LOAD_TIMEOUT_S="1") as process:
         assert process.end() == 1
@@ -108,7 +108,7 @@ def test_a_start_that_hangs(tmp_path: Path) -> None:
 
 
 def test_a_run_that_never_ends(tmp_path: Path) -> None:
-    """It is ended on the event loop, which is logged with its stack and counted; deadline and limit hold."""
+    """A run on the event loop ends at its limit or deadline; the stall is logged with a stack and counted."""
     hung.write(tmp_path, hung.loop())
     with served(tmp_path, LIFEBOAT_RUN_TIMEOUT_S="1") as (process, client):
         deadline = {"x-request-timeout-ms": "200"}
@@ -128,7 +128,7 @@ STALLS: Final = "lifeboat_event_loop_stalls_total "
 
 
 def test_neighbours_of_a_run_that_never_ends(tmp_path: Path) -> None:
-    """Who runs in one batch with it is answered: each request is run again, alone."""
+    """Requests in one batch with a run that never ends are run again alone and get their responses."""
     hung.write(tmp_path, hung.loop())
     settings = {"LIFEBOAT_RUN_TIMEOUT_S": "1", "LIFEBOAT_QUEUE_DELAY_US": "200000"}
     with served(tmp_path, **settings) as (_, client), ThreadPoolExecutor(3) as threads:
@@ -139,7 +139,7 @@ def test_neighbours_of_a_run_that_never_ends(tmp_path: Path) -> None:
 
 
 def test_a_large_run_that_never_ends(tmp_path: Path) -> None:
-    """In a thread it is ended by the limit, and by the client's own deadline; small ones are answered meanwhile."""
+    """A large run in a thread ends at its limit or deadline; small requests get responses meanwhile."""
     hung.write(tmp_path, hung.loop())
     large = {"records": [{"x": 1}] * 300 + [POISON]}
     with served(tmp_path, LIFEBOAT_RUN_TIMEOUT_S="1") as (_, client), ThreadPoolExecutor(1) as threads:
@@ -162,7 +162,7 @@ def test_a_large_run_that_never_ends(tmp_path: Path) -> None:
     ],
 )
 def test_other_runs_that_never_end(tmp_path: Path, path: str, body: bytes, kind: str) -> None:
-    """A file's run and an explanation's are ended too."""
+    """Runs of a file and of an explanation also end at the limit."""
     hung.write(tmp_path, hung.loop(), background=[{"x": 1.0}])
     with served(tmp_path, LIFEBOAT_RUN_TIMEOUT_S="1") as (_, client):
         for _ in range(2):
@@ -172,7 +172,7 @@ def test_other_runs_that_never_end(tmp_path: Path, path: str, body: bytes, kind:
 
 
 def test_a_file_that_nobody_waits_for(tmp_path: Path) -> None:
-    """A file's run is ended by the client's deadline, and where the client disconnects: its place is free then."""
+    """A file's run ends at its deadline and when its client disconnects, so that the next file can start."""
     hung.write(tmp_path, hung.loop())
     file = b"x\n%d\n" % hung.NEVER
     csv = {"content-type": "text/csv"}
@@ -192,7 +192,7 @@ def test_a_file_that_nobody_waits_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 300])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_a_run_cannot_be_ended(tmp_path: Path, rows: int, number: int) -> None:
-    """The process ends in time while its event loop is blocked, or a thread is, and says that work was unfinished."""
+    """The process ends in time although a run blocks the event loop or a thread, and logs unfinished work."""
     hung.write(tmp_path, hung.pool())
     with ServerProcess(LIFEBOAT_MODELS=str(tmp_path), LIFEBOAT_DRAIN_S="1") as process:
         host, port = process.address()
@@ -207,20 +207,20 @@ def test_a_signal_while_a_run_cannot_be_ended(tmp_path: Path, rows: int, number:
 
 
 def test_a_signal_while_nobody_reads_the_log(tmp_path: Path) -> None:
-    """The process ends in time where writing a line of the log waits for ever."""
+    """The process ends in time although its log's pipe is full and blocks."""
     small.double(tmp_path)
     settings = {"LIFEBOAT_LOG_REQUESTS": "all", "LIFEBOAT_DRAIN_S": "0"}
     with ServerProcess(LIFEBOAT_MODELS=str(tmp_path), **settings) as process:
         host, port = process.address()
         process.stop_reading()
         with httpx.Client(base_url=f"http://{host}:{port}", timeout=2) as client:
-            _until(lambda: not _answers(client))  # the pipe is full then
+            _until(lambda: not _answers(client))  # then the pipe is full
         process.signal(signal.SIGTERM)
         _until(lambda: not _is_alive(process.pid))
 
 
 def _answers(client: httpx.Client) -> bool:
-    """Return whether a hundred requests, each with a line in the log, are answered."""
+    """Return True if a hundred requests, each logged in one line, get responses."""
     try:
         return all(client.post(PREDICT, json={"x": 1}).status_code == 200 for _ in range(100))
     except httpx.TimeoutException:
@@ -237,7 +237,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _until_busy(process: ServerProcess) -> None:
-    """Wait until a process has been at work for longer than a start takes."""
+    """Wait until a process has used more CPU time than a start takes."""
     began_s = _cpu_s(process.pid)
     _until(lambda: _cpu_s(process.pid) - began_s > 1)
 

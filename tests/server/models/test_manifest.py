@@ -1,4 +1,4 @@
-"""manifest.json to Manifest."""
+"""Reading and validating manifest.json."""
 
 import json
 import re
@@ -16,7 +16,7 @@ COMMITTED = Path(__file__).parents[3] / "models" / "titanic" / "1" / "manifest.j
 
 @pytest.fixture
 def content() -> dict[str, Any]:
-    """Return the committed manifest, to be spoiled."""
+    """Return the committed manifest, for tests to change."""
     decoded: dict[str, Any] = json.loads(COMMITTED.read_text())
     return decoded
 
@@ -28,26 +28,26 @@ def _read(tmp_path: Path, content: dict[str, Any]) -> manifests.Manifest:
 
 
 def test_what_is_written_is_what_was_read(content: dict[str, Any]) -> None:
-    """Reading and writing the committed manifest loses nothing and adds nothing."""
+    """Reading and writing the committed manifest changes nothing."""
     assert json.loads(manifests.encode(manifests.read(COMMITTED))) == content
 
 
 def test_unknown_members_are_ignored(tmp_path: Path, content: dict[str, Any]) -> None:
-    """Members that this server doesn't know, anywhere, are ignored: a newer exporter may add some."""
+    """Unknown members are ignored at every level, because a newer exporter may add some."""
     content["colour"] = "white"
     content["features"][0]["unit"] = "class"
     assert _read(tmp_path, content) == manifests.read(COMMITTED)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that isn't there is rejected with its path."""
+    """A missing file is rejected with its path."""
     with pytest.raises(ManifestError, match=r"manifest\.json: No such file"):
         manifests.read(tmp_path / "manifest.json")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"format": "\xff"}'])
 def test_malformed_file(tmp_path: Path, body: bytes) -> None:
-    """A file that is no JSON object is rejected with its path."""
+    """A file that is not a JSON object is rejected with its path."""
     path = tmp_path / "manifest.json"
     path.write_bytes(body)
     with pytest.raises(ManifestError, match=r"manifest\.json: "):
@@ -56,7 +56,7 @@ def test_malformed_file(tmp_path: Path, body: bytes) -> None:
 
 @pytest.mark.parametrize("member", ["format", "name", "kind", "features", "outputs", "sha256", "golden", "parity"])
 def test_missing_member(tmp_path: Path, content: dict[str, Any], member: str) -> None:
-    """A required member left out is named."""
+    """A missing required member is named in the error."""
     del content[member]
     with pytest.raises(ManifestError, match=f"missing required field `{member}`"):
         _read(tmp_path, content)
@@ -80,7 +80,7 @@ def test_missing_member(tmp_path: Path, content: dict[str, Any], member: str) ->
     ],
 )
 def test_wrong_member(tmp_path: Path, content: dict[str, Any], member: str, value: object, words: str) -> None:
-    """A member that is wrong, or that another contradicts, is named."""
+    """An invalid or contradictory member is named in the error."""
     with pytest.raises(ManifestError, match=words):
         _read(tmp_path, content | {member: value})
 
@@ -109,7 +109,7 @@ def test_wrong_member(tmp_path: Path, content: dict[str, Any], member: str, valu
     ],
 )
 def test_wrong_feature(tmp_path: Path, content: dict[str, Any], change: dict[str, Any], words: str) -> None:
-    """A feature that contradicts itself or another is named."""
+    """An invalid feature, or one that conflicts with another, is named in the error."""
     content["features"][0] |= change
     with pytest.raises(ManifestError, match=words):
         _read(tmp_path, content)
@@ -117,7 +117,7 @@ def test_wrong_feature(tmp_path: Path, content: dict[str, Any], change: dict[str
 
 @pytest.mark.parametrize("name", ["-1", "+1.5", "@home", "=1+1", "-x", "\t=1"])
 def test_a_class_may_have_any_name(tmp_path: Path, content: dict[str, Any], name: str) -> None:
-    """A class may be named like a number, or as a spreadsheet writes a formula: CSV escapes such text."""
+    """A class name may resemble a number or a spreadsheet formula, because CSV escapes such text."""
     assert _read(tmp_path, content | {"classes": [name, "b"], "positive_class": name}).classes == [name, "b"]
 
 
@@ -142,7 +142,7 @@ def test_multiclass_needs_no_positive_class(tmp_path: Path, content: dict[str, A
 def test_wrong_reference(
     tmp_path: Path, content: dict[str, Any], name: str, distribution: dict[str, Any], words: str
 ) -> None:
-    """A distribution that rows can't be sorted into is named."""
+    """A reference distribution with invalid bins is named in the error."""
     content["reference"].update({name: distribution} if name == "answer" else {})
     content["reference"]["features"].update({name: distribution} if name != "answer" else {})
     with pytest.raises(ManifestError, match=words):
@@ -151,19 +151,19 @@ def test_wrong_reference(
 
 @pytest.mark.parametrize("number", [8, 18_999, 20_000, 536_870_911])
 def test_field_number_that_protobuf_carries(tmp_path: Path, content: dict[str, Any], number: int) -> None:
-    """A field number is any that protobuf carries, in whatever order the features stand."""
+    """A field number may be any number that protobuf allows, in any order of features."""
     content["features"][0]["field_number"] = number
     assert _read(tmp_path, content).features[0].field_number == number
 
 
 def test_feature_without_a_number(tmp_path: Path, content: dict[str, Any]) -> None:
-    """A published feature has a field number: one left out is rejected with the feature's name."""
+    """A feature without a field number is rejected by name."""
     del content["features"][0]["field_number"]
     with pytest.raises(ManifestError, match="features: pclass has the field_number 0"):
         _read(tmp_path, content)
 
 
 def test_manifest_older_than_the_api_version(tmp_path: Path, content: dict[str, Any]) -> None:
-    """A manifest that says no version of the typed RPC service, as older ones do, is of the first."""
+    """A manifest without api_version, from an older exporter, has version 1 of the typed service."""
     del content["api_version"]
     assert _read(tmp_path, content).api_version == 1

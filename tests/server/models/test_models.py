@@ -1,4 +1,4 @@
-"""One version of a model: loaded only where it is what its manifest says, and run."""
+"""Loading and running one model version: every difference from its manifest is rejected."""
 
 import hashlib
 import json
@@ -29,32 +29,32 @@ def _edit(version: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 @pytest.fixture
 def version(models: Path) -> Path:
-    """Return the folder of the committed version's copy, to be spoiled."""
+    """Return the folder of a copy of the committed version, for tests to change."""
     return models / "titanic" / "1"
 
 
 def test_load(version: Path) -> None:
-    """A version that is what its manifest says is loaded."""
+    """A version that matches its manifest is loaded."""
     model = Model.load(version)
     assert (model.name, model.version, model.output_names) == ("titanic", "1", ["label", "probabilities"])
 
 
 def test_run_answers_the_outputs_asked_for(tmp_path: Path) -> None:
-    """A run answers one row for each row, of all outputs or of those named."""
+    """A run gives one output row for each input row, for all outputs or the named ones."""
     model = Model.load(small.double(tmp_path))
     np.testing.assert_array_equal(model.run(_column(1, 2, 3))["value"], [[2], [4], [6]])
     assert list(model.run(_column(1), ["value"])) == ["value"]
 
 
 def test_named_outputs(version: Path) -> None:
-    """A run of one output answers that output alone."""
+    """A run with one named output returns only that output."""
     model = Model.load(version)
     columns = model.signature.from_records(model.manifest.golden.records)
     assert list(model.run(columns, ["probabilities"])) == ["probabilities"]
 
 
 def test_other_bytes(version: Path) -> None:
-    """A model file that isn't the manifest's, by one byte, is rejected before onnxruntime sees it."""
+    """A model file that differs by one byte is rejected before onnxruntime reads it."""
     path = version / "model.onnx"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -65,7 +65,7 @@ def test_other_bytes(version: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07"])
 def test_broken_onnx(version: Path, content: bytes) -> None:
-    """Bytes that onnxruntime can't load are rejected, whatever it raises."""
+    """Bytes that onnxruntime can't load are rejected, whatever exception it raises."""
     (version / "model.onnx").write_bytes(content)
     small.edit(version, sha256=hashlib.sha256(content).hexdigest())
     with pytest.raises(ModelError, match=r"^model\.onnx: onnxruntime can't load it: "):
@@ -74,14 +74,14 @@ def test_broken_onnx(version: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
 def test_missing_file(version: Path, name: str) -> None:
-    """A version without one of its files is rejected with the file's path."""
+    """A version with a missing file is rejected with the file's path."""
     (version / name).unlink()
     with pytest.raises(ModelError, match=f"{name}: No such file"):
         Model.load(version)
 
 
 def test_wrong_manifest(version: Path) -> None:
-    """A version whose manifest contradicts itself is rejected."""
+    """A version with an invalid manifest is rejected."""
     _edit(version, lambda manifest: manifest.update(format=9))
     with pytest.raises(ManifestError, match="format: expected 1, got 9"):
         Model.load(version)
@@ -98,7 +98,7 @@ def test_wrong_manifest(version: Path) -> None:
     ids=["name", "datatype", "missing", "added"],
 )
 def test_other_inputs(version: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """A model whose inputs aren't the manifest's features is rejected."""
+    """A model with inputs other than the manifest's features is rejected."""
     _edit(version, change)
     with pytest.raises(SignatureError, match=r"^model\.onnx: its inputs are .*, the manifest says "):
         Model.load(version)
@@ -113,7 +113,7 @@ def test_other_inputs(version: Path, change: Callable[[dict[str, Any]], object])
     ids=["name", "datatype"],
 )
 def test_other_outputs(version: Path, change: Callable[[dict[str, Any]], object], words: str) -> None:
-    """A model without an output of the manifest is rejected."""
+    """A model without one of the manifest's outputs is rejected."""
     _edit(version, change)
     with pytest.raises(SignatureError, match=words):
         Model.load(version)
@@ -132,7 +132,7 @@ def test_other_outputs(version: Path, change: Callable[[dict[str, Any]], object]
     ids=["probability", "label", "row", "name", "ragged", "nothing"],
 )
 def test_other_answers(version: Path, change: Callable[[dict[str, Any]], object], words: str) -> None:
-    """A model that doesn't answer the golden rows as at export is rejected."""
+    """A model with outputs for the golden rows other than at export is rejected."""
     _edit(version, lambda manifest: change(manifest["golden"]["outputs"]))
     with pytest.raises(GoldenError, match=f"^golden rows: {words}"):
         Model.load(version)
@@ -147,7 +147,7 @@ def test_golden_rows_of_another_datatype(version: Path, feature: str, value: obj
 
 
 def test_no_golden_rows(version: Path) -> None:
-    """A manifest whose golden rows are none, which no model fails, is rejected."""
+    """A manifest without golden rows is rejected, because every model would pass."""
 
     def empty(manifest: dict[str, Any]) -> None:
         manifest["golden"] = {"records": [], "outputs": {"label": [], "probabilities": []}, "tolerance": 0}
@@ -158,13 +158,13 @@ def test_no_golden_rows(version: Path) -> None:
 
 
 def test_last_bits_of_another_cpu(version: Path) -> None:
-    """A difference within the manifest's tolerance is another CPU's rounding, and no reason to reject."""
+    """A difference within the manifest's tolerance is accepted, because CPUs round differently."""
     _edit(version, lambda manifest: manifest["golden"]["outputs"]["probabilities"][0].__setitem__(0, 0.10134))
     Model.load(version)
 
 
 def test_answer_that_is_no_number(tmp_path: Path) -> None:
-    """A model that answers NaN to a golden row is rejected."""
+    """A model with NaN for a golden row is rejected."""
     graph = "g (float[N, 1] x) => (float[N, 1] value) { y = Sub(x, x)\n value = Div(y, y) }"
     model = small.onnx_bytes(graph)
     with pytest.raises(GoldenError, match="value differs by nan"):
@@ -172,7 +172,7 @@ def test_answer_that_is_no_number(tmp_path: Path) -> None:
 
 
 def test_golden_rows_are_run_alone_too(tmp_path: Path) -> None:
-    """A model that answers its golden rows together but not each alone is rejected."""
+    """A model with right outputs for the golden rows together, but not alone, is rejected."""
     model = small.onnx_bytes(small.LONELY)
     golden = [(float(x), float(x)) for x in range(4)]
     with pytest.raises(GoldenError, match="value differs by 1"):
@@ -181,7 +181,7 @@ def test_golden_rows_are_run_alone_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", range(1, 9))
 def test_few_rows_are_run_in_company(tmp_path: Path, rows: int) -> None:
-    """Fewer rows than min_batch_rows are filled up, so that each gets the answer it gets among many."""
+    """Fewer rows than min_batch_rows are padded, so that each row gets the same output as in a batch."""
     model = small.onnx_bytes(small.LONELY)
     golden = [(float(x), float(x)) for x in range(4)]
     loaded = Model.load(small.write(tmp_path, model, small.manifest(model, answers=golden, min_batch_rows=4)))
@@ -190,7 +190,7 @@ def test_few_rows_are_run_in_company(tmp_path: Path, rows: int) -> None:
 
 
 def test_filling_up_changes_no_answer(version: Path) -> None:
-    """The committed model, told to run at least four rows, answers as it does without."""
+    """The committed model gives the same outputs with padding to four rows as without."""
     model = Model.load(version)
     small.edit(version, min_batch_rows=4)
     filling = Model.load(version)

@@ -1,4 +1,4 @@
-"""A model that is read again by hand: what is unchanged is kept, what is broken replaces nothing and says why."""
+"""Reload through model control: unchanged versions stay, broken ones replace nothing and are reported."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.server.support.repositories import BEARER, TOKEN, label, publish
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one model: version 1, labelled stable, answers twice x."""
+    """Return a repository with version 1, labelled stable, which computes 2x."""
     publish(tmp_path, 1)
     label(tmp_path, stable=1)
     return tmp_path
@@ -25,42 +25,42 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(root: Path) -> Iterator[InProcess]:
-    """Yield a server of it that can be controlled."""
+    """Yield an app of the repository with model control."""
     with InProcess(Repository.load(root), Settings(admin_token=TOKEN)) as served:
         yield served
 
 
 def load(app: InProcess, name: str = "small") -> tuple[int, str]:
-    """Read a model again. Returns the status, and what was wrong."""
+    """Reload a model. Returns the status and the error message."""
     response = app.post_bytes(f"/v2/repository/models/{name}/load", b"", BEARER)
     return response.status_code, response.json().get("error", "")
 
 
 def states(app: InProcess) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return the index: model and version to state and reason."""
+    """Return the index as a mapping from model and version to state and reason."""
     entries = app.post_bytes("/v2/repository/index", b"").json()
     return {(each["name"], each["version"]): (each["state"], each["reason"]) for each in entries}
 
 
 def answer(app: InProcess, path: str = "/api/predict") -> tuple[str, float]:
-    """Return the version that answers for 1, and what."""
+    """Return the version and the value of a prediction for x = 1."""
     answered = app.post(path, {"x": 1}).json()
     return answered["version"], answered["value"]
 
 
 def metrics(app: InProcess, name: str) -> list[str]:
-    """Return the samples of a metric, without its name."""
+    """Return a metric's samples without its name."""
     lines = app.get("/metrics").text.splitlines()
     return [line.removeprefix(name) for line in lines if line.startswith(name + "{")]
 
 
 def test_a_moved_label_loads_nothing(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A label that moves changes who answers, and neither version is loaded again: their counters go on."""
+    """A moved label changes the default version and loads nothing: the counters of both versions continue."""
     publish(root, 2, 3)
     assert load(app)[0] == 200
     assert answer(app) == ("1", 2.0)
     caplog.set_level("INFO")
-    caplog.clear()  # where another test left the level so, the first load was captured too
+    caplog.clear()  # another test may have left the level, and the first load was logged too
     label(root, stable=2)
     assert load(app) == (200, "")
     assert answer(app) == ("2", 3.0)
@@ -73,7 +73,7 @@ def test_a_moved_label_loads_nothing(app: InProcess, root: Path, caplog: pytest.
 
 
 def test_what_was_kept_is_not_the_answer_of_another_version(app: InProcess, root: Path) -> None:
-    """The tag of an answer is no longer the one by a label that has moved, and still is by the version's own path."""
+    """After a label moves, a cached tag no longer matches by label, and still matches by version."""
     publish(root, 2, 3)
     load(app)
     kept = {"if-none-match": app.get("/api/predict?x=1").headers["etag"]}
@@ -87,7 +87,7 @@ def test_what_was_kept_is_not_the_answer_of_another_version(app: InProcess, root
 
 
 def test_touched_files_are_not_loaded(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Files with other times and inodes and the same bytes are what was loaded."""
+    """Files with new times and inodes but the same bytes are not loaded again."""
     shutil.copytree(root / "small" / "1", root / "small" / ".copy")
     shutil.rmtree(root / "small" / "1")
     (root / "small" / ".copy").rename(root / "small" / "1")
@@ -103,7 +103,7 @@ def test_touched_files_are_not_loaded(app: InProcess, root: Path, caplog: pytest
 
 @pytest.mark.parametrize("changed", ["model", "manifest"])
 def test_changed_bytes_are_loaded_as_new(app: InProcess, root: Path, changed: str) -> None:
-    """A version whose folder holds other bytes than it was loaded from is loaded, checked and served again."""
+    """A version whose files have changed is loaded, verified and served again."""
     if changed == "model":
         shutil.rmtree(root / "small" / "1")
         publish(root, 1, 3)
@@ -116,7 +116,7 @@ def test_changed_bytes_are_loaded_as_new(app: InProcess, root: Path, changed: st
 
 
 def test_changed_bytes_that_are_broken(app: InProcess, root: Path) -> None:
-    """Where they can't be served the version goes on as it was loaded; it is ready, and what is wrong is told."""
+    """If the changed files are invalid, the loaded version stays ready, and the error is reported."""
     path = root / "small" / "1" / "model.onnx"
     good = path.read_bytes()
     path.write_bytes(b"half a file")
@@ -133,33 +133,33 @@ def test_changed_bytes_that_are_broken(app: InProcess, root: Path) -> None:
 
 
 def broken_digest(folder: Path) -> None:
-    """Leave half of the model."""
+    """Truncate the model."""
     (folder / "model.onnx").write_bytes(b"half a file")
 
 
 def broken_manifest(folder: Path) -> None:
-    """Leave half of the manifest."""
+    """Truncate the manifest."""
     (folder / "manifest.json").write_text("{")
 
 
 def broken_golden(folder: Path) -> None:
-    """Let the golden rows' answers be another model's."""
+    """Replace the golden outputs by other numbers."""
     small.edit(folder, golden={"records": [{"x": 1.0}], "outputs": {"value": [[7.0]]}, "tolerance": 1e-5})
 
 
 def unforeseen(folder: Path) -> None:
-    """Let the golden rows speak of an output that the model doesn't have."""
+    """Replace the golden outputs by an output that the model doesn't have."""
     small.edit(folder, golden={"records": [{"x": 1.0}], "outputs": {"other": [[7.0]]}, "tolerance": 1e-5})
 
 
 def missing_model(folder: Path) -> None:
-    """Leave no model."""
+    """Delete the model."""
     (folder / "model.onnx").unlink()
 
 
 @pytest.mark.parametrize("breaks", [broken_digest, broken_manifest, broken_golden, unforeseen, missing_model])
 def test_a_broken_new_version(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture, breaks: Any) -> None:  # noqa: ANN401
-    """A broken version replaces nothing: labels stay where they were, and log, metrics, index and answer say why."""
+    """A broken version replaces nothing: labels stay, and log, metrics, index and response have the reason."""
     breaks(publish(root, 2, 3))
     label(root, stable=2, canary=1)
     status, error = load(app)
@@ -199,7 +199,7 @@ def test_a_broken_new_version(app: InProcess, root: Path, caplog: pytest.LogCapt
     ],
 )
 def test_broken_labels(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture, labels: str, words: str) -> None:
-    """Labels that are none, or that point at nothing, change nothing, and are told in log, metrics and index."""
+    """Invalid labels, or labels of missing versions, change nothing and are in the log, metrics and index."""
     publish(root, 2, 3)
     (root / "small" / "labels.json").write_text(labels)
     status, error = load(app)
@@ -218,7 +218,7 @@ def test_broken_labels(app: InProcess, root: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_a_broken_version_that_nobody_asks_for(app: InProcess, root: Path) -> None:
-    """A version that no label points at and that isn't the default stops no other, as at the start."""
+    """A broken version without a label that isn't the default doesn't stop other versions, as at startup."""
     broken_digest(publish(root, 2))
     publish(root, 3, 3)
     label(root, stable=3)
@@ -228,7 +228,7 @@ def test_a_broken_version_that_nobody_asks_for(app: InProcess, root: Path) -> No
 
 
 def test_a_broken_highest_version(app: InProcess, root: Path) -> None:
-    """Where no label says which version answers, the highest that can is served, and the load says what is wrong."""
+    """Without labels the highest valid version is the default, and the load reports the broken one."""
     (root / "small" / "labels.json").unlink()
     publish(root, 2, 3)
     broken_digest(publish(root, 3))
@@ -238,7 +238,7 @@ def test_a_broken_highest_version(app: InProcess, root: Path) -> None:
 
 
 def test_a_removed_version(app: InProcess, root: Path) -> None:
-    """A version whose folder is gone is served no longer, unless a label points at it."""
+    """A version whose folder is removed is unloaded, unless it has a label."""
     publish(root, 2, 3)
     assert load(app) == (200, "")
     shutil.rmtree(root / "small" / "1")
@@ -252,7 +252,7 @@ def test_a_removed_version(app: InProcess, root: Path) -> None:
 
 
 def test_a_removed_model(app: InProcess, root: Path) -> None:
-    """A load of a model whose folder is gone is rejected, and it is served as it was."""
+    """A load of a removed model is rejected, and the loaded versions stay served."""
     shutil.rmtree(root / "small")
     assert load(app) == (400, "load: small: there is no such model")
     assert answer(app) == ("1", 2.0)
@@ -260,7 +260,7 @@ def test_a_removed_model(app: InProcess, root: Path) -> None:
 
 
 def test_a_model_of_which_nothing_can_be_served(app: InProcess, root: Path) -> None:
-    """A new model that is broken is rejected with its reason, told in the index, and loaded when it is mended."""
+    """A broken new model is rejected with its reason, listed in the index, and loaded after its repair."""
     broken_manifest(publish(root, 1, name="other"))
     status, error = load(app, "other")
     assert (status, error[:30]) == (400, "load: model 'other' version 1:")
@@ -273,7 +273,7 @@ def test_a_model_of_which_nothing_can_be_served(app: InProcess, root: Path) -> N
 
 
 def test_every_description_follows(app: InProcess, root: Path) -> None:
-    """Descriptions, the OpenAPI document and the typed service are those of what is served now."""
+    """Descriptions, the OpenAPI document and the typed service always match the served versions."""
     folder = publish(root, 2, 3)
     small.edit(folder, api_version=2)
     label(root, stable=2, old=1)
@@ -292,7 +292,7 @@ def test_every_description_follows(app: InProcess, root: Path) -> None:
 
 
 def test_the_time_of_a_load_is_told(app: InProcess) -> None:
-    """How long the version took to load, and when the model was last read again, are among the metrics."""
+    """The metrics include the load time and the time of the last reload."""
     (took,) = metrics(app, "lifeboat_model_load_seconds")
     assert 0 < float(took.split()[1]) < 60
     assert metrics(app, "lifeboat_model_last_reload_timestamp_seconds") == []
@@ -302,8 +302,8 @@ def test_the_time_of_a_load_is_told(app: InProcess) -> None:
 
 
 def test_a_version_without_an_interface(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A version that loads, and for which no decoder can be made, is not put in place: all goes on as before."""
-    feature = msgspec.structs.replace(small.INDEX, categories=[0, 2**63])  # more than a JSON type can tell apart
+    """A valid version for which no decoder can be created is rejected, and everything stays served."""
+    feature = msgspec.structs.replace(small.INDEX, categories=[0, 2**63])  # more than a JSON type can distinguish
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(root, model, small.manifest(model, feature, ((0, 10.0),), version=2))
     label(root, stable=2)

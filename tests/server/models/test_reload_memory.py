@@ -1,4 +1,4 @@
-"""Memory comes back: versions that are served no longer leave nothing behind."""
+"""Memory of unloaded versions is freed."""
 
 import json
 import shutil
@@ -14,14 +14,14 @@ from tests.server.support.process import HUNG_S, ServerProcess
 from tests.server.support.repositories import TOKEN, label, load
 
 WARM_UP: Final = 100
-"""Reloads until what is kept in bounded number is full: `typing` keeps the last 128 types that it was asked for."""
+"""Reloads until bounded caches are full; `typing` caches the last 128 types."""
 RELOADS: Final = 200
 BOUND_MB: Final = 1.0
-"""docs/decisions/0010-following.md has what was seen: 0.2 MB at most, and 1.6 where nothing is collected."""
+"""docs/decisions/0010-following.md has the measurements: at most 0.2 MB, and 1.6 MB without garbage collection."""
 
 
 def _republish(root: Path, version: int) -> None:
-    """Publish the committed model as another version, and remove the one before."""
+    """Publish the committed model as another version, and delete the previous one."""
     aside = root / ".aside"
     shutil.copytree(root / "1", aside)
     path = aside / "manifest.json"
@@ -33,7 +33,7 @@ def _republish(root: Path, version: int) -> None:
 
 
 def _memory_mb(pid: int) -> float:
-    """Return what a process holds of memory, of what it shares its part."""
+    """Return a process's memory in MB, with its proportional share of shared memory."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     (size,) = [line.split()[1] for line in lines if line.startswith("Pss:")]
     return int(size) / 1024
@@ -41,7 +41,7 @@ def _memory_mb(pid: int) -> float:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of another process, as Linux tells it")
 def test_memory_returns(models: Path, passenger: dict[str, Any]) -> None:
-    """After 200 reloads, each of which opens a session and closes one, the server holds what it held before."""
+    """After 200 reloads, each with one session opened and one closed, memory is as before."""
     root = models / "titanic"
     with ServerProcess(LIFEBOAT_MODELS=str(models), LIFEBOAT_ADMIN_TOKEN=TOKEN) as process:
         host, port = process.address()
@@ -59,7 +59,7 @@ def test_memory_returns(models: Path, passenger: dict[str, Any]) -> None:
 
 
 def _use(client: httpx.Client, passenger: dict[str, Any], version: str) -> None:
-    """Have the model answer on each wire: large and small, a file."""
+    """Send a small and a large prediction, an RPC and a file; check the version of each response."""
     assert client.post("/api/predict", json=passenger).json()["version"] == version
     assert client.post("/api/predict", json={"records": [passenger] * 400}).json()["version"] == version
     called = client.post("/lifeboat.titanic.v1.TitanicService/Predict", json=passenger)

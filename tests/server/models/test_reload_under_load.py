@@ -1,4 +1,4 @@
-"""Under steady load, over sockets: a swap fails no request, and no answer is of two versions."""
+"""Reloads under steady load over sockets: no request fails, and no response mixes two versions."""
 
 import csv
 import http.client
@@ -21,23 +21,23 @@ MAX_BATCH_ROWS: Final = 64
 XS: Final = [1.0, 2.0, 4.0, 8.0]
 """Numbers whose doubles and triples are exact."""
 Ask = Callable[[httpx.Client], tuple[str, list[float], list[float]]]
-"""Calls once. Returns the version that says it has answered, what was asked and what was answered."""
+"""Function that sends one request. Returns the version in the response, the inputs and the outputs."""
 
 
 def factor(version: int) -> int:
-    """Return how many times x a version answers."""
+    """Return the factor of x that a version computes."""
     return 2 if version % 2 else 3
 
 
 def one(client: httpx.Client) -> tuple[str, list[float], list[float]]:
-    """Ask for one record."""
+    """Predict one record."""
     answer = client.post("/api/predict", json={"x": 8.0})
     assert answer.status_code == 200, answer.text
     return answer.json()["version"], [8.0], [answer.json()["value"]]
 
 
 def many(rows: int) -> Ask:
-    """Ask for so many records."""
+    """Return a function that predicts `rows` records in one request."""
     xs = (XS * rows)[:rows]
 
     def ask(client: httpx.Client) -> tuple[str, list[float], list[float]]:
@@ -49,7 +49,7 @@ def many(rows: int) -> Ask:
 
 
 def tensors(client: httpx.Client) -> tuple[str, list[float], list[float]]:
-    """Ask by the Open Inference Protocol."""
+    """Predict tensors by the Open Inference Protocol."""
     tensor = {"name": "x", "shape": [4, 1], "datatype": "FP32", "data": XS}
     answer = client.post("/v2/models/small/infer", json={"inputs": [tensor]})
     assert answer.status_code == 200, answer.text
@@ -57,7 +57,7 @@ def tensors(client: httpx.Client) -> tuple[str, list[float], list[float]]:
 
 
 def call(client: httpx.Client) -> tuple[str, list[float], list[float]]:
-    """Ask by a call of the typed service, several records at once."""
+    """Predict several records by the typed RPC service."""
     answer = client.post("/lifeboat.small.v1.SmallService/PredictBatch", json={"records": [{"x": x} for x in XS]})
     assert answer.status_code == 200, answer.text
     document = answer.json()
@@ -75,7 +75,7 @@ ASKS: Final = {
 
 @contextmanager
 def asking(client: httpx.Client) -> Iterator[dict[str, set[str]]]:
-    """Ask meanwhile, each way on a connection of its own, and check each answer. Yields who has answered each way."""
+    """Send all kinds of requests in threads, and check each response. Yields the versions seen for each kind."""
     answered: dict[str, set[str]] = {name: set() for name in ASKS}
     stop = threading.Event()
 
@@ -99,10 +99,10 @@ def asking(client: httpx.Client) -> Iterator[dict[str, set[str]]]:
 
 
 class Upload:
-    """A file of which a part was sent, and whose answer has begun."""
+    """An upload of which a part is sent and whose response has begun."""
 
     def __init__(self, client: httpx.Client) -> None:
-        """Send the first part, and wait for the answer's head."""
+        """Send the first part, and wait for the response's head."""
         first, self._rest = b"x\n" + b"1\n2\n4\n" * 3000, b"8\n1\n" * 3000
         host, port = client.base_url.host, client.base_url.port
         self._connection = http.client.HTTPConnection(host, port, timeout=HUNG_S)
@@ -113,7 +113,7 @@ class Upload:
         self._answer = self._connection.getresponse()
 
     def check(self, version: int) -> None:
-        """Send the rest: all of the answer must be of this version."""
+        """Send the rest, and check that the complete response is from this version."""
         with closing(self._connection):
             self._connection.send(self._rest)
             assert (self._answer.status, self._answer.headers["lifeboat-version"]) == (200, str(version))
@@ -124,7 +124,7 @@ class Upload:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one model: version 1, labelled stable."""
+    """Return a repository with version 1, labelled stable."""
     publish(tmp_path, 1, factor(1))
     label(tmp_path, stable=1)
     return tmp_path
@@ -132,14 +132,14 @@ def root(tmp_path: Path) -> Path:
 
 @contextmanager
 def served(root: Path, **settings: str) -> Iterator[httpx.Client]:
-    """Serve it, with little that one run on the event loop takes."""
+    """Serve a repository with a low batch limit."""
     limits = {"LIFEBOAT_MAX_BATCH_ROWS": str(MAX_BATCH_ROWS), "LIFEBOAT_MAX_BATCHES": "4"}
     with serving(LIFEBOAT_MODELS=str(root), LIFEBOAT_ADMIN_TOKEN=TOKEN, **limits, **settings) as client:
         yield client
 
 
 def test_swaps_by_hand(root: Path) -> None:
-    """Labels move, versions come and go, all by loads: each answer is whole and of one version, a long file's too."""
+    """With reloads by model control, each response is complete and of one version, also for a long file."""
     with served(root) as client, asking(client) as answered:
         for swap in range(SWAPS):
             old, new = swap + 1, swap + 2
@@ -147,7 +147,7 @@ def test_swaps_by_hand(root: Path) -> None:
             label(root, stable=new)
             upload = Upload(client) if swap % 10 == 0 else None
             assert load(client).status_code == 200
-            if swap % 2:  # and back again, which loads nothing
+            if swap % 2:  # moves the label back and forth, which loads nothing
                 for version in (old, new):
                     label(root, stable=version)
                     assert load(client).status_code == 200
@@ -163,7 +163,7 @@ def test_swaps_by_hand(root: Path) -> None:
 
 
 def test_swaps_by_watching(root: Path) -> None:
-    """The same where nobody asks for a load: what is published and labelled is picked up under way."""
+    """The same holds for reloads by the watcher."""
     with served(root, LIFEBOAT_REPOSITORY_POLL_S="1") as client, asking(client) as answered:
         for new in (2, 3):
             upload = Upload(client)

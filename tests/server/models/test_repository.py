@@ -1,4 +1,4 @@
-"""models/ to what is served: versions, labels, the default model."""
+"""Loading a model repository: versions, labels and the default model."""
 
 import json
 from pathlib import Path
@@ -22,25 +22,25 @@ def _identity(model: Model) -> tuple[str, str]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one small model, versions 1, 2 and 10."""
+    """Return a repository with versions 1, 2 and 10 of one small model."""
     for version in (1, 2, 10):
         small.double(tmp_path, version=version)
     return tmp_path
 
 
 def test_only_model_is_the_default(root: Path) -> None:
-    """Where one model is served it answers without being named."""
+    """The only model is the default model."""
     repository = Repository.load(root)
     assert (repository.default_model, list(repository.models["small"].models)) == ("small", [1, 2, 10])
 
 
 def test_highest_version_answers(root: Path) -> None:
-    """Without the label stable the highest version answers, by number and not by text."""
+    """Without the label stable the highest version is the default, by number and not by text."""
     assert _identity(Repository.load(root).resolve()) == ("small", "10")
 
 
 def test_stable_version_answers(root: Path) -> None:
-    """The version labelled stable answers where neither version nor label is named."""
+    """The version labelled stable is the default."""
     _label(root, stable=1, canary=10)
     repository = Repository.load(root)
     assert _identity(repository.resolve()) == ("small", "1")
@@ -49,7 +49,7 @@ def test_stable_version_answers(root: Path) -> None:
 
 
 def test_other_labels_are_no_default(root: Path) -> None:
-    """A label other than stable doesn't decide which version answers."""
+    """Other labels don't change the default version."""
     _label(root, canary=1)
     assert _identity(Repository.load(root).resolve()) == ("small", "10")
 
@@ -66,14 +66,14 @@ def test_other_labels_are_no_default(root: Path) -> None:
     ],
 )
 def test_what_is_not_there(root: Path, name: str, version: str | None, label: str | None, words: str) -> None:
-    """An unknown model, version or label is not found, and what there is instead is told."""
+    """An unknown model, version or label is not found, and the error lists the known ones."""
     with pytest.raises(NotFound) as missing:
         Repository.load(root).resolve(name, version, label)
     assert missing.value.message == words
 
 
 def test_several_models_need_a_default(root: Path) -> None:
-    """Where several models are served, the default must be named, and be one of them."""
+    """With several models the default must be named, and must be one of them."""
     small.double(root, name="other")
     with pytest.raises(ModelError, match=r"several models are served \(other, small\): LIFEBOAT_DEFAULT_MODEL must"):
         Repository.load(root)
@@ -83,7 +83,7 @@ def test_several_models_need_a_default(root: Path) -> None:
 
 
 def test_label_that_points_at_nothing(root: Path) -> None:
-    """A label for a version that isn't there is rejected."""
+    """A label of a missing version is rejected."""
     _label(root, stable=3)
     with pytest.raises(ModelError, match=r"small/labels\.json: label 'stable' points at version 3, which is not there"):
         Repository.load(root)
@@ -100,13 +100,13 @@ def test_labels_that_are_no_labels(root: Path, content: str) -> None:
 
 @pytest.mark.parametrize("member", [{"name": "large"}, {"version": 3}])
 def test_manifest_of_another_version(root: Path, member: dict[str, object]) -> None:
-    """A version whose manifest speaks of another model or version isn't served."""
+    """A version whose manifest has another model name or version is not served."""
     small.edit(root / "small" / "2", **member)
     assert Repository.load(root).models["small"].failed[2].startswith("model 'small' version 2: its manifest says ")
 
 
 def test_a_broken_version_stops_no_other(root: Path) -> None:
-    """A version that can't serve is kept with its reason, which names no folder; the others are served."""
+    """A broken version is recorded with its reason, which has no absolute path; the others are served."""
     (root / "small" / "2" / "model.onnx").unlink()
     versions = Repository.load(root).models["small"]
     assert list(versions.models) == [1, 10]
@@ -114,7 +114,7 @@ def test_a_broken_version_stops_no_other(root: Path) -> None:
 
 
 def test_a_labelled_version_must_serve(root: Path) -> None:
-    """A broken version that a label points at is rejected by name, and keeps its kind of error: no other stands in."""
+    """A broken version with a label is rejected by name with its own error; no other version replaces it."""
     (root / "small" / "labels.json").write_text('{"stable": 2}')
     (root / "small" / "2" / "model.onnx").write_bytes(b"")
     with pytest.raises(DigestError, match=r"^model 'small' version 2: model\.onnx: expected SHA-256"):
@@ -122,7 +122,7 @@ def test_a_labelled_version_must_serve(root: Path) -> None:
 
 
 def test_a_broken_model_stops_no_other(root: Path) -> None:
-    """A model of which nothing can be served is kept with its reason, unless it is the default one."""
+    """A model without a valid version is recorded with its reason, unless it is the default model."""
     small.double(root, "other")
     (root / "other" / "1" / "model.onnx").write_bytes(b"")
     repository = Repository.load(root, "small")
@@ -144,13 +144,13 @@ def test_a_broken_model_stops_no_other(root: Path) -> None:
     ],
 )
 def test_version_policy(root: Path, policy: str, labels: dict[str, int], served: list[int]) -> None:
-    """The policy says which versions are served, and a labelled one always is."""
+    """The version policy selects the served versions; versions with a label are always served."""
     (root / "small" / "labels.json").write_text(json.dumps(labels))
     assert list(Repository.load(root, policy=VersionPolicy.parse(policy)).models["small"].models) == served
 
 
 def test_drafts_and_strangers_are_passed_over(root: Path) -> None:
-    """Folders that begin with a dot, and those that are no version, are not read."""
+    """Hidden folders, and folders that are not versions, are ignored."""
     (root / "small" / ".draft-abc").mkdir()
     (root / "small" / "notes").mkdir()
     (root / "small" / "README").write_text("about")
@@ -160,7 +160,7 @@ def test_drafts_and_strangers_are_passed_over(root: Path) -> None:
 
 
 def test_folder_without_a_version(root: Path) -> None:
-    """A model without any version is told by name, and rejected as the default one."""
+    """A model without versions is recorded by name, and rejected as the default model."""
     (root / "empty").mkdir()
     assert Repository.load(root, "small").failed == {"empty": "empty: there is no version to serve"}
     with pytest.raises(ModelError, match="empty: there is no version to serve"):
@@ -168,7 +168,7 @@ def test_folder_without_a_version(root: Path) -> None:
 
 
 def test_no_models(tmp_path: Path) -> None:
-    """A folder without a model is rejected, and so is one that isn't there."""
+    """A missing repository, or one without a model, is rejected."""
     with pytest.raises(ModelError, match="there is no model to serve"):
         Repository.load(tmp_path)
     with pytest.raises(ModelError, match="nowhere: there is no such folder"):

@@ -1,4 +1,4 @@
-"""What stands in a model's folder: special files, huge files, JSON that a lenient reader would guess at."""
+"""Files of a model: special files, huge files, and ambiguous JSON."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.server.support.repositories import TOKEN, label, publish
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one model: version 1, labelled stable, answers twice x."""
+    """Return a repository with version 1, labelled stable, which computes 2x."""
     publish(tmp_path, 1)
     label(tmp_path, stable=1)
     return tmp_path
@@ -31,20 +31,20 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(root: Path) -> Iterator[InProcess]:
-    """Yield a server of it that can be controlled."""
+    """Yield an app of the repository with model control."""
     with InProcess(Repository.load(root), Settings(admin_token=TOKEN)) as served:
         yield served
 
 
 def fifo(path: Path) -> None:
-    """Make a FIFO, whose opening waits for a writer for ever."""
+    """Create a FIFO; opening it blocks until there is a writer."""
     os.mkfifo(path)
 
 
 def bound(path: Path) -> None:
-    """Make a socket."""
+    """Create a socket."""
     where = Path.cwd()
-    os.chdir(path.parent)  # a socket's path has a hundred bytes
+    os.chdir(path.parent)  # a socket's path may have about a hundred bytes
     try:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(path.name)
@@ -53,18 +53,18 @@ def bound(path: Path) -> None:
 
 
 def endless(path: Path) -> None:
-    """Make a link to a device that is read without end."""
+    """Create a link to a device without an end."""
     path.symlink_to("/dev/zero")
 
 
 def linked(path: Path) -> None:
-    """Make a link to a FIFO."""
+    """Create a link to a FIFO."""
     os.mkfifo(path.with_name(".fifo"))
     path.symlink_to(".fifo")
 
 
 def sparse(path: Path) -> None:
-    """Make a file of four terabytes that takes no place."""
+    """Create a sparse file of four terabytes."""
     with path.open("wb") as file:
         file.truncate(2**42)
 
@@ -76,7 +76,7 @@ FILES: Final = ["manifest.json", "model.onnx", "SHA256SUMS"]
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("make", SPECIAL)
 def test_a_special_file_in_a_version(app: InProcess, root: Path, name: str, make: Callable[[Path], None]) -> None:
-    """It is rejected by name, hides no version beside it, and keeps no load waiting."""
+    """A special file in a version is rejected by name; other versions load, and no load blocks."""
     path = publish(root, 2, 3) / name
     path.unlink(missing_ok=True)
     make(path)
@@ -93,7 +93,7 @@ def test_a_special_file_in_a_version(app: InProcess, root: Path, name: str, make
 
 @pytest.mark.parametrize("make", SPECIAL)
 def test_special_labels(app: InProcess, root: Path, make: Callable[[Path], None]) -> None:
-    """A labels.json that is no regular file is rejected by name, and what was served is."""
+    """A special file as labels.json is rejected by name, and the loaded version stays served."""
     (root / "small" / "labels.json").unlink()
     make(root / "small" / "labels.json")
     status, error = load(app)
@@ -105,13 +105,13 @@ def test_special_labels(app: InProcess, root: Path, make: Callable[[Path], None]
 
 @pytest.mark.parametrize("make", SPECIAL)
 def test_a_special_card(app: InProcess, root: Path, make: Callable[[Path], None]) -> None:
-    """A card that is no regular file is none."""
+    """A special file as card is treated as no card."""
     make(root / "small" / "1" / "card.html")
     assert app.get("/api/models/small/card").status_code == 404
 
 
 def test_a_link_to_a_regular_file(app: InProcess, root: Path) -> None:
-    """Links are followed: a volume that is mounted from a ConfigMap has nothing else."""
+    """Links to regular files are followed, because a mounted ConfigMap consists of links."""
     folder = publish(root, 2, 3)
     shutil.move(folder / "manifest.json", root / "elsewhere")
     (folder / "manifest.json").symlink_to(root / "elsewhere")
@@ -120,7 +120,7 @@ def test_a_link_to_a_regular_file(app: InProcess, root: Path) -> None:
 
 
 def test_a_model_over_the_limit(root: Path) -> None:
-    """A model.onnx of more bytes than it may have is rejected before it is read; one of as many is loaded."""
+    """A model.onnx above the size limit is rejected before it is read; one at the limit is loaded."""
     size = (root / "small" / "1" / "model.onnx").stat().st_size
     assert Repository.load(root, limits=LoadLimits(max_model_bytes=size)).default_model == "small"
     with pytest.raises(ModelError, match=f"expected at most {size - 1} bytes; got {size}"):
@@ -149,7 +149,7 @@ LENIENT: Final = {
 
 @pytest.mark.parametrize(("more", "words"), LENIENT.values(), ids=LENIENT)
 def test_a_manifest_that_is_read_strictly(app: InProcess, root: Path, more: bytes, words: str) -> None:
-    """It is rejected by name, as a new version and as one that is served, and hides no version beside it."""
+    """Ambiguous or oversized JSON in a manifest is rejected by name; other versions are served."""
     _with(publish(root, 2, 3), more)
     _with(root / "small" / "1", more)
     publish(root, 3, 3)
@@ -181,7 +181,7 @@ def test_a_manifest_that_is_read_strictly(app: InProcess, root: Path, more: byte
     ids=range(11),
 )
 def test_labels_that_are_read_strictly(app: InProcess, root: Path, content: bytes) -> None:
-    """They are rejected by name, and what was served is."""
+    """Ambiguous or oversized JSON in labels.json is rejected by name; the loaded version stays served."""
     publish(root, 2, 3)
     (root / "small" / "labels.json").write_bytes(content)
     status, error = load(app)
@@ -194,13 +194,13 @@ def test_labels_that_are_read_strictly(app: InProcess, root: Path, content: byte
 
 @pytest.mark.parametrize("name", ["01", "\N{ARABIC-INDIC DIGIT ONE}", "1" * 200, "+1", "1 "])
 def test_folders_that_are_no_version(root: Path, name: str) -> None:
-    """A folder whose name is not written as a number is takes no version's place."""
+    """A folder whose name is not a canonical number is not a version."""
     shutil.copytree(root / "small" / "1", root / "small" / name)
     assert [*Repository.load(root).models["small"].models] == [1]
 
 
 def test_what_nobody_foresaw(app: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load that fails in a way that nobody foresaw is rejected with 400, and what was served is."""
+    """An unexpected error in a load gives 400, and the loaded version stays served."""
 
     def fails(*_: object) -> None:
         raise RuntimeError
@@ -213,7 +213,7 @@ def test_what_nobody_foresaw(app: InProcess, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_manifest_changes_by_its_bytes(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A manifest that is written otherwise and says the same is read again."""
+    """A manifest with other bytes and the same content is loaded again."""
     path = root / "small" / "1" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text())))
     caplog.set_level("INFO")
@@ -222,7 +222,7 @@ def test_a_manifest_changes_by_its_bytes(app: InProcess, root: Path, caplog: pyt
 
 
 def test_versions_of_older_exporters(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A version without digests is served, and the log says what was not checked."""
+    """A version without digests is served, and the log says which files were not verified."""
     caplog.set_level("INFO")
     small.double(root, version=2)
     assert [*Repository.load(root).models["small"].models] == [1, 2]
@@ -230,6 +230,6 @@ def test_versions_of_older_exporters(root: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
-    """A file takes the memory of its size, however large the limit is."""
+    """Reading a file needs memory of the file's size, not of the limit."""
     (tmp_path / "labels.json").write_bytes(b"{}")
     assert regular_file.read(tmp_path / "labels.json", 1 << 50) == b"{}"

@@ -1,4 +1,4 @@
-"""The onnxruntime session as the server opens it: for a fraction of a CPU."""
+"""The onnxruntime session with the server's options, for a fraction of a CPU."""
 
 import subprocess
 import sys
@@ -22,6 +22,6 @@ print(threads() - before, os.environ["ORT_DISABLE_TELEMETRY"])
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc, which only Linux has")
 def test_inference_starts_no_thread() -> None:
-    """Loading and running a model starts no thread of onnxruntime's, and its telemetry is off."""
+    """Loading and running a model starts no onnxruntime thread, and telemetry is off."""
     done = subprocess.run([sys.executable, "-c", _COUNT], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "1"]

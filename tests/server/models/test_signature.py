@@ -1,4 +1,4 @@
-"""Features to columns, and the check of whole columns."""
+"""Conversion of features to columns, and validation of columns."""
 
 from typing import Any
 
@@ -36,13 +36,13 @@ def _column(datatype: str, **members: Any) -> Column:  # noqa: ANN401 # of any t
     ],
 )
 def test_expectation(datatype: str, members: dict[str, Any], words: str) -> None:
-    """What a column expects is said in words."""
+    """A column's expectation is described in words."""
     assert _column(datatype, **members).expectation() == words
 
 
 @pytest.mark.parametrize("datatype", DTYPES)
 def test_array_has_the_datatype(datatype: str) -> None:
-    """Values become one column of the datatype's own numpy type."""
+    """Values become a column with the numpy type of the datatype."""
     values: list[Any] = ["a", "b"] if datatype == "BYTES" else [True, False]
     array = _column(datatype).array(values)
     assert (array.shape, array.dtype, array.reshape(-1).tolist()) == ((2, 1), DTYPES[datatype], values)
@@ -53,7 +53,7 @@ def test_array_has_the_datatype(datatype: str) -> None:
     [("FP32", "NaN", np.nan), ("FP32", -1.0, -1.0), ("INT64", -1, -1), ("BYTES", "", "")],
 )
 def test_null_is_fed_as_the_null_value(datatype: str, null_value: str | float, fed: object) -> None:
-    """A null becomes the manifest's null value, which the check then takes, below the minimum or not."""
+    """A null becomes the manifest's null value, which passes the check even below the minimum."""
     members = {} if datatype == "BYTES" else {"minimum": 0}
     column = _column(datatype, nullable=True, null_value=null_value, **members)
     array = column.array([None])
@@ -62,7 +62,7 @@ def test_null_is_fed_as_the_null_value(datatype: str, null_value: str | float, f
 
 
 def test_null_value_of_a_category() -> None:
-    """A column of categories takes its null value beside them."""
+    """A column with categories also accepts its null value."""
     column = _column("BYTES", categories=["C", "Q"], nullable=True, null_value="")
     column.check(column.array(["C", None, "Q"]))
 
@@ -86,7 +86,7 @@ def test_null_value_of_a_category() -> None:
     ],
 )
 def test_check_names_the_row(datatype: str, members: dict[str, Any], values: list[Any], row: int) -> None:
-    """A value that the column may not hold is rejected with its row and what was expected."""
+    """An invalid value is rejected with its row and the expectation."""
     column = _column(datatype, **members)
     with pytest.raises(InvalidArgument) as refused:
         column.check(np.array(values, dtype=DTYPES[datatype]).reshape(-1, 1))
@@ -108,12 +108,12 @@ def test_check_names_the_row(datatype: str, members: dict[str, Any], values: lis
     ],
 )
 def test_whole_range_of_a_datatype_is_allowed(datatype: str, values: list[Any]) -> None:
-    """Without a range in the manifest a column holds all that its datatype can."""
+    """Without a range in the manifest a column accepts the complete range of its datatype."""
     _column(datatype).check(np.array(values, dtype=DTYPES[datatype]).reshape(-1, 1))
 
 
 def test_records_to_columns() -> None:
-    """Records become one array a feature in the manifest's order, a name left out as null."""
+    """Records become one array per feature in the manifest's order; a missing name is null."""
     signature = Signature([_feature("INT64"), _feature("FP32", name="y", nullable=True, null_value="NaN")])
     columns = signature.from_records([{"y": 0.5, "x": 1}, {"x": 2}])
     assert list(columns) == ["x", "y"]
@@ -122,7 +122,7 @@ def test_records_to_columns() -> None:
 
 
 def test_check_of_several_columns() -> None:
-    """The first feature with a wrong value is named."""
+    """The error names the first feature with an invalid value."""
     signature = Signature([_feature("INT64"), _feature("FP32", name="y", minimum=0)])
     with pytest.raises(InvalidArgument, match="y: row 0"):
         signature.check(signature.from_records([{"x": 1, "y": -1.0}]))

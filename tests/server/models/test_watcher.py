@@ -1,4 +1,4 @@
-"""The folder is watched: what changes there is served without being asked, and what is broken there is told once."""
+"""The repository watcher: changes are served without a load request, and errors are reported once."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ INDEX = "/v2/repository/index"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one model: version 1, labelled stable, answers twice x."""
+    """Return a repository with version 1, labelled stable, which computes 2x."""
     folder = tmp_path / "models"
     publish(folder, 1)
     label(folder, stable=1)
@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def process(root: Path) -> Iterator[ServerProcess]:
-    """Yield a server that looks at it every second; it must end when it is asked to."""
+    """Yield a server that polls the repository every second; SIGTERM must end it with exit code 0."""
     settings = {"LIFEBOAT_REPOSITORY_POLL_S": "1", "LIFEBOAT_ADMIN_TOKEN": TOKEN, "LIFEBOAT_DEFAULT_MODEL": "small"}
     with ServerProcess(LIFEBOAT_MODELS=str(root), **settings) as started:
         yield started
@@ -36,19 +36,19 @@ def process(root: Path) -> Iterator[ServerProcess]:
 
 
 def answers(client: httpx.Client, path: str = "/api/predict") -> tuple[str, float]:
-    """Return the version that answers for 1, and what."""
+    """Return the version and the value of a prediction for x = 1."""
     answer = client.post(path, json={"x": 1}).json()
     return answer["version"], answer["value"]
 
 
 def pass_looks(client: httpx.Client, root: Path, name: str) -> None:
-    """Let a look pass: return when a model of this name, which is new, is served."""
+    """Wait for one poll of the watcher: publish a new model and wait until it is served."""
     publish(root, 1, name=name)
     until(client, f"/api/models/{name}", lambda answer: answer.status_code == 200)
 
 
 def test_a_new_version_and_its_label(client: httpx.Client, root: Path) -> None:
-    """A version that is published is served, and answers when the label moves; a version that is removed is not."""
+    """A published version is served, becomes the default by its label, and is unloaded when it is removed."""
     publish(root, 2, 3)
     until(client, "/v2/models/small/versions/2/ready", lambda answer: answer.status_code == 200)
     assert answers(client) == ("1", 2.0)
@@ -64,7 +64,7 @@ def test_a_new_version_and_its_label(client: httpx.Client, root: Path) -> None:
 
 
 def test_a_broken_version_is_told_once(process: ServerProcess, client: httpx.Client, root: Path) -> None:
-    """A broken version that the label points at replaces nothing; its reason is in the index until it is mended."""
+    """A broken labelled version replaces nothing; its reason is in the index until it is repaired."""
     refused = 'lifeboat_model_reloads_total{{model="small",result="refused"}} {}.0'
     publish(root, 2, 3, is_broken=True)
     label(root, stable=2)
@@ -76,7 +76,7 @@ def test_a_broken_version_is_told_once(process: ServerProcess, client: httpx.Cli
     pass_looks(client, root, "other")
     pass_looks(client, root, "another")
     assert refused.format(1) in client.get("/metrics").text
-    label(root, stable=2, canary=1)  # something else has changed: it is read again, and there is nothing new to tell
+    label(root, stable=2, canary=1)  # another change causes a reload, which logs nothing new
     until(client, "/metrics", lambda answer: refused.format(2) in answer.text)
     shutil.rmtree(root / "small" / "2")
     publish(root, 2, 3)
@@ -84,11 +84,11 @@ def test_a_broken_version_is_told_once(process: ServerProcess, client: httpx.Cli
     assert answers(client) == ("2", 3.0)
     assert {each["reason"] for each in index(client)} == {""}
     process.read_until("loaded small: versions 1, 2; stable is 2, canary is 1")
-    assert process.text.count(f"{told['reason']}; what was loaded before is served") == 2  # the version's, the label's
+    assert process.text.count(f"{told['reason']}; what was loaded before is served") == 2  # the version and the label
 
 
 def test_models_come_and_go(client: httpx.Client, root: Path) -> None:
-    """A model whose folder appears is served, and no longer when it is gone; the default one stays, which is told."""
+    """A new model is served and a removed one is unloaded; the default model stays, and its error is reported."""
     pass_looks(client, root, "other")
     shutil.rmtree(root / "other")
     until(client, "/api/models/other", lambda answer: answer.status_code == 404)
@@ -103,7 +103,7 @@ def test_models_come_and_go(client: httpx.Client, root: Path) -> None:
 
 
 def test_a_repository_that_is_not_there_for_a_while(client: httpx.Client, root: Path) -> None:
-    """Where all of the folder is gone, or empty, nothing is unloaded: it is told until the folder is back."""
+    """If the whole repository is missing or empty, nothing is unloaded, and the error is reported meanwhile."""
     pass_looks(client, root, "other")
     elsewhere = root.rename(root.with_name("elsewhere"))
     until(client, INDEX, lambda answer: answer.text.count("models: there is no such folder") == 2)
@@ -116,7 +116,7 @@ def test_a_repository_that_is_not_there_for_a_while(client: httpx.Client, root: 
 
 
 def test_an_unloaded_model_stays_so(client: httpx.Client, root: Path) -> None:
-    """A model that was unloaded by hand is loaded again by hand, or when something in its folder changes."""
+    """A model unloaded by model control loads again by model control or when its folder changes."""
     for again in (1, 2):
         assert client.post("/v2/repository/models/small/unload", headers=BEARER).status_code == 200
         pass_looks(client, root, f"other{again}")
@@ -130,7 +130,7 @@ def test_an_unloaded_model_stays_so(client: httpx.Client, root: Path) -> None:
 
 
 def test_half_written_folders_are_not_touched(process: ServerProcess, client: httpx.Client, root: Path) -> None:
-    """Folders whose names begin with a dot are no versions and no models, whatever is in them."""
+    """Hidden folders are ignored, whatever they contain."""
     for folder in (root / "small" / ".2", root / ".other" / "1"):
         shutil.copytree(root / "small" / "1", folder)
         (folder / "model.onnx").write_bytes(b"half a file")
@@ -143,7 +143,7 @@ def test_half_written_folders_are_not_touched(process: ServerProcess, client: ht
 
 
 def test_swapped_links(client: httpx.Client, root: Path) -> None:
-    """A folder that is a link to where the files are is followed when the link is swapped, as volumes do."""
+    """A model folder that is a link is followed when the link is replaced, as mounted volumes do."""
     data = root.with_name("data")
     for number, factor in enumerate((2, 3), 1):
         publish(data / str(number), 1, factor, name="linked")
@@ -157,7 +157,7 @@ def test_swapped_links(client: httpx.Client, root: Path) -> None:
 
 
 def test_files_written_over(client: httpx.Client, root: Path) -> None:
-    """A version whose files are written over in place, of one size, is loaded as new."""
+    """A version whose files are overwritten in place with the same size is loaded again."""
     publish(root.with_name("new"), 1, 3)
     for name in ("model.onnx", "manifest.json"):
         there = root / "small" / "1" / name
@@ -167,7 +167,7 @@ def test_files_written_over(client: httpx.Client, root: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_read(client: httpx.Client, root: Path) -> None:
-    """Labels that can't be read are told, and followed when they can be."""
+    """Unreadable labels are reported, and used when they become readable."""
     path = root / "small" / "labels.json"
     path.unlink()
     path.mkdir()
@@ -179,7 +179,7 @@ def test_a_folder_that_may_not_be_read(client: httpx.Client, root: Path) -> None
 
 
 def test_without_the_setting_nothing_is_followed(root: Path) -> None:
-    """A server that isn't asked to never looks: it has no lifespan in which it could."""
+    """Without LIFEBOAT_REPOSITORY_POLL_S the repository is never polled."""
     with ServerProcess(LIFEBOAT_MODELS=str(root)) as process:
         host, port = process.address()
         assert "startup" not in process.text

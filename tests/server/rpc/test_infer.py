@@ -1,4 +1,4 @@
-"""ModelInfer on every wire: raw and typed contents, what is kept of a request's form, and what is rejected."""
+"""ModelInfer in every protocol: raw and typed contents, cached request layouts, and rejections."""
 
 import struct
 from typing import Any
@@ -25,7 +25,7 @@ from tests.server.support.wire import Wire
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
 @pytest.mark.parametrize("rows", [1, 300])
 def test_model_infer(served: Wire, spoken: Spoken, rows: int, raw: bool) -> None:
-    """Tensors get REST's numbers, raw where they are sent raw and typed where they are typed; again and again."""
+    """Tensors give REST's numbers, raw for raw contents and typed for typed ones, on repeated calls too."""
     expected = rest(served, PASSENGER)
     asked = encoded(spoken, tensors(rows, raw=raw))
     for _ in range(2):
@@ -49,7 +49,7 @@ def test_model_infer(served: Wire, spoken: Spoken, rows: int, raw: bool) -> None
 
 
 def test_model_infer_follows_the_values(served: Wire) -> None:
-    """What is kept of a request's form never stands in for its values: another passenger, another answer."""
+    """The cached layout of a request never replaces its values: another passenger gets another prediction."""
     answers = []
     for pclass in (1, 3, 1):
         asked = tensors(raw=True)
@@ -71,7 +71,7 @@ def _without(asked: inference_pb2.ModelInferRequest, name: str) -> inference_pb2
 
 
 def test_model_infer_selects_and_echoes(served: Wire) -> None:
-    """The id comes back, the outputs that are asked for alone, classes where they are asked for; a null is left out."""
+    """The response has the request's id and only the requested outputs; a missing input is null."""
     asked = _without(tensors(raw=True), "age")
     asked.id = "seven"
     asked.outputs.add(name="probabilities").parameters["classification"].int64_param = 1
@@ -113,7 +113,7 @@ def test_model_infer_selects_and_echoes(served: Wire) -> None:
     ],
 )
 def test_model_infer_refused(served: Wire, raw: bool, change: Any, code: int, words: str) -> None:  # noqa: ANN401
-    """What isn't the model's signature is rejected in words that name the tensor, and the next request is answered."""
+    """A request that doesn't match the signature is rejected with the tensor's name; the next request succeeds."""
     asked = tensors(raw=raw)
     change(asked)
     status, _, message = PROTO.call(served, INFER, asked.SerializeToString())
@@ -132,7 +132,7 @@ def test_model_infer_refused(served: Wire, raw: bool, change: Any, code: int, wo
     ],
 )
 def test_model_infer_refuses_raw_values(served: Wire, place: int, blob: bytes, words: str) -> None:
-    """Raw contents are held to their feature's rules, the first time and when the request's form is known."""
+    """Raw contents are validated, with a new and with a cached request layout."""
     for _ in range(2):
         asked = tensors(raw=True)
         asked.raw_input_contents[place] = blob
@@ -142,7 +142,7 @@ def test_model_infer_refuses_raw_values(served: Wire, place: int, blob: bytes, w
 
 @pytest.mark.parametrize("raw", [1, 6, 8])
 def test_model_infer_counts_raw_contents(served: Wire, raw: int) -> None:
-    """There is one raw content for each input: fewer and more are rejected, and typed contents beside them too."""
+    """The number of raw contents must equal the number of inputs, and typed contents are rejected beside them."""
     asked = tensors(raw=True)
     contents = [*asked.raw_input_contents, b"more"]
     del asked.raw_input_contents[:]
@@ -155,7 +155,7 @@ def test_model_infer_counts_raw_contents(served: Wire, raw: int) -> None:
 
 
 def test_each_request_has_its_own_form(served: Wire) -> None:
-    """What was kept of one request is never another's: its id, and the outputs that it asks for."""
+    """Cached layouts are separate: id and selected outputs of one request never appear in another."""
     named, chosen = tensors(raw=True), tensors(raw=True)
     named.id = "seven"
     chosen.outputs.add(name="probabilities")

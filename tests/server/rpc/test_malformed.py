@@ -1,4 +1,4 @@
-"""Callers that send what nobody expects, or nothing, or never read: each is answered or dropped, and others go on."""
+"""Malformed, incomplete and unread RPC requests: each is rejected or dropped, and other requests succeed."""
 
 import json
 from typing import Any
@@ -36,7 +36,7 @@ REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
 def test_a_head_without_a_body(served: Wire) -> None:
-    """A request that ends with its headers is answered at once, by either way."""
+    """A request that ends with its headers gets a response at once, on the fast path and through the router."""
     with Http2(served) as connection:
         for path in (PREDICT, "/inference.GRPCInferenceService/ServerLive"):
             answer = connection.answer(connection.send_head(path, *GRPC))
@@ -45,7 +45,7 @@ def test_a_head_without_a_body(served: Wire) -> None:
 
 
 def test_a_long_call_at_the_end_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that was taken before a connection's end was told is answered, however long it is."""
+    """A long call accepted before GOAWAY still gets its response."""
     monkeypatch.setattr("server.http.http2._MAX_STREAMS", 1)
     batch = KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 3000).SerializeToString()
     with wire(Repository.load(MODELS), http2=True) as served, Http2(served) as connection:
@@ -54,7 +54,7 @@ def test_a_long_call_at_the_end_of_a_connection(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_more_messages_than_one(served: Wire) -> None:
-    """The second message of a call that takes one ends it: the others are not waited for."""
+    """The second message of a call that accepts one ends the call at once, before the request ends."""
     body = enveloped(b"") * 2
     lines = [f"POST {STREAM} HTTP/1.1", "host: x", "content-type: application/connect+proto"]
     head = "\r\n".join([*lines, "transfer-encoding: chunked"]).encode() + b"\r\n\r\n"
@@ -64,14 +64,14 @@ def test_more_messages_than_one(served: Wire) -> None:
 
 
 def test_no_such_method_is_said_before_the_request_ends(served: Wire) -> None:
-    """A stream to a method that there isn't is rejected while its caller is still sending."""
+    """A stream to an unknown method is rejected while its client is still sending."""
     with Http2(served) as connection:
         stream = connection.send("/nobody.v1.Service/Talk", enveloped(b""), *GRPC, ends=False)
         assert connection.answer(stream).trailers["grpc-status"] == "12"
 
 
 def test_the_deadline_of_a_request_that_is_never_whole(served: Wire) -> None:
-    """A deadline covers the sending: who doesn't end a request by then is told so, and the others are answered."""
+    """A deadline includes the upload: an incomplete request gets the deadline error, and others succeed."""
     lines = [f"POST {PREDICT} HTTP/1.1", "host: x", "content-type: application/proto", "content-length: 100"]
     answer = raw(served, "\r\n".join([*lines, "connect-timeout-ms: 1"]).encode() + b"\r\n\r\n")
     assert (answer.status, answer.headers["connection"]) == (504, "close")
@@ -83,7 +83,7 @@ def test_the_deadline_of_a_request_that_is_never_whole(served: Wire) -> None:
 
 
 def test_a_path_that_is_not_ascii(served: Wire) -> None:
-    """A path of other letters is rejected, and the connection's other calls go on."""
+    """A path with non-ASCII characters is rejected, and the connection's other calls succeed."""
     with Http2(served) as connection:
         assert connection.post("/lifeboat.\xe9/Predict", b"", *GRPC).status == 400
         body = request(**PASSENGER).SerializeToString()
@@ -91,7 +91,7 @@ def test_a_path_that_is_not_ascii(served: Wire) -> None:
 
 
 def test_a_window_that_stays_closed(served: Wire) -> None:
-    """For a caller that lets nothing through no more is made than a little; when it reads, it gets all of it."""
+    """With a closed window the server buffers a bounded amount; after it opens, the client gets everything."""
     asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol="inference.GRPCInferenceService")
     questions = 300
     with Http2(served, no_window=True) as connection:
@@ -108,7 +108,7 @@ def test_a_window_that_stays_closed(served: Wire) -> None:
 
 
 def test_leaving_while_the_server_drains() -> None:
-    """A client that disconnects in the middle of its request doesn't hold up the end of the server."""
+    """A client that disconnects in the middle of its request doesn't delay the drain."""
     with wire(Repository.load(MODELS), http2=True) as served, Http2(served) as connection:
         stream = connection.send(PREDICT, b"half", *GRPC, ends=False)
         served.turn()
@@ -132,7 +132,7 @@ def test_leaving_while_the_server_drains() -> None:
     ],
 )
 def test_no_words_of_the_librarys_own(served: Wire, path: str, body: bytes) -> None:
-    """JSON that makes the library fail in its own way is rejected in ours."""
+    """JSON that makes the protobuf library fail is rejected with the server's own error message."""
     status, _, words = JSON.call(served, path, body)
     assert status == 3
     for leaked in ("object", "method", "set_int_max_str_digits", "len()", "Error", "recursion"):
@@ -140,7 +140,7 @@ def test_no_words_of_the_librarys_own(served: Wire, path: str, body: bytes) -> N
 
 
 def test_truth_is_no_number(served: Wire) -> None:
-    """JSON's true is not the number one, as in REST."""
+    """JSON's true is not the number 1, as in REST."""
     record = {"pclass": 1, "sex": "male", "age": True}
     assert JSON.call(served, PREDICT, json.dumps(record).encode())[0] == 3
     status, _, words = JSON.call(served, BATCH, json.dumps({"records": [record]}).encode())
@@ -148,7 +148,7 @@ def test_truth_is_no_number(served: Wire) -> None:
 
 
 def test_gets_of_every_form(served: Wire) -> None:
-    """A binary message may be percent-encoded as it is; a compression that there isn't is said to be none."""
+    """GET accepts a percent-encoded binary message; an unknown compression is rejected as unimplemented."""
     expected = rest(served, PASSENGER)
     message = quote(request(**PASSENGER).SerializeToString(), safe="")
     answer = get(served, f"{PREDICT}?connect=v1&encoding=proto&message={message}")
@@ -161,7 +161,7 @@ def test_gets_of_every_form(served: Wire) -> None:
 
 
 def test_grpc_has_its_trailers(served: Wire) -> None:
-    """A caller by gRPC that doesn't say that it takes trailers gets them all the same: there is no other status."""
+    """A gRPC client that doesn't send `te: trailers` still gets trailers, because only they have the status."""
     with Http2(served) as connection:
         path = "/inference.GRPCInferenceService/ServerLive"
         answer = connection.post(path, enveloped(b""), ("content-type", "application/grpc"))
@@ -169,21 +169,21 @@ def test_grpc_has_its_trailers(served: Wire) -> None:
 
 
 def test_two_types(served: Wire) -> None:
-    """Of a type given twice the first counts, for what is read and for what is answered."""
+    """Of two content types the first counts, for the request and for the response."""
     body = json.dumps(PASSENGER).encode()
     answer = http1(served, PREDICT, body, "content-type: application/json", "content-type: application/grpc-web")
     assert (answer.status, msgspec.json.decode(answer.body)) == (200, rest(served, PASSENGER))
 
 
 def test_a_type_of_no_wire_before_another(served: Wire) -> None:
-    """Also where the first of two types is no call's: the second would be read by one of two servers."""
+    """The first content type also counts if it is no RPC type, so that all servers read the request alike."""
     body = json.dumps(PASSENGER).encode()
     answer = http1(served, PREDICT, body, "content-type: text/html", "content-type: application/json")
     assert answer.status == 415
 
 
 def test_two_deadlines(served: Wire) -> None:
-    """Of a deadline given twice the first counts."""
+    """Of two deadlines the first counts."""
     body = json.dumps(PASSENGER).encode()
     deadlines = ("connect-timeout-ms: 50000", "connect-timeout-ms: 0")
     answer = http1(served, PREDICT, body, "content-type: application/json", *deadlines)

@@ -1,4 +1,4 @@
-"""The public RPC services' contract: the .proto files, and the modules generated from them."""
+"""The .proto files of the public RPC services, and the modules generated from them."""
 
 import importlib
 import re
@@ -21,13 +21,13 @@ from google.protobuf.descriptor_pb2 import (
 ROOT: Final = Path(__file__).parents[3]
 PROTO: Final = ROOT / "server" / "rpc" / "proto"
 NAMES: Final = sorted(path.stem for path in PROTO.glob("*.proto"))
-# A place in a source file is told by fields of FileDescriptorProto, DescriptorProto and their like: their numbers.
+# A location in a source file is a path of field numbers of FileDescriptorProto, DescriptorProto and similar messages.
 MESSAGE, ENUM, SERVICE, FIELD, NESTED_MESSAGE, NESTED_ENUM, MEMBER, ONEOF = 4, 5, 6, 2, 3, 4, 2, 8
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FileDescriptorProto]:
-    """Return what protoc makes of the .proto files now, by name."""
+    """Compile the .proto files with protoc, and return the descriptors by file name."""
     target = tmp_path_factory.mktemp("compiled") / "set.bin"
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO}", f"--descriptor_set_out={target}"]
     command += ["--include_source_info", *(f"{name}.proto" for name in NAMES)]
@@ -37,13 +37,13 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FileDescript
 
 
 def generated(name: str) -> FileDescriptor:
-    """Return the descriptor that a generated module holds."""
+    """Return the descriptor in a generated module."""
     descriptor: FileDescriptor = importlib.import_module(f"server.rpc.proto.{name}_pb2").DESCRIPTOR
     return descriptor
 
 
 def leave_out_json_names(messages: Iterable[DescriptorProto]) -> None:
-    """Clear the JSON names that follow from the fields' names: protoc writes them into a set, but not into a module."""
+    """Clear JSON names that equal the default: protoc writes them into a set, but not into a module."""
     for message in messages:
         for field in message.field:
             if field.json_name == re.sub("_(.)", lambda found: found[1].upper(), field.name):
@@ -53,7 +53,7 @@ def leave_out_json_names(messages: Iterable[DescriptorProto]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_generated_modules_say_what_the_files_say(compiled: dict[str, FileDescriptorProto], name: str) -> None:
-    """A module is its .proto file's: where one was changed without `make proto`, they differ."""
+    """A generated module equals its .proto file; a change without `make proto` fails here."""
     expected, given = FileDescriptorProto(), FileDescriptorProto()
     expected.CopyFrom(compiled[f"{name}.proto"])
     expected.ClearField("source_code_info")
@@ -63,19 +63,19 @@ def test_generated_modules_say_what_the_files_say(compiled: dict[str, FileDescri
 
 
 def test_every_module_has_its_file() -> None:
-    """No generated module outlives its .proto file."""
+    """Every generated module has a .proto file."""
     assert sorted(path.stem for path in PROTO.glob("*_pb2.*")) == sorted(f"{name}_pb2" for name in NAMES * 2)
 
 
 def enum_places(enum: EnumDescriptorProto, path: tuple[int, ...], name: str) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Yield where an enum and each of its values stands."""
+    """Yield the paths and names of an enum and its values."""
     yield path, name
     for index, value in enumerate(enum.value):
         yield (*path, MEMBER, index), f"{name}.{value.name}"
 
 
 def message_places(message: DescriptorProto, path: tuple[int, ...], name: str) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Yield where a message and all that is in it stands; what is generated for a map stands nowhere."""
+    """Yield the paths and names of a message and its members, except the generated entries of maps."""
     if message.options.map_entry:
         return
     yield path, name
@@ -90,7 +90,7 @@ def message_places(message: DescriptorProto, path: tuple[int, ...], name: str) -
 
 
 def places(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Yield where everything that a file declares stands."""
+    """Yield the paths and names of all declarations in a file."""
     for index, message in enumerate(file.message_type):
         yield from message_places(message, (MESSAGE, index), message.name)
     for index, enum in enumerate(file.enum_type):
@@ -103,7 +103,7 @@ def places(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_declared_has_its_comment(compiled: dict[str, FileDescriptorProto], name: str) -> None:
-    """Each message, field, oneof, enum, value, service and method says above it what it is."""
+    """Every message, field, oneof, enum, value, service and method has a leading comment."""
     file = compiled[f"{name}.proto"]
     said = {tuple(each.path) for each in file.source_code_info.location if each.leading_comments.strip()}
     declared = dict(places(file))
@@ -112,7 +112,7 @@ def test_everything_declared_has_its_comment(compiled: dict[str, FileDescriptorP
 
 
 def test_what_may_be_called_again() -> None:
-    """Every call that changes nothing on the server says so; streams and model control don't."""
+    """All methods without side effects are marked so; streams and model control are not."""
     methods = [
         method
         for name in NAMES
@@ -126,14 +126,14 @@ def test_what_may_be_called_again() -> None:
 
 
 def test_both_names_of_reflection_say_the_same() -> None:
-    """What older clients call is the same service in another package."""
+    """Both reflection services are the same, except for their package."""
     first, second = ((PROTO / f"{name}.proto").read_text().splitlines() for name in ("reflection", "reflection_alpha"))
     differing = [pair for pair in zip(first[1:], second[1:], strict=True) if pair[0] != pair[1]]
     assert differing == [("package grpc.reflection.v1;", "package grpc.reflection.v1alpha;")]
 
 
 def test_the_modules_need_protobuf_alone() -> None:
-    """Importing the messages imports no gRPC: the server has none."""
+    """Importing the messages doesn't import gRPC, which the server doesn't have."""
     modules = ", ".join(f"server.rpc.proto.{name}_pb2" for name in NAMES)
     code = (
         f"import sys; before = {{*sys.modules}}; import {modules};"

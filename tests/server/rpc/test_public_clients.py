@@ -1,4 +1,4 @@
-"""Requests as clients of Triton and MLServer send them: shapes of one dimension, no rows, content types."""
+"""Requests in the style of Triton's and MLServer's clients: one-dimensional shapes, no rows, content types."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def _outputs(response: httpx.Response) -> dict[str, Any]:
 
 
 def test_shapes_of_one_dimension(server: httpx.Client) -> None:
-    """[rows] says what [rows, 1] says, and is answered the same, mixed with it too."""
+    """The shape [rows] means [rows, 1] and gets the same response, also if both are mixed."""
     right = _outputs(server.post(INFER, json={"inputs": _inputs(3, [3, 1])}))
     assert _outputs(server.post(INFER, json={"inputs": _inputs(3, [3])})) == right
     mixed = [*_inputs(3, [3])[:2], *_inputs(3, [3, 1])[2:]]
@@ -40,7 +40,7 @@ def test_shapes_of_one_dimension(server: httpx.Client) -> None:
 
 @pytest.mark.parametrize("shape", [[0], [0, 1]])
 def test_no_rows(server: httpx.Client, shape: list[int]) -> None:
-    """A request without rows is answered without rows, in JSON and in binary, likeliest classes too."""
+    """A request without rows gets a response without rows, in JSON, in binary and with classification."""
     assert _outputs(server.post(INFER, json={"inputs": _inputs(0, shape)})) == {
         "label": ([0], []),
         "probabilities": ([0, 2], []),
@@ -62,7 +62,7 @@ def test_no_rows(server: httpx.Client, shape: list[int]) -> None:
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
 @pytest.mark.parametrize("rows", [0, 3])
 def test_shapes_of_one_dimension_by_rpc(served: Wire, rows: int, *, raw: bool) -> None:
-    """Calls take the same shapes, raw and typed."""
+    """RPC accepts the same shapes, with raw and typed contents."""
     asked = tensors(max(rows, 1), raw=raw)
     for place, tensor in enumerate(asked.inputs):
         tensor.ClearField("shape")
@@ -71,7 +71,7 @@ def test_shapes_of_one_dimension_by_rpc(served: Wire, rows: int, *, raw: bool) -
             asked.raw_input_contents[place] = b""
         elif not rows:
             tensor.ClearField("contents")
-    for _ in range(2):  # the second time by what was kept of the first
+    for _ in range(2):  # the second call uses the cached layout of the first
         answer = http1(served, f"{SERVICE}/ModelInfer", asked.SerializeToString(), "content-type: application/proto")
         response = pb.ModelInferResponse.FromString(answer.body)
         assert {each.name: [*each.shape] for each in response.outputs} == {"label": [rows], "probabilities": [rows, 2]}
@@ -79,7 +79,7 @@ def test_shapes_of_one_dimension_by_rpc(served: Wire, rows: int, *, raw: bool) -
 
 @pytest.mark.parametrize("content_type", ["np", "pd", "str", "base64"])
 def test_content_types_of_mlserver(server: httpx.Client, content_type: str) -> None:
-    """MLServer's content types are taken: strings in base64 are decoded, what others say the datatype says."""
+    """MLServer's content types are accepted: base64 strings are decoded, and the others change nothing."""
     inputs = _inputs(2, [2, 1])
     right = _outputs(server.post(INFER, json={"inputs": inputs}))
     for tensor in inputs:
@@ -94,7 +94,7 @@ def test_content_types_of_mlserver(server: httpx.Client, content_type: str) -> N
 
 
 def test_responses_of_a_stream_are_final(served: Wire) -> None:
-    """Each response of a stream says that it is the last of its request, as clients of decoupled models wait for."""
+    """Each response of a stream is marked as final, which clients of decoupled models wait for."""
     asked = tensors(1, raw=True)
     asked.parameters["triton_enable_empty_final_response"].bool_param = True
     wrong = tensors(1, raw=True)
@@ -107,7 +107,7 @@ def test_responses_of_a_stream_are_final(served: Wire) -> None:
 
 
 def test_zeros_behind_gzip(server: httpx.Client) -> None:
-    """Zeros that pad a gzip stream are skipped; anything else behind it is not."""
+    """Zero bytes after a gzip stream are ignored; any other bytes are rejected."""
     body = gzip.compress(json.dumps(PASSENGER).encode())
     headers = {"content-encoding": "gzip"}
     alone = server.post("/api/predict", content=body, headers=headers)
@@ -121,7 +121,7 @@ def test_zeros_behind_gzip(server: httpx.Client) -> None:
     [("x%2Cy,sex", '"x,y",sex'), ("x%2Cy%2Csex", '"x,y",sex'), ("sex,%20z%25", "sex, z%"), ("a+b", "a b")],
 )
 def test_columns_by_encoded_names(server: httpx.Client, asked: str, header: str) -> None:
-    """A column is named in percent-encoding, also one whose name has a comma."""
+    """A column name in the query is percent-encoded, so that it can contain a comma."""
     table = b'pclass,sex,sibsp,parch,"x,y", z%,a b\n1,male,0,0,3,4,5\n'
     response = server.post(f"/api/batch?columns={asked}", content=table)
     assert (

@@ -1,4 +1,4 @@
-"""Calls on every wire: the same numbers as REST's, the same rejections, by the fast path and by the router."""
+"""RPC in every protocol gives REST's numbers and rejections, on the fast path and through the router."""
 
 import base64
 import gzip
@@ -39,7 +39,7 @@ from tests.server.support.wire import Wire, wire
 
 @every_wire
 def test_predict(served: Wire, spoken: Spoken) -> None:
-    """A passenger gets REST's answer on every wire, to the last bit, by the fast path and by the router."""
+    """Predict gives REST's prediction in every protocol, bit for bit, on both paths."""
     expected = rest(served, PASSENGER)
     body = encoded(spoken, request(**PASSENGER))
     for headers in ({}, {"expect": "nothing"}):
@@ -50,7 +50,7 @@ def test_predict(served: Wire, spoken: Spoken) -> None:
 
 @every_wire
 def test_predict_batch(served: Wire, spoken: Spoken) -> None:
-    """Several records get REST's answers, in their order."""
+    """PredictBatch gives REST's predictions in order."""
     records = [PASSENGER, PASSENGER | {"age": None, "pclass": 3}, PASSENGER | {"sex": "male", "embarked": None}]
     batch = KINDS["PredictBatchRequest"](records=[request(**record) for record in records])
     status, message, _ = spoken.call(served, BATCH, encoded(spoken, batch))
@@ -60,7 +60,7 @@ def test_predict_batch(served: Wire, spoken: Spoken) -> None:
 
 @pytest.mark.parametrize("media_type", ["application/connect+proto", "application/connect+json"])
 def test_predict_stream(served: Wire, media_type: str) -> None:
-    """Records are answered in messages of their own, in their order, more of them than one run takes."""
+    """PredictStream gives one message for each record, in order, for more records than one batch."""
     records = [PASSENGER | {"age": age % 100} for age in range(300)]
     batch = KINDS["PredictBatchRequest"](records=[request(**record) for record in records])
     spoken = Spoken(media_type)
@@ -74,7 +74,7 @@ def test_predict_stream(served: Wire, media_type: str) -> None:
 
 
 def test_json_as_the_protobuf_mapping_has_it(served: Wire) -> None:
-    """Numbers as strings, NaN by its name, null for what is left out, whole numbers with a point: all are taken."""
+    """JSON follows the protobuf mapping: numbers as strings, "NaN", and null for missing fields."""
     document: dict[str, Any] = {name: value for name, value in PASSENGER.items() if name not in {"sibsp", "parch"}}
     expected = rest(served, PASSENGER | {"age": None})
     for spelled in ({"age": "NaN"}, {"age": None}, {"age": None, "pclass": "1"}, {"age": None, "fare": "211.3375"}):
@@ -97,7 +97,7 @@ def test_json_as_the_protobuf_mapping_has_it(served: Wire) -> None:
 def test_a_wrong_value_names_its_field(
     served: Wire, spoken: Spoken, change: dict[str, Any], field: str, words: str
 ) -> None:
-    """A value that a feature may not have is rejected with invalid_argument, and the server goes on answering."""
+    """An invalid value is rejected with invalid_argument and its field's name, and the next call succeeds."""
     body = encoded(spoken, request(**(PASSENGER | change)))
     status, _, message = spoken.call(served, PREDICT, body)
     assert (status, message.startswith(words)) == (3, True), message
@@ -108,7 +108,7 @@ def test_a_wrong_value_names_its_field(
 
 
 def test_error_details(served: Wire) -> None:
-    """The field at fault stands in a google.rpc.BadRequest, on Connect and on gRPC."""
+    """The invalid field is in a google.rpc.BadRequest, in Connect and in gRPC."""
     body = request(**(PASSENGER | {"sex": "other"})).SerializeToString()
     answer = http1(served, PREDICT, body, "content-type: application/proto")
     assert answer.status == 400
@@ -145,14 +145,14 @@ def _unpadded(text: str) -> bytes:
     ],
 )
 def test_json_that_is_no_request(served: Wire, path: str, body: bytes, words: str) -> None:
-    """JSON that isn't the message is rejected in words that name what is at fault."""
+    """JSON that doesn't match the message is rejected with the invalid field's name."""
     status, _, message = JSON.call(served, path, body)
     assert status == 3
     assert words.split(":", maxsplit=1)[0] in message
 
 
 def test_bytes_that_are_no_message(served: Wire) -> None:
-    """Bytes that aren't protobuf's are rejected; a field that isn't known is passed over, as protobuf has it."""
+    """Invalid protobuf is rejected; an unknown field is ignored, as in protobuf."""
     assert PROTO.call(served, PREDICT, b"\xff\xff")[::2] == (
         3,
         "message: expected lifeboat.titanic.v1.PredictRequest in binary",
@@ -162,7 +162,7 @@ def test_bytes_that_are_no_message(served: Wire) -> None:
 
 
 def test_too_many_records() -> None:
-    """More records than a request may have are rejected with resource_exhausted."""
+    """More records than the limit are rejected with resource_exhausted."""
     with wire(Repository.load(MODELS), max_rows=2) as small:
         batch = KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 3)
         for spoken in (PROTO, JSON):
@@ -171,7 +171,7 @@ def test_too_many_records() -> None:
 
 
 def test_too_large_a_message() -> None:
-    """A message over the limit is rejected with resource_exhausted, also if it is small when compressed."""
+    """A message above the limit is rejected with resource_exhausted, also if it is small when compressed."""
     with wire(Repository.load(MODELS), max_body_bytes=1000) as small:
         assert PROTO.call(small, PREDICT, bytes(1001))[0] == 8
         assert PROTO.call(small, PREDICT, gzip.compress(bytes(100_000)), content_encoding="gzip")[0] == 8
@@ -180,7 +180,7 @@ def test_too_large_a_message() -> None:
 
 
 def test_compression(served: Wire) -> None:
-    """A request in gzip is taken; an answer is compressed where that is asked for and worth it."""
+    """A gzip request is accepted; a response is compressed if the client accepts it and it is large enough."""
     record = request(**PASSENGER)
     assert PROTO.call(served, PREDICT, gzip.compress(record.SerializeToString()), content_encoding="gzip")[0] == 0
     batch = KINDS["PredictBatchRequest"](records=[record] * 100).SerializeToString()
@@ -199,7 +199,7 @@ def test_compression(served: Wire) -> None:
 
 
 def test_get(served: Wire) -> None:
-    """A call without side effects is answered by GET, in JSON and in binary; other calls are not."""
+    """Methods without side effects accept GET, in JSON and in binary; other methods reject it."""
     expected = rest(served, PASSENGER)
     asked = get(served, f"{PREDICT}?connect=v1&encoding=json&message={quote(json.dumps(PASSENGER))}")
     assert (asked.status, msgspec.json.decode(asked.body)) == (200, expected)
@@ -227,20 +227,20 @@ def test_get(served: Wire) -> None:
     ],
 )
 def test_what_no_wire_speaks(served: Wire, path: str, media_type: str, status: int) -> None:
-    """A type that the method isn't called by, gRPC on HTTP/1.1 among them, and a method that isn't there."""
+    """An unsupported content type, such as gRPC on HTTP/1.1, and an unknown method are rejected."""
     assert http1(served, path, b"", f"content-type: {media_type}").status == status
 
 
 @pytest.mark.parametrize("media_type", ["application/grpc-web", "application/grpc"])
 def test_unknown_method_on_grpc(served: Wire, media_type: str) -> None:
-    """GRPC is told in its own way that there is no such method."""
+    """In gRPC an unknown method gets the gRPC status UNIMPLEMENTED."""
     spoken = Spoken(media_type, http2=True)
     assert spoken.call(served, "/nobody.v1.Service/Predict", b"")[0] == 12
 
 
 @every_wire
 def test_deadline_while_queued(spoken: Spoken) -> None:
-    """A deadline that passes in the queue answers deadline_exceeded, and the row is never run."""
+    """A deadline that passes in the queue gives deadline_exceeded, and the row is never run."""
     header = "grpc_timeout" if spoken.has_envelopes else "connect_timeout_ms"
     value = "1m" if spoken.has_envelopes else "1"
     with wire(Repository.load(MODELS), http2=True, queue_delay_us=1_000_000) as slow:
@@ -262,7 +262,7 @@ def test_a_deadline_that_is_none(served: Wire, value: str) -> None:
 
 
 def test_a_caller_that_leaves_is_dropped() -> None:
-    """A stream that is reset while it waits is never run; the one beside it on the connection is answered."""
+    """A stream that is reset in the queue is never run; the connection's other stream gets its response."""
     with wire(Repository.load(MODELS), http2=True, queue_delay_us=50_000) as slow, Http2(slow) as connection:
         fields = (("content-type", "application/grpc"), ("te", "trailers"))
         body = enveloped(request(**PASSENGER).SerializeToString())
@@ -277,7 +277,7 @@ def test_a_caller_that_leaves_is_dropped() -> None:
 def test_what_nobody_foresaw_is_opaque(
     spoken: Spoken, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception's text is the log's, under the id that the caller is given; nothing of it reaches the caller."""
+    """The text of an unexpected exception goes to the log only; the client gets the request id."""
 
     def broken(*_given: object) -> None:
         raise ZeroDivisionError("a secret")
@@ -292,7 +292,7 @@ def test_what_nobody_foresaw_is_opaque(
 
 
 def test_queue_full() -> None:
-    """What a full queue turns away is resource_exhausted, with how long to wait."""
+    """A full queue gives resource_exhausted with a retry delay."""
     with wire(Repository.load(MODELS), http2=True, max_queue_rows=1, queue_delay_us=50_000) as full:
         body = request(**PASSENGER).SerializeToString()
         with Http2(full) as connection:
@@ -318,14 +318,14 @@ def test_queue_full() -> None:
 )
 @pytest.mark.parametrize("path", [PREDICT, STREAM])
 def test_envelopes(served: Wire, path: str, body: bytes, status: int, words: str) -> None:
-    """An envelope that is cut off or has unknown flags, and more or less than one of them, are distinguished."""
+    """Truncated envelopes, unknown flags, no message and several messages get different errors."""
     spoken = Spoken("application/grpc-web")
     got = spoken.read(http1(served, path, body, f"content-type: {spoken.media_type}"))
     assert (got[0], got[2].startswith(words)) == (status, True), got
 
 
 def test_small_messages_are_not_compressed(served: Wire) -> None:
-    """A message below a kibibyte is sent as it is by the router too, whatever its caller takes."""
+    """The router doesn't compress a message below 1 KiB, even if the client accepts it."""
     body = request(**PASSENGER).SerializeToString()
     for accepts in ("accept-encoding: gzip", "accept-encoding: identity"):
         answer = http1(served, PREDICT, body, "content-type: application/proto", accepts, "expect: nothing")
@@ -338,7 +338,7 @@ def test_small_messages_are_not_compressed(served: Wire) -> None:
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_base64_that_is_cut_off(served: Wire, cut: int) -> None:
-    """A request in base64 whose last group isn't whole is rejected, unary or not."""
+    """Truncated base64 is rejected, in unary and in streaming calls."""
     spoken = Spoken("application/grpc-web-text")
     batch = KINDS["PredictBatchRequest"](records=[request(**PASSENGER)])
     for path, message in ((PREDICT, request(**PASSENGER)), (STREAM, batch)):
@@ -349,7 +349,7 @@ def test_base64_that_is_cut_off(served: Wire, cut: int) -> None:
 
 
 def test_another_version_of_connect(served: Wire) -> None:
-    """A version of Connect that there isn't is rejected, by either way; the one there is may be stated."""
+    """An unknown version of Connect is rejected on both paths; the current version may be stated."""
     body = request(**PASSENGER).SerializeToString()
     assert PROTO.call(served, PREDICT, body, connect_protocol_version="1")[0] == 0
     for headers in ({}, {"expect": "nothing"}):

@@ -1,4 +1,4 @@
-"""What is served as calls, on what connections, and whatever comes."""
+"""Which RPC services and versions are served, connection limits, and arbitrary input."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ from tests.server.support.wire import Wire, wire
 
 
 def test_health_and_readiness(served: Wire) -> None:
-    """Health answers for the server and for each service, and says what it doesn't know."""
+    """The health service reports the server and each service, and rejects unknown services."""
     check = "/grpc.health.v1.Health/Check"
     for name in ("", "inference.GRPCInferenceService", "lifeboat.titanic.v1.TitanicService"):
         body = health_pb2.HealthCheckRequest(service=name).SerializeToString()
@@ -54,7 +54,7 @@ def test_health_and_readiness(served: Wire) -> None:
 
 
 def test_a_connection_is_replaced_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before HTTP/2's library would break a connection, its caller is told which request is the last one answered."""
+    """Before a connection reaches its stream limit, GOAWAY states the last stream that gets a response."""
     monkeypatch.setattr("server.http.http2._MAX_STREAMS", 3)
     with wire(Repository.load(MODELS), http2=True) as served, Http2(served) as connection:
         body, fields = request(**PASSENGER).SerializeToString(), (("content-type", "application/proto"),)
@@ -65,7 +65,7 @@ def test_a_connection_is_replaced_in_time(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_reload_is_followed(models: Path) -> None:
-    """A version that is loaded while calls go on is the one that answers, typed and by tensors."""
+    """After a reload, typed calls and ModelInfer use the new version."""
     repository = Repository.load(models)
     with wire(repository, http2=True, admin_token="let me in") as served:  # noqa: S106 # the test's own
         assert PROTO.call(served, INFER, tensors(raw=True).SerializeToString())[0] == 0
@@ -86,7 +86,7 @@ def test_a_reload_is_followed(models: Path) -> None:
 
 
 def test_an_incompatible_version_has_a_service_of_its_own(models: Path) -> None:
-    """While versions of two API versions are served, so are both services; each model's default answers for its own."""
+    """Two API versions are served as two typed services, each with its own default version."""
     shutil.copytree(models / "titanic" / "1", models / "titanic" / "2")
     path = models / "titanic" / "2" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"version": 2, "api_version": 2}))
@@ -103,7 +103,7 @@ def test_an_incompatible_version_has_a_service_of_its_own(models: Path) -> None:
 
 
 def test_models_of_one_package(models: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of two models whose names make one package the first has the typed service; the other is logged, and has REST."""
+    """If two models have the same package name, the first has the typed service; the other is logged and has REST."""
     for name in ("a-b", "a_b"):
         small.double(models, name)
     with wire(Repository.load(models, "titanic")) as served:
@@ -114,7 +114,7 @@ def test_models_of_one_package(models: Path, caplog: pytest.LogCaptureFixture) -
 
 
 def test_without_http2(models: Path) -> None:
-    """Unless it is asked for, HTTP/2 is rejected as what isn't HTTP/1.1; calls by HTTP/1.1 are answered."""
+    """Without LIFEBOAT_HTTP2 an HTTP/2 preface gets 400, and RPC over HTTP/1.1 still works."""
     with wire(Repository.load(models)) as served:
         refused = raw(served, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert (refused.status, msgspec.json.decode(refused.body)["code"]) == (400, "invalid_argument")
@@ -122,7 +122,7 @@ def test_without_http2(models: Path) -> None:
 
 
 def test_a_head_that_is_too_long() -> None:
-    """HTTP/2 has the limit on headers that HTTP/1.1 has."""
+    """HTTP/2 has the same header limit as HTTP/1.1."""
     with wire(Repository.load(MODELS), http2=True, max_header_bytes=1000) as served, Http2(served) as connection:
         answer = connection.post(PREDICT, b"", ("content-type", "application/proto"), ("x-long", "x" * 1000))
         error = msgspec.json.decode(answer.body)
@@ -133,7 +133,7 @@ def test_a_head_that_is_too_long() -> None:
 
 
 def test_a_long_message_by_http2(served: Wire) -> None:
-    """A message past what the fast path takes is answered, on the same connection as a small one."""
+    """A message above the fast path's limit gets its response, on the same connection as a small one."""
     batch = KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 5000).SerializeToString()
     assert len(batch) > 64 * 1024
     with Http2(served) as connection:
@@ -152,7 +152,7 @@ mutated = st.tuples(st.integers(0, 400), st.binary(max_size=4)).map(
 @given(path=st.sampled_from([PREDICT, BATCH, STREAM, INFER]), spoken=st.sampled_from(WIRES), change=mutated, cut=bodies)
 @settings(max_examples=150, deadline=None)
 def test_whatever_comes_is_answered(served: Wire, path: str, spoken: Spoken, change: Any, cut: bytes) -> None:  # noqa: ANN401
-    """Bytes of any kind, and calls with a few bytes changed, are never the server's fault, and the next is answered."""
+    """Arbitrary bytes and mutated calls never cause a server error, and the next call succeeds."""
     asked = {PREDICT: request(**PASSENGER), INFER: tensors(raw=True)}.get(
         path, KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 2)
     )
@@ -182,7 +182,7 @@ def test_whatever_comes_is_answered(served: Wire, path: str, spoken: Spoken, cha
 )
 @settings(max_examples=100, deadline=None)
 def test_every_wire_gives_one_answer(served: Wire, record: dict[str, Any]) -> None:
-    """Whatever a passenger is, the typed call gives REST's numbers in binary and in JSON, and so do tensors."""
+    """For any passenger, typed calls in binary and JSON give REST's prediction."""
     expected = rest(served, record)
     for spoken in (PROTO, JSON):
         status, message, words = spoken.call(served, PREDICT, encoded(spoken, request(**record)))
@@ -191,7 +191,7 @@ def test_every_wire_gives_one_answer(served: Wire, record: dict[str, Any]) -> No
 
 
 def test_a_body_without_end() -> None:
-    """A body that grows past what a message may have is rejected then, not when it has ended."""
+    """A body is rejected as soon as it exceeds the limit, before its end."""
     with wire(Repository.load(MODELS), max_body_bytes=1000) as served:
         lines = [f"POST {PREDICT} HTTP/1.1", "host: x", "content-type: application/proto", "content-length: 10000000"]
         refused = raw(served, "\r\n".join(lines).encode() + b"\r\n\r\n" + bytes(3000))
@@ -199,7 +199,7 @@ def test_a_body_without_end() -> None:
 
 
 def test_long_strings(tmp_path: Path) -> None:
-    """A string over the limit is rejected with resource_exhausted, in a record and in tensors, typed and raw."""
+    """A string above the limit gives resource_exhausted, in records and in typed and raw tensors."""
     model = small.onnx_bytes(small.YES, opset=19)
     small.write(tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0), ("no", 0.0)]))
     kind = kinds(manifests.read(tmp_path / "small" / "1" / "manifest.json"))
@@ -221,7 +221,7 @@ def test_long_strings(tmp_path: Path) -> None:
 
 
 def test_numbers_that_json_has_none_for(tmp_path: Path) -> None:
-    """An infinite answer is Infinity in a call's JSON, as the protobuf mapping has it, and the number in binary."""
+    """An infinite output is "Infinity" in JSON, as in the protobuf mapping, and a number in binary."""
     small.double(tmp_path)
     kind = kinds(manifests.read(tmp_path / "small" / "1" / "manifest.json"))
     predict = "/lifeboat.small.v1.SmallService/Predict"
@@ -235,7 +235,7 @@ def test_numbers_that_json_has_none_for(tmp_path: Path) -> None:
 
 
 def test_the_default_version_answers(models: Path) -> None:
-    """Among versions of one API the default one answers the typed service, be it the highest or not."""
+    """The typed service uses the default version among versions of one API, whether it is the highest or not."""
     shutil.copytree(models / "titanic" / "1", models / "titanic" / "2")
     path = models / "titanic" / "2" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"version": 2}))
@@ -248,7 +248,7 @@ def test_the_default_version_answers(models: Path) -> None:
 
 
 def test_reflection_gives_what_a_file_imports(served: Wire) -> None:
-    """Asked for a symbol, reflection answers with its file and the files that this one needs."""
+    """Reflection returns the file of a symbol and all files that it imports."""
     asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol="google.rpc.Status")
     path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
     body = enveloped(asked.SerializeToString())
@@ -260,7 +260,7 @@ def test_reflection_gives_what_a_file_imports(served: Wire) -> None:
 
 
 def test_a_connection_of_many_resets_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller that often leaves is sent to another connection before HTTP/2's library would break this one."""
+    """A connection with many resets gets GOAWAY before it reaches the reset limit."""
     monkeypatch.setattr("server.http.http2._MAX_RESETS", 2)
     with wire(Repository.load(MODELS), http2=True, queue_delay_us=50_000) as served, Http2(served) as connection:
         body, fields = request(**PASSENGER).SerializeToString(), (("content-type", "application/proto"),)

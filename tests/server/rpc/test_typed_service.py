@@ -1,4 +1,4 @@
-"""The typed service's two faces: the .proto text that callers compile, and the descriptor that it answers by."""
+"""The typed service: the .proto text for clients and the server's descriptor are the same."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ brief = settings(
 
 
 def compiled(manifest: Manifest) -> FileDescriptorProto:
-    """Return what protoc makes of the text that is served for a manifest."""
+    """Compile a manifest's .proto text with protoc, and return its descriptor."""
     name = typed_descriptor.file(manifest).name
     with TemporaryDirectory() as folder:
         source, target = Path(folder, name), Path(folder, "set.bin")
@@ -48,13 +48,13 @@ def compiled(manifest: Manifest) -> FileDescriptorProto:
 
 
 def feature(name: str, number: int = 1, **members: Any) -> Feature:  # noqa: ANN401 # of any type
-    """Return a feature of this name."""
+    """Return a feature with this name."""
     described: dict[str, Any] = {"datatype": "FP32", "description": "A number.", "example": 1.0}
     return Feature(name=name, field_number=number, **described | members)
 
 
 def manifest(features: Sequence[Feature], kind: Kind = "regression", **members: Any) -> Manifest:  # noqa: ANN401
-    """Return a manifest of these features; a classifier's classes are given, or yes and no."""
+    """Return a manifest with these features. A classifier has the given classes, or "no" and "yes"."""
     described: dict[str, Any] = {"features": list(features), "kind": kind}
     if kind != "regression":
         classes = members.setdefault("classes", ["no", "yes"])
@@ -70,7 +70,7 @@ def manifest(features: Sequence[Feature], kind: Kind = "regression", **members: 
 
 
 def message_type(made: Manifest, name: str) -> type[Message]:
-    """Return the class of one of the messages that a manifest's file declares."""
+    """Return a message class from a manifest's descriptor."""
     declared = typed_descriptor.file(made)
     pool = DescriptorPool()
     pool.Add(declared)
@@ -78,7 +78,7 @@ def message_type(made: Manifest, name: str) -> type[Message]:
 
 
 def assert_the_same(made: Manifest) -> None:
-    """Hold the text to be the descriptor's, and the descriptor to be one that the library takes."""
+    """Check that the text compiles to the descriptor, and that the protobuf library accepts the descriptor."""
     declared = typed_descriptor.file(made)
     assert compiled(made) == declared
     fields = message_type(made, typed_descriptor.REQUEST).DESCRIPTOR.fields
@@ -86,14 +86,14 @@ def assert_the_same(made: Manifest) -> None:
 
 
 def test_titanic() -> None:
-    """The committed model's text is compiled to the very descriptor that its service answers by."""
+    """The committed model's text compiles to its service's descriptor."""
     assert_the_same(manifests.read(TITANIC))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("datatype", DATATYPES)
 def test_every_datatype_and_kind(datatype: Datatype, kind: Kind) -> None:
-    """So it is for a feature and a label of any datatype, with presence and without, in each kind of model."""
+    """Text and descriptor agree for every datatype of features and labels, nullable or not, in every kind of model."""
     null = "NaN" if datatype.startswith("FP") else "" if datatype == "BYTES" else 0
     features = [
         feature("plain", 1, datatype=datatype, example="a" if datatype == "BYTES" else 1),
@@ -108,7 +108,7 @@ LABELS: Final[Mapping[Datatype, Any]] = {"BYTES": "yes", "BOOL": True, "FP16": 1
 @pytest.mark.parametrize("datatype", DATATYPES)
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
 def test_answers_are_what_the_file_declares(datatype: Datatype, kind: Kind) -> None:
-    """A label of any datatype is read again from the bytes and from the JSON that the server writes."""
+    """A label of any datatype survives encoding to binary and to JSON."""
     made = manifest([feature("x")], kind, label=datatype)
     label = LABELS.get(datatype, 7)
     outputs = [np.array([label], DTYPES[datatype]), np.array([[0.25, 0.75]], np.float32)]
@@ -119,12 +119,12 @@ def test_answers_are_what_the_file_declares(datatype: Datatype, kind: Kind) -> N
     assert kept.FromString(encoder.one("proto")(outputs, 0, 1)) == kept(**said)
     text = encoder.one("json")(outputs, 0, 1)
     assert json_format.Parse(text, kept()) == kept(**said)
-    if datatype in {"INT64", "UINT64"}:  # which JSON has no number for
+    if datatype in {"INT64", "UINT64"}:  # JSON has no 64-bit numbers
         assert b'"label":"7"' in text
 
 
 def test_a_feature_named_as_a_method_of_messages() -> None:
-    """What a feature is called keeps nothing from reading it: null and a number, in binary and in JSON."""
+    """A feature with the name of a message method is decoded correctly, null and number, in binary and JSON."""
     for name in ("HasField", "DESCRIPTOR", "FromString", "WhichOneof"):
         made = manifest([feature(name, nullable=True, null_value="NaN")])
         signature = Signature(made.features)
@@ -160,7 +160,7 @@ STRANGE: Final = [
 @pytest.mark.parametrize("names", STRANGE, ids=repr)
 @pytest.mark.parametrize("nullable", [False, True])
 def test_strange_names(names: list[str], nullable: bool) -> None:
-    """What is no identifier, or taken, or a word of the language, gets another name."""
+    """Names that are no identifier, duplicates or keywords get a valid field name."""
     features = [
         feature(name, number, nullable=nullable, null_value="NaN" if nullable else None)
         for number, name in enumerate(names, 1)
@@ -170,7 +170,7 @@ def test_strange_names(names: list[str], nullable: bool) -> None:
 
 @pytest.mark.parametrize("name", ["2 models", "--", "große-Modelle", "message", "a\nb", "a.b", "A-b", "line\n}\n"])
 def test_strange_models(name: str) -> None:
-    """A model may be called anything."""
+    """A model may have any name."""
     assert_the_same(manifest([feature("x")], name=name, api_version=12))
 
 
@@ -178,7 +178,7 @@ def test_strange_models(name: str) -> None:
     "words", ["one\ntwo\r\nthree\rfour", "a */ b /* c", "", "\n", "\x00 message {", "\\", "\x0b}\x85}"]
 )
 def test_strange_descriptions(words: str) -> None:
-    """What a manifest says of model and feature is a comment, whatever it holds."""
+    """Descriptions of models and features stay comments, whatever they contain."""
     described = feature("x", description=words, datatype="BYTES", example=words, categories=[words, "b"])
     assert_the_same(manifest([described], description=words))
 
@@ -195,7 +195,7 @@ _feature_names: Final = st.one_of(_near, _plain, _taken).filter(lambda name: nam
 
 @st.composite
 def _features(draw: st.DrawFn) -> list[Feature]:
-    """Return features of any name, datatype and number."""
+    """Return features with arbitrary names, datatypes and numbers."""
     names = draw(st.lists(_feature_names, min_size=1, max_size=5, unique=True))
     free = st.integers(1, 18_999) | st.integers(20_000, manifests.MAX_FIELD_NUMBER)
     numbers = draw(st.lists(free | st.integers(1, 9), min_size=len(names), max_size=len(names), unique=True))
@@ -231,5 +231,5 @@ def _manifests(draw: st.DrawFn) -> Manifest:
 @brief
 @given(_manifests())
 def test_any_manifest(made: Manifest) -> None:
-    """The text of any manifest is compiled to the descriptor that the service answers by."""
+    """The text of any manifest compiles to the service's descriptor."""
     assert_the_same(made)

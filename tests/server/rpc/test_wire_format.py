@@ -1,4 +1,4 @@
-"""Fields of protobuf's binary form, against the library's own reading and writing of them."""
+"""The protobuf wire format, checked against the protobuf library."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ blobs = st.lists(st.binary(max_size=300), max_size=5)
 
 @st.composite
 def requests(draw: st.DrawFn) -> ModelInferRequest:
-    """Return a request of any form."""
+    """Return an arbitrary request."""
     request = ModelInferRequest(model_name=draw(texts), id=draw(texts), raw_input_contents=draw(blobs))
     for name in draw(st.lists(texts, max_size=4)):
         request.inputs.add(name=name, shape=draw(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3)))
@@ -22,7 +22,7 @@ def requests(draw: st.DrawFn) -> ModelInferRequest:
 
 @given(requests(), st.integers(0, 1000))
 def test_split_is_protobufs_own_reading(request: ModelInferRequest, at: int) -> None:
-    """Without the raw contents a message is what it was without them, and they stand where they are said to."""
+    """`split` returns a message without its raw contents, and the exact positions of the contents."""
     pieces = request.SerializeToString()
     moved = length_prefixed(RAW, b"first") + pieces + string_field(3, "last") + length_prefixed(99, b"unknown")
     for message in (pieces, moved):
@@ -43,11 +43,11 @@ def test_split_is_protobufs_own_reading(request: ModelInferRequest, at: int) -> 
 
 @given(st.binary(max_size=60))
 def test_split_takes_no_more_than_protobuf(message: bytes) -> None:
-    """Bytes of any kind are split without harm; what protobuf takes with raw contents has them in the same order."""
+    """`split` accepts arbitrary bytes; for valid messages it finds the raw contents in the library's order."""
     found = split(message, RAW)
     try:
         whole = ModelInferRequest.FromString(message)
-    except Exception:  # noqa: BLE001 # whatever it is that protobuf rejects them with
+    except Exception:  # noqa: BLE001 # protobuf may raise any type
         return
     if found is not None:
         assert [message[start : start + size] for start, size in found[1]] == list(whole.raw_input_contents)
@@ -55,20 +55,20 @@ def test_split_takes_no_more_than_protobuf(message: bytes) -> None:
 
 @given(texts, texts)
 def test_strings(name: str, version: str) -> None:
-    """Strings are read again by the library."""
+    """The library reads encoded strings."""
     message = ModelReadyRequest.FromString(string_field(1, name) + scalar_field(2, version))
     assert (message.name, message.version) == (name, version)
 
 
 @given(st.integers(-(2**63), 2**64 - 1))
 def test_varints(number: int) -> None:
-    """Whole numbers are written as protobuf writes them, negative ones too."""
+    """Integers, also negative ones, are encoded like the library's."""
     request = ModelInferRequest.InferInputTensor(shape=[number if number < 2**63 else number - 2**64])
     assert request.SerializeToString() == length_prefixed(3, varint(number))
 
 
 def test_scalars() -> None:
-    """Truth values, doubles and whole numbers have the wire types that the specification gives them."""
+    """Booleans, doubles and integers have the wire types of the specification."""
     assert scalar_field(1, True) == b"\x08\x01"
     assert scalar_field(1, 300) == b"\x08\xac\x02"
     assert scalar_field(1, 1.0) == double_field(1, 1.0) == b"\x09\0\0\0\0\0\0\xf0\x3f"

@@ -1,4 +1,4 @@
-"""Inference requests with binary tensors, encoded by hand after the binary tensor data extension."""
+"""Inference requests with binary tensors, encoded by hand as the extension specifies."""
 
 import json
 import struct
