@@ -74,7 +74,7 @@ def _client(process: ServerProcess) -> httpx.Client:
 
 @LINUX
 def test_more_connections_than_descriptors() -> None:
-    """A connection above the descriptor limit gets 503 with Retry-After; open connections still get every response."""
+    """A connection above the descriptor limit gets 503 with Retry-After; open connections are still served."""
     with _few_descriptors(100):
         process = ServerProcess()
     with process, _client(process) as client, ExitStack() as stack:
@@ -96,7 +96,7 @@ def test_more_connections_than_descriptors() -> None:
 
 @LINUX
 def test_no_descriptor_at_all() -> None:
-    """Without a free descriptor, paths that need one get 503 with Retry-After; a new connection waits for one."""
+    """Paths that need a descriptor get 503 when none is free; new connections wait."""
     with ServerProcess() as process, _client(process) as client:
         assert client.post("/api/predict", json=PASSENGER).status_code == 200
         limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)

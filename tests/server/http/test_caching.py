@@ -44,7 +44,7 @@ def two(tmp_path: Path) -> Iterator[InProcess]:
     ],
 )
 def test_how_long_an_answer_holds(served: Wire, path: str, cache_control: str) -> None:
-    """A prediction by version is cached for a day; by default version or label, for LIFEBOAT_CACHE_S."""
+    """Predictions by version are cached for a day; by default version or label, for LIFEBOAT_CACHE_S."""
     answer = get(served, path)
     assert (answer.status, answer.headers["cache-control"]) == (200, cache_control)
     assert answer.headers["etag"]
@@ -81,7 +81,7 @@ def test_who_has_another_gets_the_answer(served: Wire, given: str) -> None:
 
 
 def test_one_input_has_one_tag(served: Wire) -> None:
-    """The same input has the same tag however it is written; every other input has another tag."""
+    """The same input has the same tag in any spelling; other inputs have other tags."""
     same = [
         QUERY,
         QUERY.replace("age=29", "age=29.0").replace("pclass=1", "pclass=1.0"),
@@ -107,7 +107,7 @@ def test_strings_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_calls_have_tags_of_their_own(served: Wire) -> None:
-    """A response in another format has another tag; a compressed response has the same tag, marked weak."""
+    """Each format has its own tag; a compressed response has the same tag, marked weak."""
     binary = base64.urlsafe_b64encode(request(**PASSENGER).SerializeToString()).decode()
     asked = [
         get(served, f"/api/predict?{QUERY}"),
@@ -128,7 +128,7 @@ def test_calls_have_tags_of_their_own(served: Wire) -> None:
 
 
 def test_versions_have_tags_of_their_own(two: InProcess) -> None:
-    """Two versions of the same model file have different tags, because their responses name the version."""
+    """Two versions of one model file have different tags: their responses name the version."""
     tags = {
         name: two.get(f"/api/models/small/{name}/predict?x=1").headers["etag"]
         for name in ("versions/1", "versions/2", "labels/stable", "labels/next")

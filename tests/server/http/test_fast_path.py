@@ -1,4 +1,4 @@
-"""Small predictions over a socket: the fast path and the ASGI path give the same responses."""
+"""Small predictions over a socket: the fast path and ASGI give the same responses."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ TENSORS: Final = {
     ],
 }
 LONG_WAY: Final = "content-type: application/json; charset=utf-8"
-"""A header that makes the request skip the fast path and changes nothing in the response."""
+"""A header that bypasses the fast path and changes nothing in the response."""
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_a_request_in_pieces(repository: Repository, at: int) -> None:
 
 
 def test_a_body_that_grows_past_the_fast_path(repository: Repository) -> None:
-    """A chunked body that exceeds the fast path's limit continues through ASGI and gets its response."""
+    """A chunked body above the fast path's limit continues through ASGI and gets its response."""
     body = json.dumps({"records": [PASSENGER] * 900}).encode()
     assert len(body) > 64 * 1024
     with wire(repository) as served, served.connect() as connection:
@@ -183,7 +183,7 @@ def test_http_1_0(repository: Repository) -> None:
 
 
 def test_what_arrives_together_runs_together(repository: Repository) -> None:
-    """Requests that arrive in one event loop iteration run as one batch, across connections and interfaces."""
+    """Requests in one event loop iteration run as one batch, across connections and interfaces."""
     with wire(repository) as served:
         connections = [served.connect() for _ in range(10)]
         for number, connection in enumerate(connections):
@@ -217,7 +217,7 @@ def test_a_full_queue_is_told_at_once(repository: Repository) -> None:
 
 @pytest.mark.parametrize("header", ["content-type: application/json", LONG_WAY], ids=["short", "long"])
 def test_who_left_is_not_run_for(repository: Repository, header: str) -> None:
-    """A request whose client disconnects in the queue is dropped before the run and counted as canceled."""
+    """A request of a disconnected client is dropped before the run and counted as canceled."""
     with wire(repository, queue_delay_us=1_000_000, max_batch_rows=4) as served:
         leaver, stayer = served.connect(), served.connect()
         leaver.sendall(post(PREDICT, PASSENGER, header))
@@ -233,7 +233,7 @@ def test_who_left_is_not_run_for(repository: Repository, header: str) -> None:
 
 
 def test_one_bad_request_fails_alone(tmp_path: Path) -> None:
-    """A request that makes the model fail gets 500; the other requests of its batch get their responses."""
+    """A request that fails in the model gets 500; its batch's other requests succeed."""
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(tmp_path, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
     with wire(Repository.load(tmp_path)) as served:
@@ -276,7 +276,7 @@ def test_a_lone_string_is_filled_up_too(tmp_path: Path) -> None:
 
 
 def test_null_is_what_the_manifest_says(tmp_path: Path) -> None:
-    """A null reaches the model as the manifest's null value, in one record and in several."""
+    """A null reaches the model as the manifest's null value."""
     model = small.onnx_bytes(small.LOOK_UP)
     feature = msgspec.structs.replace(small.INDEX, nullable=True, null_value=1)
     small.write(tmp_path, model, small.manifest(model, feature, answers=[(0, 10.0), (2, 30.0)]))
@@ -306,7 +306,7 @@ def test_the_date_is_told(repository: Repository) -> None:
 
 
 def test_a_deadline_before_the_body_loses_no_response(served: Wire) -> None:
-    """A client that is still sending its body can read the 504; the connection closes later."""
+    """A client that is still sending its body can read the 504 before the close."""
     body = json.dumps(PASSENGER).encode()
     fields = "\r\n".join(
         [

@@ -56,7 +56,7 @@ def _statuses(connection: socket.socket, *segments: bytes) -> list[int]:
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("apart", [True, False], ids=["two segments", "one segment"])
 def test_an_upgrade_is_ignored(framed: httpx.Client, token: bytes, kind: bytes, framing: str, apart: bool) -> None:
-    """An upgrade offer is ignored: the body is not read as a request, and later requests get responses."""
+    """An upgrade offer is ignored; the body is never read as a request."""
     offer = b"Connection: keep-alive, UPGRADE\r\nuPgrade: " + token + b"\r\n"
     statuses = []
     for body in (BODY, INNER):
@@ -85,7 +85,7 @@ def test_every_path_ignores_an_upgrade(framed: httpx.Client) -> None:
 
 
 def test_connect_is_rejected(framed: httpx.Client) -> None:
-    """CONNECT is rejected with 501, the bytes after it are not read, and the connection closes."""
+    """CONNECT gets 501, the bytes after it are not read, and the connection closes."""
     with connect(framed) as connection:
         connection.sendall(b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n" + INNER)
         received = _until_closed(connection)
@@ -164,7 +164,7 @@ def test_chunk_extensions_within_the_limit(framed: httpx.Client) -> None:
     ],
 )
 def test_a_head_that_can_be_read_in_two_ways(framed: httpx.Client, head: bytes, status: int, field: str | None) -> None:
-    """An ambiguous request head is rejected, the bytes after it are not read, and the connection closes."""
+    """An ambiguous request head is rejected, and the connection closes without reading more."""
     with connect(framed) as connection:
         connection.sendall(head + b"\r\n{}" + INNER)
         received = _until_closed(connection)
@@ -201,7 +201,7 @@ def test_http_1_0_needs_no_host(framed: httpx.Client) -> None:
 )
 @pytest.mark.parametrize("digits", [b"9" * 4_301, b"0" * 4_301, b"\xb2", b"1_0", b"-1", b""])
 def test_numbers_in_headers(server: httpx.Client, path: str, header: str, digits: bytes) -> None:
-    """A header number with too many digits, or with anything but ASCII digits, is rejected with 400."""
+    """A header number with too many or non-ASCII digits is rejected with 400."""
     kind = {b"content-type": b"application/json"}
     answered = server.post(path, content=b"{}", headers=kind | {header.encode(): digits})
     assert (answered.status_code, answered.json()["code"]) == (400, "invalid_argument")

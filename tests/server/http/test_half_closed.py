@@ -28,7 +28,7 @@ def get(path: str) -> bytes:
 
 
 def half_closed(served: Wire, sent: bytes) -> socket.socket:
-    """Send bytes, close the sending side before the server reads any of them, and return the connection."""
+    """Return a connection whose client sent `sent` and closed its side before the server reads."""
     connection = served.connect()
     connection.sendall(sent)
     connection.shutdown(socket.SHUT_WR)
@@ -50,7 +50,7 @@ def half_closed(served: Wire, sent: bytes) -> socket.socket:
     ids=lambda sent: sent.split()[1].decode(),
 )
 def test_a_response_after_the_end_of_requests(served: Wire, request_bytes: bytes) -> None:
-    """The last request gets its response, on the fast path and through ASGI; then the connection closes."""
+    """The last request gets its response on both paths; then the connection closes."""
     with half_closed(served, request_bytes) as connection:
         assert served.read(connection)[0][0] == 200
         assert served.during(lambda: connection.recv(1)) == b""
@@ -80,7 +80,7 @@ def test_work_that_ends_when_a_client_leaves(served: Wire, request_bytes: bytes)
 
 
 def test_a_client_that_has_left_for_good(served: Wire) -> None:
-    """A client that closed the whole connection leaves no connection and no task in the server."""
+    """A client that closed the whole connection leaves no connection or task behind."""
     for path in (CARD, "/metrics", "/nothing"):
         half_closed(served, get(path)).close()
     with served.connect() as connection:

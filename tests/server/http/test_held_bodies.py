@@ -65,7 +65,7 @@ def _rejected(connections: list[socket.socket], number: int) -> list[socket.sock
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("name", PATHS)
 def test_bodies_over_the_limit(narrow: httpx.Client, name: str, chunked: bool) -> None:
-    """A body above the held bytes limit gets 429 before it is complete; held bodies get their responses."""
+    """A body above the held bytes limit gets 429 early; held bodies get their responses."""
     end = b"0\r\n\r\n" if chunked else b" "
     with ExitStack() as stack:
         for _ in range(2):  # the second round needs the bytes that the first one released
@@ -100,7 +100,7 @@ def test_bodies_whose_clients_leave(narrow: httpx.Client, name: str) -> None:
 
 
 def test_a_large_body_alone(narrow: httpx.Client) -> None:
-    """A body above the limit is accepted if no other body is held, so a low limit never blocks all requests."""
+    """A body above the limit is accepted alone: a low limit never blocks all requests."""
     large = json.dumps(PASSENGER).encode().ljust(5 * MAX_HELD_BYTES)
     while (answered := narrow.post("/api/predict", content=large)).status_code == 429:
         pass  # until the bodies of the previous tests are dropped
@@ -110,7 +110,7 @@ def test_a_large_body_alone(narrow: httpx.Client) -> None:
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("name", PATHS)
 def test_a_body_that_takes_too_long(hasty: httpx.Client, name: str, chunked: bool) -> None:
-    """A body that is incomplete after the timeout gets 408 or 504, and the connection closes."""
+    """A body still incomplete after the timeout gets 408 or 504, and the connection closes."""
     with connect(hasty) as connection:
         _begin(connection, name, b"{" * 100, chunked=chunked)
         status, headers, body = read_response(connection)
@@ -120,7 +120,7 @@ def test_a_body_that_takes_too_long(hasty: httpx.Client, name: str, chunked: boo
 
 
 def test_a_message_that_takes_too_long(hasty: httpx.Client) -> None:
-    """In a streaming call the body timeout applies to each message, not to the whole stream."""
+    """In a stream the body timeout applies to each message, not to the stream."""
     with connect(hasty) as connection:
         _begin(connection, "stream", b"\x00\x00\x00\x00\x64" + b"{" * 100)
         received = b""
@@ -132,7 +132,7 @@ def test_a_message_that_takes_too_long(hasty: httpx.Client) -> None:
 
 @pytest.mark.parametrize("head", [b"P", b"POST /api/predict HTTP/1.1\r\nhost: x\r\nx-slow: ", b"\r\n\r\nGET / HTTP"])
 def test_a_head_that_takes_too_long(hasty: httpx.Client, head: bytes) -> None:
-    """A request head that is incomplete after the timeout gets 408, on a new or a reused connection."""
+    """A request head still incomplete after the timeout gets 408, also on a reused connection."""
     for before in (b"", b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"):
         with connect(hasty) as connection:
             connection.sendall(before + head)
@@ -151,7 +151,7 @@ def test_a_connection_that_says_nothing(hasty: httpx.Client) -> None:
 
 @pytest.mark.parametrize("name", ["fast path", "uvicorn"])
 def test_a_dripping_body(hasty: httpx.Client, name: str) -> None:
-    """Single bytes don't extend the body timeout; a client that is still sending can read the 408."""
+    """Single bytes don't extend the body timeout; a sending client can read the 408."""
     path, kind = PATHS[name]
     with connect(hasty) as connection:
         connection.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\n%bcontent-length: 10000\r\n\r\n" % (path, kind))

@@ -1,4 +1,4 @@
-"""Invalid HTTP/1.1, requests that exceed the drain time, memory of request bodies, and a port in use."""
+"""Invalid HTTP/1.1, requests beyond the drain, memory of request bodies, and a port in use."""
 
 import json
 import signal
@@ -20,7 +20,7 @@ from tests.server.support.process import ServerProcess, connect, read_response, 
     ids=["request line", "content-length"],
 )
 def test_no_http_is_refused_in_the_envelope(server: httpx.Client, bytes_sent: bytes) -> None:
-    """Bytes that aren't HTTP/1.1 get a 400 error response, and the server still serves other connections."""
+    """Bytes that aren't HTTP/1.1 get a 400 error response; other connections are served."""
     with connect(server) as connection:
         connection.sendall(bytes_sent)
         status, headers, body = read_response(connection)
@@ -29,7 +29,7 @@ def test_no_http_is_refused_in_the_envelope(server: httpx.Client, bytes_sent: by
 
 
 def test_a_request_that_outlives_the_drain_is_told_to_go_elsewhere() -> None:
-    """A request that is incomplete at the end of the drain gets 503 with Retry-After; the exit code is 0."""
+    """A request still incomplete at the drain's end gets 503 with Retry-After; exit code 0."""
     with ServerProcess(LIFEBOAT_DRAIN_S="1") as process:
         host, port = process.address()
         with httpx.Client(base_url=f"http://{host}:{port}") as client, connect(client) as connection:
@@ -65,7 +65,7 @@ def test_a_request_that_waits_past_the_drain_is_told_to_go_elsewhere(kind: str) 
 @pytest.mark.skipif(sys.platform != "linux", reason="the process's memory is told on Linux only")
 @pytest.mark.parametrize("ending", ["reset", "idle"])
 def test_an_answered_body_is_held_no_longer(ending: str) -> None:
-    """The server frees a request body after its response, whether the connection is reset or stays open."""
+    """A request body is freed after its response, whether the connection closes or stays open."""
 
     def resident(client: httpx.Client) -> float:
         text = client.get("/metrics").text
@@ -90,7 +90,7 @@ def test_an_answered_body_is_held_no_longer(ending: str) -> None:
 
 
 def test_a_taken_port_is_told(server: httpx.Client) -> None:
-    """A server whose port is in use exits with 1 and names the settings to change."""
+    """A server exits with 1 if its port is in use, and names the settings."""
     with ServerProcess(PORT=str(server.base_url.port)) as process:
         assert process.end() == 1
         assert f"can't listen on 127.0.0.1 port {server.base_url.port}: set LIFEBOAT_HOST or PORT" in process.text

@@ -64,7 +64,7 @@ def _holds(client: Client, stream: int, text: bytes) -> bool:
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("name", PATHS)
 def test_bodies_over_the_limit(narrow: Wire, name: str, end: object) -> None:
-    """Streams above the held bytes limit get 429, the other streams go on, and all bytes are released at the end."""
+    """Streams above the held bytes limit get 429; others continue, and all bytes are released."""
     assert callable(end)
     streams = list(range(1, 17, 2))
     with Client(narrow) as client:
@@ -111,7 +111,7 @@ def test_a_body_that_takes_too_long(name: str) -> None:
 
 
 def test_a_head_that_takes_too_long() -> None:
-    """A header block, frame or connection preface that is incomplete after the timeout ends the connection."""
+    """An incomplete header block, frame or connection preface ends the connection after the timeout."""
     with wire(Repository.load(MODELS), http2=True, body_timeout_s=1) as hasty:
         parts = [frame(HEADERS, 0, 1, head()), block(1, head())[:12]]
         clients = [Client(hasty, b"") for _ in parts]
@@ -128,7 +128,7 @@ def test_a_head_that_takes_too_long() -> None:
 
 
 def test_a_stream_lasts() -> None:
-    """In a streaming call the body timeout applies to each message, not to the whole stream."""
+    """In a stream the body timeout applies to each message, not to the stream."""
     message = enveloped(reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString())
     with wire(Repository.load(MODELS), http2=True, body_timeout_s=1) as hasty, Client(hasty) as client:
         client.send(block(1, head(*GRPC, path=REFLECT)) + frame(DATA, 0, 1, message) + block(3, head()))

@@ -57,7 +57,7 @@ FORMS = {
 @pytest.mark.parametrize("inserted", [False, True], ids=["literal", "inserted"])
 @pytest.mark.parametrize("large", LARGE.values(), ids=LARGE)
 def test_a_head_over_the_limit(served: Wire, large: list[tuple[bytes, bytes]], inserted: bool) -> None:
-    """A header block above the limit gets 413 on its stream; HPACK's dynamic table stays correct for later requests."""
+    """A header block above the limit gets 413; HPACK's dynamic table stays correct."""
     names = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/api/predict"), (b":authority", b"x"), *large]
     too_large = b"".join([field(*pair, inserted=inserted) for pair in names])
     kept = b"".join([field(name, value, inserted=True) for name, value in names[:4]])
@@ -72,7 +72,7 @@ def test_a_head_over_the_limit(served: Wire, large: list[tuple[bytes, bytes]], i
 
 
 def test_heads_in_the_table(served: Wire) -> None:
-    """A header block above the limit updates the dynamic table: its inserts exist, the evicted entries don't."""
+    """A header block above the limit still updates the dynamic table, inserts and evictions."""
     large = [field(b"x-%d" % (100 + number), b"a" * 1_000, inserted=True) for number in range(100)]
     with Client(served) as client:
         client.send(block(1, head() + b"".join([*large, field(b"x-last", b"b", inserted=True)]), END_STREAM))
@@ -85,7 +85,7 @@ def test_heads_in_the_table(served: Wire) -> None:
 
 
 def test_entries_of_before(served: Wire) -> None:
-    """A header block above the limit may refer to older table entries after its own inserts."""
+    """A header block above the limit may refer to entries older than its own inserts."""
     kind = field(b"content-type", b"application/grpc", inserted=True)
     large = [field(b"x-%d" % number, b"a" * 1_000, inserted=True) for number in range(100)]
     with Client(served) as client:
@@ -106,7 +106,7 @@ def test_references_to_a_large_field(served: Wire) -> None:
 
 
 def test_a_head_at_the_limit(served: Wire) -> None:
-    """A header block within the limit is read, however it is split and however short its Huffman codes are."""
+    """A header block within the limit is read in any pieces, with short Huffman codes."""
     zeros = b"\0\1x" + integer(37_500, 0x80, 7) + b"\0\0\0\0\0" * 7_500  # 60,000 zeros of five bits each
     slices = [head() + zeros, head((b"x", b"a" * 65_000))]
     with Client(served) as client:
@@ -189,7 +189,7 @@ FLOODS: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
 
 @pytest.mark.parametrize(("before", "make"), FLOODS.values(), ids=FLOODS)
 def test_frames_without_end(served: Wire, before: bytes, make: Callable[[int], bytes]) -> None:
-    """A flood of useless frames ends its connection; other connections get responses, and no bytes stay held."""
+    """A flood of useless frames ends its connection; others are served, and no bytes stay."""
     with Client(served) as other, Client(served) as client:
         client.send(before)
         for start in range(0, 20 * MAX_BUDGET, 500):

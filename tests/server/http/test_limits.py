@@ -70,7 +70,7 @@ def test_stated_length_over_the_limit(small_server: httpx.Client, path: str) -> 
 
 @pytest.mark.parametrize("path", [PREDICT, INFER])
 def test_chunked_body_over_the_limit(small_server: httpx.Client, path: str) -> None:
-    """A chunked body is rejected with 413 as soon as it exceeds the limit, before its end."""
+    """A chunked body is rejected with 413 as soon as it exceeds the limit."""
     with connect(small_server) as connection:
         connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(3):
@@ -106,7 +106,7 @@ def test_length_that_is_no_number(small_server: httpx.Client, passenger: dict[st
     ],
 )
 def test_content_types_taken(server: httpx.Client, passenger: dict[str, Any], stated: str | None) -> None:
-    """A JSON body is accepted with a JSON content type, with none, and with curl's default."""
+    """JSON is accepted with a JSON content type, with none, and with curl's default."""
     headers = {} if stated is None else {"content-type": stated}
     assert server.post(PREDICT, content=json.dumps(passenger), headers=headers).status_code == 200
 
@@ -114,7 +114,7 @@ def test_content_types_taken(server: httpx.Client, passenger: dict[str, Any], st
 @pytest.mark.parametrize("path", [PREDICT, INFER])
 @pytest.mark.parametrize("stated", ["text/csv", "application/xml", "multipart/form-data; boundary=x"])
 def test_content_types_refused(server: httpx.Client, path: str, stated: str) -> None:
-    """A content type that the path doesn't accept is rejected with 415 and the expected type."""
+    """A content type unsupported by the path gets 415 and the expected type."""
     response = server.post(path, content=b"{}", headers={"content-type": stated})
     assert response.status_code == 415
     expected = "application/json" if path == PREDICT else "application/json or application/octet-stream"
@@ -143,7 +143,7 @@ def _bare_deflate(data: bytes) -> bytes:
 def test_compressed_bodies(
     server: httpx.Client, passenger: dict[str, Any], encoding: str, compress: Callable[[bytes], bytes]
 ) -> None:
-    """A compressed body gives the same response as a plain one; a truncated or extended one is rejected."""
+    """Compressed and plain bodies get the same response; truncated or extended ones are rejected."""
     body = compress(json.dumps(passenger).encode())
     headers = {"content-encoding": encoding}
     assert server.post(PREDICT, content=body, headers=headers).json() == server.post(PREDICT, json=passenger).json()
@@ -168,7 +168,7 @@ def test_content_encoding_identity(server: httpx.Client, passenger: dict[str, An
 @pytest.mark.parametrize("head", [b"x-long: " + b"a" * 70_000, b"x-many: a\r\n" * 8_000])
 @pytest.mark.parametrize("ended", [True, False], ids=["whole", "unended"])
 def test_a_head_over_the_limit(server: httpx.Client, passenger: dict[str, Any], head: bytes, ended: bool) -> None:
-    """A request head above the limit is rejected with 413 and the connection closes, complete or not."""
+    """A request head above the limit gets 413, complete or not, and the connection closes."""
     with connect(server) as connection:
         connection.sendall(b"POST /api/predict HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n" * ended)
         status, headers, body = read_response(connection)
@@ -180,7 +180,7 @@ def test_a_head_over_the_limit(server: httpx.Client, passenger: dict[str, Any], 
 
 @pytest.mark.parametrize("path", ["/api/predict", "/api/explain"])
 def test_a_head_over_the_limit_behind_a_request(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
-    """A pipelined head is measured from its first byte, also when it arrives with the previous request."""
+    """A pipelined head is measured from its first byte."""
     body = json.dumps(passenger).encode()
     before = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
     with connect(server) as connection, connection.makefile("rb") as file:
@@ -199,7 +199,7 @@ def test_a_head_up_to_the_limit(server: httpx.Client, passenger: dict[str, Any])
 
 @pytest.mark.parametrize("path", ["/api/predict", "/v2/models/small/infer"])
 def test_a_string_over_the_limit(tmp_path: Path, path: str) -> None:
-    """A string above the byte limit is rejected with 413 and its feature's name; one at the limit is accepted."""
+    """A string above the byte limit gets 413 and its feature's name."""
     model = small.onnx_bytes(small.YES, opset=19)
     small.write(tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0)]))
     with InProcess(Repository.load(tmp_path), Settings(max_string_bytes=6)) as app:

@@ -42,7 +42,7 @@ REPORTS: Final = {"server-timing", "x-lifeboat-load"}
     ],
 )
 def test_who_asks_is_told(served: Wire, path: str, document: object, header: str) -> None:
-    """With the report header, the same response also has the model's time and the load, on both paths."""
+    """The report header adds only the model's time and the load, on both paths."""
     body = json.dumps(document).encode()
     plain = http1(served, path, body, header)
     before_ns = counted(served).infer_ns

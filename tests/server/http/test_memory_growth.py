@@ -13,9 +13,9 @@ from tests.soak.quiet import quiet_server
 
 REQUESTS: Final = 6_000
 BOUND_MB: Final = 8.0
-"""Megabytes that the second half of the requests may add; the first half fills caches and the heap.
+"""Megabytes that the second half of the requests may add.
 
-A leak of 64 kB for each rejected Arrow file adds 12.
+The first half fills caches and the heap. A leak of 64 kB for each rejected Arrow file adds 12.
 """
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory of another process, as Linux tells it")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory of anoth
 
 @pytest.mark.parametrize("sort", ["rejected", "cancelled"])
 def test_memory_is_flat(sort: str) -> None:
-    """Thousands of rejected or cancelled requests, of every interface and format, don't grow the server's memory."""
+    """Thousands of rejected or cancelled requests, of every interface, don't grow the server's memory."""
     requests = kinds.rejected() if sort == "rejected" else kinds.cancelled()
     with quiet_server() as (process, (host, port)):
         seen = run((host, port), process.pid, requests, REQUESTS, cancel=sort == "cancelled")

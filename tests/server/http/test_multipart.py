@@ -45,7 +45,7 @@ def _post(server: httpx.Client, body: bytes | Iterator[bytes], **headers: str) -
     ids=lambda file: f"{file[0]} {file[2] if len(file) > 2 else ''}",
 )
 def test_a_file_in_a_form(server: httpx.Client, file: tuple[Any, ...]) -> None:
-    """A file in a form is read by its type or filename suffix, and scored like the same bytes in a plain body."""
+    """A file in a form is scored like the same bytes in a plain body."""
     alone = server.post(BATCH, content=file[1])
     response = server.post(BATCH, files={"file": file})
     assert (response.status_code, response.content) == (200, alone.content)
@@ -53,7 +53,7 @@ def test_a_file_in_a_form(server: httpx.Client, file: tuple[Any, ...]) -> None:
 
 
 def test_the_type_of_a_part_counts(server: httpx.Client) -> None:
-    """The content type of a part decides how the file is read; a type that is no table format is rejected."""
+    """A part's content type decides the file format; one that is no table is rejected."""
     records = b'{"pclass":1,"sex":"male","sibsp":0,"parch":0}\n'
     response = server.post(BATCH, files={"file": ("t", records, "application/x-ndjson")})
     assert response.headers["content-type"] == "application/x-ndjson"
@@ -65,7 +65,7 @@ def test_the_type_of_a_part_counts(server: httpx.Client) -> None:
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 @pytest.mark.parametrize("boundary", ["x", "----WebKitFormBoundary7MA4YWxkTrZu0gW", "'()+_,-./:=?"])
 def test_content_in_any_pieces(server: httpx.Client, size: int, boundary: str) -> None:
-    """A boundary is found however the body is split, and text that resembles a boundary stays content."""
+    """A boundary is found in any pieces; text that resembles it stays content."""
     rows = b"".join(b'1,male,0,0,"\r\n--%d\r\n-"\r\n' % number for number in range(20))
     table = b"pclass,sex,sibsp,parch,note\r\n" + rows
     body = _form(table).replace(b"--x", b"--" + boundary.encode())
@@ -109,7 +109,7 @@ def test_over_http2() -> None:
     ids=range(15),
 )
 def test_forms_that_can_not_be_read(server: httpx.Client, body: bytes, field: str | None, words: str) -> None:
-    """A form is rejected if it has no file, two files or other fields, or if it is truncated."""
+    """A form without a file, with two files or other fields, or truncated, is rejected."""
     response = _post(server, body)
     assert (response.status_code, response.json()["code"]) in {(400, "invalid_argument"), (413, "payload_too_large")}
     assert words in response.json()["error"]
@@ -134,7 +134,7 @@ def test_heads_that_can_not_be_read(server: httpx.Client, headers: dict[str, str
 
 
 def test_a_field_behind_rows_that_were_answered(server: httpx.Client) -> None:
-    """An error after rows were sent ends the response with the reason as its last line."""
+    """An error after rows were sent ends the response with the reason."""
     field = _form(b"none", 'content-disposition: form-data; name="columns"\r\n')
     with files.upload(server, "content-type: multipart/form-data; boundary=x", method="POST") as sent:
         sent.send(_form(TABLE + b"1,male,0,0\n" * 10_000, end=b""))

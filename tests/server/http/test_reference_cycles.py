@@ -1,4 +1,4 @@
-"""Failed requests leave no reference cycles, which would keep request bodies in memory until a collection."""
+"""Failed requests leave no reference cycles, which would hold their bodies until a garbage collection."""
 
 import gc
 import json
@@ -54,7 +54,7 @@ def _send(served: Wire, path: str, headers: list[str], body: bytes) -> int:
 
 @contextmanager
 def _unreachable() -> Iterator[list[Any]]:
-    """Yield a list that receives, at the end, the objects that only the garbage collector can free."""
+    """Yield a list that finally contains all objects that only the garbage collector frees."""
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)

@@ -23,7 +23,7 @@ LARGE_HEAD: Final = head((b"content-length", b"200000"))
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """Serve without capacity for files; after a rejection, wait longer than any test before reading on."""
+    """Serve without capacity for files, with a delay after rejections longer than any test."""
     monkeypatch.setattr(RejectionPace, "delay_s", lambda _self, _body_bytes: LONG_S)
     limits = {"max_batches": 0, "max_queue_rows": 2, "queue_delay_us": 200_000}
     with wire(Repository.load(MODELS), http2=True, **limits) as opened:
@@ -45,7 +45,7 @@ def _has_no_response(served: Wire, connection: socket.socket) -> bool:
 
 
 def test_a_rejected_file_slows_its_connection(served: Wire) -> None:
-    """On HTTP/1.1 the 429 is sent at once; the connection's next request is read after a delay."""
+    """On HTTP/1.1 the 429 is sent at once, and the next request is read later."""
     with served.connect() as rejected, served.connect() as other:
         rejected.sendall(FILE)
         assert served.read(rejected)[0][0] == 429
@@ -78,7 +78,7 @@ def test_other_requests_of_an_http2_connection_go_on(served: Wire) -> None:
 
 
 def test_a_large_http2_request_is_rejected_from_its_head(served: Wire) -> None:
-    """On HTTP/2 a request that doesn't fit in the queue gets 429 before its body arrives."""
+    """An HTTP/2 request that doesn't fit in the queue gets 429 before its body."""
     with Client(served) as waiting, Client(served) as large:
         waiting.send(whole(1) + whole(3))
         large.send(block(1, LARGE_HEAD))

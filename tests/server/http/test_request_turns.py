@@ -1,4 +1,4 @@
-"""Limit of ASGI requests that start in one event loop iteration, however many arrive at once."""
+"""Limit of ASGI requests that start in one event loop iteration."""
 
 import asyncio
 import socket

@@ -113,12 +113,12 @@ UNREAD: Final = {
         FAILED,
     ),
 }
-"""Bytes of a client that reads only the start of its responses, and the log line to expect."""
+"""Bytes of a client that stops reading its responses, and the expected log line."""
 
 
 @pytest.mark.parametrize("name", UNREAD)
 def test_a_signal_while_a_response_is_under_way(name: str) -> None:
-    """A response that is incomplete at the end of the drain is cut off and logged in one line, without a traceback."""
+    """A response still incomplete after the drain is cut off and logged, without a traceback."""
     sent, words = UNREAD[name]
     with (
         ServerProcess(LIFEBOAT_DRAIN_S="1", LIFEBOAT_HTTP2="1") as process,

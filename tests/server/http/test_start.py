@@ -26,7 +26,7 @@ def _refuses(port: int) -> bool:
 
 
 def test_tampered_model(models: Path) -> None:
-    """A model whose digest differs from its manifest stops the start with exit code 1; the port never opens."""
+    """A model that differs from its manifest's digest stops the start; the port never opens."""
     path = models / "titanic" / "1" / "model.onnx"
     path.write_bytes(path.read_bytes() + b"\0")
     port = _free_port()
@@ -48,7 +48,7 @@ def test_tampered_model(models: Path) -> None:
     ],
 )
 def test_wrong_setting(variable: str, value: str, words: str) -> None:
-    """An invalid setting stops the start with exit code 1 and one log line that names the problem."""
+    """An invalid setting stops the start with one log line that names the problem."""
     with ServerProcess(**{variable: value}) as process:
         assert process.end() == 1
     assert len(process.log) == 1 or variable == "LIFEBOAT_DEFAULT_MODEL"
@@ -105,7 +105,7 @@ def _post_half(connection: socket.socket, body: bytes) -> None:
 
 
 def test_request_in_flight_is_answered(passenger: dict[str, Any]) -> None:
-    """After SIGTERM new connections are refused, a request in progress gets its response, and the exit code is 0."""
+    """After SIGTERM new connections are refused, and a request in progress gets its response."""
     body = json.dumps(passenger).encode()
     with ServerProcess() as process:
         address = process.address()

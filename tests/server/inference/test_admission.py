@@ -1,4 +1,4 @@
-"""Large requests: admission by size before reading or decoding, decoding in order, and rejection at low cost."""
+"""Large requests: admitted by size before they are read, decoded in order, rejected cheaply."""
 
 import asyncio
 import base64
@@ -45,7 +45,7 @@ def _tensors(rows: int = ROWS, **members: Any) -> bytes:  # noqa: ANN401 # JSON
 
 @pytest.mark.parametrize("path", [REST, V2])
 def test_rejected_from_the_head(path: str) -> None:
-    """A large request to a full queue gets 429 before its body; the body is dropped, the connection stays usable."""
+    """A large request to a full queue gets 429 early; its connection stays usable."""
     with wire(Repository.load(MODELS), max_queue_rows=2, queue_delay_us=500_000) as served:
         waiting, large = served.connect(), served.connect()
         waiting.sendall(post(REST, {"records": [PASSENGER] * 2}))
@@ -112,7 +112,7 @@ def test_a_deadline_within_a_large_body(server: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", [REST, V2, "/api/explain", PREDICT])
 def test_a_ratio_that_no_honest_body_has(server: httpx.Client, path: str) -> None:
-    """A body with an extreme compression ratio is rejected on every interface; 10,000 equal records are accepted."""
+    """A body with an extreme compression ratio is rejected; 10,000 equal records are accepted."""
     bomb = gzip.compress(b'""' * (2 * 1024 * 1024 - 32))
     response = server.post(path, content=bomb, headers=JSON | {"content-encoding": "gzip"})
     assert response.status_code == (429 if path == PREDICT else 413)
@@ -123,7 +123,7 @@ def test_a_ratio_that_no_honest_body_has(server: httpx.Client, path: str) -> Non
 
 
 def test_protobuf_json_has_a_size(server: httpx.Client) -> None:
-    """JSON decoded by protobuf has a size limit; JSON that REST's decoder reads doesn't have that limit."""
+    """Only JSON that protobuf must decode has a lower size limit."""
     large = json.dumps({"modelName": "titanic", "inputs": [{"name": "age"}] * 10_000}).encode()
     response = server.post(INFER, content=large, headers=JSON)
     assert (response.status_code, response.json()["code"]) == (429, "resource_exhausted")
@@ -150,7 +150,7 @@ def test_base64_in_many_pieces(server: httpx.Client) -> None:
 
 
 def test_messages_that_wait_are_bounded() -> None:
-    """JSON messages above the limit of waiting messages are rejected at once; cancelled ones are never decoded."""
+    """JSON messages above the queue limit are rejected; cancelled ones are never decoded."""
     gate, decoded = threading.Event(), list[int]()
 
     def decode(number: int) -> None:
@@ -226,7 +226,7 @@ def test_what_waits_is_not_decoded() -> None:
 
 
 def test_rows_are_estimated_from_bytes() -> None:
-    """The row estimate starts high, follows smaller rows at once and larger rows slowly, and is bounded."""
+    """The row estimate starts high, falls slowly, rises at once, and is bounded."""
     estimate = RowEstimate(50.0, 1000)
     assert [estimate.rows(size) for size in (0, 50, 5000, 10**9)] == [1, 1, 100, 1000]
     estimate.learn(1000, 100)
@@ -240,7 +240,7 @@ def test_rows_are_estimated_from_bytes() -> None:
 
 
 def test_rejections_have_a_pace() -> None:
-    """Some rejections are free; more are delayed in proportion to the CPU time that the process gets."""
+    """Some rejections are free; further ones are slowed to a share of the CPU time."""
     clock = [0.0, 0.0]
     pace = RejectionPace(lambda: clock[0], lambda: clock[1])
     delays = [pace.delay_s(200_000) for _ in range(200)]

@@ -1,4 +1,4 @@
-"""The batcher alone: which items run together, which wait, which are rejected, and who gets an error."""
+"""The batcher alone: items that run together, wait, are rejected or get an error."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ AGES_S: Final = 3600.0
 
 
 class Doubler:
-    """Runs batches by doubling each item, and records them. Items can block or fail a run."""
+    """Runs batches by doubling each item, and records them; items can block or fail."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -123,7 +123,7 @@ def test_rows_are_counted_not_items(run: Doubler, executor: ThreadPoolExecutor) 
 
 
 def test_small_items_are_answered_while_a_large_one_runs(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """An item above the batch limit runs in a thread: the next large one waits for it, small ones don't."""
+    """An item above the batch limit runs in a thread, without delaying small items."""
     run.held = {100}
 
     async def main() -> None:
@@ -142,7 +142,7 @@ def test_small_items_are_answered_while_a_large_one_runs(run: Doubler, executor:
 
 
 def test_a_full_queue_refuses_at_once(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """Queued and running rows count; an item above the limit is rejected, and queued items still run."""
+    """Queued and running rows count; an item above the limit is rejected."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 12), executor)
@@ -188,7 +188,7 @@ def test_who_left_is_dropped_before_the_run(run: Doubler, executor: ThreadPoolEx
 
 
 def test_a_bad_item_fails_alone(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """If a batch fails, each item is run again alone, so that only the bad item gets an error."""
+    """If a batch fails, each item runs again alone; only the bad item fails."""
     run.bad = {1}
 
     async def main() -> None:
@@ -208,7 +208,7 @@ def test_a_bad_item_fails_alone(run: Doubler, executor: ThreadPoolExecutor) -> N
 def test_a_delay_gathers_more_than_one_turn(
     run: Doubler, executor: ThreadPoolExecutor, loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """With a delay, items of later iterations join the batch; a full batch runs at once."""
+    """With a delay, later items join the batch; a full batch runs at once."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(3, 100, AGES_S), executor)
@@ -261,7 +261,7 @@ def test_a_deadline_under_a_run(run: Doubler, executor: ThreadPoolExecutor) -> N
 def test_a_receiver_that_fails_harms_nobody(
     run: Doubler, executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a result can't be delivered, the failure is logged, and the other items get their results."""
+    """If a result can't be delivered, that is logged; other items get their results."""
 
     class Broken(Waiter[int]):
         def deliver(self, answer: int | Exception, run: RunInfo | None = None) -> None:
@@ -287,7 +287,7 @@ def test_a_delay_ends(run: Doubler, executor: ThreadPoolExecutor) -> None:
 
 
 def test_what_is_counted(run: Doubler, executor: ThreadPoolExecutor) -> None:
-    """Items, rows and runs are counted, the stages are added, and the queue time is at most the request time."""
+    """Items, rows and runs are counted, and the times of all stages are added."""
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 100), executor)

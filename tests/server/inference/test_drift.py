@@ -152,7 +152,7 @@ def _bin(reference: Distribution, value: Any) -> int | None:  # noqa: ANN401
 
 
 def test_the_index_is_its_definition(app: InProcess, clock: Clock, passengers: list[dict[str, Any]]) -> None:
-    """The PSI of each feature and of the output equals the value by definition over the same rows."""
+    """The PSI of each feature and of the output equals the value by definition."""
     asked = [each for each in passengers if each["sex"] == "female"]
     answers = ask(app, clock, asked)
     report = app.get(DRIFT).json()
@@ -215,7 +215,7 @@ def test_the_window_slides(app: InProcess, clock: Clock) -> None:
 
 
 def test_rows_that_nobody_looked_at_are_of_their_own_time(app: InProcess, clock: Clock) -> None:
-    """A row before a pause leaves the window at its own time, not at the time of the next row."""
+    """A row before a pause leaves the window at its own time."""
     app.post("/api/predict", PASSENGER)
     clock.go_on(3000)
     app.post("/api/predict", PASSENGER)
@@ -224,7 +224,7 @@ def test_rows_that_nobody_looked_at_are_of_their_own_time(app: InProcess, clock:
 
 
 def test_a_model_under_load_is_looked_at_from_time_to_time(app: InProcess, clock: Clock) -> None:
-    """Under load a limited number of rows is counted per turn, and the next turn counts more."""
+    """Under load only a limited number of rows is counted per turn."""
     for _ in range(TURN_ROWS // 200 + 3):
         app.post("/api/predict", {"records": [PASSENGER] * 200})
     assert rows(app) == TURN_ROWS
@@ -258,7 +258,7 @@ def test_files_are_counted_apart(app: InProcess, passengers: list[dict[str, Any]
 
 
 def test_a_row_that_fails_is_not_counted(tmp_path: Path) -> None:
-    """A request that fails in the model is not counted, and a request that is run again counts once."""
+    """A request that fails in the model is not counted; others are counted once."""
     model = small.onnx_bytes(small.LOOK_UP)
     reference = _reference("index", Distribution(edges=[0.0, 1.0], counts=[1, 1, 1]))
     small.write(tmp_path, model, small.manifest(model, small.INDEX, answers=[(0, 10.0)], reference=reference))
@@ -305,7 +305,7 @@ def test_labels_are_the_answers_of_several_classes(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_numbers(tmp_path: Path) -> None:
-    """Numeric labels fall into the bins of their class names, for one record and for many."""
+    """Numeric labels fall into the bins of their class names."""
     answer = Distribution(categories=["0", "1"], counts=[1, 2])
     model = small.onnx_bytes(HALVES)
     described: dict[str, Any] = {
@@ -327,7 +327,7 @@ def test_labels_that_are_numbers(tmp_path: Path) -> None:
 
 
 def test_null_of_an_integer(tmp_path: Path) -> None:
-    """A null counts as null, whether it is null in the request or the manifest's null value."""
+    """A null and the manifest's null value both count as null."""
     model = small.onnx_bytes(small.LOOK_UP)
     feature = msgspec.structs.replace(small.INDEX, nullable=True, null_value=1)
     reference = _reference("index", Distribution(edges=[1.0], counts=[1, 2]))
@@ -342,7 +342,7 @@ def test_null_of_an_integer(tmp_path: Path) -> None:
 
 
 def test_each_version_has_a_window(tmp_path: Path) -> None:
-    """Each version has its own window: it stays when a label moves and when the model reloads."""
+    """Each version has its own window, which survives label changes and reloads."""
     reference = _reference("x", Distribution(edges=[0.0], counts=[1, 2]))
     publish(tmp_path, 1, reference=reference)
     publish(tmp_path, 2, 3, reference=reference)

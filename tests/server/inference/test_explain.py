@@ -52,7 +52,7 @@ def total(explanation: Record) -> float:
 
 
 def test_an_explanation_is_the_answer_and_more(server: httpx.Client, passenger: Record) -> None:
-    """An explanation is the prediction, bit for bit, then the base and the contributions in feature order."""
+    """An explanation is the prediction, bit for bit, followed by the base and the contributions."""
     answer = server.post("/api/predict", json=passenger).json()
     explanation = server.post(EXPLAIN, json=passenger).json()
     assert list(explanation) == [*answer, "base", "contributions"]
@@ -71,7 +71,7 @@ def test_several_records(server: httpx.Client, passenger: Record) -> None:
 
 
 def test_every_path(server: httpx.Client, passenger: Record) -> None:
-    """The default, a model, a version and a label are explained alike; unknown names get a prediction's 404."""
+    """Default, model, version and label are explained alike; unknown names get a prediction's 404."""
     expected = server.post(EXPLAIN, json=passenger).json()
     for below in ("", "/versions/1", "/labels/stable"):
         assert server.post(f"/api/models/titanic{below}/explain", json=passenger).json() == expected
@@ -106,7 +106,7 @@ def test_every_golden_row_adds_up(client: InProcess) -> None:
 
 
 def test_several_classes_by_definition(tmp_path: Path) -> None:
-    """A multiclass model has contributions to each probability; a null is a value like any other."""
+    """A multiclass model has contributions to each probability; null is a value like others."""
     explained.multiclass(tmp_path)
     names = [feature.name for feature in explained.FEATURES]
     with InProcess(Repository.load(tmp_path)) as client:
@@ -170,7 +170,7 @@ def test_no_finite_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", [every.FEATURES[:7], every.FEATURES[7:]], ids=["first", "last"])
 def test_every_datatype(tmp_path: Path, part: tuple[Feature, ...]) -> None:
-    """In a sum, each feature of any datatype contributes its own term minus the background's mean."""
+    """In a sum, each feature contributes its own term minus the background's mean."""
     rows: Any = [{each.name: every.ROWS[each.name][row] for each in part} for row in range(3)]
     explained.angles(tmp_path, part, rows[1:])
     with InProcess(Repository.load(tmp_path)) as client:
@@ -239,7 +239,7 @@ def symmetric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 @brief
 @given(numbers=st.lists(st.floats(-100, 100, width=32), min_size=4, max_size=4))
 def test_symmetry_and_dummies(symmetric: InProcess, numbers: list[float]) -> None:
-    """Symmetric features have equal contributions, an added one its own, and an ignored one exactly 0."""
+    """Symmetric features have equal contributions, and an ignored feature has exactly 0."""
     left, right, added, ignored = numbers
     shares = [
         symmetric.post(EXPLAIN, {"left": one, "right": other, "added": added, "ignored": ignored}).json()

@@ -34,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def during(root: Path, call: Call, max_explanations: int) -> None:
-    """Run concurrent requests in `call` against an in-process app that runs one row at a time."""
+    """Run the requests of `call` against an in-process app with single-row batches."""
 
     async def run() -> None:
         transport = httpx.ASGITransport(
@@ -47,7 +47,7 @@ def during(root: Path, call: Call, max_explanations: int) -> None:
 
 
 def test_twelve_features_are_explained_and_more_are_not(tmp_path: Path) -> None:
-    """A model with 12 features is explained exactly; one with 13 gets 501 before the body is read."""
+    """Up to 12 features are explained exactly; 13 get 501 before the body is read."""
     explained.wide(tmp_path, 12)
     explained.wide(tmp_path, 13, name="wider")
     with InProcess(Repository.load(tmp_path, "small")) as client:
@@ -86,7 +86,7 @@ def test_no_background(tmp_path: Path) -> None:
     ],
 )
 def test_a_background_that_is_none(tmp_path: Path, feature: str, value: Scalar | None) -> None:
-    """An invalid background row is found when the version is loaded, not at the first explanation."""
+    """An invalid background row is found when the version is loaded."""
     row = explained.BACKGROUND[0] | {feature: value}
     if value == "there is none":
         del row[feature]
@@ -96,7 +96,7 @@ def test_a_background_that_is_none(tmp_path: Path, feature: str, value: Scalar |
 
 
 def test_rows_over_the_limit(tmp_path: Path) -> None:
-    """The row limit allows a number of records; one record more, or one record above the limit, gets 413."""
+    """Explanations above the row limit get 413, by their number or by their size."""
     explained.wide(tmp_path, 3)
     record = {"f0": 1, "f1": 2, "f2": 3}
     with InProcess(Repository.load(tmp_path), Settings(max_explain_rows=2 * 8 * 32)) as client:
@@ -134,7 +134,7 @@ def test_a_wrong_record_is_told_as_by_a_prediction(tmp_path: Path, body: bytes) 
 
 
 def test_limits_of_a_body() -> None:
-    """A body's size, type and deadline have the same limits and errors as in a prediction."""
+    """A body's size, type and deadline have the same limits as in a prediction."""
     with serving(LIFEBOAT_MAX_BODY_BYTES="100") as client:
         for content, headers in (
             (b" " * 101, {}),
@@ -173,7 +173,7 @@ def test_none_may_be_taken(root: Path) -> None:
 
 
 def test_a_deadline_ends_the_work(root: Path) -> None:
-    """A late explanation gets 504 and its work ends, so that the next explanation can start."""
+    """A late explanation gets 504 and ends, so that the next one can start."""
 
     async def call(client: httpx.AsyncClient) -> None:
         for late in ("0", "1"):

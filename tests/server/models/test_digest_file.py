@@ -51,7 +51,7 @@ def test_sha256sum_reads_it() -> None:
 
 
 def test_no_changed_bit_is_served(root: Path) -> None:
-    """A change of one bit in any file that is loaded makes the version fail to load."""
+    """One changed bit in any file of a version makes its load fail."""
     folder = root / "small" / "1"
     draw = random.Random(1912)  # noqa: S311 # the same bits in each run
     for name in ("manifest.json", "model.onnx", "SHA256SUMS"):

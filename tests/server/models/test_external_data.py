@@ -78,7 +78,7 @@ PLACES: Final[dict[str, Place]] = {
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_every_place_of_a_tensor(place: Place) -> None:
-    """External data is found wherever a tensor can be; a tensor inside the model is accepted."""
+    """External data is found in every place of a tensor; other tensors are accepted."""
     check_no_external_data(place(ONE).SerializeToString())
     with pytest.raises(ModelError, match=REFUSED):
         check_no_external_data(place(outside()).SerializeToString())
@@ -105,7 +105,7 @@ def test_every_encoding(field: bytes) -> None:
 
 
 def test_a_version_with_external_data(tmp_path: Path) -> None:
-    """A version with external data is rejected although its digest is right and the file exists."""
+    """A version with external data is rejected, although its digest is right."""
     made = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {small.DOUBLE}')
     made.graph.initializer.append(outside())
     content = made.SerializeToString()

@@ -22,7 +22,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _flood(client: httpx.Client) -> None:
-    """Send many large bodies, valid and invalid, all but their last byte; then complete all of them."""
+    """Send many large bodies, valid and invalid, without their last byte; then complete them."""
     wrong = json.dumps({"sex": "x" * (4 * MIB - 100)}).encode()
     right = json.dumps({"pclass": 1, "sex": "male", "sibsp": 0, "parch": 0}).encode().ljust(4 * MIB - 100)
     with ExitStack() as stack:
@@ -51,7 +51,7 @@ def _unread(client: httpx.Client) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of another process, as Linux tells it")
 @pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "busy"])
 def test_memory_is_back_after_a_flood(process: ServerProcess, client: httpx.Client, is_busy: bool) -> None:
-    """After 60 MB of bodies and unread responses, memory falls to at most 20 MB above its start."""
+    """After a flood of 60 MB, memory falls to at most 20 MB more than before."""
     pid = process.pid
     assert client.get("/v2/health/ready").status_code == 200
     before = _resident_bytes(pid)

@@ -45,7 +45,7 @@ def refused(response: httpx.Response) -> tuple[int, str]:
 
 
 def test_a_load_that_never_ends(tmp_path: Path) -> None:
-    """A load that exceeds its time limit is rejected by name; another new version is served."""
+    """A load above its time limit is rejected by name; other versions are served."""
     publish(tmp_path, 1)
     with served(tmp_path, LIFEBOAT_LOAD_TIMEOUT_S="1") as (_, client):
         hung.write_hung(tmp_path, 2)
@@ -59,7 +59,7 @@ def test_a_load_that_never_ends(tmp_path: Path) -> None:
 
 
 def test_other_changes_while_a_load_hangs(tmp_path: Path) -> None:
-    """During a load that hangs, another model loads, the hanging one unloads, and SIGTERM ends the server."""
+    """While a load hangs, other models load, models unload, and SIGTERM ends the server."""
     publish(tmp_path, 1)
     with ThreadPoolExecutor(1) as threads:
         with served(tmp_path, LIFEBOAT_LOAD_TIMEOUT_S=NO_LIMIT) as (process, client):
@@ -108,7 +108,7 @@ def test_a_start_that_hangs(tmp_path: Path) -> None:
 
 
 def test_a_run_that_never_ends(tmp_path: Path) -> None:
-    """A run on the event loop ends at its limit or deadline; the stall is logged with a stack and counted."""
+    """An event loop run ends at its limit or deadline; the stall is logged."""
     hung.write(tmp_path, hung.loop())
     with served(tmp_path, LIFEBOAT_RUN_TIMEOUT_S="1") as (process, client):
         deadline = {"x-request-timeout-ms": "200"}
@@ -128,7 +128,7 @@ STALLS: Final = "lifeboat_event_loop_stalls_total "
 
 
 def test_neighbours_of_a_run_that_never_ends(tmp_path: Path) -> None:
-    """Requests in one batch with a run that never ends are run again alone and get their responses."""
+    """Requests in one batch with an endless run are run again alone and succeed."""
     hung.write(tmp_path, hung.loop())
     settings = {"LIFEBOAT_RUN_TIMEOUT_S": "1", "LIFEBOAT_QUEUE_DELAY_US": "200000"}
     with served(tmp_path, **settings) as (_, client), ThreadPoolExecutor(3) as threads:
@@ -139,7 +139,7 @@ def test_neighbours_of_a_run_that_never_ends(tmp_path: Path) -> None:
 
 
 def test_a_large_run_that_never_ends(tmp_path: Path) -> None:
-    """A large run in a thread ends at its limit or deadline; small requests get responses meanwhile."""
+    """A large run ends at its limit or deadline, without delaying small requests."""
     hung.write(tmp_path, hung.loop())
     large = {"records": [{"x": 1}] * 300 + [POISON]}
     with served(tmp_path, LIFEBOAT_RUN_TIMEOUT_S="1") as (_, client), ThreadPoolExecutor(1) as threads:
@@ -172,7 +172,7 @@ def test_other_runs_that_never_end(tmp_path: Path, path: str, body: bytes, kind:
 
 
 def test_a_file_that_nobody_waits_for(tmp_path: Path) -> None:
-    """A file's run ends at its deadline and when its client disconnects, so that the next file can start."""
+    """A file's run ends at its deadline and when its client disconnects."""
     hung.write(tmp_path, hung.loop())
     file = b"x\n%d\n" % hung.NEVER
     csv = {"content-type": "text/csv"}
@@ -192,7 +192,7 @@ def test_a_file_that_nobody_waits_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 300])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_a_run_cannot_be_ended(tmp_path: Path, rows: int, number: int) -> None:
-    """The process ends in time although a run blocks the event loop or a thread, and logs unfinished work."""
+    """The process ends in time although a run blocks the event loop or a thread."""
     hung.write(tmp_path, hung.pool())
     with ServerProcess(LIFEBOAT_MODELS=str(tmp_path), LIFEBOAT_DRAIN_S="1") as process:
         host, port = process.address()

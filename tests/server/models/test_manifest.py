@@ -117,7 +117,7 @@ def test_wrong_feature(tmp_path: Path, content: dict[str, Any], change: dict[str
 
 @pytest.mark.parametrize("name", ["-1", "+1.5", "@home", "=1+1", "-x", "\t=1"])
 def test_a_class_may_have_any_name(tmp_path: Path, content: dict[str, Any], name: str) -> None:
-    """A class name may resemble a number or a spreadsheet formula, because CSV escapes such text."""
+    """A class name may resemble a number or a spreadsheet formula: CSV escapes it."""
     assert _read(tmp_path, content | {"classes": [name, "b"], "positive_class": name}).classes == [name, "b"]
 
 

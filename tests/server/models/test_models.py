@@ -40,7 +40,7 @@ def test_load(version: Path) -> None:
 
 
 def test_run_answers_the_outputs_asked_for(tmp_path: Path) -> None:
-    """A run gives one output row for each input row, for all outputs or the named ones."""
+    """A run gives one output row per input row, for all or the named outputs."""
     model = Model.load(small.double(tmp_path))
     np.testing.assert_array_equal(model.run(_column(1, 2, 3))["value"], [[2], [4], [6]])
     assert list(model.run(_column(1), ["value"])) == ["value"]
@@ -181,7 +181,7 @@ def test_golden_rows_are_run_alone_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", range(1, 9))
 def test_few_rows_are_run_in_company(tmp_path: Path, rows: int) -> None:
-    """Fewer rows than min_batch_rows are padded, so that each row gets the same output as in a batch."""
+    """Fewer rows than min_batch_rows are padded, so that outputs don't depend on the batch."""
     model = small.onnx_bytes(small.LONELY)
     golden = [(float(x), float(x)) for x in range(4)]
     loaded = Model.load(small.write(tmp_path, model, small.manifest(model, answers=golden, min_batch_rows=4)))

@@ -55,7 +55,7 @@ def metrics(app: InProcess, name: str) -> list[str]:
 
 
 def test_a_moved_label_loads_nothing(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A moved label changes the default version and loads nothing: the counters of both versions continue."""
+    """A moved label changes the default version and loads nothing: both versions' counters continue."""
     publish(root, 2, 3)
     assert load(app)[0] == 200
     assert answer(app) == ("1", 2.0)
@@ -73,7 +73,7 @@ def test_a_moved_label_loads_nothing(app: InProcess, root: Path, caplog: pytest.
 
 
 def test_what_was_kept_is_not_the_answer_of_another_version(app: InProcess, root: Path) -> None:
-    """After a label moves, a cached tag no longer matches by label, and still matches by version."""
+    """After a label moves, a cached tag matches by version only, not by label."""
     publish(root, 2, 3)
     load(app)
     kept = {"if-none-match": app.get("/api/predict?x=1").headers["etag"]}
@@ -116,7 +116,7 @@ def test_changed_bytes_are_loaded_as_new(app: InProcess, root: Path, changed: st
 
 
 def test_changed_bytes_that_are_broken(app: InProcess, root: Path) -> None:
-    """If the changed files are invalid, the loaded version stays ready, and the error is reported."""
+    """If changed files are invalid, the loaded version stays ready and the error is reported."""
     path = root / "small" / "1" / "model.onnx"
     good = path.read_bytes()
     path.write_bytes(b"half a file")
@@ -159,7 +159,7 @@ def missing_model(folder: Path) -> None:
 
 @pytest.mark.parametrize("breaks", [broken_digest, broken_manifest, broken_golden, unforeseen, missing_model])
 def test_a_broken_new_version(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture, breaks: Any) -> None:  # noqa: ANN401
-    """A broken version replaces nothing: labels stay, and log, metrics, index and response have the reason."""
+    """A broken version replaces nothing; log, metrics, index and response have the reason."""
     breaks(publish(root, 2, 3))
     label(root, stable=2, canary=1)
     status, error = load(app)
@@ -199,7 +199,7 @@ def test_a_broken_new_version(app: InProcess, root: Path, caplog: pytest.LogCapt
     ],
 )
 def test_broken_labels(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture, labels: str, words: str) -> None:
-    """Invalid labels, or labels of missing versions, change nothing and are in the log, metrics and index."""
+    """Invalid labels change nothing, and are reported in the log, metrics and index."""
     publish(root, 2, 3)
     (root / "small" / "labels.json").write_text(labels)
     status, error = load(app)
@@ -218,7 +218,7 @@ def test_broken_labels(app: InProcess, root: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_a_broken_version_that_nobody_asks_for(app: InProcess, root: Path) -> None:
-    """A broken version without a label that isn't the default doesn't stop other versions, as at startup."""
+    """A broken version without a label doesn't stop other versions, as at startup."""
     broken_digest(publish(root, 2))
     publish(root, 3, 3)
     label(root, stable=3)
@@ -228,7 +228,7 @@ def test_a_broken_version_that_nobody_asks_for(app: InProcess, root: Path) -> No
 
 
 def test_a_broken_highest_version(app: InProcess, root: Path) -> None:
-    """Without labels the highest valid version is the default, and the load reports the broken one."""
+    """Without labels the highest valid version is served, and the load reports the broken one."""
     (root / "small" / "labels.json").unlink()
     publish(root, 2, 3)
     broken_digest(publish(root, 3))
@@ -260,7 +260,7 @@ def test_a_removed_model(app: InProcess, root: Path) -> None:
 
 
 def test_a_model_of_which_nothing_can_be_served(app: InProcess, root: Path) -> None:
-    """A broken new model is rejected with its reason, listed in the index, and loaded after its repair."""
+    """A broken new model is rejected with its reason, and loaded after its repair."""
     broken_manifest(publish(root, 1, name="other"))
     status, error = load(app, "other")
     assert (status, error[:30]) == (400, "load: model 'other' version 1:")
@@ -302,7 +302,7 @@ def test_the_time_of_a_load_is_told(app: InProcess) -> None:
 
 
 def test_a_version_without_an_interface(app: InProcess, root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A valid version for which no decoder can be created is rejected, and everything stays served."""
+    """A valid version for which no decoder can be created is rejected."""
     feature = msgspec.structs.replace(small.INDEX, categories=[0, 2**63])  # more than a JSON type can distinguish
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(root, model, small.manifest(model, feature, ((0, 10.0),), version=2))

@@ -59,7 +59,7 @@ def test_memory_returns(models: Path, passenger: dict[str, Any]) -> None:
 
 
 def _use(client: httpx.Client, passenger: dict[str, Any], version: str) -> None:
-    """Send a small and a large prediction, an RPC and a file; check the version of each response."""
+    """Send a small and a large prediction, an RPC and a file; check the versions."""
     assert client.post("/api/predict", json=passenger).json()["version"] == version
     assert client.post("/api/predict", json={"records": [passenger] * 400}).json()["version"] == version
     called = client.post("/lifeboat.titanic.v1.TitanicService/Predict", json=passenger)

@@ -21,7 +21,7 @@ MAX_BATCH_ROWS: Final = 64
 XS: Final = [1.0, 2.0, 4.0, 8.0]
 """Numbers whose doubles and triples are exact."""
 Ask = Callable[[httpx.Client], tuple[str, list[float], list[float]]]
-"""Function that sends one request. Returns the version in the response, the inputs and the outputs."""
+"""Function that sends one request and returns the response's version, the inputs and the outputs."""
 
 
 def factor(version: int) -> int:
@@ -75,7 +75,7 @@ ASKS: Final = {
 
 @contextmanager
 def asking(client: httpx.Client) -> Iterator[dict[str, set[str]]]:
-    """Send all kinds of requests in threads, and check each response. Yields the versions seen for each kind."""
+    """Send all kinds of requests in threads; yield the versions that responded to each kind."""
     answered: dict[str, set[str]] = {name: set() for name in ASKS}
     stop = threading.Event()
 
@@ -139,7 +139,7 @@ def served(root: Path, **settings: str) -> Iterator[httpx.Client]:
 
 
 def test_swaps_by_hand(root: Path) -> None:
-    """With reloads by model control, each response is complete and of one version, also for a long file."""
+    """With reloads by model control, each response is complete and of one version."""
     with served(root) as client, asking(client) as answered:
         for swap in range(SWAPS):
             old, new = swap + 1, swap + 2

@@ -35,7 +35,7 @@ def test_only_model_is_the_default(root: Path) -> None:
 
 
 def test_highest_version_answers(root: Path) -> None:
-    """Without the label stable the highest version is the default, by number and not by text."""
+    """Without the label stable the default is the highest version by number, not by text."""
     assert _identity(Repository.load(root).resolve()) == ("small", "10")
 
 
@@ -66,7 +66,7 @@ def test_other_labels_are_no_default(root: Path) -> None:
     ],
 )
 def test_what_is_not_there(root: Path, name: str, version: str | None, label: str | None, words: str) -> None:
-    """An unknown model, version or label is not found, and the error lists the known ones."""
+    """An unknown model, version or label is not found; the error lists known ones."""
     with pytest.raises(NotFound) as missing:
         Repository.load(root).resolve(name, version, label)
     assert missing.value.message == words
@@ -106,7 +106,7 @@ def test_manifest_of_another_version(root: Path, member: dict[str, object]) -> N
 
 
 def test_a_broken_version_stops_no_other(root: Path) -> None:
-    """A broken version is recorded with its reason, which has no absolute path; the others are served."""
+    """A broken version is recorded with its reason, without an absolute path; others are served."""
     (root / "small" / "2" / "model.onnx").unlink()
     versions = Repository.load(root).models["small"]
     assert list(versions.models) == [1, 10]
@@ -114,7 +114,7 @@ def test_a_broken_version_stops_no_other(root: Path) -> None:
 
 
 def test_a_labelled_version_must_serve(root: Path) -> None:
-    """A broken version with a label is rejected by name with its own error; no other version replaces it."""
+    """A broken version with a label is rejected with its own error, and never replaced."""
     (root / "small" / "labels.json").write_text('{"stable": 2}')
     (root / "small" / "2" / "model.onnx").write_bytes(b"")
     with pytest.raises(DigestError, match=r"^model 'small' version 2: model\.onnx: expected SHA-256"):
@@ -122,7 +122,7 @@ def test_a_labelled_version_must_serve(root: Path) -> None:
 
 
 def test_a_broken_model_stops_no_other(root: Path) -> None:
-    """A model without a valid version is recorded with its reason, unless it is the default model."""
+    """A model without a valid version is recorded, unless it is the default model."""
     small.double(root, "other")
     (root / "other" / "1" / "model.onnx").write_bytes(b"")
     repository = Repository.load(root, "small")

@@ -76,7 +76,7 @@ FILES: Final = ["manifest.json", "model.onnx", "SHA256SUMS"]
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("make", SPECIAL)
 def test_a_special_file_in_a_version(app: InProcess, root: Path, name: str, make: Callable[[Path], None]) -> None:
-    """A special file in a version is rejected by name; other versions load, and no load blocks."""
+    """A special file in a version is rejected by name; other versions load without delay."""
     path = publish(root, 2, 3) / name
     path.unlink(missing_ok=True)
     make(path)
@@ -120,7 +120,7 @@ def test_a_link_to_a_regular_file(app: InProcess, root: Path) -> None:
 
 
 def test_a_model_over_the_limit(root: Path) -> None:
-    """A model.onnx above the size limit is rejected before it is read; one at the limit is loaded."""
+    """A model.onnx above the size limit is rejected before it is read."""
     size = (root / "small" / "1" / "model.onnx").stat().st_size
     assert Repository.load(root, limits=LoadLimits(max_model_bytes=size)).default_model == "small"
     with pytest.raises(ModelError, match=f"expected at most {size - 1} bytes; got {size}"):

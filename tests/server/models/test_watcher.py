@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def process(root: Path) -> Iterator[ServerProcess]:
-    """Yield a server that polls the repository every second; SIGTERM must end it with exit code 0."""
+    """Yield a server that polls the repository every second; SIGTERM must end it."""
     settings = {"LIFEBOAT_REPOSITORY_POLL_S": "1", "LIFEBOAT_ADMIN_TOKEN": TOKEN, "LIFEBOAT_DEFAULT_MODEL": "small"}
     with ServerProcess(LIFEBOAT_MODELS=str(root), **settings) as started:
         yield started
@@ -42,13 +42,13 @@ def answers(client: httpx.Client, path: str = "/api/predict") -> tuple[str, floa
 
 
 def pass_looks(client: httpx.Client, root: Path, name: str) -> None:
-    """Wait for one poll of the watcher: publish a new model and wait until it is served."""
+    """Wait for one poll of the watcher: publish a new model until it is served."""
     publish(root, 1, name=name)
     until(client, f"/api/models/{name}", lambda answer: answer.status_code == 200)
 
 
 def test_a_new_version_and_its_label(client: httpx.Client, root: Path) -> None:
-    """A published version is served, becomes the default by its label, and is unloaded when it is removed."""
+    """A published version is served, becomes the default by label, and is unloaded when removed."""
     publish(root, 2, 3)
     until(client, "/v2/models/small/versions/2/ready", lambda answer: answer.status_code == 200)
     assert answers(client) == ("1", 2.0)
@@ -64,7 +64,7 @@ def test_a_new_version_and_its_label(client: httpx.Client, root: Path) -> None:
 
 
 def test_a_broken_version_is_told_once(process: ServerProcess, client: httpx.Client, root: Path) -> None:
-    """A broken labelled version replaces nothing; its reason is in the index until it is repaired."""
+    """A broken labelled version replaces nothing; its reason stays in the index until its repair."""
     refused = 'lifeboat_model_reloads_total{{model="small",result="refused"}} {}.0'
     publish(root, 2, 3, is_broken=True)
     label(root, stable=2)
@@ -88,7 +88,7 @@ def test_a_broken_version_is_told_once(process: ServerProcess, client: httpx.Cli
 
 
 def test_models_come_and_go(client: httpx.Client, root: Path) -> None:
-    """A new model is served and a removed one is unloaded; the default model stays, and its error is reported."""
+    """A new model is served, a removed one is unloaded; the default model stays."""
     pass_looks(client, root, "other")
     shutil.rmtree(root / "other")
     until(client, "/api/models/other", lambda answer: answer.status_code == 404)
@@ -103,7 +103,7 @@ def test_models_come_and_go(client: httpx.Client, root: Path) -> None:
 
 
 def test_a_repository_that_is_not_there_for_a_while(client: httpx.Client, root: Path) -> None:
-    """If the whole repository is missing or empty, nothing is unloaded, and the error is reported meanwhile."""
+    """If the whole repository is missing or empty, nothing is unloaded, and that is reported."""
     pass_looks(client, root, "other")
     elsewhere = root.rename(root.with_name("elsewhere"))
     until(client, INDEX, lambda answer: answer.text.count("models: there is no such folder") == 2)
@@ -116,7 +116,7 @@ def test_a_repository_that_is_not_there_for_a_while(client: httpx.Client, root: 
 
 
 def test_an_unloaded_model_stays_so(client: httpx.Client, root: Path) -> None:
-    """A model unloaded by model control loads again by model control or when its folder changes."""
+    """An unloaded model loads again by model control or when its folder changes."""
     for again in (1, 2):
         assert client.post("/v2/repository/models/small/unload", headers=BEARER).status_code == 200
         pass_looks(client, root, f"other{again}")
@@ -143,7 +143,7 @@ def test_half_written_folders_are_not_touched(process: ServerProcess, client: ht
 
 
 def test_swapped_links(client: httpx.Client, root: Path) -> None:
-    """A model folder that is a link is followed when the link is replaced, as mounted volumes do."""
+    """A model folder that is a link is followed when the link is replaced."""
     data = root.with_name("data")
     for number, factor in enumerate((2, 3), 1):
         publish(data / str(number), 1, factor, name="linked")

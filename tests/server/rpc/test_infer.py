@@ -25,7 +25,7 @@ from tests.server.support.wire import Wire
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
 @pytest.mark.parametrize("rows", [1, 300])
 def test_model_infer(served: Wire, spoken: Spoken, rows: int, raw: bool) -> None:
-    """Tensors give REST's numbers, raw for raw contents and typed for typed ones, on repeated calls too."""
+    """Tensors give REST's numbers, raw for raw contents and typed for typed ones, repeatedly."""
     expected = rest(served, PASSENGER)
     asked = encoded(spoken, tensors(rows, raw=raw))
     for _ in range(2):
@@ -71,7 +71,7 @@ def _without(asked: inference_pb2.ModelInferRequest, name: str) -> inference_pb2
 
 
 def test_model_infer_selects_and_echoes(served: Wire) -> None:
-    """The response has the request's id and only the requested outputs; a missing input is null."""
+    """The response has the request's id and the requested outputs; a missing input is null."""
     asked = _without(tensors(raw=True), "age")
     asked.id = "seven"
     asked.outputs.add(name="probabilities").parameters["classification"].int64_param = 1
@@ -113,7 +113,7 @@ def test_model_infer_selects_and_echoes(served: Wire) -> None:
     ],
 )
 def test_model_infer_refused(served: Wire, raw: bool, change: Any, code: int, words: str) -> None:  # noqa: ANN401
-    """A request that doesn't match the signature is rejected with the tensor's name; the next request succeeds."""
+    """A request that doesn't match the signature is rejected with the tensor's name."""
     asked = tensors(raw=raw)
     change(asked)
     status, _, message = PROTO.call(served, INFER, asked.SerializeToString())
@@ -142,7 +142,7 @@ def test_model_infer_refuses_raw_values(served: Wire, place: int, blob: bytes, w
 
 @pytest.mark.parametrize("raw", [1, 6, 8])
 def test_model_infer_counts_raw_contents(served: Wire, raw: int) -> None:
-    """The number of raw contents must equal the number of inputs, and typed contents are rejected beside them."""
+    """Raw contents must be as many as the inputs, without typed contents beside them."""
     asked = tensors(raw=True)
     contents = [*asked.raw_input_contents, b"more"]
     del asked.raw_input_contents[:]

@@ -36,7 +36,7 @@ REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
 def test_a_head_without_a_body(served: Wire) -> None:
-    """A request that ends with its headers gets a response at once, on the fast path and through the router."""
+    """A request that ends with its headers gets a response at once, on both paths."""
     with Http2(served) as connection:
         for path in (PREDICT, "/inference.GRPCInferenceService/ServerLive"):
             answer = connection.answer(connection.send_head(path, *GRPC))
@@ -54,7 +54,7 @@ def test_a_long_call_at_the_end_of_a_connection(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_more_messages_than_one(served: Wire) -> None:
-    """The second message of a call that accepts one ends the call at once, before the request ends."""
+    """A second message in a single-message request ends the call before the request ends."""
     body = enveloped(b"") * 2
     lines = [f"POST {STREAM} HTTP/1.1", "host: x", "content-type: application/connect+proto"]
     head = "\r\n".join([*lines, "transfer-encoding: chunked"]).encode() + b"\r\n\r\n"
@@ -91,7 +91,7 @@ def test_a_path_that_is_not_ascii(served: Wire) -> None:
 
 
 def test_a_window_that_stays_closed(served: Wire) -> None:
-    """With a closed window the server buffers a bounded amount; after it opens, the client gets everything."""
+    """With a closed window the server buffers little; an open window delivers the rest."""
     asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol="inference.GRPCInferenceService")
     questions = 300
     with Http2(served, no_window=True) as connection:
@@ -161,7 +161,7 @@ def test_gets_of_every_form(served: Wire) -> None:
 
 
 def test_grpc_has_its_trailers(served: Wire) -> None:
-    """A gRPC client that doesn't send `te: trailers` still gets trailers, because only they have the status."""
+    """A gRPC client gets trailers even without `te: trailers`: only they have the status."""
     with Http2(served) as connection:
         path = "/inference.GRPCInferenceService/ServerLive"
         answer = connection.post(path, enveloped(b""), ("content-type", "application/grpc"))
@@ -176,7 +176,7 @@ def test_two_types(served: Wire) -> None:
 
 
 def test_a_type_of_no_wire_before_another(served: Wire) -> None:
-    """The first content type also counts if it is no RPC type, so that all servers read the request alike."""
+    """The first content type counts even if unsupported, so that all servers agree."""
     body = json.dumps(PASSENGER).encode()
     answer = http1(served, PREDICT, body, "content-type: text/html", "content-type: application/json")
     assert answer.status == 415

@@ -43,7 +43,7 @@ def generated(name: str) -> FileDescriptor:
 
 
 def leave_out_json_names(messages: Iterable[DescriptorProto]) -> None:
-    """Clear JSON names that equal the default: protoc writes them into a set, but not into a module."""
+    """Clear default JSON names, which protoc writes into a set but not into a module."""
     for message in messages:
         for field in message.field:
             if field.json_name == re.sub("_(.)", lambda found: found[1].upper(), field.name):
@@ -75,7 +75,7 @@ def enum_places(enum: EnumDescriptorProto, path: tuple[int, ...], name: str) -> 
 
 
 def message_places(message: DescriptorProto, path: tuple[int, ...], name: str) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Yield the paths and names of a message and its members, except the generated entries of maps."""
+    """Yield the paths and names of a message and its members, except map entries."""
     if message.options.map_entry:
         return
     yield path, name

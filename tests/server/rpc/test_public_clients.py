@@ -31,7 +31,7 @@ def _outputs(response: httpx.Response) -> dict[str, Any]:
 
 
 def test_shapes_of_one_dimension(server: httpx.Client) -> None:
-    """The shape [rows] means [rows, 1] and gets the same response, also if both are mixed."""
+    """The shape [rows] means [rows, 1], also if both are mixed."""
     right = _outputs(server.post(INFER, json={"inputs": _inputs(3, [3, 1])}))
     assert _outputs(server.post(INFER, json={"inputs": _inputs(3, [3])})) == right
     mixed = [*_inputs(3, [3])[:2], *_inputs(3, [3, 1])[2:]]
@@ -40,7 +40,7 @@ def test_shapes_of_one_dimension(server: httpx.Client) -> None:
 
 @pytest.mark.parametrize("shape", [[0], [0, 1]])
 def test_no_rows(server: httpx.Client, shape: list[int]) -> None:
-    """A request without rows gets a response without rows, in JSON, in binary and with classification."""
+    """A request without rows gets a response without rows, in JSON and in binary."""
     assert _outputs(server.post(INFER, json={"inputs": _inputs(0, shape)})) == {
         "label": ([0], []),
         "probabilities": ([0, 2], []),
@@ -94,7 +94,7 @@ def test_content_types_of_mlserver(server: httpx.Client, content_type: str) -> N
 
 
 def test_responses_of_a_stream_are_final(served: Wire) -> None:
-    """Each response of a stream is marked as final, which clients of decoupled models wait for."""
+    """Each response of a stream is marked as final, as clients of decoupled models expect."""
     asked = tensors(1, raw=True)
     asked.parameters["triton_enable_empty_final_response"].bool_param = True
     wrong = tensors(1, raw=True)

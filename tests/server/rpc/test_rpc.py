@@ -1,4 +1,4 @@
-"""RPC in every protocol gives REST's numbers and rejections, on the fast path and through the router."""
+"""RPC in every protocol: REST's numbers and rejections, on the fast path and the router."""
 
 import base64
 import gzip
@@ -97,7 +97,7 @@ def test_json_as_the_protobuf_mapping_has_it(served: Wire) -> None:
 def test_a_wrong_value_names_its_field(
     served: Wire, spoken: Spoken, change: dict[str, Any], field: str, words: str
 ) -> None:
-    """An invalid value is rejected with invalid_argument and its field's name, and the next call succeeds."""
+    """An invalid value is rejected with its field's name, and the next call succeeds."""
     body = encoded(spoken, request(**(PASSENGER | change)))
     status, _, message = spoken.call(served, PREDICT, body)
     assert (status, message.startswith(words)) == (3, True), message
@@ -171,7 +171,7 @@ def test_too_many_records() -> None:
 
 
 def test_too_large_a_message() -> None:
-    """A message above the limit is rejected with resource_exhausted, also if it is small when compressed."""
+    """A message above the limit is rejected with resource_exhausted, also when compressed."""
     with wire(Repository.load(MODELS), max_body_bytes=1000) as small:
         assert PROTO.call(small, PREDICT, bytes(1001))[0] == 8
         assert PROTO.call(small, PREDICT, gzip.compress(bytes(100_000)), content_encoding="gzip")[0] == 8
@@ -180,7 +180,7 @@ def test_too_large_a_message() -> None:
 
 
 def test_compression(served: Wire) -> None:
-    """A gzip request is accepted; a response is compressed if the client accepts it and it is large enough."""
+    """A gzip request is accepted; a large response is compressed if the client accepts it."""
     record = request(**PASSENGER)
     assert PROTO.call(served, PREDICT, gzip.compress(record.SerializeToString()), content_encoding="gzip")[0] == 0
     batch = KINDS["PredictBatchRequest"](records=[record] * 100).SerializeToString()
@@ -262,7 +262,7 @@ def test_a_deadline_that_is_none(served: Wire, value: str) -> None:
 
 
 def test_a_caller_that_leaves_is_dropped() -> None:
-    """A stream that is reset in the queue is never run; the connection's other stream gets its response."""
+    """A stream reset in the queue is never run; the connection's other stream succeeds."""
     with wire(Repository.load(MODELS), http2=True, queue_delay_us=50_000) as slow, Http2(slow) as connection:
         fields = (("content-type", "application/grpc"), ("te", "trailers"))
         body = enveloped(request(**PASSENGER).SerializeToString())
@@ -277,7 +277,7 @@ def test_a_caller_that_leaves_is_dropped() -> None:
 def test_what_nobody_foresaw_is_opaque(
     spoken: Spoken, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The text of an unexpected exception goes to the log only; the client gets the request id."""
+    """An exception's text goes to the log only; the client gets the request id."""
 
     def broken(*_given: object) -> None:
         raise ZeroDivisionError("a secret")
@@ -349,7 +349,7 @@ def test_base64_that_is_cut_off(served: Wire, cut: int) -> None:
 
 
 def test_another_version_of_connect(served: Wire) -> None:
-    """An unknown version of Connect is rejected on both paths; the current version may be stated."""
+    """An unknown version of Connect is rejected on both paths; version 1 is accepted."""
     body = request(**PASSENGER).SerializeToString()
     assert PROTO.call(served, PREDICT, body, connect_protocol_version="1")[0] == 0
     for headers in ({}, {"expect": "nothing"}):

@@ -54,7 +54,7 @@ def test_health_and_readiness(served: Wire) -> None:
 
 
 def test_a_connection_is_replaced_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before a connection reaches its stream limit, GOAWAY states the last stream that gets a response."""
+    """Before its stream limit a connection gets GOAWAY with the last stream that gets responses."""
     monkeypatch.setattr("server.http.http2._MAX_STREAMS", 3)
     with wire(Repository.load(MODELS), http2=True) as served, Http2(served) as connection:
         body, fields = request(**PASSENGER).SerializeToString(), (("content-type", "application/proto"),)
@@ -103,7 +103,7 @@ def test_an_incompatible_version_has_a_service_of_its_own(models: Path) -> None:
 
 
 def test_models_of_one_package(models: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If two models have the same package name, the first has the typed service; the other is logged and has REST."""
+    """Of two models with one package name, only the first has the typed service."""
     for name in ("a-b", "a_b"):
         small.double(models, name)
     with wire(Repository.load(models, "titanic")) as served:
@@ -133,7 +133,7 @@ def test_a_head_that_is_too_long() -> None:
 
 
 def test_a_long_message_by_http2(served: Wire) -> None:
-    """A message above the fast path's limit gets its response, on the same connection as a small one."""
+    """A message above the fast path's limit gets its response on the same connection."""
     batch = KINDS["PredictBatchRequest"](records=[request(**PASSENGER)] * 5000).SerializeToString()
     assert len(batch) > 64 * 1024
     with Http2(served) as connection:
@@ -221,7 +221,7 @@ def test_long_strings(tmp_path: Path) -> None:
 
 
 def test_numbers_that_json_has_none_for(tmp_path: Path) -> None:
-    """An infinite output is "Infinity" in JSON, as in the protobuf mapping, and a number in binary."""
+    """An infinite output is "Infinity" in JSON, as in protobuf, and a number in binary."""
     small.double(tmp_path)
     kind = kinds(manifests.read(tmp_path / "small" / "1" / "manifest.json"))
     predict = "/lifeboat.small.v1.SmallService/Predict"
@@ -235,7 +235,7 @@ def test_numbers_that_json_has_none_for(tmp_path: Path) -> None:
 
 
 def test_the_default_version_answers(models: Path) -> None:
-    """The typed service uses the default version among versions of one API, whether it is the highest or not."""
+    """The typed service uses the default version, whether it is the highest or not."""
     shutil.copytree(models / "titanic" / "1", models / "titanic" / "2")
     path = models / "titanic" / "2" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"version": 2}))

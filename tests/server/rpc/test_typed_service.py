@@ -54,7 +54,7 @@ def feature(name: str, number: int = 1, **members: Any) -> Feature:  # noqa: ANN
 
 
 def manifest(features: Sequence[Feature], kind: Kind = "regression", **members: Any) -> Manifest:  # noqa: ANN401
-    """Return a manifest with these features. A classifier has the given classes, or "no" and "yes"."""
+    """Return a manifest with these features; a classifier's default classes are "no" and "yes"."""
     described: dict[str, Any] = {"features": list(features), "kind": kind}
     if kind != "regression":
         classes = members.setdefault("classes", ["no", "yes"])
@@ -78,7 +78,7 @@ def message_type(made: Manifest, name: str) -> type[Message]:
 
 
 def assert_the_same(made: Manifest) -> None:
-    """Check that the text compiles to the descriptor, and that the protobuf library accepts the descriptor."""
+    """Check that the text compiles to the descriptor and that protobuf accepts the descriptor."""
     declared = typed_descriptor.file(made)
     assert compiled(made) == declared
     fields = message_type(made, typed_descriptor.REQUEST).DESCRIPTOR.fields
@@ -93,7 +93,7 @@ def test_titanic() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("datatype", DATATYPES)
 def test_every_datatype_and_kind(datatype: Datatype, kind: Kind) -> None:
-    """Text and descriptor agree for every datatype of features and labels, nullable or not, in every kind of model."""
+    """Text and descriptor agree for every datatype, nullable or not, in every kind of model."""
     null = "NaN" if datatype.startswith("FP") else "" if datatype == "BYTES" else 0
     features = [
         feature("plain", 1, datatype=datatype, example="a" if datatype == "BYTES" else 1),
@@ -124,7 +124,7 @@ def test_answers_are_what_the_file_declares(datatype: Datatype, kind: Kind) -> N
 
 
 def test_a_feature_named_as_a_method_of_messages() -> None:
-    """A feature with the name of a message method is decoded correctly, null and number, in binary and JSON."""
+    """A feature with the name of a message method is decoded correctly."""
     for name in ("HasField", "DESCRIPTOR", "FromString", "WhichOneof"):
         made = manifest([feature(name, nullable=True, null_value="NaN")])
         signature = Signature(made.features)

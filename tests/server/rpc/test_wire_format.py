@@ -43,7 +43,7 @@ def test_split_is_protobufs_own_reading(request: ModelInferRequest, at: int) -> 
 
 @given(st.binary(max_size=60))
 def test_split_takes_no_more_than_protobuf(message: bytes) -> None:
-    """`split` accepts arbitrary bytes; for valid messages it finds the raw contents in the library's order."""
+    """`split` accepts arbitrary bytes and finds raw contents in the library's order."""
     found = split(message, RAW)
     try:
         whole = ModelInferRequest.FromString(message)

@@ -1,4 +1,4 @@
-"""Arrow and Parquet files with one fault each, of the kinds in the fuzz corpora of those projects."""
+"""Arrow and Parquet files with one fault each, after the fuzz corpora of those projects."""
 
 import io
 import itertools
@@ -62,14 +62,14 @@ def _changed(body: bytes, place: int, data: bytes) -> bytes:
 
 
 def _each_number(body: bytes, numbers: tuple[int, ...]) -> Iterator[bytes]:
-    """Yield streams with one wrong 8-byte number in the last batch's metadata: a length, an offset or a count."""
+    """Yield streams with one wrong length, offset or count in the last batch's metadata."""
     start, stop, _ = _messages(body)[-1]
     for place, number in itertools.product(range(start + 8, stop - 7, 8), numbers):
         yield _changed(body, place, struct.pack("<q", number))
 
 
 def _replaced(column: Any, old: bytes, new: bytes) -> bytes:  # noqa: ANN401 # a pyarrow column
-    """Return a stream with `old` replaced by `new` in a column's buffers, because pyarrow writes only valid ones."""
+    """Return a stream with `old` replaced by `new` in a column: pyarrow writes only valid ones."""
     sound = stream(pa.table(PASSENGERS).append_column("x", column))
     assert sound.count(old) == 1
     return sound.replace(old, new)
@@ -83,7 +83,7 @@ def _offsets(wrong: list[int], *, lists: bool) -> bytes:
 
 
 def _codes(wrong: list[int], values: list[Any]) -> bytes:
-    """Return a stream with a dictionary column that has these indices, some of them out of range."""
+    """Return a stream with a dictionary column with these indices, some out of range."""
     column = pa.DictionaryArray.from_arrays(pa.array([0, 3, 1, 2], pa.int32()), pa.array(values))
     return _replaced(column, struct.pack("<4i", 0, 3, 1, 2), struct.pack("<4i", *wrong))
 

@@ -44,7 +44,10 @@ Act = Refuse | Cut | Callable[[], None]
 
 
 class Between:
-    """Proxy on a free port. Each of the first requests gets one of `acts`; all others are forwarded."""
+    """Proxy on a free port that applies each of `acts` to one request.
+
+    Requests after the last act are forwarded.
+    """
 
     def __init__(self, server: httpx.Client | None, *acts: Act | None) -> None:
         """Forward requests to `server`."""

@@ -42,7 +42,10 @@ def request(
     binary: Collection[str] = tuple(DATATYPES),
     **members: Any,  # noqa: ANN401
 ) -> tuple[bytes, dict[str, str]]:
-    """Return the body and headers of a request. Inputs in `binary` follow the JSON; the others are in it."""
+    """Return the body and headers of a request.
+
+    Inputs in `binary` follow the JSON; the others are in it.
+    """
     inputs, blobs = [], []
     for name, datatype in DATATYPES.items():
         values = [record[name] for record in records]

@@ -32,7 +32,7 @@ EVERY: Final = """g (bool[N, 1] bool, int8[N, 1] int8, int16[N, 1] int16, int32[
   n = Where(missing, nought, fp64)
   value = Sum(a, b, c, d, e, f, g, h, i, j, k, l, m, n)
 }"""
-"""A model that adds one feature of every datatype, so that a wrong value in any of them changes the result."""
+"""A sum of one feature of every datatype: a wrong value changes the result."""
 ROWS: Final[dict[str, list[Any]]] = {
     "bool": [True, False, True],
     "int8": [-128, 127, 3],

@@ -85,7 +85,7 @@ def multiclass(root: Path, **members: Any) -> None:  # noqa: ANN401
 
 
 def wide(root: Path, features: int, **members: Any) -> None:  # noqa: ANN401
-    """Write a regression of features f0, f1, ..., with 32 background rows that share no value."""
+    """Write a regression of features f0, f1, ..., with 32 background rows without common values."""
     names = [f"f{number}" for number in range(features)]
     given = ", ".join(f"float[N, 1] {name}" for name in names)
     onnx = small.onnx_bytes(f"g ({given}) => (float[N, 1] value) {{ value = Sum({', '.join(names)}) }}")
@@ -126,9 +126,9 @@ def angles(root: Path, features: Sequence[Feature], background: list[Record]) ->
 
 
 def angle(feature: Feature, value: Any) -> float:  # noqa: ANN401 # of any type
-    """Return a feature's term in the `angles` model: the arc tangent of a number; 0 for NaN.
+    """Return a feature's term in the `angles` model.
 
-    A string counts as 1 if it is "yes", else as 0.
+    It is the arc tangent of a number, and 0 for NaN. A string counts as 1 if it is "yes", else as 0.
     """
     if feature.datatype == "BYTES":
         return math.atan(value == "yes")
@@ -137,7 +137,7 @@ def angle(feature: Feature, value: Any) -> float:  # noqa: ANN401 # of any type
 
 
 def chain(root: Path, features: int, background: list[Record]) -> None:
-    """Write the model that adds the products of neighbouring features and one product of two of those products."""
+    """Write the model that adds products of neighbouring features, and one product of two products."""
     names = [f"f{number}" for number in range(features)]
     given = ", ".join(f"float[N, 1] {name}" for name in names)
     pairs = [f"p{place} = Mul({one}, {other})" for place, (one, other) in enumerate(itertools.pairwise(names))]
@@ -174,7 +174,7 @@ def product(root: Path) -> None:
 def by_definition(
     predict: Predict, names: Sequence[str], record: Record, background: Sequence[Record]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the base value and each feature's Shapley value: its mean effect over all orders of features."""
+    """Return the base value and the Shapley values: mean effects over all orders of features."""
     coalitions = [frozenset(each) for size in range(len(names) + 1) for each in itertools.combinations(names, size)]
     rows = [
         {name: (record if name in known else row)[name] for name in names} for known in coalitions for row in background

@@ -53,7 +53,7 @@ def answers(records: Sequence[Record]) -> tuple[list[str], NDArray[np.float32]]:
 
 
 def read(text: bytes) -> list[list[str]]:
-    """Return the fields of a scored passenger file without its header; the file must have no quotes."""
+    """Return the fields of a scored passenger file without quotes, except its header."""
     header, *lines = text.decode().splitlines()
     assert header.split(",") == [*NAMES, *ADDED]
     return [each.split(",") for each in lines]
@@ -69,7 +69,7 @@ def check(text: bytes, records: Sequence[Record]) -> None:
 
 
 class Upload:
-    """A chunked HTTP/1.1 upload whose pieces the test sends and whose response it reads step by step."""
+    """A chunked HTTP/1.1 upload that the test sends and reads piece by piece."""
 
     def __init__(self, connection: socket.socket) -> None:
         """Use a connection on which nothing was sent yet."""
@@ -102,7 +102,7 @@ class Upload:
         return found
 
     def piece(self) -> bytes | None:
-        """Read the response's next chunk: empty at its end, None if the response was cut off."""
+        """Read the response's next chunk: empty at the end, None if it was cut off."""
         size = self._answer.readline()
         if not size:
             return None
@@ -112,7 +112,10 @@ class Upload:
         return data
 
     def rest(self) -> tuple[bytes, dict[str, str] | None]:
-        """Read the response to its end. Returns the body and the trailers; None if the response was cut off."""
+        """Read the response to its end.
+
+        Returns the body and the trailers. The trailers are None if the response was cut off.
+        """
         found = b""
         while piece := self.piece():
             found += piece

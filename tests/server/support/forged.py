@@ -67,7 +67,7 @@ def nested_schemas(depth: int) -> Iterator[bytes]:
 
 
 def _nested_schema(depth: int, kind: int) -> bytes:
-    """Return a schema message in which each field's table is followed by the table of its only child."""
+    """Return a schema message with each field's table directly before its only child's."""
     vtables = struct.pack("<6H", 12, 12, 4, 6, 8, 0) + struct.pack("<4H", 8, 8, 0, 4) + _FIELD_VTABLE + _EMPTY_VTABLE
     message_at, field_vtable = 4 + len(vtables), 4 + 20
     schema_at = message_at + 12

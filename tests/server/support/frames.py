@@ -1,4 +1,4 @@
-"""HTTP/2 client that sends single frames, also invalid ones (RFC 9113), and records the received frames."""
+"""HTTP/2 client that sends single frames, also invalid ones (RFC 9113)."""
 
 import json
 import socket

@@ -11,7 +11,10 @@ from tests.server.support import small
 NEVER: Final = 1e15
 """A value of x for which a run of `loop` would take years."""
 LONG: Final = 2e6
-"""A value of x for which a run of `pool` takes minutes in one node; a run can end only between nodes."""
+"""A value of x for which a run of `pool` takes minutes in one node.
+
+A run can end only between nodes.
+"""
 _KERNEL: Final = 200_000
 
 
@@ -34,7 +37,7 @@ def loop() -> bytes:
 
 
 def pool() -> bytes:
-    """Return a model that computes 2x and has one node whose running time grows with x."""
+    """Return a model that computes 2x, with a node that takes longer for larger x."""
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
         helper.make_node("Cast", ["largest"], ["count"], to=TensorProto.INT64),
@@ -52,7 +55,7 @@ def pool() -> bytes:
 
 
 def write(root: Path, model: bytes, **members: Any) -> Path:  # noqa: ANN401 # of any type
-    """Write a version of one of these models with a golden row that runs fast. Returns its folder."""
+    """Write a version of one of these models with a fast golden row; return its folder."""
     return small.write(root, model, small.manifest(model, **members))
 
 

@@ -1,4 +1,4 @@
-"""The ASGI app in the test's process, without a socket: for thousands of requests or special models."""
+"""The ASGI app without a socket, for thousands of requests or special models."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from server.settings import Settings
 
 
 class InProcess:
-    """Client that calls the app one request at a time. An exception in the app gives a 500 response."""
+    """Client that calls the app sequentially; an exception in the app gives a 500 response."""
 
     def __init__(
         self,

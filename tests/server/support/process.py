@@ -1,4 +1,4 @@
-"""The real server as a process: started on a free port, observed through its log, stopped by a signal."""
+"""The real server as a process: started, observed through its log, stopped by a signal."""
 
 import os
 import signal
@@ -16,11 +16,14 @@ import httpx
 
 ROOT: Final = Path(__file__).parents[3]
 HUNG_S: Final = 60
-"""Seconds until a process that doesn't respond is killed, so that the test fails instead of hanging."""
+"""Seconds until a hanging process is killed, so that its test fails."""
 
 
 class ServerProcess:
-    """One `python -m server` process. A thread always reads its log, because a full pipe blocks the server."""
+    """One `python -m server` process.
+
+    A thread always reads its log, because a full pipe blocks the server.
+    """
 
     def __init__(self, **settings: str) -> None:
         """Start the server with these environment variables, on a free port unless PORT is set."""
@@ -108,7 +111,7 @@ class ServerProcess:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Kill the process if the block takes longer than HUNG_S; no limit applies outside the block."""
+        """Kill the process if the block takes longer than HUNG_S."""
         watchdog = threading.Timer(HUNG_S, self._process.kill)
         watchdog.start()
         try:
@@ -139,7 +142,10 @@ def connect(client: httpx.Client) -> socket.socket:
 
 
 def read_response(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """Read one response from a socket. Returns its status, its headers with lower-case names, and its body."""
+    """Read one response from a socket.
+
+    Returns its status, its headers with lower-case names, and its body.
+    """
     with connection.makefile("rb") as file:
         status = int(file.readline().split()[1])
         headers = {}

@@ -1,4 +1,4 @@
-"""Changes to a model repository while it is served, and waiting until the server has noticed them."""
+"""Changes to a model repository while it is served, and waits for their effects."""
 
 import json
 import shutil
@@ -29,7 +29,10 @@ def publish(
     is_broken: bool = False,
     **members: Any,  # noqa: ANN401 # of any type
 ) -> Path:
-    """Publish a version that computes `factor` times x: write a hidden folder, then rename it. Returns its folder."""
+    """Publish a version that computes `factor` times x, and return its folder.
+
+    The version is written to a hidden folder and then renamed.
+    """
     model = small.onnx_bytes(GRAPHS[factor])
     described = small.manifest(model, answers=((1.0, float(factor)),), name=name, version=version, **members)
     aside = small.write(root / name / ".aside", model, described)
@@ -60,7 +63,10 @@ def index(client: httpx.Client) -> list[dict[str, Any]]:
 
 
 def until(client: httpx.Client, path: str, holds: Callable[[httpx.Response], bool]) -> httpx.Response:
-    """Repeat a GET, or a POST of the index, until `holds` is true. Returns the response; fails after HUNG_S."""
+    """Repeat a GET, or a POST of the index, until `holds` is true.
+
+    Returns the response. Fails after HUNG_S.
+    """
     end_s = time.monotonic() + HUNG_S
     while time.monotonic() < end_s:
         answer = client.post(path, json={}) if path.endswith("/index") else client.get(path)

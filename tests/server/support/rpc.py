@@ -37,7 +37,7 @@ HEAD: Final = struct.Struct(">BI")
 
 
 def kinds(manifest: Manifest = TITANIC) -> dict[str, type[Message]]:
-    """Return the message classes of a typed service, made by protobuf from the server's own descriptor."""
+    """Return a typed service's message classes, made by protobuf from the server's descriptor."""
     pool = DescriptorPool()
     file = typed_descriptor.file(manifest)
     pool.Add(file)

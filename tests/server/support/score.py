@@ -35,7 +35,10 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def score(*arguments: str | Path, given: bytes | None = None, **more: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the command to its end, with `given` on standard input. It must never print a traceback."""
+    """Run the command to its end; it must never print a traceback.
+
+    `given` is its standard input.
+    """
     done = subprocess.run(
         command(*arguments),
         cwd=ROOT,
@@ -58,14 +61,17 @@ def scored(*arguments: str | Path, **more: str) -> str:
 
 
 def refused(*arguments: str | Path, code: int = 1, **more: str) -> str:
-    """Run the command, which must fail with `code`, and return the last line of its standard error."""
+    """Run the command, which must fail with `code`, and return its last line."""
     done = score(*arguments, given=None, **more)
     assert done.returncode == code, done.stderr.decode()
     return done.stderr.decode().splitlines()[-1]
 
 
 def rows(number: int, **wrong: int) -> Rows:
-    """Return data set rows, repeated, each with a note. `age=5` makes the age of row 5 invalid."""
+    """Return data set rows, repeated, each with a note.
+
+    `age=5` makes the age of row 5 invalid.
+    """
     with DATA.open(newline="") as file:
         known = [{name: kind(row[name]) if row[name] else None for name, kind in _TYPES.items()}
                  for row in csv.DictReader(file)]  # fmt: skip
@@ -148,7 +154,7 @@ def notes(path: Path) -> dict[str, int]:
 
 
 def read(path: Path) -> Rows:
-    """Read a scored file in the format of its suffix, with libraries independent of this project."""
+    """Read a scored file by its suffix, with libraries independent of this project."""
     form = path.suffix.removeprefix(".")
     if form in {"arrow", "parquet"}:
         return list(table(path).to_pylist())
@@ -160,7 +166,7 @@ def read(path: Path) -> Rows:
 
 @contextmanager
 def held(*arguments: str | Path, at: Path, number: signal.Signals = signal.SIGKILL) -> Iterator[list[bytes]]:
-    """Run the command until it writes the file `at`; after the block, end it there with a signal.
+    """Run the command until it writes `at`; after the block, end it by a signal.
 
     The gate is a named pipe with the name of the unfinished file. It blocks a writer after some 64 KiB. Yields a list
     that contains the command's standard error at the end.

@@ -1,4 +1,4 @@
-"""Small models for tests: real .onnx files of a few nodes, each with a matching manifest."""
+"""Small models for tests: real .onnx files of a few nodes, with matching manifests."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,7 +20,10 @@ DOUBLE: Final = "g (float[N, 1] x) => (float[N, 1] value) { value = Add(x, x) }"
 """Computes 2x."""
 LOOK_UP: Final = """g (int64[N, 1] index) => (float[N, 1] value)
 <float[3] table = {10, 20, 30}> { value = Gather(table, index) }"""
-"""Looks up a table's element. An index past its end fails inside onnxruntime; a signature can't exclude it."""
+"""Looks up a table's element.
+
+An index past the table's end fails inside onnxruntime; a signature can't exclude it.
+"""
 WORD: Final = Feature(name="x", datatype="BYTES", description="A word.", example="yes", field_number=1)
 YES: Final = """g (string[N, 1] x) => (float[N, 1] value) <string[1] yes = {"yes"}> {
   same = Equal(x, yes)
@@ -34,7 +37,10 @@ LONELY: Final = """g (float[N, 1] x) => (float[N, 1] value) <int64 few = {4}, in
   extra = Cast<to = 1>(is_lonely)
   value = Add(x, extra)
 }"""
-"""Computes x, plus 1 if a run has fewer than four rows, like kernels whose last bits depend on the batch size."""
+"""Computes x, plus 1 if a run has fewer than four rows.
+
+Real kernels differ like this in their last bits.
+"""
 
 
 SIGNS: Final = """g (float[N, 1] x) => (string[N] label, float[N, 3] probabilities)
@@ -63,7 +69,10 @@ def manifest(
     answers: Sequence[tuple[Any, float]] = ((1.0, 2.0),),
     **members: Any,  # noqa: ANN401 # of any type
 ) -> Manifest:
-    """Return the manifest of a regression with one feature. `answers` pairs golden inputs with expected outputs."""
+    """Return the manifest of a regression with one feature.
+
+    `answers` pairs golden inputs with expected outputs.
+    """
     described: dict[str, Any] = {
         "format": manifests.FORMAT,
         "name": "small",

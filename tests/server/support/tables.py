@@ -1,4 +1,4 @@
-"""Score files without a socket, by the job that the batch endpoint and the command line run."""
+"""Score files without a socket, by the job of the batch endpoint and command line."""
 
 import csv
 import functools
@@ -84,7 +84,10 @@ class Answer:
     error_trailer_bytes: bytes = b""
 
     def table(self) -> pa.Table:
-        """Return the response as a pyarrow table. CSV columns are strings, and empty fields are null."""
+        """Return the response as a pyarrow table.
+
+        All CSV columns are strings, and empty fields are null.
+        """
         assert self.error is None, self.error.message
         return read(self.body, self.form)
 
@@ -108,7 +111,10 @@ def score(
     settings: Settings | None = None,
     **headers: str,
 ) -> Answer:
-    """Score a file like a request with this query and these headers. Raises every error but a RequestError."""
+    """Score a file like a request with this query and these headers.
+
+    Raises every error but a RequestError, which is part of the result.
+    """
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     kept, forms, error = Kept(), list[Form](), None
     job = Job(asked_for(model, QueryParams(query), Headers(named)), settings or Settings())
@@ -128,7 +134,10 @@ def titanic() -> Model:
 
 
 def read(body: bytes, form: Form | None) -> pa.Table:
-    """Return a file as a pyarrow table. CSV columns are strings, and empty fields are null."""
+    """Return a file as a pyarrow table.
+
+    All CSV columns are strings, and empty fields are null.
+    """
     if form is ARROW:
         return pa.ipc.open_stream(body).read_all()
     if form is PARQUET:
@@ -149,7 +158,7 @@ def _rows_of_csv(body: bytes) -> Iterator[Sequence[str]]:
 
 
 def write(table: pa.Table, form: Form) -> bytes:
-    """Return a table as a file by pyarrow; NDJSON by Python's json, because pyarrow doesn't write it."""
+    """Return a table as a file by pyarrow; NDJSON by Python's json."""
     out = io.BytesIO()
     if form is ARROW:
         with pa.ipc.new_stream(out, table.schema) as stream:

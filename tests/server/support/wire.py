@@ -31,7 +31,7 @@ class Wire:
         keep_alive_s: int,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,  # as in production
     ) -> None:
-        """Serve `repository` on an event loop that runs only while a test waits for a response."""
+        """Serve `repository` on an event loop that runs only during a test's waits."""
         self.runner = asyncio.Runner(loop_factory=loop_factory)
         self.app = create_app(repository, settings)
         if settings.http2:  # as `python -m server` does
@@ -70,7 +70,7 @@ class Wire:
         return self.during(lambda: [read_response(each) for each in connections])
 
     def turn(self) -> None:
-        """Run the server for some event loop iterations, enough for all work that waits for nothing."""
+        """Run the server for TURNS event loop iterations."""
         self.runner.run(self._turns())
 
     async def _turns(self) -> None:
