@@ -1,4 +1,4 @@
-"""What every test may use: the real server, a copy of the committed models, a passenger."""
+"""Fixtures for all tests: the real server, a copy of the committed models, a passenger, the training data."""
 
 import csv
 import shutil
@@ -33,11 +33,11 @@ _LONGEST: Final = frozenset(
     }
 )
 _ALONE: Final = frozenset({"test_memory_growth.py", "test_reload_memory.py"})
-"""Tests that measure memory; those of the benchmarks measure time."""
+"""Tests that measure memory. The tests in the `bench` folder, which measure time, run alone too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that run alone, and begin with the longest files: processes then end at about the same time."""
+    """Mark the tests that run alone, and start the longest files first so that the processes end together."""
     for item in items:
         if item.path.name in _ALONE or item.path.parent.name == "bench":
             item.add_marker(pytest.mark.alone)
@@ -46,26 +46,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[httpx.Client]:
-    """Yield a client of the real server as a process, with the committed models and no setting changed."""
+    """Yield a client of a real server process with the committed models and default settings."""
     with serving() as client:
         yield client
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Return a copy of the committed model repository, to be tampered with."""
+    """Return a copy of the committed model repository, which the test may change."""
     return Path(shutil.copytree(ROOT / "models", tmp_path / "models"))
 
 
 @pytest.fixture
 def passenger() -> dict[str, Any]:
-    """Return a record that is right in every field."""
+    """Return a valid record."""
     return dict(PASSENGER)
 
 
 @pytest.fixture(scope="session")
 def passengers() -> list[dict[str, Any]]:
-    """Return every row of the data set as the record a caller would send, a missing value as null."""
+    """Return every row of the data set as a record of a client, with missing values as null."""
     types = {"pclass": int, "sex": str, "age": float, "sibsp": int, "parch": int, "fare": float, "embarked": str}
     with (ROOT / "export" / "data" / "titanic.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -74,18 +74,18 @@ def passengers() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
-    """Return the data set that is trained on."""
+    """Return the training data set."""
     return load(TITANIC)
 
 
 @pytest.fixture(scope="session")
 def part(dataset: Dataset) -> Split:
-    """Return the rows that the published model was fitted on, and those held out."""
+    """Return the published model's training rows and held-out rows."""
     return split(dataset, SEED)
 
 
 @pytest.fixture(scope="session")
 def pipeline(part: Split) -> Pipeline:
-    """Return the published pipeline as scikit-learn has it, fitted again."""
+    """Return the published pipeline in scikit-learn, fitted again."""
     with reproducible():
         return candidates(TITANIC, SEED)[GRADIENT_BOOSTING].fit(part.X_train, part.y_train)

@@ -1,4 +1,4 @@
-"""The passenger that every test asks about, the README's own, and the model's inputs."""
+"""The passenger of the README that the tests use, and the model's inputs."""
 
 from typing import Any, Final
 

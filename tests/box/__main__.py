@@ -1,4 +1,4 @@
-"""Run one attack on a server of this machine: `python -m tests.box <attack> <port>`. It ends by itself."""
+"""Run one attack on a server on this machine: `python -m tests.box <attack> <port>`. Each attack ends by itself."""
 
 import sys
 

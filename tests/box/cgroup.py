@@ -1,4 +1,4 @@
-"""A box of the platform's smallest size for a process, by a control group, where one may be made."""
+"""Limit a process to the platform's smallest instance size with a Linux control group."""
 
 import contextlib
 import os
@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import Final
 
 MEMORY_BYTES: Final = 1024**3
-"""1 GiB, as `basic` has."""
+"""1 GiB, the memory of a `basic` instance."""
 PERIOD_US: Final = 100_000
 QUOTA_US: Final = 25_000
-"""A quarter of a CPU, as `basic` has."""
+"""A quarter of a CPU, as in a `basic` instance."""
 _ROOT: Final = Path("/sys/fs/cgroup")
 
 
 class NoBoxError(Exception):
-    """This machine lets no control group be made; the message says why."""
+    """Error: no control group can be made on this machine. The message says why."""
 
 
 @contextmanager
 def box(pid: int) -> Iterator[None]:
-    """Put a process into a box; what it holds already counts towards its memory. Raises NoBoxError."""
+    """Limit a process's memory and CPU. Raises NoBoxError if no control group can be made.
+
+    Memory that the process holds already counts towards the limit.
+    """
     folders = _folders()
     name = f"lifeboat-{os.getpid()}-{pid}"
     made: list[Path] = []
@@ -43,7 +46,7 @@ def box(pid: int) -> Iterator[None]:
 
 
 def _folders() -> list[tuple[Path, dict[str, str]]]:
-    """Return where groups are made, and what is written into theirs, by the kernel's version of control groups."""
+    """Return the control group folders and the files to write in each, for version 1 or 2 of control groups."""
     if (_ROOT / "cgroup.controllers").exists():
         both = {"memory.max": str(MEMORY_BYTES), "cpu.max": f"{QUOTA_US} {PERIOD_US}"}
         return [(_ROOT, both)]
@@ -52,7 +55,7 @@ def _folders() -> list[tuple[Path, dict[str, str]]]:
 
 
 def _leave(path: Path) -> None:
-    """Move what is left in a group to its parent, and remove the group."""
+    """Move the remaining processes of a group to its parent, and remove the group."""
     with contextlib.suppress(OSError):
         for pid in (path / "cgroup.procs").read_text().split():
             (path.parent / "cgroup.procs").write_text(pid)

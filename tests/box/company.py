@@ -1,4 +1,4 @@
-"""Good clients that call all the time, and what they were answered."""
+"""Good clients that send requests all the time, and the results they got."""
 
 import contextlib
 import http.client
@@ -16,19 +16,19 @@ _BODY: Final = json.dumps(PASSENGER).encode()
 
 
 class Company:
-    """Clients, each with a connection of its own, that ask for one prediction after the other, at least for one."""
+    """Clients that send prediction requests in a loop, each on its own connection; each sends at least one."""
 
     def __init__(self, address: tuple[str, int], clients: int = 2) -> None:
-        """Call the server at `address`."""
+        """Send the requests to the server at `address`."""
         self._address = address
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self.answered = 0
-        """Predictions that were right, on any connection."""
+        """Number of correct predictions, over all connections."""
         self.turned_away = 0
-        """Calls that a busy server told to come again: 429 or 503."""
+        """Number of requests that a busy server rejected with 429 or 503."""
         self.failures: list[str] = []
-        """Whatever else came of a call."""
+        """All other results of requests."""
         self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(clients)]
 
     def __enter__(self) -> Self:
@@ -68,7 +68,7 @@ class Company:
 
 
 def predict(connection: http.client.HTTPConnection) -> tuple[int, Any]:
-    """Ask for one prediction; return the status and the document."""
+    """Send one prediction request; return the status and the JSON document."""
     connection.request("POST", "/api/predict", _BODY, {"content-type": "application/json"})
     with connection.getresponse() as response:
         return response.status, json.loads(response.read())

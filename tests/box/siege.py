@@ -1,4 +1,4 @@
-"""One attack after the other beside good clients: what the server must have kept."""
+"""Run attacks beside good clients; check that the server survives and frees its memory."""
 
 import contextlib
 import http.client
@@ -16,14 +16,14 @@ from tests.server.support.rpc import PREDICT
 from tests.server.support.tables import PASSENGERS, write
 
 BACK_MB: Final = 20.0
-"""How much more memory the server may hold afterwards."""
+"""Maximum growth of the server's memory after all attacks."""
 CALM_S: Final = 120.0
-"""Seconds that it has to give memory back: generous, as the machine may be busy."""
+"""Seconds that the server has to free memory: generous, because the machine may be busy."""
 _POLL_S: Final = 0.25
 
 
 def besiege(address: Address, pid: int, attacks: Sequence[Attack] = ATTACKS) -> None:
-    """Run attacks on a server, whose process is `pid`. Fail where a good client does, or memory stays."""
+    """Run attacks on the server with process id `pid`. Fails if a good client fails or the memory stays high."""
     warm_up(address)
     before_mb = memory_mb(pid)
     for attack in attacks:
@@ -41,7 +41,7 @@ def besiege(address: Address, pid: int, attacks: Sequence[Attack] = ATTACKS) -> 
 
 
 def warm_up(address: Address) -> None:
-    """Call every interface once: what it imports stays, and is no leak."""
+    """Call every interface once, because modules that it imports stay in memory and are no leak."""
     import pyarrow as pa
 
     rows = pa.table({name: values * 200 for name, values in PASSENGERS.items()})

@@ -1,4 +1,7 @@
-"""A gibibyte and a quarter of a CPU: attacks of every kind beside good clients. With an engine: tests/e2e."""
+"""Attacks of every kind beside good clients, in 1 GiB and a quarter of a CPU.
+
+tests/e2e does the same with a container engine.
+"""
 
 import subprocess
 import sys
@@ -14,12 +17,12 @@ from tests.soak.quiet import quiet_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
 _TAKE: Final = "input(); held = [bytearray(b'x' * 2**26) for _ in range(32)]; print(len(held))"
-"""Waits for a line, then takes 2 GiB."""
+"""Code that waits for a line, then allocates 2 GiB."""
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_attack_in_a_small_box(attack: Attack) -> None:
-    """The process lives, good clients are answered meanwhile, and the memory comes back within 20 MB."""
+    """During an attack the process survives, good clients get predictions, and memory returns to within 20 MB."""
     with quiet_server(LIFEBOAT_MAX_BATCHES="2", LIFEBOAT_MAX_EXPLANATIONS="4") as (process, address):
         try:
             with box(process.pid):
@@ -29,7 +32,7 @@ def test_attack_in_a_small_box(attack: Attack) -> None:
 
 
 def test_the_box_bounds_its_process() -> None:
-    """A process that takes more memory than a box has is ended: else the test above would show nothing."""
+    """A process that exceeds the memory limit is killed; without this the test above would prove nothing."""
     with subprocess.Popen([sys.executable, "-c", _TAKE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             with box(process.pid):

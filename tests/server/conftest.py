@@ -1,4 +1,4 @@
-"""What the tests of several modules call."""
+"""Fixtures for the tests of the server: a server in this process, a server process, a client."""
 
 from collections.abc import Iterator
 
@@ -20,14 +20,14 @@ def served() -> Iterator[Wire]:
 
 @pytest.fixture
 def process() -> Iterator[ServerProcess]:
-    """Yield a server that has done nothing yet, and whose log can be read."""
+    """Yield a new server process whose log can be read."""
     with ServerProcess() as started:
         yield started
 
 
 @pytest.fixture
 def client(process: ServerProcess) -> Iterator[httpx.Client]:
-    """Yield a client of that server."""
+    """Yield a client of the server process."""
     host, port = process.address()
     with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""The fuzzer's kept inputs are answered as the table of errors says, and the fast path answers as uvicorn does."""
+"""Replay the fuzzer's corpus, and compare the fast path with uvicorn."""
 
 import subprocess
 import sys
@@ -27,26 +27,26 @@ def service() -> Iterator[Service]:
 
 @pytest.mark.parametrize("target", _TARGETS, ids=lambda target: target.name)
 def test_kept_inputs(service: Service, target: Target) -> None:
-    """No input that was ever kept leads to a fault: each foreseen error has its code, and nothing stays behind."""
+    """No input of the corpus leads to a fault: each error has its code, and the server holds nothing afterwards."""
     for data in (*target.seeds(), *kept(target.name)):
         assert faults(target.run(service, data), target.responses) == [], (target.name, data[:200])
 
 
 @pytest.mark.parametrize("data", requests(), ids=range(len(requests())))
 def test_both_paths_answer_the_same(service: Service, data: bytes) -> None:
-    """A request cut at any of its bytes has the same responses by the fast path and by uvicorn's own way."""
+    """A request cut at any byte has the same responses on the fast path and in uvicorn."""
     for pieces in splits(data):
         assert compared(service, data, pieces).errors == []
 
 
 def test_each_finding_names_its_target() -> None:
-    """Every input that once led to a fault is replayed: its name begins with a target that there is."""
+    """The file name of every input that led to a fault begins with the name of an existing target."""
     names = {target.name for target in _TARGETS}
     assert {path.name.partition("--")[0] for path in found()} <= names
 
 
 def test_a_fault_is_found_and_replayed(tmp_path: Path) -> None:
-    """An input that ends the process is written down, and the command that is told replays it."""
+    """An input that ends the process is written to a file, and the printed command replays it."""
     command = [sys.executable, "-m", "tests.fuzz", "--plain", "--only=selftest", "--jobs=1", f"--out={tmp_path}"]
     done = subprocess.run(
         [*command, "--seconds=0", "--runs=50"],

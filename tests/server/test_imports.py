@@ -1,4 +1,4 @@
-"""Which module may import which, and what the server's process never holds."""
+"""Which modules may import which, and which modules the server process must not load."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_import_contracts() -> None:
-    """Imports point downward only, as pyproject.toml's contracts have it."""
+    """Imports point downward only, as the contracts in pyproject.toml say."""
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     linted = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert linted.returncode == 0, linted.stdout
@@ -16,7 +16,7 @@ def test_import_contracts() -> None:
 
 
 def test_server_holds_no_training_code() -> None:
-    """Serving imports nothing that only training needs, directly or through something else."""
+    """The server imports no training code, neither directly nor through another module."""
     code = (
         "import sys, server.app, server.models.repository, uvicorn;"
         "print(*{name.partition('.')[0] for name in sys.modules})"
@@ -28,7 +28,7 @@ def test_server_holds_no_training_code() -> None:
 
 
 def test_a_start_loads_no_calls() -> None:
-    """What calls and HTTP/2 need is imported by the first call, or where HTTP/2 is asked for: no other start pays."""
+    """A start without HTTP/2 loads no modules of RPC or HTTP/2: the first call or the setting imports them."""
     code = (
         "import sys; from pathlib import Path; from server.app import create_app;"
         "from server.http.http1 import protocol;"
@@ -47,7 +47,7 @@ def test_a_start_loads_no_calls() -> None:
 
 
 def test_a_start_loads_no_tables() -> None:
-    """What files need is imported when the first one comes, and what their command line needs by that alone."""
+    """A start loads no modules of file formats, pages, metrics or the `score` command: their first use imports them."""
     code = (
         "import sys; from pathlib import Path; from server.app import create_app;"
         "from server.http.http1 import protocol;"

@@ -1,4 +1,4 @@
-"""Environment to settings."""
+"""Environment variables to settings."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from server.settings import Settings, from_environment, unknown
 
 
 def test_defaults() -> None:
-    """An empty environment gives the defaults, and so do empty variables."""
+    """An empty environment and empty variables give the defaults."""
     assert from_environment({}) == Settings()
     assert from_environment({"PORT": "", "LIFEBOAT_MODELS": ""}) == Settings()
     assert (Settings().host, Settings().port, Settings().models) == ("127.0.0.1", 8080, Path("models"))
 
 
 def test_every_setting_has_a_variable() -> None:
-    """Each variable sets its setting, as the type that the setting has."""
+    """Each variable sets its setting, converted to the setting's type."""
     environment = {
-        "LIFEBOAT_HOST": "0.0.0.0",  # noqa: S104 # what a container sets
+        "LIFEBOAT_HOST": "0.0.0.0",  # # noqa: S104 # the value that a container sets
         "PORT": "9000",
         "LIFEBOAT_MODELS": "/srv/models",
         "LIFEBOAT_DEFAULT_MODEL": "titanic",
@@ -30,7 +30,7 @@ def test_every_setting_has_a_variable() -> None:
         "LIFEBOAT_LOG_LEVEL": "error",
     }
     assert from_environment(environment) == Settings(
-        host="0.0.0.0",  # noqa: S104 # the same
+        host="0.0.0.0",  # # noqa: S104 # the value that a container sets
         port=9000,
         models=Path("/srv/models"),
         default_model="titanic",
@@ -64,7 +64,7 @@ def test_every_setting_has_a_variable() -> None:
     ],
 )
 def test_wrong_value_names_the_variable(variable: str, value: str, expected: str) -> None:
-    """A value that can't be used is rejected with the variable, what was expected and what came."""
+    """A wrong value is rejected with the variable, the expected values and the given value."""
     with pytest.raises(SettingsError) as refused:
         from_environment({variable: value})
     assert str(refused.value) == f"{variable}: expected {expected}; got {quoted(value)}"
@@ -72,12 +72,12 @@ def test_wrong_value_names_the_variable(variable: str, value: str, expected: str
 
 @pytest.mark.parametrize(("variable", "value"), [("PORT", "0"), ("PORT", "65535"), ("LIFEBOAT_DRAIN_S", "900")])
 def test_limits_themselves_are_allowed(variable: str, value: str) -> None:
-    """Both ends of a setting's range belong to it."""
+    """Both ends of a setting's range are valid."""
     from_environment({variable: value})
 
 
 def test_unknown_variables() -> None:
-    """A variable with the prefix that is no setting is told; others are nobody's business here."""
+    """Unknown variables are reported only if they have the prefix."""
     environment = {"LIFEBOAT_MAX_ROW": "1", "LIFEBOAT_PORT": "1", "LIFEBOAT_MAX_ROWS": "1", "PORT": "1", "PATH": "/bin"}
     assert unknown(environment) == ["LIFEBOAT_MAX_ROW", "LIFEBOAT_PORT"]
 
@@ -86,13 +86,13 @@ def test_unknown_variables() -> None:
     "token", [" s3cret", "s3cret ", "s3\ncret", "s3\tcret", "s3\x7fcret", "s3\u20accret", "s3cret\xa0"]
 )
 def test_a_token_that_never_matches(token: str) -> None:
-    """A token that no header can hold as it is stops the start, and isn't printed."""
+    """A token that a header can't carry unchanged stops the start, and isn't printed."""
     with pytest.raises(SettingsError, match="LIFEBOAT_ADMIN_TOKEN: expected Latin-1") as refused:
         from_environment({"LIFEBOAT_ADMIN_TOKEN": token})
     assert token not in str(refused.value)
 
 
 def test_a_token_that_can_match() -> None:
-    """Spaces within and the upper half of Latin-1 are what a header can hold."""
-    token = "s3 cr\xe9t"  # noqa: S105 # of no server
+    """A token may have spaces inside and characters of the upper half of Latin-1."""
+    token = "s3 cr\xe9t"  # # noqa: S105 # a made-up token
     assert from_environment({"LIFEBOAT_ADMIN_TOKEN": token}).admin_token == token

@@ -1,4 +1,4 @@
-"""Memory over many rejected and many cancelled requests of every interface: `python -m tests.soak`."""
+"""Measure memory over many rejected and cancelled requests of every interface: `python -m tests.soak`."""
 
 import argparse
 import sys
@@ -14,11 +14,11 @@ from tests.soak.load import Seen, run
 from tests.soak.quiet import quiet_server
 
 GROWTH_MB: Final = 20.0
-"""How much more memory the server may hold at the end than after the first fifth of the requests."""
+"""Maximum growth of the server's memory from the first fifth of the requests to the end."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Send the requests and print the memory. Returns 1 where it grows."""
+    """Send the requests and print the memory. Returns 1 if the memory grows or a later prediction fails."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000, help="of each sort; default: 100,000")
     chosen = parser.parse_args(arguments)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def growth_mb(seen: Seen) -> float:
-    """Return how much more memory is held at the end than after the first fifth, when caches are full."""
+    """Return the growth of memory from the first fifth of the requests, when caches are full, to the end."""
     return seen.memory_mb[-1] - seen.memory_mb[1]
 
 

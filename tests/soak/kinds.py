@@ -1,4 +1,4 @@
-"""Requests of every interface and format that the server rejects, and ones that their clients cancel."""
+"""Requests of every interface and format that the server rejects, and requests that their clients cancel."""
 
 import gzip
 import json
@@ -23,12 +23,12 @@ _TYPED: Final = request(**PASSENGER | {"pclass": 9}).SerializeToString()
 
 @dataclass(frozen=True)
 class Kind:
-    """One request, as bytes on a connection of its own."""
+    """One request, as bytes for a connection of its own."""
 
     name: str
     data: bytes
     streams: int = 0
-    """Responses that end the exchange on HTTP/2; 0: HTTP/1.1, where the server closes the connection."""
+    """Number of HTTP/2 streams that end the exchange; 0: HTTP/1.1, where the server closes the connection."""
 
 
 def _http1(name: str, line: str, body: bytes, *headers: str, stated: int | None = None) -> Kind:
@@ -46,7 +46,7 @@ def _grpc(path: str, message: bytes) -> Kind:
 
 
 def rejected() -> Sequence[Kind]:
-    """Return a request of each interface and format that the server answers with an error."""
+    """Return a request of each interface and format that the server rejects."""
     binary = b"\0" * 40
     arrow, parquet = write(_ROWS, ARROW), write(_ROWS, PARQUET)
     broken = arrow[:600] + struct.pack("<i", 2**30) + arrow[604:]
@@ -91,7 +91,10 @@ def rejected() -> Sequence[Kind]:
 
 
 def cancelled() -> Sequence[Kind]:
-    """Return a request of each interface and format, whose client leaves before the response or before its own end."""
+    """Return requests of each interface and format whose client disconnects.
+
+    Each request comes whole, for a disconnect before the response, and cut, for a disconnect before its own end.
+    """
     many = json.dumps({"records": [PASSENGER] * 400}).encode()
     typed, infer = request(**PASSENGER).SerializeToString(), tensors(400, raw=True).SerializeToString()
     files = tuple((form.media_type, write(_ROWS, form)) for form in (CSV, NDJSON, ARROW, PARQUET))

@@ -1,4 +1,4 @@
-"""Send requests that come to nothing to a server process, and watch its memory."""
+"""Send rejected or cancelled requests to a server process, and measure its memory."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from typing import Final
 from tests.soak.kinds import Kind
 
 CONNECTIONS: Final = 8
-"""Clients at a time."""
+"""Number of concurrent clients."""
 _READ: Final = 65_536
 _HUNG_S: Final = 60
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -24,10 +24,10 @@ _PATIENCE_S: Final = (0.0, 0.001, 0.01)
 
 @dataclass
 class Seen:
-    """What became of requests."""
+    """Results of the requests."""
 
     responses: Counter[str] = field(default_factory=Counter)
-    """Status line, or `HTTP/2`, or `none`, to the number of requests."""
+    """Number of requests by status line, or by `HTTP/2`, `none` or `cancelled`."""
     memory_mb: list[float] = field(default_factory=list)
     """The server's resident memory after each tenth of the requests."""
 
@@ -47,9 +47,9 @@ def run(
     cancel: bool,
     tell: Callable[[float], None] = lambda _mb: None,
 ) -> Seen:
-    """Send `count` requests, of each kind in turn, to the server at `address`; its process is `pid`.
+    """Send `count` requests, of each kind in turn, to the server at `address` with process id `pid`.
 
-    With `cancel` a client resets its connection soon after its bytes are sent; else it reads the response first.
+    If `cancel`, a client resets its connection soon after it sent its bytes; otherwise it reads the response first.
     """
     seen = Seen()
 
@@ -76,10 +76,10 @@ async def _one(address: tuple[str, int], kind: Kind, seen: Seen, *, cancel: bool
     loop = asyncio.get_running_loop()
     with socket.socket() as connection:
         connection.setblocking(False)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # no port stays in use for a minute
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # frees the port at once: no TIME_WAIT
         async with asyncio.timeout(_HUNG_S):
             await loop.sock_connect(connection, address)
-            with contextlib.suppress(ConnectionError):  # the server may close before it has all
+            with contextlib.suppress(ConnectionError):  # the server may close the connection before it has all bytes
                 await loop.sock_sendall(connection, kind.data)
             if cancel:
                 await _reached(loop, connection)
@@ -89,14 +89,14 @@ async def _one(address: tuple[str, int], kind: Kind, seen: Seen, *, cancel: bool
 
 
 async def _reached(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Wait for the first bytes of a response, but not for long: the request is under way then, or was never whole."""
+    """Wait a short time for the first bytes of a response: the request is then in progress, or was incomplete."""
     with contextlib.suppress(ConnectionError, TimeoutError):
-        async with asyncio.timeout(random.choice(_PATIENCE_S)):  # noqa: S311 # it spreads the moments of leaving
+        async with asyncio.timeout(random.choice(_PATIENCE_S)):  # noqa: S311 # spreads the moments of the disconnects
             await loop.sock_recv(connection, 1)
 
 
 async def _response(loop: asyncio.AbstractEventLoop, connection: socket.socket, kind: Kind) -> str:
-    """Read what answers a request; return its status line, or how many streams of HTTP/2 ended."""
+    """Read the response; return its status line, or `HTTP/2` if all its streams ended."""
     found = bytearray()
     with contextlib.suppress(ConnectionError):
         while data := await loop.sock_recv(connection, _READ):
@@ -107,7 +107,7 @@ async def _response(loop: asyncio.AbstractEventLoop, connection: socket.socket, 
 
 
 def _ended(data: bytearray) -> int:
-    """Return how many streams have ended: by the flag of their last frame, or by a reset."""
+    """Return the number of ended streams: by the flag of their last frame, or by a reset."""
     ended = place = 0
     while place + _HEAD <= len(data):
         kind, flags = data[place + 3], data[place + 4]

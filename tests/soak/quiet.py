@@ -1,4 +1,4 @@
-"""A server process that logs errors alone, so that nobody must read its log while it is loaded."""
+"""A server process that logs only errors, so that no reader of its log is needed under load."""
 
 import contextlib
 import socket
@@ -14,7 +14,7 @@ _POLL_S: Final = 0.05
 
 @contextmanager
 def quiet_server(**given: str) -> Iterator[tuple[ServerProcess, tuple[str, int]]]:
-    """Start a server of HTTP/1.1 and HTTP/2; yield it and its address once it listens."""
+    """Start a server with HTTP/1.1 and HTTP/2; yield its process and address once it listens."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = ("127.0.0.1", int(free.getsockname()[1]))
     settings = {"PORT": str(address[1]), "LIFEBOAT_HTTP2": "1", "LIFEBOAT_LOG_LEVEL": "error"}
