@@ -1,4 +1,4 @@
-"""The inputs that are kept in the tree: what coverage found worth keeping, and every input that once led to a fault."""
+"""The inputs in the repository: the corpus that coverage selected, and every input that led to a fault."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,26 +6,26 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(__file__).parent / "corpus"
-"""A folder of inputs for each target."""
+"""One folder of inputs for each target."""
 FOUND: Final = Path(__file__).parent / "found"
-"""Inputs that once led to a fault, each named `<target>--<digest>`."""
+"""Inputs that led to a fault, each named `<target>--<digest>`."""
 MAX_KEPT_BYTES: Final = 4096
 _SHA1_LETTERS: Final = 40
-"""How long the name is that libFuzzer gives an input."""
+"""Length of the name that libFuzzer gives an input."""
 
 
 def kept(target: str) -> list[bytes]:
-    """Return the kept inputs of a target, always in the same order."""
+    """Return the inputs of a target, always in the same order."""
     files = [*sorted((FOLDER / target).glob("*")), *sorted(FOUND.glob(f"{target}--*"))]
     return [path.read_bytes() for path in files]
 
 
 def keep(run: Path, job: int, targets: Sequence[str], most: int) -> None:
-    """Keep the smallest inputs that added coverage in a run, `most` of each target; `job` had these targets."""
+    """Copy the smallest inputs that added coverage in a run to the corpus, `most` for each target of `job`."""
     smallest: dict[str, list[bytes]] = {target: [] for target in targets}
     for path in run.glob(f"corpus-progress-{job}/*"):
         data = path.read_bytes()
-        if len(path.name) == _SHA1_LETTERS and 1 < len(data) <= MAX_KEPT_BYTES:  # the others are what it began from
+        if len(path.name) == _SHA1_LETTERS and 1 < len(data) <= MAX_KEPT_BYTES:  # # the other files are seeds
             smallest[targets[data[0] % len(targets)]].append(data[1:])
     for target, inputs in smallest.items():
         folder = FOLDER / target
@@ -35,5 +35,5 @@ def keep(run: Path, job: int, targets: Sequence[str], most: int) -> None:
 
 
 def found() -> list[Path]:
-    """Return every input that once led to a fault."""
+    """Return the files of all inputs that led to a fault."""
     return sorted(FOUND.glob("*--*"))

@@ -1,4 +1,4 @@
-"""Run inputs one after the other, guided by coverage where atheris is installed, and write down what went wrong."""
+"""Run inputs in sequence, guided by coverage if atheris is installed, and write the faults to files."""
 
 import hashlib
 import importlib
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from tests.fuzz.target import Target
 
 ROOM: Final = 1 << 20
-"""Bytes of the current input that `Progress` keeps."""
+"""Maximum bytes of the current input in `Progress`."""
 _LENGTH: Final = struct.Struct("<IQ")
 
 
 class Progress:
-    """A file that another process reads: the input that runs now, and how many each target has had."""
+    """A file that another process reads: the current input, and the number of inputs of each target."""
 
     def __init__(self, path: Path, targets: int) -> None:
-        """Open the file, and make it where there is none."""
+        """Open the file; create it if it doesn't exist."""
         size = _LENGTH.size + 8 * targets + ROOM
         if not path.exists():
             path.write_bytes(bytes(size))
@@ -35,14 +35,14 @@ class Progress:
         self._start = _LENGTH.size + 8 * targets
 
     def begin(self, target: int, data: bytes) -> None:
-        """Note an input before it runs: it is known also if the process ends by it."""
+        """Record an input before it runs, so that it is known even if it ends the process."""
         self._counts[target] += 1
         self._map[self._start : self._start + len(data)] = data
         _LENGTH.pack_into(self._map, 0, len(data), target)
 
     @property
     def counts(self) -> list[int]:
-        """How many inputs each target has had."""
+        """Number of inputs of each target."""
         return self._counts.tolist()
 
     def current(self) -> tuple[int, bytes]:
@@ -52,7 +52,7 @@ class Progress:
 
 
 class Findings:
-    """A folder of inputs that led to faults, one of each kind."""
+    """A folder of inputs that led to faults, one input for each kind of fault."""
 
     def __init__(self, folder: Path) -> None:
         """Write into `folder`."""
@@ -61,11 +61,11 @@ class Findings:
         self._known = {path.name for path in folder.glob("*--*")}
 
     def has(self, target: str, data: bytes) -> bool:
-        """Return True if an input was written down before this process began."""
+        """Return True if an input was written before this process began."""
         return bool(self._known) and name(target, data) in self._known
 
     def add(self, target: str, data: bytes, faults: Sequence[str]) -> None:
-        """Write down an input, unless its kind of fault is known of its target."""
+        """Write an input, unless its target already has this kind of fault."""
         from tests.fuzz.oracle import kind
 
         known = (target, kind(faults[0]))
@@ -76,12 +76,12 @@ class Findings:
 
 
 def name(target: str, data: bytes) -> str:
-    """Return what the file of an input is called."""
+    """Return the file name of an input."""
     return f"{target}--{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def write(folder: Path, target: str, data: bytes, told: str) -> Path:
-    """Write an input and what it led to; return the input's file, whose name begins with its target's."""
+    """Write an input and its report; return the input's file, whose name begins with its target's name."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name(target, data)
     path.write_bytes(data)
@@ -93,7 +93,7 @@ class Engine:
     """Mutates, runs and judges inputs of some targets in this process."""
 
     def __init__(self, targets: Sequence["Target"], service: "Service", progress: Progress, findings: Findings) -> None:
-        """Begin with every target's kept inputs."""
+        """Begin with the seeds and the corpus of every target."""
         from tests.fuzz.corpus import kept
 
         self._targets = targets
@@ -104,7 +104,7 @@ class Engine:
         self._weights = [target.weight for target in targets]
 
     def run(self, which: int, data: bytes) -> None:
-        """Run an input of a target, and write down where it led to a fault."""
+        """Run an input of a target, and write the input to a file if it leads to a fault."""
         from tests.fuzz.oracle import faults
 
         target = self._targets[which]
@@ -116,13 +116,13 @@ class Engine:
             self._findings.add(target.name, data, found)
 
     def seeds(self) -> Iterator[tuple[int, bytes]]:
-        """Yield every input to begin from."""
+        """Yield every input of the initial corpus."""
         for which, inputs in enumerate(self.corpus):
             for data in inputs:
                 yield which, data
 
     def mutated(self, chance: Random, data: bytes | None = None, which: int | None = None) -> tuple[int, bytes]:
-        """Return a new input: of `data`, or of a kept input of any target."""
+        """Return a mutation of `data`, or of an input in any target's corpus."""
         if data is None or which is None:
             (which,) = chance.choices(range(len(self._targets)), self._weights)
             data = chance.choice(self.corpus[which])
@@ -132,8 +132,8 @@ class Engine:
 
 
 def plainly(engine: Engine, seed: int, until: Callable[[], bool]) -> None:
-    """Mutate kept inputs without guidance: the inputs depend on the seed alone."""
-    chance = Random(seed)  # noqa: S311 # it chooses inputs
+    """Mutate the corpus without guidance: the inputs depend only on the seed."""
+    chance = Random(seed)  # # noqa: S311 # chooses inputs
     for which, data in engine.seeds():
         engine.run(which, data)
     while not until():
@@ -150,12 +150,12 @@ def guided(make: Callable[[], Engine], seed: int, seconds: float, runs: int, fol
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
     engine = make()
-    folder.mkdir(parents=True, exist_ok=True)  # a process before this one may have found inputs
+    folder.mkdir(parents=True, exist_ok=True)  # # an earlier process may have found inputs
     for number, (which, data) in enumerate(engine.seeds()):
         (folder / str(number)).write_bytes(bytes([which]) + data)
 
     def mutate(data: bytes, max_size: int, chosen: int) -> bytes:
-        chance = Random(chosen)  # noqa: S311 # it chooses inputs
+        chance = Random(chosen)  # # noqa: S311 # chooses inputs
         of_corpus = bool(data) and chance.randrange(2) == 0
         which = data[0] % len(engine.corpus) if of_corpus else None
         target, changed = engine.mutated(chance, data[1:] if of_corpus else None, which)
@@ -184,7 +184,7 @@ def guided(make: Callable[[], Engine], seed: int, seconds: float, runs: int, fol
 
 
 def deadline(seconds: float, runs: int) -> Callable[[], bool]:
-    """Return what says when to end: after so many seconds or runs, whichever is first; 0 is no bound."""
+    """Return a function that returns True after `seconds` or `runs`, whichever is first; 0: no limit."""
     end_s = time.monotonic() + seconds if seconds else float("inf")
     left = runs or -1
 

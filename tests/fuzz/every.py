@@ -1,4 +1,4 @@
-"""Every target of the fuzzer."""
+"""List of all fuzzing targets."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from tests.fuzz.targets import files, folders, rest, rpc, selftest, wires
 
 
 def targets(names: Sequence[str] = ()) -> list[Target]:
-    """Return the targets of these names, all of them for no name. Raises ValueError for a name that is none."""
+    """Return the targets with these names, or all targets if no name is given. Raises ValueError for unknown names."""
     every = [*rest.TARGETS, *rpc.TARGETS, *files.TARGETS, *wires.TARGETS, *folders.targets()]
     if "selftest" in names:
         every.append(selftest.TARGET)

@@ -1,4 +1,4 @@
-"""Changes to raw bytes of HTTP/1.1: heads, framing, chunks, trailers, pipelines."""
+"""Mutations of raw HTTP/1.1 bytes: heads, framing, chunks, trailers, pipelines."""
 
 from random import Random
 from typing import Final
@@ -85,7 +85,7 @@ _REQUEST_LINES: Final = (
 
 
 def head(data: bytes, chance: Random) -> bytes:
-    """Return requests with a line of a head changed, repeated, removed or put in."""
+    """Return the requests with one line of a head changed, repeated, removed or inserted."""
     before, mark, rest = data.partition(b"\r\n\r\n")
     lines = before.split(b"\r\n")
     place = chance.randrange(len(lines))
@@ -104,7 +104,7 @@ def head(data: bytes, chance: Random) -> bytes:
 
 
 def chunked(data: bytes, chance: Random) -> bytes:
-    """Return a request whose body comes in chunks, right or wrong ones."""
+    """Return a request with a chunked body; the chunks may be invalid."""
     before, _, body = data.partition(b"\r\n\r\n")
     lines = [line for line in before.split(b"\r\n") if not line.lower().startswith(b"content-length")]
     pieces = []
@@ -121,19 +121,19 @@ def chunked(data: bytes, chance: Random) -> bytes:
 
 
 def pipelined(data: bytes, chance: Random) -> bytes:
-    """Return requests behind each other on one connection."""
+    """Return pipelined requests for one connection."""
     return (data * chance.choice((2, 2, 3, 20)))[:MAX_BYTES]
 
 
 def raw(data: bytes, chance: Random) -> bytes:
-    """Return a connection's bytes, changed in some way."""
+    """Return a connection's bytes with one to three mutations."""
     for _ in range(chance.choice((1, 1, 2, 3))):
         data = chance.choice((head, head, head, chunked, pipelined, any_bytes))(data, chance)
     return data
 
 
 def headers(data: bytes, chance: Random) -> bytes:
-    """Return lines of headers with one changed, repeated, removed or put in; nothing of it ends the head."""
+    """Return header lines with one line changed, repeated or removed; no change ends the head."""
     lines = data.split(b"\r\n")
     place = chance.randrange(len(lines))
     match chance.randrange(4):

@@ -1,4 +1,4 @@
-"""The bytes that a client of HTTP/2 sends."""
+"""The bytes that an HTTP/2 client sends."""
 
 from typing import Any, Self
 
@@ -6,14 +6,14 @@ import zttp
 
 
 class Http2Client:
-    """Writes connections of HTTP/2, by zttp's client."""
+    """Writes HTTP/2 connections with zttp's client."""
 
     def __init__(self) -> None:
         self._conn: Any = zttp.Connection(zttp.CLIENT, zttp.HTTP2)
         self._conn.initiate_connection()
 
     def send(self, path: str, body: bytes, *headers: tuple[str, str], ends: bool = True) -> Self:
-        """Send a request, all of it unless it `ends` not yet."""
+        """Send a request; with `ends=False` leave its stream open."""
         fields = [(b"host", b"x"), *((name.encode(), value.encode()) for name, value in headers)]
         stream = self._conn.send_request(b"POST", path.encode(), b"2", fields)
         if body:
@@ -23,5 +23,5 @@ class Http2Client:
         return self
 
     def data(self) -> bytes:
-        """Return what was written."""
+        """Return the bytes written so far."""
         return bytes(self._conn.data_to_send())

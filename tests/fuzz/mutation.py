@@ -1,4 +1,4 @@
-"""Changes to documents that keep most of their structure, so that a decoder's later checks are reached too."""
+"""Mutations that keep most of a document's structure, so that they also reach a decoder's later checks."""
 
 import re
 import zlib
@@ -7,7 +7,7 @@ from random import Random
 from typing import Final
 
 MAX_BYTES: Final = 262_144
-"""A longer document is cut: what a size alone does is tested elsewhere."""
+"""Maximum length of a mutated document. Other tests cover the effect of size alone."""
 Mutate = Callable[[bytes, Random], bytes]
 
 _INTEGERS: Final = (0, 1, -1, 2, 7, 8, 15, 16, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
@@ -44,7 +44,7 @@ _OPENS: Final = {b"{": b"}", b"[": b"]"}
 
 
 def any_bytes(data: bytes, chance: Random) -> bytes:
-    """Return bytes with one to five of them flipped, replaced, removed, repeated or put in."""
+    """Return the bytes with one to five changes: bits flipped, bytes replaced, removed, repeated or inserted."""
     found = bytearray(data)
     for _ in range(chance.choice((1, 1, 1, 2, 5))):
         _change(found, chance)
@@ -111,7 +111,7 @@ def _change_token(tokens: list[bytes], chance: Random) -> None:
 
 
 def json(data: bytes, chance: Random) -> bytes:
-    """Return a JSON document with values replaced, repeated, nested or removed; mostly it is JSON still."""
+    """Return a JSON document with values replaced, repeated, nested or removed; mostly it is still JSON."""
     if chance.randrange(10) == 0:
         return any_bytes(data, chance)
     tokens = _TOKEN.findall(data[:MAX_BYTES])
@@ -149,12 +149,12 @@ def _change_value(tokens: list[bytes], place: int, end: int, chance: Random) -> 
 
 
 def _repeated(value: bytes, times: int) -> list[bytes]:
-    """Return a value as often as asked, or less often where that would be too long a document."""
+    """Return `times` copies of a value, or fewer if the document would exceed MAX_BYTES."""
     return [value] * max(1, min(times, MAX_BYTES // max(1, len(value))))
 
 
 def _end(tokens: Sequence[bytes], place: int) -> int:
-    """Return where the value ends that begins at `place`."""
+    """Return the index after the value that begins at `place`."""
     depth = 0
     for at in range(place, len(tokens)):
         depth += tokens[at] in _OPENS
@@ -165,7 +165,7 @@ def _end(tokens: Sequence[bytes], place: int) -> int:
 
 
 def query(data: bytes, chance: Random) -> bytes:
-    """Return a query string with parameters repeated, removed, escaped or given other values."""
+    """Return a query string with parameters repeated, removed or escaped, or with changed values."""
     pairs = data.split(b"&")
     place = chance.randrange(len(pairs))
     name, _, value = pairs[place].partition(b"=")
@@ -190,7 +190,7 @@ def query(data: bytes, chance: Random) -> bytes:
 
 
 def compressed(inner: Mutate, window_bits: int) -> Mutate:
-    """Return what changes a compressed document: the document itself by `inner`, or the bytes of its compression."""
+    """Return a mutation of compressed documents: it changes the document by `inner`, or the compressed bytes."""
 
     def mutate(data: bytes, chance: Random) -> bytes:
         try:
@@ -215,7 +215,7 @@ def compressed(inner: Mutate, window_bits: int) -> Mutate:
 
 
 def one_of(*mutates: Mutate) -> Mutate:
-    """Return what applies one of several changes."""
+    """Return a mutation that applies one of several mutations."""
 
     def mutate(data: bytes, chance: Random) -> bytes:
         return chance.choice(mutates)(data, chance)

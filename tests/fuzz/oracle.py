@@ -1,4 +1,4 @@
-"""What no input may lead to: the faults of an outcome, as text."""
+"""Find the faults of an outcome: what no input may lead to."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,20 +9,20 @@ from tests.fuzz.service import Outcome
 
 ANY_NUMBER: Final = -1
 MAX_TURN_S: Final = 0.25
-"""CPU seconds that one turn of the loop may take: all other clients wait so long."""
+"""Maximum CPU seconds of one turn of the event loop, during which all other clients wait."""
 MAX_CPU_S: Final = 2.0
-"""CPU seconds that one input may take, in all threads."""
+"""Maximum CPU seconds of one input, over all threads."""
 MAX_GROWTH_BYTES: Final = 128 * 1024 * 1024
-"""How much one input may add to the most memory that the process ever held."""
+"""Maximum growth of the process's peak memory by one input."""
 _FORESEEN: Final = frozenset({501, 503, 504})
-"""Statuses from 500 on that the table of errors has for what a client does."""
+"""Statuses from 500 on that the table of errors has for requests of clients."""
 
 
 class Responses:
-    """Parses the responses of one connection; `statuses` and `bodies` hold what was found."""
+    """Parser of the responses on one connection; `statuses`, `bodies` and `headers` hold the results."""
 
     def __init__(self, written: bytes) -> None:
-        """Parse what the server wrote. `error` says where it is no HTTP."""
+        """Parse the bytes that the server wrote. `error` holds the parser's error if they aren't HTTP."""
         self.statuses: list[int] = []
         self.bodies: list[bytes] = []
         self.headers: list[list[tuple[bytes, bytes]]] = []
@@ -38,11 +38,11 @@ class Responses:
         self.headers.append([])
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
+        """Store a header."""
         self.headers[-1].append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Keep the status. One below 200 is followed by another response to the same request."""
+        """Store the status. After a status below 200 another response to the same request follows."""
         status = self._parser.get_status_code()
         if status >= 200:
             self.statuses.append(status)
@@ -51,12 +51,12 @@ class Responses:
             self.headers.pop()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body."""
+        """Store a piece of the body."""
         self.bodies[-1] += body
 
 
 def faults(outcome: Outcome, responses: int = ANY_NUMBER) -> list[str]:
-    """Return what is wrong with an outcome; nothing where all is right. Each begins with the kind of the fault."""
+    """Return the faults of an outcome, an empty list if there are none. Each text begins with the kind of fault."""
     found = [f"exception: {error}" for error in outcome.errors]
     if outcome.is_hung:
         found.append("hang: the server neither answered nor waited for its client")
@@ -88,7 +88,7 @@ def _of_responses(written: bytes, expected: int) -> Iterator[str]:
 
 
 def kind(fault: str) -> str:
-    """Return what two findings of the same fault have in common: its kind, and where an exception was raised."""
+    """Return the key that equal faults share: the kind, and the place where an exception was raised."""
     name, _, text = fault.partition(": ")
     if name != "exception":
         return name

@@ -1,4 +1,4 @@
-"""Changes to protobuf messages, to their envelopes, and to frames of HTTP/2."""
+"""Mutations of protobuf messages, of their envelopes, and of HTTP/2 frames."""
 
 from random import Random
 from typing import Final, NamedTuple
@@ -14,11 +14,11 @@ class _Field(NamedTuple):
     number: int
     kind: int
     value: bytes
-    """What follows the tag; for a field with a length, without that length."""
+    """Bytes after the tag, without the length prefix of a length-delimited field."""
 
 
 def message(data: bytes, chance: Random) -> bytes:
-    """Return a message with a field changed, repeated, removed, moved or of another wire type."""
+    """Return a message with a field changed, repeated, removed or moved, or with another wire type."""
     fields = _fields(data)
     if fields is None or not fields or chance.randrange(8) == 0:
         return any_bytes(data, chance)
@@ -62,7 +62,7 @@ def _changed_value(field: _Field, chance: Random) -> bytes:
 
 
 def _fields(data: bytes) -> list[_Field] | None:
-    """Return the fields of a message, None where it is none."""
+    """Return the fields of a message, or None if the bytes are no message."""
     fields = []
     place = 0
     try:
@@ -112,7 +112,7 @@ def _encoded(field: _Field) -> bytes:
 
 
 def enveloped(inner: Mutate) -> Mutate:
-    """Return what changes messages in envelopes: a message by `inner`, or flags, lengths and number of envelopes."""
+    """Return a mutation of enveloped messages: it changes a message by `inner`, or the flags, lengths or number."""
 
     def mutate(data: bytes, chance: Random) -> bytes:
         found = _envelopes(data)
@@ -157,7 +157,7 @@ class _Frame(NamedTuple):
 
 
 def frames(data: bytes, chance: Random) -> bytes:
-    """Return a connection of HTTP/2 with frames changed, repeated, removed, moved or put in."""
+    """Return an HTTP/2 connection's bytes with frames changed, repeated, removed, moved or inserted."""
     found = _frames(data.removeprefix(PREFACE))
     if not found or chance.randrange(10) == 0:
         return any_bytes(data, chance)
@@ -195,7 +195,7 @@ def _change_frame(found: list[_Frame], chance: Random) -> None:
 
 
 def _control(chance: Random) -> _Frame:
-    """Return a frame that carries no request: DATA of no bytes, PRIORITY, RST_STREAM, SETTINGS, PING, and others."""
+    """Return a frame that carries no request: empty DATA, PRIORITY, RST_STREAM, SETTINGS, PING and others."""
     stream = chance.choice((0, 1, 3))
     number = chance.choice(_VARINTS) % 2**32
     four = number.to_bytes(4, "big")

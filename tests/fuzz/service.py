@@ -1,4 +1,4 @@
-"""The server in this process behind memory transports, and what one exchange of bytes with it showed."""
+"""The server in this process on memory transports, and measurements of each exchange of bytes."""
 
 import asyncio
 import gc
@@ -25,19 +25,19 @@ SETTINGS: Final = {
     "max_record_batch_bytes": 16 * 1024 * 1024,
     "max_spool_bytes": 16 * 1024 * 1024,
 }
-"""What differs from the defaults: every interface is on, and one input may hold less than the bound on its memory."""
+"""Settings that differ from the defaults: every interface is on, and memory limits are below the oracle's."""
 HUNG_S: Final = 30.0
-"""Wall seconds after which an exchange counts as hung. Generous: the machine may be busy."""
+"""Seconds of wall time after which an exchange counts as hung. Generous, because the machine may be busy."""
 _POLL_S: Final = 0.001
 _THREAD_POLLS: Final = 8
-"""How often a thread must be seen idle for one quiet turn: it may wait for the client, or for a core."""
+"""Number of idle polls of a thread in one quiet turn: a thread may wait for the client, or for a core."""
 _QUIET_TURNS: Final = 4
-"""Turns of the loop with nothing to run, after which the server waits for its client."""
+"""Idle turns of the event loop after which the server counts as waiting for its client."""
 
 
 @dataclass
 class Outcome:
-    """What one input led to."""
+    """Measurements of one input."""
 
     written: list[bytes] = field(default_factory=list)
     """The bytes that each connection received."""
@@ -45,14 +45,14 @@ class Outcome:
     """Whether the server closed each connection by itself."""
     is_hung: bool = False
     left_behind: str = ""
-    """What the server still held after its clients had disconnected; empty: nothing."""
+    """What the server still held after its clients disconnected; empty: nothing."""
     errors: list[str] = field(default_factory=list)
-    """Unforeseen exceptions, as the log has them."""
+    """Unforeseen exceptions in the log."""
     worst_turn_s: float = 0.0
     cpu_s: float = 0.0
     """CPU seconds of all threads."""
     memory_bytes: int = 0
-    """How much the process's peak memory grew."""
+    """Growth of the process's peak memory."""
 
 
 class Service:
@@ -61,7 +61,7 @@ class Service:
     def __init__(self) -> None:
         self.loop = TimedLoop()
         self.repository = Repository.load(MODELS)
-        self._wire = Wire(self.repository, Settings(**SETTINGS), 75, lambda: self.loop)  # type: ignore[arg-type] # each of its field's type
+        self._wire = Wire(self.repository, Settings(**SETTINGS), 75, lambda: self.loop)  # # type: ignore[arg-type] # each value has its field's type
         self._wire.state.default_headers = [(b"date", b"now")]
         self.app = self._wire.app
         self._held = [each for each in gc.get_objects() if type(each) is HeldBytes]
@@ -80,21 +80,21 @@ class Service:
     def exchange(
         self, *connections: Sequence[bytes], until_closed: bool = False, without_fast_path: bool = False
     ) -> Outcome:
-        """Send pieces of bytes on a connection each, one connection after the other; return what became of them.
+        """Send pieces of bytes, each list on its own connection, one connection after the other.
 
-        A connection gets its next piece when the server reads. After its last piece it waits until the server has
-        closed it, or has nothing more to do until the client sends more; then it disconnects.
+        Returns the outcome. A connection gets its next piece when the server reads. After its last piece it waits
+        until the server has closed it, or has nothing to do until the client sends more; then it disconnects.
         """
         kept = dict(self.app.fast_path_handlers) if without_fast_path else {}
         if without_fast_path:
-            self.app.fast_path_handlers.clear()  # type: ignore[attr-defined] # a dict, which the app alone changes
+            self.app.fast_path_handlers.clear()  # # type: ignore[attr-defined] # a dict; only the app changes it
         try:
             return self.measured(lambda: self._wire.runner.run(self._exchanges(connections, until_closed)))
         finally:
-            self.app.fast_path_handlers.update(kept)  # type: ignore[attr-defined] # the same
+            self.app.fast_path_handlers.update(kept)  # # type: ignore[attr-defined] # as above
 
     def measured(self, work: Callable[[], object]) -> Outcome:
-        """Do some work of the server in this thread; return what it took, and what it logged."""
+        """Call a function of the server in this thread; return the measurements and the logged errors."""
         outcome = self._outcome = Outcome()
         self._log.errors.clear()
         self.loop.worst_turn_s = 0.0
@@ -125,7 +125,7 @@ class Service:
         for piece in pieces:
             if transport.ended.done():
                 break
-            while not transport.resumed.is_set() and not transport.ended.done():  # it may be paused again at once
+            while not transport.resumed.is_set() and not transport.ended.done():  # # it may pause again at once
                 await _first(transport.resumed.wait(), transport.ended)
             if not transport.ended.done():
                 transport.feed(piece)
@@ -141,7 +141,7 @@ class Service:
             quiet = quiet + (1 / _THREAD_POLLS if self.loop.in_threads else 1) if is_idle else 0
 
     async def _left_behind(self) -> str:
-        """Return what is still held, after a generous wait for it to be given back."""
+        """Return what the server still holds after a generous wait for its release."""
         deadline_s = time.monotonic() + HUNG_S
         while left := self._holding():
             if time.monotonic() > deadline_s:
@@ -160,37 +160,37 @@ class Service:
         return ""
 
 
-async def _first(*waits: Any) -> None:  # noqa: ANN401 # awaitables of any kind
+async def _first(*waits: Any) -> None:  # # noqa: ANN401 # awaitables of any kind
     futures = [asyncio.ensure_future(each) for each in waits]
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     futures[0].cancel()
 
 
 def _peak_bytes() -> int:
-    """Return the most memory this process ever held."""
+    """Return the process's peak memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 class _Errors(logging.Handler):
-    """The log's records of exceptions that nothing foresaw."""
+    """Log handler that collects unforeseen exceptions."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.errors: list[str] = []
 
     def begin(self) -> None:
-        """Take the place of every other handler."""
+        """Replace all other handlers."""
         logging.basicConfig(level=logging.INFO, handlers=[self], force=True)
         for name in ("uvicorn", "uvicorn.error"):
             logging.getLogger(name).propagate = True
 
     def end(self) -> None:
-        """Take no more records."""
+        """Remove this handler."""
         logging.getLogger().removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record that has an exception."""
+        """Store a record that has an exception."""
         if record.exc_info:
             formatter = logging.Formatter()
             self.errors.append(f"{record.name}: {formatter.formatException(record.exc_info)}")

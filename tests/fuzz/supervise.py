@@ -1,4 +1,4 @@
-"""Several fuzzing processes: started, watched, and started again where an input ended one."""
+"""Start several fuzzing processes, watch them, and restart a process that an input ended."""
 
 import subprocess
 import sys
@@ -12,27 +12,27 @@ from tests.fuzz.engine import Progress, write
 
 ROOT: Final = Path(__file__).parents[2]
 STILL_S: Final = 90.0
-"""Seconds after which a process that began no new input is ended. Generous: the machine may be busy."""
+"""Seconds without a new input after which a process is killed. Generous, because the machine may be busy."""
 _START_S: Final = 120.0
-"""The same, for its start."""
+"""Seconds that the start of a process may take without an input."""
 _ROUND: Final = 100_000
-"""Inputs after which a process is started afresh: a guided one grows by some 20 kB an input, the server does not."""
+"""Inputs after which a process is restarted: a guided process grows by some 20 kB per input, the server doesn't."""
 _MOST_ENDS: Final = 10
-"""How often a process is started again."""
+"""Maximum restarts of one process after faults."""
 _POLL_S: Final = 0.2
 _REPLAY_S: Final = 300
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run."""
+    """Plan of a run."""
 
     targets: Sequence[str]
     folder: Path
-    """Where findings and corpora are written."""
+    """Folder for findings and corpora."""
     seconds: float
     runs: int
-    """How many inputs each process mutates; 0: as many as the seconds allow."""
+    """Number of inputs that each process mutates; 0: no limit except the time."""
     seed: int
     jobs: int
     plain: bool
@@ -48,19 +48,19 @@ class _Job:
     progress: Progress
     end_s: float
     rounds: int = 0
-    """How often it ended after its inputs, and was started afresh."""
+    """Number of restarts after a completed round of inputs."""
     ends: int = 0
     counted: int = -1
     counted_at_s: float = 0.0
 
 
 def run(plan: Plan) -> dict[str, int]:
-    """Fuzz as planned. Return how many inputs each target had."""
+    """Run the plan. Returns the number of inputs of each target."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     end_s = time.monotonic() + (plan.seconds or float("inf"))
     jobs = [_started(plan, number, end_s) for number in range(min(plan.jobs, len(plan.targets)))]
     try:
-        while any([_is_running(plan, job) for job in jobs]):  # noqa: C419 # each is looked after
+        while any([_is_running(plan, job) for job in jobs]):  # # noqa: C419 # each call also restarts its process
             time.sleep(_POLL_S)
     finally:
         for job in jobs:
@@ -80,7 +80,7 @@ def _started(plan: Plan, number: int, end_s: float) -> _Job:
 
 
 def _round(plan: Plan, counted: int) -> int:
-    """Return how many inputs a process mutates before it is started afresh."""
+    """Return the number of inputs that a process mutates before its next restart."""
     return min(_ROUND, plan.runs - counted) if plan.runs else _ROUND
 
 
@@ -102,7 +102,7 @@ def _process(
 
 
 def _is_running(plan: Plan, job: _Job) -> bool:
-    """Look after a process: write down the input that ended it, and start it again. Return False at its end."""
+    """Check a process: write the input that ended it, and restart it. Returns False if the job is finished."""
     code = job.process.poll()
     now_s = time.monotonic()
     counted = sum(job.progress.counts)
@@ -127,7 +127,7 @@ def _is_running(plan: Plan, job: _Job) -> bool:
 
 
 def _restarted(plan: Plan, job: _Job, counted: int) -> bool:
-    """Start a process again for what is left of its time and inputs. Return True."""
+    """Restart a process for the rest of its time and inputs. Returns True."""
     now_s = time.monotonic()
     left_s = max(1.0, job.end_s - now_s) if plan.seconds else 0.0
     starts = job.rounds + job.ends
@@ -142,7 +142,7 @@ def _write_current(plan: Plan, job: _Job, told: str) -> None:
 
 
 def confirmed(path: Path) -> str:
-    """Run an input again in a process of its own, without coverage; return what is wrong, empty where all is right."""
+    """Run an input again in its own process, without coverage; return the faults, or "" if there are none."""
     command = [sys.executable, "-m", "tests.fuzz", "replay", str(path)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_REPLAY_S)

@@ -1,4 +1,4 @@
-"""A target of the fuzzer: where inputs go, what they begin from, and how they are changed."""
+"""A fuzzing target: the interface that gets the inputs, the seeds, and the mutation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,32 +18,32 @@ class Target:
 
     name: str
     seeds: Callable[[], Sequence[bytes]]
-    """Makes the valid inputs that mutation begins from."""
+    """Makes the valid inputs where mutation begins."""
     mutate: Mutate
     run: Run
     """Runs one input."""
     responses: int = ANY_NUMBER
-    """How many responses every input leads to."""
+    """Number of responses to every input."""
     weight: int = 10
-    """How many inputs it gets beside others: fewer where one takes long."""
+    """Share of inputs relative to other targets; slow targets get fewer."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a request, whose body the fuzzer makes."""
+    """The head of a request whose body the fuzzer makes."""
 
     line: str
     headers: tuple[str, ...] = ()
 
 
 _DELIVERIES: Final = 3
-"""How a body is sent: with its length, in chunks, or with its length and in pieces."""
+"""Ways to send a body: with its length, chunked, or with its length and in pieces."""
 CHOICES: Final = 2
-"""Bytes in front of a body: which head it follows, and how it is sent."""
+"""Bytes before the body in an input: the first chooses the head, the second the delivery."""
 
 
 def behind(heads: Sequence[Head]) -> Run:
-    """Return what sends an input as the body of a request: its first two bytes choose the head and the delivery."""
+    """Return a function that sends an input as a request body; its first two bytes choose head and delivery."""
 
     def run(service: Service, data: bytes) -> Outcome:
         which, how = (data + bytes(CHOICES))[:CHOICES]
@@ -55,7 +55,7 @@ def behind(heads: Sequence[Head]) -> Run:
 
 
 def request(head: Head, body: bytes, how: int = 0) -> list[bytes]:
-    """Return a request, after whose response the server closes the connection, in pieces."""
+    """Return a request in pieces; it makes the server close the connection after the response."""
     lines = [f"{head.line} HTTP/1.1", "host: x", "connection: close", *head.headers]
     lines.append("transfer-encoding: chunked" if how == 1 else f"content-length: {len(body)}")
     first = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
@@ -69,12 +69,12 @@ def request(head: Head, body: bytes, how: int = 0) -> list[bytes]:
 
 
 def bodies(heads: Sequence[Head], documents: Sequence[bytes]) -> list[bytes]:
-    """Return each document behind each head, once."""
+    """Return each document once for each head."""
     return [bytes([which, 0]) + document for which in range(len(heads)) for document in documents]
 
 
 def body_of(inner: Mutate) -> Mutate:
-    """Return what changes a body by `inner`, and sometimes the head that it follows and how it is sent."""
+    """Return a mutation of bodies by `inner`; it sometimes changes the head and the delivery too."""
 
     def mutate(data: bytes, chance: Random) -> bytes:
         choices = bytearray((data + bytes(CHOICES))[:CHOICES])
@@ -90,5 +90,5 @@ def body_of(inner: Mutate) -> Mutate:
 def body_target(
     name: str, heads: Sequence[Head], documents: Callable[[], Sequence[bytes]], mutate: Mutate, weight: int = 10
 ) -> Target:
-    """Return a target whose inputs are bodies; each is answered once."""
+    """Return a target whose inputs are bodies; each input gets one response."""
     return Target(name, lambda: bodies(heads, documents()), body_of(mutate), behind(heads), 1, weight)

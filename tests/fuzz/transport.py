@@ -1,4 +1,4 @@
-"""An event loop that measures its turns, and a transport whose bytes a caller decides."""
+"""An event loop that measures its turns, and an in-memory transport."""
 
 import asyncio
 import time
@@ -10,25 +10,25 @@ _ADDRESS: Final = ("127.0.0.1", 1)
 
 
 class TimedLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop. It records the CPU time of its longest turn, and counts the work it gave to threads."""
+    """asyncio's loop that records the CPU time of its longest turn, and counts calls in threads."""
 
     def __init__(self) -> None:
         super().__init__()
         self.worst_turn_s = 0.0
-        """CPU seconds of the longest turn since this was last set to 0: for so long no other client is served."""
+        """CPU seconds of the longest turn since this was last set to 0; no other client is served during a turn."""
         self.in_threads = 0
-        """Calls that run in an executor now."""
+        """Number of calls that run in an executor now."""
 
     def _run_once(self) -> None:
         began_s = time.thread_time()
-        super()._run_once()  # type: ignore[misc] # the one place where a whole turn can be measured
+        super()._run_once()  # # type: ignore[misc] # the only place to measure a whole turn
         self.worst_turn_s = max(self.worst_turn_s, time.thread_time() - began_s)
 
-    def run_in_executor(  # type: ignore[override] # typeshed has the same with type variables
+    def run_in_executor(  # # type: ignore[override] # typeshed has the same with type variables
         self,
         executor: Executor | None,
         func: Callable[..., Any],
-        *args: Any,  # noqa: ANN401 # as asyncio has it
+        *args: Any,  # # noqa: ANN401 # asyncio's signature
     ) -> asyncio.Future[Any]:
         """Run a call in a thread, and count it until it ends."""
         self.in_threads += 1
@@ -40,23 +40,23 @@ class TimedLoop(asyncio.SelectorEventLoop):
         self.in_threads -= 1
 
     def is_idle(self) -> bool:
-        """Return True if nothing is left to run in this turn."""
+        """Return True if no callback is left to run in this turn."""
         return not self._ready  # type: ignore[attr-defined]
 
 
 class MemoryTransport(asyncio.Transport):
-    """One connection of a server, without a socket: what the server writes is kept in `written`."""
+    """One connection of a server without a socket; `written` holds the bytes that the server wrote."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol) -> None:
         """Connect `protocol`."""
         super().__init__({"sockname": _ADDRESS, "peername": _ADDRESS})
         self.written = bytearray()
         self.ended: asyncio.Future[None] = loop.create_future()
-        """Done when the server sends no more: it closed the connection, or its side of it."""
+        """Done when the server sends no more: it closed the connection, or its side of the connection."""
         self.closed: asyncio.Future[None] = loop.create_future()
-        """Done when the protocol has heard that its connection is lost."""
+        """Done after the protocol's `connection_lost`."""
         self.resumed = asyncio.Event()
-        """Set while the protocol takes more bytes."""
+        """Set while the protocol reads."""
         self.resumed.set()
         self._loop = loop
         self._protocol = protocol
@@ -64,16 +64,16 @@ class MemoryTransport(asyncio.Transport):
         protocol.connection_made(self)
 
     def feed(self, data: bytes) -> None:
-        """Hand bytes to the protocol as if they had come from a client."""
+        """Pass bytes to the protocol as if a client had sent them."""
         self._protocol.data_received(data)
 
     def end(self) -> None:
-        """Close the client's side: the server hears of it."""
+        """Close the client's side of the connection; the protocol gets `eof_received`."""
         if not self._is_closing and not self._protocol.eof_received():
             self.close()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Keep bytes, unless the connection is closing: what a socket's transport has sent before is all it sends."""
+        """Append bytes, unless the connection is closing: a socket's transport sends no more bytes then either."""
         if not self.ended.done():
             self.written += data
 
@@ -90,7 +90,7 @@ class MemoryTransport(asyncio.Transport):
             self._loop.call_soon(self._lose)
 
     def abort(self) -> None:
-        """Close the connection; nothing waits to be written."""
+        """Close the connection; there are no bytes left to write."""
         self.close()
 
     def _lose(self) -> None:
@@ -103,19 +103,19 @@ class MemoryTransport(asyncio.Transport):
         return self._is_closing
 
     def pause_reading(self) -> None:
-        """Take no more bytes."""
+        """Stop reading."""
         self.resumed.clear()
 
     def resume_reading(self) -> None:
-        """Take bytes again."""
+        """Resume reading."""
         self.resumed.set()
 
     def is_reading(self) -> bool:
-        """Return True if the protocol takes bytes."""
+        """Return True if the protocol reads."""
         return self.resumed.is_set() and not self._is_closing
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand the connection to another protocol."""
+        """Give the connection to another protocol."""
         assert isinstance(protocol, asyncio.Protocol)
         self._protocol = protocol
 
@@ -124,11 +124,11 @@ class MemoryTransport(asyncio.Transport):
         return self._protocol
 
     def can_write_eof(self) -> bool:
-        """Return True, as TCP can."""
+        """Return True, as for TCP."""
         return True
 
     def get_write_buffer_size(self) -> int:
-        """Return 0: the client takes all at once."""
+        """Return 0: the client takes all bytes at once."""
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:

@@ -11,11 +11,11 @@ from tests.fuzz import engine
 from tests.fuzz.engine import Engine, Findings, Progress
 
 MEMORY_BYTES = 6 * 1024**3
-"""Address space of the process: an input that asks for more ends it, and not the machine."""
+"""Address space limit: an input that needs more memory ends the process, not the machine."""
 
 
 def main() -> None:
-    """Fuzz some targets until the time or the number of inputs is reached."""
+    """Fuzz some targets until the time limit or the number of inputs is reached."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--targets", required=True)
     parser.add_argument("--folder", type=Path, required=True)

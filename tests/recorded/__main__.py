@@ -10,7 +10,7 @@ from tests.recorded.comparison import differences
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command. Returns the exit code: 1 where two recordings differ."""
+    """Run a command. Returns the exit code: 1 if two recordings differ."""
     parser = argparse.ArgumentParser(prog="python -m tests.recorded", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="start the server, send all requests, write the responses")

@@ -1,4 +1,4 @@
-"""Every case, in the order in which it is recorded."""
+"""List of all cases, in recording order."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from tests.recorded.exchange import Case
 
 
 def all_cases() -> Sequence[Case]:
-    """Return the cases; raises ValueError where two have one name.
+    """Return all cases. Raises ValueError if two cases have the same name.
 
-    Files come behind all that returns statistics, as a response that is broken off leaves other counts each time. What
-    changes the models of a server comes last.
+    File cases come after all cases that return statistics, because an aborted response changes the counts by a
+    different number each time. Cases that change a server's models come last.
     """
     groups = (pages, versions, predict, explain, tensors, rpc, grpc, framing, batch, limits, control)
     found = [case for group in groups for case in group.cases()]

@@ -1,4 +1,4 @@
-"""Compare two recordings: each difference by the case, the place in its response, and both values."""
+"""Compare two recordings: list each difference with its case, its place in the response, and both values."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,12 @@ from tests.recorded.exchange import Json
 from tests.recorded.recording import Recording
 
 _SHOWN = 160
-"""Characters that are shown of a value."""
+"""Maximum characters that are shown of a value."""
 _MISSING = "(missing)"
 
 
 def differences(old: Recording, new: Recording) -> Iterator[str]:
-    """Yield each difference in words, one or more lines a case."""
+    """Yield each difference as text, in one or more lines per case."""
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in new:
             yield f"{name}: only in the old recording"
@@ -23,7 +23,7 @@ def differences(old: Recording, new: Recording) -> Iterator[str]:
 
 
 def _differences(old: Json, new: Json, place: str) -> Iterator[tuple[str, Json, Json]]:
-    """Yield each place in which two values differ, with what is there."""
+    """Yield each place where two values differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from _differences(old.get(key, _MISSING), new.get(key, _MISSING), f"{place}/{key}")
@@ -37,7 +37,7 @@ def _differences(old: Json, new: Json, place: str) -> Iterator[tuple[str, Json, 
 
 
 def _shown(value: Json, other: Json) -> str:
-    """Return a value as text; of a long text the part from its first difference on."""
+    """Return a value as text; a long text is cut to the part around its first difference."""
     if not (isinstance(value, str) and isinstance(other, str)):
         return repr(value)[:_SHOWN]
     pairs = zip(value, other, strict=False)

@@ -1,26 +1,26 @@
-"""One exchange with the server: the interface of every kind of case, and the format of a recorded response."""
+"""One exchange with the server: the interface of all cases, and the format of a recorded response."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-"""What a recording holds."""
+"""Types in a recording."""
 
 TIMEOUT_S: Final = 60
 """Seconds without a byte after which an exchange fails."""
-TOKEN: Final = "recorded-token"  # noqa: S105 # of servers that live as long as one recording
+TOKEN: Final = "recorded-token"  # # noqa: S105 # used only by servers that live as long as one recording
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens."""
+    """Host and port of a server."""
 
     host: str
     port: int
 
 
 class Case(Protocol):
-    """One exchange, with a name that no other case has."""
+    """One exchange with a unique name."""
 
     @property
     def name(self) -> str:
@@ -28,7 +28,7 @@ class Case(Protocol):
 
     @property
     def interface(self) -> str:
-        """Interface of the server that the case covers."""
+        """Server interface that the case covers."""
 
     @property
     def server(self) -> str:
@@ -39,4 +39,4 @@ class Case(Protocol):
         """Method and path of the request, without its query."""
 
     def respond(self, address: Address) -> Json:
-        """Send the request, and return what the server responds."""
+        """Send the request, and return the server's response."""

@@ -1,4 +1,4 @@
-"""HTTP/1.1 byte by byte: bytes sent as they stand, responses with every header in its order."""
+"""Raw HTTP/1.1: send the given bytes unchanged, read responses with every header in order."""
 
 import socket
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ Fields = Iterable[tuple[str, str]]
 
 
 def request(method: str, target: str, body: bytes | None = None, fields: Fields = ()) -> bytes:
-    """Return a request; one with a body states its length unless `fields` have a transfer-encoding."""
+    """Return a request. A body's length is stated unless `fields` have a transfer-encoding."""
     given = [*fields]
     lines = [f"{method} {target} HTTP/1.1", "host: recorded", *(f"{name}: {value}" for name, value in given)]
     if body is not None and "transfer-encoding" not in dict(given):
@@ -22,16 +22,16 @@ def request(method: str, target: str, body: bytes | None = None, fields: Fields 
 
 
 def chunked(body: bytes, size: int = 1000, trailers: bytes = b"", extension: bytes = b"") -> bytes:
-    """Return a body in chunks."""
+    """Return a chunked body."""
     pieces = [body[at : at + size] for at in range(0, len(body), size)]
     return b"".join(b"%x%b\r\n%b\r\n" % (len(each), extension, each) for each in pieces) + b"0\r\n%b\r\n" % trailers
 
 
 @dataclass(frozen=True, slots=True)
 class Http1:
-    """Bytes on a connection of their own, and the responses to them.
+    """Bytes on their own connection, and the responses to them.
 
-    Each part of `sent` but the first waits for an interim response to the part before.
+    Before each part of `sent` except the first, the case waits for an interim response.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Http1:
     sent: tuple[bytes, ...]
     server: str = "plain"
     responses: int = 1
-    """Final responses to read; fewer are read where the server closes the connection."""
+    """Number of final responses to read; fewer are read if the server closes the connection."""
     is_broken_off: bool = False
-    """Whether the response is broken off: how much comes before is a matter of time, and left out."""
+    """True if the server aborts the response. Its middle lines are left out because their number varies."""
 
     @property
     def request(self) -> str:
@@ -57,7 +57,7 @@ class Http1:
             for part in self.sent[:-1]:
                 connection.sendall(part)
                 found.append(self._response(file))
-            with suppress(ConnectionError):  # the server may reject a request before it is whole
+            with suppress(ConnectionError):  # # the server may reject a request before all of it is sent
                 connection.sendall(self.sent[-1])
             return found + self._final(file)
 
@@ -94,7 +94,7 @@ class Http1:
         return found
 
     def _target(self) -> str:
-        """Return the target of the first request, empty where the bytes are no request."""
+        """Return the target of the first request, or "" if the bytes are no request."""
         words = self.sent[0].split(b" ", 2)
         return words[1].decode("latin-1") if len(words) > 1 else ""
 
@@ -107,7 +107,7 @@ def _line(file: IO[bytes]) -> str:
 
 
 def _content(file: IO[bytes], known: dict[str, str]) -> tuple[bytes, list[tuple[str, str]], bool]:
-    """Return a body, its trailers, and whether it is whole."""
+    """Return a body, its trailers, and whether it is complete."""
     if known.get("transfer-encoding") == "chunked":
         return _chunks(file)
     if "content-length" not in known:

@@ -1,4 +1,4 @@
-"""HTTP/2 with prior knowledge: requests by a client library, and frames sent as they stand."""
+"""HTTP/2 with prior knowledge: requests by a client library, and raw frames."""
 
 import base64
 import socket
@@ -20,7 +20,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Http2:
-    """One request on a connection of its own."""
+    """One request on its own connection."""
 
     name: str
     interface: str
@@ -31,9 +31,9 @@ class Http2:
     trailers: Pairs = ()
     server: str = "http2"
     is_broken_off: bool = False
-    """Whether the response ends with a reset: how much comes before is a matter of time, and left out."""
+    """True if the response ends with a reset. Its middle lines are left out because their number varies."""
     is_endless: bool = False
-    """Whether the response has no end: then it is read up to its first bytes."""
+    """True if the response has no end; it is then read up to its first bytes."""
 
     @property
     def request(self) -> str:
@@ -71,13 +71,13 @@ def _encoded(pairs: Pairs) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode("latin-1")) for name, value in pairs]
 
 
-def _decoded(pairs: Any) -> list[tuple[str, str]]:  # noqa: ANN401 # either of the library's two kinds of headers
+def _decoded(pairs: Any) -> list[tuple[str, str]]:  # # noqa: ANN401 # either of the library's two header types
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
 
 
 @dataclass(slots=True)
 class _Received:
-    """What has come of one response."""
+    """The parts of one response received so far."""
 
     path: str
     is_broken_off: bool
@@ -87,7 +87,7 @@ class _Received:
     ends: list[Json] = field(default_factory=list)
 
     def take(self, event: object) -> None:
-        """Add what an event holds."""
+        """Add the content of an event."""
         if isinstance(event, zttp.Response):
             self.head.append(
                 {"status": event.status_code, "headers": normalise.headers(_decoded(event.headers), self.path)}
@@ -103,7 +103,7 @@ class _Received:
             self.ends.append(f"goaway {event.error_code}")
 
     def as_json(self) -> Json:
-        """Return the response as a recording has it."""
+        """Return the response in the format of a recording."""
         return [
             *self.head,
             {"body": normalise.body(self._content(), self.path), "trailers": self.trailers, "end": self.ends},
@@ -119,28 +119,28 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def field_block(*pairs: tuple[bytes, bytes]) -> bytes:
-    """Return headers as literals that are not indexed (RFC 7541, section 6.2.2), each of less than 127 bytes."""
+    """Return headers as literals without indexing (RFC 7541, section 6.2.2), each of less than 127 bytes."""
     return b"".join(b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value for name, value in pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames on a connection of their own, and the frames that come until it is closed; of equal ones the first."""
+    """Frames on their own connection, and the frames received until it closes; repeated equal frames count once."""
 
     name: str
     sent: bytes
     interface: str = "http2"
     server: str = "http2"
     last: int = _GOAWAY
-    """Kind of the frame after which no more is read."""
+    """Frame type after which reading stops."""
 
     @property
     def request(self) -> str:
-        """Name of the frames, which are no whole request."""
+        """Name for the frames, because they are no complete request."""
         return "frames"
 
     def respond(self, address: Address) -> Json:
-        """Send the frames. Returns those that come, without the content of responses."""
+        """Send the frames. Returns the received frames, without the content of responses."""
         found: list[Json] = []
         sock = socket.create_connection((address.host, address.port), TIMEOUT_S)
         with sock, suppress(ConnectionError), sock.makefile("rb") as file:
@@ -148,7 +148,7 @@ class Frames:
             while len(head := file.read(9)) == 9:
                 kind, flags, stream = _FRAME.unpack_from(head, 3)
                 payload = file.read(int.from_bytes(head[:3], "big"))
-                is_hidden = kind in {_DATA, _HEADERS}  # headers hold a date
+                is_hidden = kind in {_DATA, _HEADERS}  # # headers include a date
                 shown: list[Json] = [kind, flags, stream, "" if is_hidden else base64.b64encode(payload).decode()]
                 if kind != _WINDOW_UPDATE and found[-1:] != [shown]:
                     found.append(shown)

@@ -1,4 +1,4 @@
-"""Records, tensors and files that the cases send; the same bytes in each run."""
+"""Records, tensors and files that the cases send; the bytes are the same in each run."""
 
 import gzip
 import io
@@ -22,7 +22,7 @@ RECORD: Final[Mapping[str, Any]] = {
     "embarked": "S",
 }
 LEAST: Final[Mapping[str, Any]] = {"pclass": 3, "sex": "male", "sibsp": 0, "parch": 0}
-"""The features that may not be null."""
+"""The features that must not be null."""
 QUERY: Final = "pclass=1&sex=female&age=29&sibsp=0&parch=0&fare=211.3375&embarked=S"
 CSV: Final = (
     "name,sex,pclass,age,sibsp,parch,fare,embarked\n"
@@ -34,23 +34,23 @@ BROKEN_CSV: Final = "pclass,sex,sibsp,parch\n1,female,0,0\n9,male,1,0\n2,male,0,
 """Four rows; the second and the third are invalid."""
 
 
-def encoded(value: Any) -> bytes:  # noqa: ANN401 # whatever JSON holds
-    """Return a value in JSON."""
+def encoded(value: Any) -> bytes:  # # noqa: ANN401 # any JSON value
+    """Return a value as JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def record(**changes: Any) -> bytes:  # noqa: ANN401 # whatever JSON holds
-    """Return a record in JSON with `changes`."""
+def record(**changes: Any) -> bytes:  # # noqa: ANN401 # any JSON value
+    """Return a record as JSON, with `changes`."""
     return encoded({**RECORD, **changes})
 
 
 def without(*names: str) -> bytes:
-    """Return a record in JSON without some features."""
+    """Return a record as JSON, without some features."""
     return encoded({name: value for name, value in RECORD.items() if name not in names})
 
 
 def records(count: int) -> list[dict[str, Any]]:
-    """Return `count` records, each of other values."""
+    """Return `count` records with different values."""
     return [
         {
             "pclass": at % 3 + 1,
@@ -72,12 +72,12 @@ def csv_rows(count: int) -> bytes:
 
 
 def ndjson(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as one JSON object a line."""
+    """Return rows as NDJSON, one JSON object per line."""
     return b"".join(encoded(each) + b"\n" for each in rows)
 
 
 def table(count: int = 5, **columns: Sequence[Any]) -> pa.Table:
-    """Return `count` records as a table, with further columns."""
+    """Return `count` records as a table, with additional columns."""
     rows = records(count)
     return pa.table({**{name: [each[name] for each in rows] for name in RECORD}, **columns})
 
@@ -106,18 +106,18 @@ def parquet(rows: pa.Table) -> bytes:
 
 
 def gzipped(content: bytes) -> bytes:
-    """Return content in gzip, without a time."""
+    """Return content compressed with gzip, without a timestamp."""
     return gzip.compress(content, mtime=0)
 
 
 def deflated(content: bytes, *, bare: bool = False) -> bytes:
-    """Return content in zlib's frame, or `bare`."""
+    """Return content compressed with zlib, or with raw deflate if `bare`."""
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
     return compressor.compress(content) + compressor.flush()
 
 
 def typed_record(values: Mapping[str, Any] = RECORD) -> bytes:
-    """Return a record as the message `PredictRequest` of the typed service."""
+    """Return a record as a `PredictRequest` message of the typed service."""
     kinds = {"pclass": int, "sex": str, "age": float, "sibsp": int, "parch": int, "fare": float, "embarked": str}
     fields: list[tuple[int, Value]] = []
     for number, (name, kind) in enumerate(kinds.items(), 1):
@@ -138,7 +138,10 @@ DATATYPES: Final[Mapping[str, str]] = {
 
 
 def tensors(count: int = 2, **changes: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the inputs of an inference request in JSON; `changes` of an input by its name, None leaves it out."""
+    """Return the inputs of a JSON inference request.
+
+    `changes` maps an input's name to changed keys; None leaves the input out.
+    """
     rows = records(count)
     found = []
     for name, datatype in DATATYPES.items():
@@ -150,5 +153,5 @@ def tensors(count: int = 2, **changes: Mapping[str, Any] | None) -> list[dict[st
 
 
 def infer(count: int = 2, more: Mapping[str, Any] | None = None, **changes: Mapping[str, Any] | None) -> bytes:
-    """Return an inference request in JSON, with `more` keys."""
+    """Return a JSON inference request with `more` keys."""
     return encoded({"inputs": tensors(count, **changes), **(more or {})})

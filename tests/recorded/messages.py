@@ -1,4 +1,4 @@
-"""Protobuf messages and their envelopes, encoded by hand: no generated module of the server is needed."""
+"""Protobuf messages and envelopes, encoded by hand so that no generated module of the server is needed."""
 
 import struct
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _HEAD: Final = struct.Struct(">BI")
 
 
 def message(*fields: tuple[int, Value]) -> bytes:
-    """Return a message of these fields in their order: a float as `float`, text and bytes with their length."""
+    """Return a message with these fields in this order: a float as `float`, text and bytes with their length."""
     return b"".join(_field(number, value) for number, value in fields)
 
 
@@ -23,7 +23,7 @@ def _field(number: int, value: Value) -> bytes:
 
 
 def varint(value: int) -> bytes:
-    """Return an integer in groups of seven bits; a negative one as 64 bits."""
+    """Return an integer as a varint; a negative integer as 64 bits."""
     rest, encoded = value & (1 << 64) - 1, bytearray()
     while rest > 127:
         encoded.append(rest & 127 | 128)
@@ -37,5 +37,5 @@ def packed(values: Iterable[int]) -> bytes:
 
 
 def enveloped(content: bytes, flags: int = 0) -> bytes:
-    """Return a message in the envelope of gRPC and of Connect's streams."""
+    """Return a message in the envelope of gRPC and Connect streams."""
     return _HEAD.pack(flags, len(content)) + content

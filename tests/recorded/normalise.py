@@ -1,4 +1,4 @@
-"""Replace what differs between two runs of one server: times, durations, ports, process numbers."""
+"""Replace values that differ between two runs of one server: times, durations, ports, process ids."""
 
 import base64
 import re
@@ -10,9 +10,9 @@ from tests.recorded.exchange import Json
 _BY_HEADER: Final = {
     "date": re.compile(r".+"),
     "server-timing": re.compile(r"(?<=dur=)[\d.]+"),
-    "x-request-id": re.compile(r"^[0-9a-f]{32}$"),  # one that the server has made
+    "x-request-id": re.compile(r"^[0-9a-f]{32}$"),  # # an id that the server made
 }
-"""By the name of a header, the part of its value that is replaced."""
+"""The part of a header's value to replace, by header name."""
 _STATISTICS: Final = re.compile(r'("(?:ns|last_inference|lastInference)": ?"?)\d+')
 _MAPS: Final = (
     (re.compile(rb"\x18.lifeboat\.rows-\w+\x18\x14\d{20}\0"), b""),
@@ -28,16 +28,16 @@ _LOG: Final = (
     re.compile(r'(_ms(?:":|=))[\d.]+'),
     re.compile(r'(request_id(?:":"|=))[0-9a-f]{32}'),
     re.compile(r"( in )[\d.]+(?= m?s\b)"),
-    re.compile(r"(batch failed .*: )\d+ rows read, \d+ scored"),  # how far it came
-    re.compile(r'( 413\b.*request_bytes(?:":|=))\d+'),  # what had arrived
+    re.compile(r"(batch failed .*: )\d+ rows read, \d+ scored"),  # # the progress at the fault varies
+    re.compile(r'( 413\b.*request_bytes(?:":|=))\d+'),  # # the number of bytes received by then varies
     re.compile(r'(GET /metrics .*response_bytes(?:":|=))\d+'),
 )
-"""In lines of a log, the text behind the first group is replaced."""
+"""In each log line, the text after the first group is replaced."""
 _VARIES: Final = "<varies>"
 
 
 def headers(pairs: Sequence[tuple[str, str]], target: str = "") -> list[Json]:
-    """Return headers or trailers of a response to `target` in their order, without what varies."""
+    """Return headers or trailers of a response to `target` in order, with varying values replaced."""
     has_counts = _is_metrics(target) or _is_statistics(target)
     return [
         [name, _VARIES if has_counts and name.lower() == "content-length" else _header(name, value)]
@@ -59,7 +59,7 @@ def _is_statistics(target: str) -> bool:
 
 
 def body(content: bytes, target: str) -> dict[str, Json]:
-    """Return the body of a response to `target` as text, or in base64 where it is none."""
+    """Return the body of a response to `target` as text, or as base64 if it isn't UTF-8."""
     for entry, separator in _MAPS:
         content = _in_order(content, entry, separator)
     try:
@@ -74,25 +74,25 @@ def body(content: bytes, target: str) -> dict[str, Json]:
 
 
 def _in_order(content: bytes, entry: re.Pattern[bytes], separator: bytes) -> bytes:
-    """Return content with the entries of a map, which follow each other, in their order."""
+    """Return content with consecutive map entries sorted."""
     found = entry.findall(content)
     given = separator.join(found)
     return content.replace(given, separator.join(sorted(found))) if found else content
 
 
 def outer_lines(content: bytes) -> bytes:
-    """Return the first and the last line of a response that is broken off."""
+    """Return the first and the last line of an aborted response."""
     lines = content.splitlines(keepends=True)
     return b"".join([*lines[:1], *lines[-1:]])
 
 
 def _without_values(text: str) -> str:
-    """Return the names, help, types and labels of metrics."""
+    """Return the names, help texts, types and labels of metrics."""
     return "\n".join(line if line.startswith("#") else line.rpartition(" ")[0] for line in text.splitlines())
 
 
 def log(text: str, folders: Sequence[str] = ()) -> str:
-    """Return lines of a log without times, durations, and the paths of temporary folders."""
+    """Return log lines without times, durations, and paths of temporary folders."""
     for folder in folders:
         text = text.replace(folder, "<folder>")
     for pattern in _LOG:

@@ -1,4 +1,4 @@
-"""Record the responses of the server of a checkout: `record` runs every case against its server."""
+"""Record the responses of a checkout's server: `record` runs every case."""
 
 import json
 import tempfile
@@ -15,14 +15,14 @@ from tests.recorded.server_process import ServerProcess
 from tests.recorded.settings import SERVERS, write_versions
 
 START: Final = "start"
-"""Interface of the starts that are rejected, and of the logs."""
+"""Interface name of rejected starts and of logs."""
 
 
 _LEFT_OUT: Final = ("event loop", "Waiting for connections to close")
 
 
 class Response(TypedDict):
-    """What a recording holds of one case."""
+    """The recording of one case."""
 
     interface: str
     request: str
@@ -30,11 +30,11 @@ class Response(TypedDict):
 
 
 Recording = dict[str, Response]
-"""Responses by the names of their cases."""
+"""Responses by case name."""
 
 
 def record(folder: Path) -> Recording:
-    """Return the responses of the server of the checkout `folder`, which is started for that and stopped again."""
+    """Start the server of the checkout `folder`, return its responses, and stop it."""
     cases = all_cases()
     with tempfile.TemporaryDirectory() as temporary:
         versions = Path(temporary) / "versions"
@@ -69,25 +69,25 @@ def _record(folder: Path, temporary: Path, versions: Path, cases: Sequence[Case]
 
 
 def _log(process: ServerProcess, temporary: str) -> list[Json]:
-    """Return the lines of a log, sorted: two requests may end in either order.
+    """Return the sorted lines of a log: two requests may end in either order.
 
-    Left out are stalls of the event loop, which a busy machine has, and the wait for connections to close.
+    Lines about stalls of the event loop, which depend on the machine, and about waiting for connections are left out.
     """
     lines = normalise.log(process.log(), [temporary]).splitlines()
     return [*sorted(line for line in lines if not any(words in line for words in _LEFT_OUT))]
 
 
 def by_interface(recording: Recording) -> dict[str, int]:
-    """Return the number of responses of each interface."""
+    """Return the number of responses for each interface."""
     return dict(sorted(Counter(each["interface"] for each in recording.values()).items()))
 
 
 def write(recording: Recording, path: Path) -> None:
-    """Write a recording as JSON, the same bytes for the same responses."""
+    """Write a recording as JSON; equal recordings give equal bytes."""
     path.write_text(json.dumps(recording, indent=1, ensure_ascii=False) + "\n")
 
 
 def read(path: Path) -> Recording:
-    """Return the recording in a file."""
+    """Read a recording from a file."""
     recording: Recording = json.loads(path.read_bytes())
     return recording

@@ -1,4 +1,4 @@
-"""The server of a checkout as processes: started on free ports, read through their logs, stopped by SIGTERM."""
+"""Server processes of a checkout: start them on free ports, read their logs, stop them with SIGTERM."""
 
 import os
 import re
@@ -16,22 +16,22 @@ _START_TIMEOUT_S: Final = 60
 _ADDRESS: Final = re.compile(r"http://([\d.]+):(\d+)")
 _POLL_S: Final = 0.02
 _OWN: Final = ("LIFEBOAT_", "OTEL_")
-"""Prefixes of environment variables that no server inherits."""
+"""Prefixes of environment variables that no server process inherits."""
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a server: this process's own without settings, and `changes`."""
+    """Return the environment of a server: the current one without settings, with `changes`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
     return inherited | {"PORT": "0", **changes}
 
 
 def command() -> list[str]:
-    """Return the command that starts the server of the current folder."""
+    """Return the command that starts the server in the current folder."""
     return [sys.executable, "-m", "server"]
 
 
 class ServerProcess:
-    """One `python -m server`."""
+    """One `python -m server` process."""
 
     def __init__(self, folder: Path, changes: Mapping[str, str], log: Path) -> None:
         """Start the server of the checkout `folder`; its standard error goes to the file `log`."""
@@ -40,7 +40,7 @@ class ServerProcess:
             self._process = subprocess.Popen(command(), cwd=folder, env=environment(changes), stderr=file)
 
     def address(self) -> Address:
-        """Wait until the server listens. Returns its address; raises RuntimeError where it ends before."""
+        """Return the server's address once it listens. Raises RuntimeError if the server ends first."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         while (found := _ADDRESS.search(self.log())) is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -49,7 +49,7 @@ class ServerProcess:
         return Address(found[1], int(found[2]))
 
     def log(self) -> str:
-        """Return what the server has logged."""
+        """Return the server's log."""
         return self._log.read_text(errors="replace")
 
     def stop(self) -> int:
@@ -58,6 +58,6 @@ class ServerProcess:
         return self._process.wait(_START_TIMEOUT_S)
 
     def kill(self) -> None:
-        """End the server at once where it still runs."""
+        """Kill the server if it still runs."""
         self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""The servers that are recorded: each by a name, with its environment variables."""
+"""The recorded servers: environment variables by server name."""
 
 import hashlib
 import json
@@ -44,13 +44,13 @@ SERVERS: Final[Mapping[str, Mapping[str, str]]] = {
         "LIFEBOAT_ADMIN_TOKEN": TOKEN,
     },
 }
-"""Environment variables by the name of a server; `{versions}` stands for a repository of `write_versions`."""
+"""Environment variables by server name; `{versions}` stands for a repository of `write_versions`."""
 
 
 def write_versions(source: Path, target: Path) -> None:
-    """Write a repository of two models: `titanic` in two versions and a broken third, and `ship`.
+    """Write a repository of two models: `titanic` with two versions and a broken third, and `ship`.
 
-    `source` is a repository that holds version 1 of `titanic`.
+    `source` is a repository that has version 1 of `titanic`.
     """
     _write_version(source / "titanic" / "1", target / "titanic" / "1", {})
     _write_version(source / "titanic" / "1", target / "titanic" / "2", {"version": 2, "background": None})
@@ -62,7 +62,7 @@ def write_versions(source: Path, target: Path) -> None:
 
 
 def _write_version(source: Path, target: Path, changes: Mapping[str, Any]) -> None:
-    """Copy a version with `changes` of its manifest; None leaves a key out."""
+    """Copy a model version with `changes` to its manifest; None removes a key."""
     shutil.copytree(source, target)
     manifest = json.loads((source / "manifest.json").read_bytes()) | changes
     content = json.dumps({name: value for name, value in manifest.items() if value is not None or name in _NULLABLE})
@@ -74,4 +74,4 @@ def _write_version(source: Path, target: Path, changes: Mapping[str, Any]) -> No
 
 
 _NULLABLE: Final = ("comparison",)
-"""Keys of a manifest whose value may be null as it is committed."""
+"""Manifest keys whose value may be null in the committed manifest."""

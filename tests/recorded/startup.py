@@ -26,7 +26,7 @@ _REJECTED: Final[Sequence[Mapping[str, str]]] = (
     {"LIFEBOAT_DEFAULT_MODEL": "nothing"},
     {"LIFEBOAT_HOST": "203.0.113.1"},
 )
-"""Settings that the server rejects, each by its own message."""
+"""Settings that the server rejects, each with a different message."""
 
 
 def names() -> Iterator[str]:
@@ -36,7 +36,7 @@ def names() -> Iterator[str]:
 
 
 def rejected(folder: Path) -> dict[str, Json]:
-    """Return, by name, what each start of the server of `folder` comes to."""
+    """Return the result of each rejected start of the server in `folder`, by name."""
     with ThreadPoolExecutor(2) as executor:
         return dict(zip(names(), executor.map(lambda settings: _start(folder, settings), _REJECTED), strict=True))
 

@@ -1,4 +1,4 @@
-"""The recording tool: what it covers, that its recordings repeat, and that a comparison finds a difference."""
+"""The recording tool: its coverage, that recordings repeat, and that a comparison finds differences."""
 
 import copy
 import json
@@ -52,7 +52,7 @@ def test_two_recordings_are_equal(files: tuple[Path, Path], capsys: pytest.Captu
 
 
 def test_every_interface_is_covered(files: tuple[Path, Path]) -> None:
-    """A recording holds at least 300 responses, some of each interface."""
+    """A recording has at least 300 responses, and some for each interface."""
     counts = by_interface(read(files[0]))
     assert counts.keys() == _INTERFACES
     assert sum(counts.values()) >= _LEAST
@@ -69,7 +69,7 @@ def test_every_path_is_covered(files: tuple[Path, Path]) -> None:
 
 
 def test_a_difference_is_found(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A response with one other byte, and one that is missing, are listed by name and place."""
+    """A comparison lists a response with one changed value, and a missing response, by name and place."""
     changed: Any = copy.deepcopy(read(files[0]))
     changed["GET /api/models"]["response"][0]["headers"][1][1] = "0"
     del changed["GET /v2"]
@@ -88,5 +88,5 @@ def _document(recording: Recording) -> Any:  # noqa: ANN401 # JSON
 
 
 def _pattern(request: str) -> str:
-    """Return a regular expression for the requests of a path with parameters."""
+    """Return a regular expression for requests to a path with parameters."""
     return re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(request))

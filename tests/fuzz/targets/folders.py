@@ -1,4 +1,4 @@
-"""Manifests and labels: what an operator publishes."""
+"""Targets for files that an operator publishes: manifests and labels."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ Make = Callable[[Path], Path]
 
 
 def _loading(make: Make) -> Target:
-    """Return the target that loads a version by changed manifests."""
+    """Return a target that loads a model version with mutated manifests."""
     with TemporaryDirectory() as made:
         folder = make(Path(made))
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -48,6 +48,6 @@ def _run_labels(service: Service, data: bytes) -> Outcome:
 
 
 def targets() -> Sequence[Target]:
-    """Return the targets of published files."""
+    """Return the targets for published files."""
     labels = Target("labels", lambda: [b'{"stable":1,"canary":2}'], mutation.json, _run_labels)
     return [_loading(small.double), _loading(small.shades), labels]

@@ -1,4 +1,4 @@
-"""JSON, queries, tensors, compressed bodies, headers and paths of the REST interfaces."""
+"""Targets for the REST interfaces: JSON, queries, tensors, compressed bodies, headers and paths."""
 
 import gzip
 import json
@@ -60,14 +60,14 @@ def _binary() -> list[bytes]:
 
 
 def _run_binary(service: Service, data: bytes) -> Outcome:
-    """Send an input to the tensor extension: its first line is the stated length of the JSON."""
+    """Send an input to the binary tensor extension; its first line is the stated length of the JSON."""
     stated, _, body = data.partition(b"\n")
     header = "inference-header-content-length: " + stated.replace(b"\r", b"").decode("latin-1")
     return service.exchange(request(Head("POST /v2/models/titanic/infer", (header,)), body), until_closed=True)
 
 
 def _run_query(service: Service, data: bytes) -> Outcome:
-    """Send an input as the query of a GET; what would end the request line is left out."""
+    """Send an input as the query of a GET, without the bytes that would end the request line."""
     text = bytes(each for each in data if each not in b" \r\n\t")
     return service.exchange([b"GET /api/predict?" + text + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"])
 
@@ -92,7 +92,7 @@ _FIELDS: Final = (
 
 
 def _run_headers(service: Service, data: bytes) -> Outcome:
-    """Send an input as further headers of four requests, each on a connection of its own."""
+    """Send an input as additional headers of four requests, each on its own connection."""
     body = json.dumps(PASSENGER).encode()
     lines = (
         b"POST /api/predict",

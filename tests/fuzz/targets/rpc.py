@@ -1,4 +1,4 @@
-"""Calls: Connect, gRPC and gRPC-Web, protobuf and JSON, of the typed service and of every standard one."""
+"""Targets for RPC: Connect, gRPC-Web, protobuf and JSON, for the typed service and every standard service."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ def _names(kind: str) -> set[str]:
     return {field.name for field in KINDS[kind].DESCRIPTOR.fields}
 
 
-def _many(kind: str, one: Any) -> Any:  # noqa: ANN401 # a protobuf message
+def _many(kind: str, one: Any) -> Any:  # # noqa: ANN401 # a protobuf message
     message: Any = KINDS[kind]()
     for field in KINDS[kind].DESCRIPTOR.fields:
         getattr(message, field.name).extend([one] * 2)
@@ -91,7 +91,7 @@ _GET_TAIL: Final = b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
 def _run_get(service: Service, data: bytes) -> Outcome:
-    """Send an input as the query of Connect's GET."""
+    """Send an input as the query of a Connect GET."""
     text = bytes(each for each in data if each not in b" \r\n\t")
     return service.exchange([b"GET " + PREDICT.encode() + b"?" + text + _GET_TAIL])
 
@@ -104,9 +104,9 @@ def _queries() -> list[bytes]:
 
 
 def _text(inner: Mutate) -> Mutate:
-    """Return what changes the base64 of gRPC-Web's text form, or what it holds."""
+    """Return a mutation of gRPC-Web text: it changes the base64, or by `inner` the decoded body."""
 
-    def mutate(data: bytes, chance: Any) -> bytes:  # noqa: ANN401 # Random
+    def mutate(data: bytes, chance: Any) -> bytes:  # # noqa: ANN401 # Random
         try:
             body = base64.b64decode(data)
         except ValueError:

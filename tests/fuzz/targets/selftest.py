@@ -1,4 +1,4 @@
-"""A target with faults of its own: by it the fuzzer is tested."""
+"""A target with deliberate faults, to test the fuzzer."""
 
 import os
 from random import Random
@@ -9,7 +9,7 @@ from tests.fuzz.target import Target
 
 
 def _run(_service: Service, data: bytes) -> Outcome:
-    """Raise where the input's first byte is 1, and end the process where it is 2."""
+    """Report an exception if the input's first byte is 1; end the process if it is 2."""
     if data[:1] == b"\2":
         os.abort()
     return Outcome(errors=["ValueError: 1"] if data[:1] == b"\1" else [])

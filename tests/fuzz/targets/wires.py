@@ -1,4 +1,4 @@
-"""Raw bytes of HTTP/1.1 and HTTP/2, and the comparison of the fast path with uvicorn's own."""
+"""Targets for raw HTTP/1.1 and HTTP/2 bytes, and the comparison of the fast path with uvicorn."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _MALFORMED: Final = b"request: expected HTTP/1.1"
 
 
 def requests() -> list[bytes]:
-    """Return whole requests, each of another kind: plain or not, chunked, of each interface."""
+    """Return complete requests of different kinds: to each interface, with a length or chunked."""
     typed = request(**PASSENGER).SerializeToString()
     call = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: %d\r\n\r\n"
     one = post("/api/predict", PASSENGER)
@@ -41,21 +41,21 @@ def requests() -> list[bytes]:
 
 
 def _run_raw(service: Service, data: bytes) -> Outcome:
-    """Send an input on one connection, whole."""
+    """Send an input on one connection, in one piece."""
     return service.exchange([data])
 
 
 def _run_split(service: Service, data: bytes) -> Outcome:
-    """Send an input by the fast path and by uvicorn's own way, whole and in pieces: the responses must be the same."""
+    """Send an input to the fast path and to uvicorn, whole and in pieces: the responses must be equal."""
     first, rest = data[:1] or b"\0", data[1:]
     size = first[0] % _PIECES + 1 if len(rest) <= _LONG else len(rest) // 2 + 1
     return compared(service, rest, [rest[at : at + size] for at in range(0, len(rest), size)])
 
 
 def compared(service: Service, data: bytes, pieces: Sequence[bytes]) -> Outcome:
-    """Return the outcome of a connection's bytes; each way that answers them otherwise is among its errors.
+    """Return the outcome of a connection's bytes; its errors include each way with different responses.
 
-    A difference must be seen each time: a response may be on its way when the client disconnects.
+    A difference counts only if it repeats: a response may be in progress when the client disconnects.
     """
     for _ in range(_TRIES):
         whole = service.exchange([data])
@@ -70,11 +70,11 @@ def compared(service: Service, data: bytes, pieces: Sequence[bytes]) -> Outcome:
 
 
 def differences(one: Outcome, other: Outcome) -> list[str]:
-    """Return how the responses of two connections that received the same bytes differ.
+    """Return the differences between the responses of two connections that received the same bytes.
 
-    A request before malformed HTTP may have been answered or not, which depends on when the malformed bytes arrived:
-    where one connection ends with that rejection, the shorter list of responses must begin the longer one. What has a
-    deadline isn't compared.
+    A request before malformed HTTP may have a response or not, depending on when the malformed bytes arrived. If one
+    connection ends with that rejection, the shorter list of responses must be a prefix of the longer list. Responses
+    with a deadline error aren't compared.
     """
     ours, theirs = _answered(one), _answered(other)
     if 504 in {status for status, _ in (*ours, *theirs)}:
@@ -90,14 +90,14 @@ def differences(one: Outcome, other: Outcome) -> list[str]:
 
 
 def _answered(outcome: Outcome) -> list[tuple[int, bytes]]:
-    """Return status and body of each response, but for the rejection of malformed HTTP."""
+    """Return status and body of each response, except the rejection of malformed HTTP."""
     found = Responses(outcome.written[0])
     bodies = [re.sub(rb"request id [0-9a-f]+", b"", body) for body in found.bodies]
     return [each for each in zip(found.statuses, bodies, strict=True) if _MALFORMED not in each[1]]
 
 
 def splits(data: bytes) -> Sequence[list[bytes]]:
-    """Return a request cut in two at each of its bytes, and into single bytes."""
+    """Return the request cut in two at each of its bytes, and cut into single bytes."""
     cuts = [[data[:at], data[at:]] for at in range(1, len(data))]
     return [*cuts, [data[at : at + 1] for at in range(len(data))]]
 

@@ -1,4 +1,4 @@
-"""Files: each format in and out, each parameter, compressed ones, forms, and rows that can't be scored."""
+"""Cases for the batch endpoint: formats, parameters, compressed files, forms, and rows that can't be scored."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _PATH: Final = "/api/batch"
 
 
 def _files() -> Mapping[str, bytes]:
-    """Return files that are right, by their names."""
+    """Return valid files by name."""
     rows = table(5, note=["a", "b", None, "d", "e"])
     return {
         "CSV": CSV.encode(),
@@ -186,7 +186,7 @@ def _put(name: str, content: bytes, query: str = "", fields: Fields = ()) -> Htt
 
 
 def _broken_off() -> Iterator[Case]:
-    """Yield files whose fault stands behind more bytes than the server holds: their responses have begun by then."""
+    """Yield files with an error after more bytes than the server buffers: their responses have begun by then."""
     rows = csv_rows(60_000)
     stated = [("content-type", "multipart/form-data; boundary=limit")]
     te = [("te", "trailers")]
@@ -223,7 +223,7 @@ def _compressed() -> Iterator[Case]:
 
 
 def _part(content: bytes, name: str = "file", filename: str | None = "p.csv", media_type: str = "text/csv") -> bytes:
-    """Return a part of a form."""
+    """Return one part of a form."""
     shown = "" if filename is None else f'; filename="{filename}"'
     head = f'--limit\r\nContent-Disposition: form-data; name="{name}"{shown}\r\nContent-Type: {media_type}\r\n\r\n'
     return head.encode() + content + b"\r\n"

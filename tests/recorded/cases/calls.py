@@ -1,4 +1,4 @@
-"""Requests of the calls, in JSON and in protobuf, that the cases of every wire share."""
+"""RPC requests in JSON and protobuf, shared by the cases of every protocol."""
 
 import struct
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def _infer_proto(*, is_raw: bool, more: bytes = b"") -> bytes:
 
 
 def _typed_contents(datatype: str, content: bytes) -> bytes:
-    """Return the InferTensorContents of the bytes of a tensor of two rows."""
+    """Return the InferTensorContents for the bytes of a tensor with two rows."""
     if datatype == "INT64":
         return message((3, packed(struct.unpack("<2q", content))))
     if datatype == "FP32":
@@ -167,4 +167,4 @@ STREAMS: Final[Mapping[str, tuple[str, tuple[bytes, ...]]]] = {
     ),
     "reflection v1alpha: services": (REFLECTION_ALPHA, (message((7, "")),)),
 }
-"""Calls of several messages in protobuf: path and messages."""
+"""Calls with several protobuf messages: path and messages."""

@@ -1,4 +1,4 @@
-"""Model control with the token, by REST and by calls: it changes what is served, so it comes last."""
+"""Cases for model control with the token, by REST and RPC. They come last because they change the served models."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -41,7 +41,7 @@ def _rest(name: str, path: str, body: bytes, fields: Fields, server: str = "http
 
 
 def _unloaded(server: str, model: str) -> Iterator[Case]:
-    """Yield an unload, what is served then, a load, and what is served after it."""
+    """Yield an unload and a load, each followed by requests that show the served models."""
     for action in ("unload", "load"):
         yield _rest(f"{server}: {action} of {model}", f"{model}/{action}", b"{}", [_TOKEN], server)
         for method, path, body in (

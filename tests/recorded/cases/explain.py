@@ -1,4 +1,4 @@
-"""Explanations of one record and of several, of each path, and the requests that are rejected."""
+"""Cases for explanations: one record and several, every path, and rejected requests."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final

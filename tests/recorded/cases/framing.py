@@ -1,4 +1,4 @@
-"""HTTP/1.1 as few clients write it: pipelines, upgrades, trailers, two hosts, heads with two meanings."""
+"""Cases for unusual HTTP/1.1: pipelines, upgrades, trailers, two hosts, ambiguous heads."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -14,7 +14,7 @@ _KINDS: Final = {"fast path": "application/json", "long path": "application/json
 
 
 def _head(*lines: str, method: str = "POST", version: str = "HTTP/1.1", host: str = "host: recorded") -> bytes:
-    """Return a head of these lines, followed by a body that is nothing."""
+    """Return a request head with these lines, without a body."""
     return "\r\n".join([f"{method} /api/predict {version}", *filter(None, [host]), *lines, "", ""]).encode("latin-1")
 
 
@@ -61,7 +61,7 @@ _REJECTED: Final[Mapping[str, bytes]] = {
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases, on a server of HTTP/1.1 alone and on one of both."""
+    """Yield the cases, for a server with HTTP/1.1 only and for a server with HTTP/2 too."""
     for server in ("plain", "http2"):
         for name, sent in _REJECTED.items():
             if (server, name) != ("http2", "a preface of HTTP/2"):

@@ -1,4 +1,4 @@
-"""Native gRPC and all other interfaces over HTTP/2, and connections that break its rules."""
+"""Cases for native gRPC, for all other interfaces over HTTP/2, and for invalid HTTP/2 frames."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -60,7 +60,7 @@ _REST: Final[Mapping[str, tuple[str, str, bytes | None, Pairs]]] = {
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases: statistics first, as long as they are zero."""
+    """Yield the cases, with statistics first, while they are zero."""
     named = message((1, "titanic"))
     yield _call("ModelStatistics", f"{INFERENCE}/ModelStatistics", named)
     for name, (path, body) in PROTO.items():

@@ -1,4 +1,4 @@
-"""Requests beyond the limits that settings state, on every interface."""
+"""Cases for requests that exceed the limits of the settings, on every interface."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final

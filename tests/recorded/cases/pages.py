@@ -1,4 +1,4 @@
-"""The page, its files, descriptions of models, the OpenAPI document, metrics; every path by every method."""
+"""Cases for pages, static files, model descriptions, OpenAPI and metrics; for every path with every method."""
 
 from collections.abc import Iterator
 from typing import Final

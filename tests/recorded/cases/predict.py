@@ -1,4 +1,4 @@
-"""Predictions by POST and by GET: records right and wrong, headers, encodings, caching."""
+"""Cases for predictions by POST and GET: valid and invalid records, headers, encodings, caching."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final

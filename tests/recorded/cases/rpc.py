@@ -1,4 +1,4 @@
-"""Connect, unary, by GET and as streams, and gRPC-Web, over HTTP/1.1."""
+"""Cases for Connect (unary, GET and streams) and gRPC-Web over HTTP/1.1."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ def cases() -> Iterator[Case]:
         yield _call(f"grpc-web: {name}", "grpc-web", path, enveloped(body), "application/grpc-web+proto")
     for name, (path, body) in JSON.items():
         yield _call(f"connect json: {name}", "connect", path, body, "application/json")
-        if "Statistics" not in name:  # the length of its numbers varies
+        if "Statistics" not in name:  # # the length of its numbers varies
             yield _call(f"grpc-web json: {name}", "grpc-web", path, enveloped(body), "application/grpc-web+json")
     for name, fields in _CONNECT.items():
         given = [*fields] if "content-type" in dict(fields) else [("content-type", "application/json"), *fields]

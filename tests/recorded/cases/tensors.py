@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP: health, metadata, statistics, inference in JSON and in binary."""
+"""Cases for the Open Inference Protocol over HTTP: health, metadata, statistics, JSON and binary inference."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -126,7 +126,7 @@ def _infer(name: str, body: bytes, fields: Fields = ()) -> Http1:
 
 
 def raw_contents(count: int = 2) -> dict[str, bytes]:
-    """Return the bytes of the tensors of `count` rows, by input; a null is NaN or an empty string."""
+    """Return the bytes of each input tensor for `count` rows; a null is NaN or an empty string."""
     rows = records(count)
     found = {}
     for name in ("pclass", "sibsp", "parch"):

@@ -1,4 +1,4 @@
-"""A repository of two models, several versions and labels: paths, defaults, drift of known rows."""
+"""Cases for a repository of two models with versions and labels: paths, defaults, drift of known rows."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -39,7 +39,7 @@ _READ: Final = (
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases: drift first, as long as its rows are known."""
+    """Yield the cases, with drift first, while its rows are known."""
     for at in range(4):
         body = encoded({"records": records(100)})
         yield _case(f"100 records, {at}", "predict", request("POST", "/api/predict", body))
