@@ -1,4 +1,4 @@
-"""The model card, as the exporter wrote it: a page that can do nothing but be looked at."""
+"""The model card endpoint: serves the exporter's HTML without scripts or external resources."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ CARD = "/api/models/small/card"
 
 
 OLD_NS = 1_700_000_000_000_000_000
-"""When a file was written that has not changed for long."""
+"""Modification time of files that have not changed for a long time."""
 
 
 def page(version: int) -> str:
@@ -27,7 +27,7 @@ def page(version: int) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one model: versions 1, stable, and 2, each with a card, and 3 without one."""
+    """Return a repository of one model: version 1 is stable; 1 and 2 have a card, 3 has none."""
     for version in (1, 2):
         (publish(tmp_path, version) / "card.html").write_text(page(version), encoding="utf-8")
     publish(tmp_path, 3)
@@ -37,14 +37,14 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(root: Path) -> Iterator[InProcess]:
-    """Yield a server of it that can be controlled."""
+    """Yield a server of the repository, with model control."""
     with InProcess(Repository.load(root), Settings(admin_token=TOKEN)) as served:
         yield served
 
 
 @pytest.fixture
 def reads(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Let the files of all versions be old. Returns a list of the cards that are read from now on."""
+    """Make all files old. Returns a list that collects the cards read from now on."""
     for path in root.rglob("*"):
         os.utime(path, ns=(OLD_NS, OLD_NS))
     seen: list[Path] = []
@@ -69,7 +69,7 @@ def reads(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     ],
 )
 def test_the_card_of_a_version(app: InProcess, path: str, version: int) -> None:
-    """The card is that of the version that answers, or of the one that is named; it may run and fetch nothing."""
+    """The response is the card of the named or default version; its security policy forbids scripts and requests."""
     answer = app.get(path)
     assert (answer.status_code, answer.text) == (200, page(version))
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -80,7 +80,7 @@ def test_the_card_of_a_version(app: InProcess, path: str, version: int) -> None:
 
 
 def test_the_card_follows_the_label(app: InProcess, root: Path) -> None:
-    """When the label moves, the card is another, and its tag too."""
+    """When the label moves to another version, the card and its ETag change."""
     before = app.get(CARD).headers["etag"]
     label(root, stable=2)
     app.post_bytes("/v2/repository/models/small/load", b"", BEARER)
@@ -94,7 +94,7 @@ def test_the_card_follows_the_label(app: InProcess, root: Path) -> None:
     [("{}", 304), ("W/{}", 304), ('"a", {}', 304), ("*", 304), ('"a"', 200), ("", 200)],
 )
 def test_who_has_it_already(app: InProcess, given: str, status: int) -> None:
-    """Who says by its tag that they have the page is not sent it again."""
+    """A request whose If-None-Match has the card's ETag gets 304 without a body."""
     etag = app.get(CARD).headers["etag"]
     answer = app.get(CARD, {"if-none-match": given.format(etag)})
     assert (answer.status_code, answer.headers["etag"]) == (status, etag)
@@ -112,14 +112,14 @@ def test_who_has_it_already(app: InProcess, given: str, status: int) -> None:
     ],
 )
 def test_no_card(app: InProcess, path: str, words: str) -> None:
-    """Where there is no card, or no such version, that is 404 in the envelope that every failure has."""
+    """A missing card, version, label or model is rejected with 404 and the common error envelope."""
     answer = app.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert answer.json()["error"].startswith(words)
 
 
 def test_a_card_is_read_when_it_is_asked_for(app: InProcess, root: Path) -> None:
-    """A card that is written while the model is served is there at once, and gone when it is removed."""
+    """A card written while the model is served is available at once, and 404 after its file is removed."""
     path = root / "small" / "3" / "card.html"
     path.write_text(page(3), encoding="utf-8")
     assert app.get("/api/models/small/versions/3/card").text == page(3)
@@ -139,7 +139,7 @@ def test_cards_are_described(app: InProcess) -> None:
 
 
 def test_a_card_is_read_once(app: InProcess, root: Path, reads: list[Path]) -> None:
-    """While its file does not change a card is not read again, nor one that is missing."""
+    """A card is not read again while its file is unchanged; the same holds for a missing card."""
     for _ in range(3):
         assert app.get(CARD).text == page(1)
         assert app.get("/api/models/small/versions/2/card").text == page(2)
@@ -148,7 +148,7 @@ def test_a_card_is_read_once(app: InProcess, root: Path, reads: list[Path]) -> N
 
 
 def test_a_card_that_is_replaced(app: InProcess, root: Path, reads: list[Path]) -> None:
-    """Another file of the same size and time in its place is another card."""
+    """A card is read again if another file with the same size and time replaces it."""
     assert app.get(CARD).text == page(1)
     path = root / "small" / "1" / "card.html"
     other = path.with_name("other.html")
@@ -160,7 +160,7 @@ def test_a_card_that_is_replaced(app: InProcess, root: Path, reads: list[Path]) 
 
 
 def test_a_card_that_was_just_written(app: InProcess, root: Path, reads: list[Path]) -> None:
-    """A card that is written again at once, to the same size, is served as it is now."""
+    """A card that is rewritten quickly with the same size is served with its current content."""
     path = root / "small" / "1" / "card.html"
     for version in range(9):
         path.write_text(page(version), encoding="utf-8")
@@ -169,7 +169,7 @@ def test_a_card_that_was_just_written(app: InProcess, root: Path, reads: list[Pa
 
 
 def test_cards_that_are_too_much_for_memory(app: InProcess, reads: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cards over the limit of the cache are read each time; the one that was served last stays."""
+    """Cards that exceed the cache limit are read each time; the card served last stays cached."""
     monkeypatch.setattr(card, "_MAX_CACHED_BYTES", len(page(1).encode()))
     for _ in range(2):
         for version in (1, 2):

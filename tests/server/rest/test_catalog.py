@@ -1,4 +1,4 @@
-"""GET /api/models: what is served, described."""
+"""GET /api/models: list and describe the served models."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.server.support.in_process import InProcess
 
 @pytest.fixture
 def manifest() -> dict[str, Any]:
-    """Return the committed manifest as it is written."""
+    """Return the committed manifest as JSON."""
     path = Path(__file__).parents[3] / "models" / "titanic" / "1" / "manifest.json"
     content: dict[str, Any] = json.loads(path.read_text())
     return content
@@ -34,14 +34,14 @@ def test_list(server: httpx.Client, manifest: dict[str, Any]) -> None:
 
 
 def test_description_holds_the_manifest(server: httpx.Client, manifest: dict[str, Any]) -> None:
-    """A model's description gives target, classes, scores, parity, provenance and digest as the manifest has them."""
+    """A model's description has the manifest's target, classes, metrics, parity, provenance and digest."""
     description = server.get("/api/models/titanic").json()
     for name in ("target", "classes", "positive_class", "metrics", "parity", "provenance", "sha256"):
         assert description[name] == manifest[name]
 
 
 def test_features_are_written_out(server: httpx.Client, manifest: dict[str, Any]) -> None:
-    """Every feature has all members, null where it has none, and not the value that stands for null inside."""
+    """Every feature has all members, null if absent, but not the internal null value or field number."""
     features = server.get("/api/models/titanic").json()["features"]
     absent = {"nullable": False, "categories": None, "minimum": None, "maximum": None}
     hidden = {"null_value", "field_number"}
@@ -52,13 +52,13 @@ def test_features_are_written_out(server: httpx.Client, manifest: dict[str, Any]
 
 
 def test_example_is_answered(server: httpx.Client) -> None:
-    """The example of a description can be sent as it is."""
+    """The example in a model's description is a valid prediction request."""
     example = server.get("/api/models/titanic").json()["example"]
     assert server.post("/api/predict", json=example).status_code == 200
 
 
 def test_unknown_model(server: httpx.Client) -> None:
-    """A model that isn't served is answered 404."""
+    """A request for a model that isn't served is rejected with 404."""
     response = server.get("/api/models/nobody")
     assert response.status_code == 404
     words = "model 'nobody' is not served; there is titanic"
@@ -66,7 +66,7 @@ def test_unknown_model(server: httpx.Client) -> None:
 
 
 def test_several_models_and_versions(models: Path) -> None:
-    """All models are listed with all their versions, and described by the version that answers."""
+    """All models are listed with all their versions, and described by their default version."""
     small.double(models, version=2)
     small.double(models, version=10)
     with InProcess(Repository.load(models, "titanic")) as client:
@@ -78,7 +78,7 @@ def test_several_models_and_versions(models: Path) -> None:
 
 
 def test_openapi_describes_queries(server: httpx.Client, manifest: dict[str, Any]) -> None:
-    """A feature is a parameter of the GET with its range and its categories; left out or empty where it is null."""
+    """Each feature is a parameter of the GET with its range and categories; nullable ones may be omitted or empty."""
     path = server.get("/api/openapi.json").json()["paths"]["/api/models/titanic/versions/1/predict"]
     parameters = {each["name"]: each for each in path["get"]["parameters"] if each.get("in") == "query"}
     assert [*parameters] == [feature["name"] for feature in manifest["features"]]

@@ -1,4 +1,4 @@
-"""The table of codes, the envelope, the version."""
+"""The table of error codes, the error envelope, the version."""
 
 import json
 import tomllib
@@ -11,7 +11,7 @@ from server.errors import CODES, InvalidArgument, RequestError
 
 
 def test_table_of_codes() -> None:
-    """Every code has the HTTP and gRPC status that the design promises."""
+    """Every code has its documented HTTP and gRPC status."""
     assert CODES == {
         "invalid_argument": (400, 3),
         "unauthenticated": (401, 16),
@@ -31,12 +31,12 @@ def test_table_of_codes() -> None:
 
 @pytest.mark.parametrize("error", RequestError.__subclasses__(), ids=lambda error: error.code)
 def test_every_error_has_a_code_of_the_table(error: type[RequestError]) -> None:
-    """Each error's status is the table's for its code."""
+    """Each error has the status that the table has for its code."""
     assert error("words").status == CODES[error.code].http
 
 
 def test_envelope() -> None:
-    """The body holds message and code, and the field only where one is at fault."""
+    """The envelope has message and code, and the field only if the error concerns one."""
     assert json.loads(InvalidArgument("no", field="age").envelope()) == {
         "error": "no",
         "code": "invalid_argument",
@@ -46,6 +46,6 @@ def test_envelope() -> None:
 
 
 def test_version_is_the_project_s() -> None:
-    """The version that the server tells is pyproject.toml's."""
+    """The server's version equals the version in pyproject.toml."""
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     assert project["project"]["version"] == VERSION

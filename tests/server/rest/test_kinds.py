@@ -1,4 +1,4 @@
-"""What is answered for each kind of model."""
+"""Predictions for each kind of model."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.server.support.in_process import InProcess
 
 
 def test_regression(tmp_path: Path) -> None:
-    """A regression answers its value, one or a list."""
+    """A regression model's response has a value for each record."""
     small.double(tmp_path)
     with InProcess(Repository.load(tmp_path)) as client:
         assert client.post("/api/predict", {"x": 1.25}).json() == {"model": "small", "version": "1", "value": 2.5}
@@ -17,7 +17,7 @@ def test_regression(tmp_path: Path) -> None:
 
 
 def test_multiclass(tmp_path: Path) -> None:
-    """A model of several classes answers a label and the probability of each class, and no single one."""
+    """A multiclass model's response has a label and each class's probability, but no single probability."""
     small.signs(tmp_path)
     with InProcess(Repository.load(tmp_path)) as client:
         answers = client.post("/api/predict", {"records": [{"x": 5}, {"x": -5}, {"x": 0}]}).json()["predictions"]
@@ -29,7 +29,7 @@ def test_multiclass(tmp_path: Path) -> None:
 
 
 def test_positive_class_is_found_by_name(tmp_path: Path) -> None:
-    """The probability is that of the class the manifest calls positive, wherever it stands."""
+    """The probability is that of the manifest's positive class, at any position."""
     small.signs(tmp_path, kind="binary", positive_class="zero")
     with InProcess(Repository.load(tmp_path)) as client:
         answer = client.post("/api/predict", {"x": 0.2}).json()

@@ -1,6 +1,7 @@
-"""Every message of every interface: what it repeats is quoted, what can't be seen is escaped, a broken bound is named.
+"""Error messages on every interface: values are quoted, invisible characters escaped, exceeded limits named.
 
-A table of interfaces, each a way to send one record, and of faults, each a value with what a message must say of it.
+The tests combine a table of interfaces, each a function that sends one record, with a table of invalid values and
+their expected messages.
 """
 
 import json
@@ -28,7 +29,7 @@ INFER: Final = "/v2/models/titanic/infer"
 MODEL_INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 TYPES: Final = {"pclass": "INT64", "sex": "BYTES", "age": "FP32", "sibsp": "INT64", "parch": "INT64", "fare": "FP32"}
 RECORD: Final = {"pclass": "1", "sex": '"female"', "age": "29", "sibsp": "0", "parch": "0", "fare": "7"}
-"""Each feature's value as JSON writes it."""
+"""Each feature's value as JSON text."""
 
 Send = Callable[[httpx.Client, dict[str, str]], httpx.Response]
 
@@ -96,7 +97,7 @@ def _rpc_infer(server: httpx.Client, record: dict[str, str]) -> httpx.Response:
 
 
 def _texts(record: dict[str, str]) -> dict[str, str]:
-    """Return each value as text, as forms without types have it."""
+    """Return each value as text, for formats without types."""
     return {name: json.loads(value) if value.startswith('"') else value for name, value in record.items()}
 
 
@@ -119,11 +120,11 @@ JSON: Final[dict[str, Send]] = {
     "ndjson": _ndjson,
     "infer": _infer,
 }
-"""Interfaces whose values are JSON."""
+"""Interfaces with JSON values."""
 TEXT: Final[dict[str, Send]] = {"query": _query, "csv": _csv, "arrow": _arrow, "parquet": _parquet}
-"""Interfaces whose values are text."""
+"""Interfaces with text values."""
 TENSORS: Final[dict[str, Send]] = {"binary": _binary, "rpc": _rpc_infer}
-"""Interfaces whose values are bytes."""
+"""Interfaces with binary values."""
 
 SEX: Final = 'expected one of "female", "male"; got '
 AGE: Final = "expected a number from 0 to 120 or null; got "
@@ -138,7 +139,7 @@ STRINGS: Final = [
     ("sex", f'"{"y" * 99}"', f'{SEX}"{"y" * 40}"...'),
     ("sex", '"1"', f'{SEX}"1"'),
 ]
-"""A feature, its value as JSON, and what the message ends in: strings, on every interface."""
+"""Strings for every interface: feature, value as JSON text, end of the message."""
 NUMBERS: Final = [
     ("sibsp", str(2**63), f"{SIBSP}{2**63}"),
     ("sibsp", str(10**30), f"{SIBSP}{10**30}"),
@@ -148,14 +149,14 @@ NUMBERS: Final = [
     ("fare", "1e39", f"{FARE}1e+39|{FARE}1e39"),
     ("fare", "1e400", f"{FARE}1e400|{FARE}Infinity"),
 ]
-"""The same of numbers, where they are written."""
+"""Numbers for the JSON and text interfaces: feature, value as JSON text, end of the message."""
 NO_JSON: Final = [
     ("age", "NaN", f"{AGE}NaN"),
     ("age", "-Infinity", f"{AGE}-Infinity"),
     ("sex", '"\\ud800"', f'{SEX}"\\ud800": a lone surrogate is no Unicode character'),
     ("sex", '"a\\udc00b"', f'{SEX}"a\\udc00b": a lone surrogate is no Unicode character'),
 ]
-"""The same of what JSON lacks, and decoders call malformed or truncated."""
+"""Values that JSON doesn't have, and that decoders call malformed or truncated, in the same form."""
 
 
 def _said(response: httpx.Response) -> str:
@@ -178,7 +179,7 @@ def _cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("send", "feature", "value", "words"), [*_cases()])
 def test_what_is_wrong_is_shown(server: httpx.Client, send: Send, feature: str, value: str, words: str) -> None:
-    """A wrong value is named with its feature, what was expected, and itself, as it can be seen."""
+    """The message for an invalid value has the feature, what was expected, and the value in visible characters."""
     said = _said(send(server, RECORD | {feature: value}))
     assert feature in said.partition(": expected")[0]
     assert any(said.endswith(each) for each in words.split("|")), said
@@ -187,7 +188,7 @@ def test_what_is_wrong_is_shown(server: httpx.Client, send: Send, feature: str, 
 
 @pytest.mark.parametrize("send", [*JSON.values()], ids=[*JSON])
 def test_a_byte_order_mark_is_taken(server: httpx.Client, send: Send) -> None:
-    """Bytes that say which encoding a document is in are no part of it."""
+    """A byte order mark before a JSON document is accepted."""
 
     class Marked(httpx.Client):
         def post(self, path: str, *, content: bytes, **named: Any) -> httpx.Response:  # type: ignore[override] # noqa: ANN401
@@ -203,7 +204,7 @@ def test_a_byte_order_mark_is_taken(server: httpx.Client, send: Send) -> None:
 @pytest.mark.parametrize("name", ['"sex"', '"\\u0073ex"', '"fare"'])
 @pytest.mark.parametrize("without", ["", "age"])
 def test_a_name_given_twice_is_refused(server: httpx.Client, send: Send, name: str, without: str) -> None:
-    """A record with one name twice says neither value: it is rejected on every interface, however it is written."""
+    """A record with a duplicate name is rejected on every interface, also if one name is escaped."""
     record = {each: value for each, value in RECORD.items() if each != without}
     feature = json.loads(name)
     twice = {**record, "parch": f"{record['parch']},{name}:{record[feature]}"}
@@ -215,7 +216,7 @@ def test_a_name_given_twice_is_refused(server: httpx.Client, send: Send, name: s
 @pytest.mark.parametrize("send", [*(JSON | TEXT).values()], ids=[*(JSON | TEXT)])
 @pytest.mark.parametrize("name", ["Sex", " sex", "Age"])
 def test_a_name_written_otherwise_is_explained(server: httpx.Client, send: Send, name: str) -> None:
-    """A name that differs in case or blanks is not taken, nor passed over for one that may be null: it is explained."""
+    """A name that differs only in letter case or blanks is rejected, also if the feature is nullable."""
     right = name.strip().lower()
     record = {name if each == right else each: value for each, value in RECORD.items()}
     TYPES[name] = TYPES[right]
@@ -224,7 +225,7 @@ def test_a_name_written_otherwise_is_explained(server: httpx.Client, send: Send,
 
 
 def test_unicode_forms_are_explained(tmp_path: Path) -> None:
-    """A category or a name of the same characters in another Unicode form is told from the one that was expected."""
+    """The message says if a category differs from an expected one only in its Unicode form."""
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     word = msgspec.structs.replace(small.WORD, categories=[composed, "yes"], example=composed)
     small.write(
@@ -259,8 +260,8 @@ def test_unicode_forms_are_explained(tmp_path: Path) -> None:
         ("UINT64", 0, 2**64 - 1),
     ],
 )
-def test_the_bounds_of_a_datatype_are_named(datatype: Any, low: int, high: int) -> None:  # noqa: ANN401 # a literal
-    """A number beyond its datatype is rejected with the bound that it breaks, where no other is given."""
+def test_the_bounds_of_a_datatype_are_named(datatype: Any, low: int, high: int) -> None:  # # noqa: ANN401 # a literal
+    """An integer beyond its datatype's range is rejected with the limit that it exceeds."""
     column = Column.of(Feature(name="x", datatype=datatype, description="", example=1))
     assert column.fault(high + 1) == f"expected an integer of at most {high}; got {high + 1}"
     assert column.fault(low - 1) == f"expected an integer of at least {low}; got {low - 1}"

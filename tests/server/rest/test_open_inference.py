@@ -1,4 +1,4 @@
-"""/v2: health, metadata and inference, as the Open Inference Protocol has them."""
+"""/v2: health, metadata and inference of the Open Inference Protocol."""
 
 import json
 from pathlib import Path
@@ -19,12 +19,12 @@ Request = dict[str, Any]
 
 @pytest.fixture
 def request_body(server: httpx.Client, passenger: dict[str, Any]) -> Request:
-    """Return an inference request of one row, flat, that is right in every tensor."""
+    """Return a valid inference request of one row with flat data."""
     return _request(server, [passenger])
 
 
 def _request(server: httpx.Client, records: list[dict[str, Any]]) -> Request:
-    """Return the records as an inference request, from what the server says of its inputs."""
+    """Return an inference request for the records, made from the server's model metadata."""
     described = server.get(MODEL).json()["inputs"]
     return {
         "inputs": [
@@ -64,18 +64,18 @@ def test_health(server: httpx.Client, path: str, body: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", ["/v2/models/nobody", f"{MODEL}/versions/2", f"{MODEL}/versions/x"])
 @pytest.mark.parametrize("tail", ["", "/ready"])
 def test_unknown_model_or_version(server: httpx.Client, path: str, tail: str) -> None:
-    """A model or version that isn't served is neither described nor ready: 404."""
+    """Metadata and readiness of a model or version that isn't served are rejected with 404."""
     response = server.get(path + tail)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
 def test_infer_of_an_unknown_model(server: httpx.Client, request_body: Request) -> None:
-    """Inference on a model that isn't served is answered 404."""
+    """Inference on a model that isn't served is rejected with 404."""
     assert server.post("/v2/models/nobody/infer", json=request_body).status_code == 404
 
 
 def test_server_metadata(server: httpx.Client) -> None:
-    """The server tells its name, its version and its extensions."""
+    """The server metadata has the name, version and extensions."""
     assert server.get("/v2").json() == {
         "name": "lifeboat",
         "version": server_package.VERSION,
@@ -85,7 +85,7 @@ def test_server_metadata(server: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1"])
 def test_model_metadata(server: httpx.Client, path: str) -> None:
-    """The metadata names every input and output with its datatype and shape."""
+    """The model metadata names every input and output with its datatype and shape."""
     assert server.get(path).json() == {
         "name": "titanic",
         "versions": ["1"],
@@ -99,7 +99,7 @@ def test_model_metadata(server: httpx.Client, path: str) -> None:
 
 
 def test_infer(server: httpx.Client, request_body: Request) -> None:
-    """A request is answered with the model, its version and all outputs, flat, with datatype and shape."""
+    """The response has the model, its version and all outputs, with datatype, shape and flat data."""
     answer = _infer(server, request_body)
     assert list(answer) == ["model_name", "model_version", "outputs"]
     assert (answer["model_name"], answer["model_version"]) == ("titanic", "1")
@@ -114,20 +114,20 @@ def test_infer(server: httpx.Client, request_body: Request) -> None:
 
 
 def test_nested_data_is_flat_data(server: httpx.Client, passengers: list[dict[str, Any]]) -> None:
-    """Data nested as the shape says is answered as flat data."""
+    """Data nested as the shape says gives the same response as flat data."""
     flat = _request(server, passengers[:3])
     nested = {"inputs": [each | {"data": [[value] for value in each["data"]]} for each in flat["inputs"]]}
     assert _infer(server, nested) == _infer(server, flat)
 
 
 def test_infer_by_version(server: httpx.Client, request_body: Request) -> None:
-    """A version named in the path answers."""
+    """A version named in the path responds."""
     response = server.post(f"{MODEL}/versions/1/infer", json=request_body)
     assert response.json() == _infer(server, request_body)
 
 
 def test_id_is_echoed(server: httpx.Client, request_body: Request) -> None:
-    """The request's id stands in the response, where there is one."""
+    """The response has the request's id if the request has one."""
     assert _infer(server, request_body | {"id": "row 7 \u00e9"})["id"] == "row 7 \u00e9"
     assert "id" not in _infer(server, request_body)
 
@@ -146,27 +146,27 @@ def test_id_is_echoed(server: httpx.Client, request_body: Request) -> None:
 def test_outputs_are_those_asked_for(
     server: httpx.Client, request_body: Request, wanted: list[str], given: list[str]
 ) -> None:
-    """Only the outputs asked for are answered, in that order and each once; none named means all."""
+    """The response has only the requested outputs, each once, in request order; an empty list means all outputs."""
     every = {output["name"]: output for output in _infer(server, request_body)["outputs"]}
     answer = _infer(server, request_body | {"outputs": [{"name": name} for name in wanted]})
     assert answer["outputs"] == [every[name] for name in given]
 
 
 def test_order_of_the_inputs_does_not_matter(server: httpx.Client, request_body: Request) -> None:
-    """Inputs are known by their names, in whatever order they come."""
+    """The order of the inputs doesn't matter."""
     assert _infer(server, {"inputs": request_body["inputs"][::-1]}) == _infer(server, request_body)
 
 
 @pytest.mark.parametrize("name", ["age", "fare", "embarked"])
 def test_nullable_input_left_out_is_null(server: httpx.Client, passengers: list[dict[str, Any]], name: str) -> None:
-    """A nullable input left out is null in every row, as null in its data is."""
+    """A nullable input that is left out counts as null in every row."""
     null = _request(server, [record | {name: None} for record in passengers[:4]])
     omitted = {"inputs": [each for each in null["inputs"] if each["name"] != name]}
     assert _infer(server, omitted) == _infer(server, null)
 
 
 def test_parameters_are_read_over(server: httpx.Client, request_body: Request) -> None:
-    """Parameters that the server doesn't know change nothing."""
+    """Parameters that the server doesn't know are ignored."""
     inputs = [each | {"parameters": {"unit": "x"}} for each in request_body["inputs"]]
     outputs = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
     answer = _infer(server, {"inputs": inputs, "outputs": outputs, "parameters": {"priority": 1}})
@@ -176,7 +176,7 @@ def test_parameters_are_read_over(server: httpx.Client, request_body: Request) -
 def test_every_row_is_answered_as_onnxruntime_alone_answers(
     server: httpx.Client, passengers: list[dict[str, Any]]
 ) -> None:
-    """All 1,309 rows get, over both interfaces, the very bits of a session on the model file."""
+    """All 1,309 rows get results on both interfaces that are bit-identical to a plain session's."""
     labels, probabilities = _session_answers(passengers)
     assert len(passengers) == 1309
     outputs = _infer(server, _request(server, passengers))["outputs"]
@@ -187,7 +187,7 @@ def test_every_row_is_answered_as_onnxruntime_alone_answers(
 
 
 def _session_answers(records: list[dict[str, Any]]) -> tuple[list[str], Any]:
-    """Return the labels and probabilities of an onnxruntime session that this project did not open."""
+    """Return the labels and probabilities of an onnxruntime session opened without the server's code."""
     path = Path(__file__).parents[3] / "models" / "titanic" / "1"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

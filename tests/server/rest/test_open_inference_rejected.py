@@ -1,4 +1,4 @@
-"""/v2 inference: what is rejected, and in which words."""
+"""/v2 inference: rejected requests and their messages."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ WRONG_TENSORS: list[tuple[str, dict[str, Any], str]] = [
     ("sex", {"data": ["male", None]}, 'row 1: expected one of "female", "male"; got null'),
     ("embarked", {"data": [None, "X"]}, 'row 1: expected one of "C", "Q", "S" or null; got "X"'),
 ]
-"""The tensor at fault; a change of it; the message after its name."""
+"""Name of the invalid tensor, a change to it, and the message after its name."""
 
 WRONG_BODIES: list[tuple[bytes, str]] = [
     (b"", "it is empty"),
@@ -69,12 +69,12 @@ WRONG_BODIES: list[tuple[bytes, str]] = [
     ),
     (b'{"inputs": [], "id": 7}', "$.id"),
 ]
-"""Bytes that hold no inference request; what the message says of them."""
+"""Bytes that are no inference request, and part of the message."""
 
 
 @pytest.fixture
 def inputs(passenger: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the input tensors of two rows by name, right in every value."""
+    """Return valid input tensors of two rows, by name."""
     return {
         name: {"name": name, "shape": [2, 1], "datatype": datatype, "data": [passenger[name]] * 2}
         for name, datatype in DATATYPES.items()
@@ -82,7 +82,7 @@ def inputs(passenger: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _refuse(server: httpx.Client, body: dict[str, Any], error: str, field: str) -> None:
-    """Assert that `body` is answered with 400 and exactly this envelope."""
+    """Assert that `body` is rejected with 400 and exactly this envelope."""
     response = server.post(INFER, json=body)
     assert (response.status_code, response.json()) == (
         400,
@@ -94,7 +94,7 @@ def _refuse(server: httpx.Client, body: dict[str, Any], error: str, field: str) 
 def test_wrong_tensor(
     server: httpx.Client, inputs: dict[str, dict[str, Any]], name: str, change: dict[str, Any], words: str
 ) -> None:
-    """A wrong datatype, shape or value is rejected, naming the tensor, the element and what was expected."""
+    """A wrong datatype, shape or value is rejected with the tensor, the element and what was expected."""
     wrong = inputs | {name: inputs[name] | change}
     _refuse(server, {"inputs": list(wrong.values())}, f"{name}: {words}", name)
     assert server.post(INFER, json={"inputs": list(inputs.values())}).status_code == 200
@@ -102,7 +102,7 @@ def test_wrong_tensor(
 
 @pytest.mark.parametrize(("body", "words"), WRONG_BODIES, ids=lambda value: repr(value[:40]))
 def test_wrong_body(server: httpx.Client, body: bytes, words: str) -> None:
-    """Bytes that are no inference request are rejected, saying where they are wrong."""
+    """Bytes that are no inference request are rejected with the place of the error."""
     response = server.post(INFER, content=body)
     answer = response.json()
     assert (response.status_code, answer["code"]) == (400, "invalid_argument")
@@ -111,18 +111,18 @@ def test_wrong_body(server: httpx.Client, body: bytes, words: str) -> None:
 
 
 def test_no_inputs(server: httpx.Client) -> None:
-    """A request without any input is rejected."""
+    """A request without inputs is rejected."""
     _refuse(server, {"inputs": []}, "inputs: expected at least one", "inputs")
 
 
 def test_unknown_input(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
-    """An input that the model doesn't have is rejected with the names of those it has."""
+    """An unknown input is rejected with the names of the model's inputs."""
     cabin = inputs["sex"] | {"name": "cabin"}
     _refuse(server, {"inputs": [*inputs.values(), cabin]}, f"cabin: no such input; expected {NAMES}", "cabin")
 
 
 def test_input_given_twice(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
-    """An input that stands twice is rejected: neither would be more right."""
+    """A duplicate input is rejected."""
     _refuse(
         server,
         {"inputs": [*inputs.values(), inputs["sex"]]},
@@ -133,7 +133,7 @@ def test_input_given_twice(server: httpx.Client, inputs: dict[str, dict[str, Any
 
 @pytest.mark.parametrize(("name", "words"), [("sex", 'expected one of "female", "male"'), ("sibsp", SIBSP)])
 def test_input_left_out(server: httpx.Client, inputs: dict[str, dict[str, Any]], name: str, words: str) -> None:
-    """An input that is not nullable can't be left out."""
+    """A request without an input that isn't nullable is rejected."""
     rest = [tensor for key, tensor in inputs.items() if key != name]
     _refuse(server, {"inputs": rest}, f"{name}: {words}; there is no such input", name)
 
@@ -145,13 +145,13 @@ def test_input_without_data(server: httpx.Client, inputs: dict[str, dict[str, An
 
 
 def test_unknown_output(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
-    """An output that the model doesn't have is rejected with the names of those it has."""
+    """An unknown output is rejected with the names of the model's outputs."""
     body = {"inputs": list(inputs.values()), "outputs": [{"name": "label"}, {"name": "boat"}]}
     _refuse(server, body, 'outputs: no such output; expected "label", "probabilities"; got "boat"', "outputs")
 
 
 def test_a_body_nested_too_deep(server: httpx.Client) -> None:
-    """A body nested deeper than the limit is rejected by that, brackets within strings not counted."""
+    """A body nested deeper than the limit is rejected; brackets within strings don't count."""
     response = server.post(INFER, content=b'{"inputs": ' + b"[" * 10_000)
     words = "body: expected JSON nested at most 32 deep"
     assert (response.status_code, response.json()) == (400, {"error": words, "code": "invalid_argument"})
@@ -160,7 +160,7 @@ def test_a_body_nested_too_deep(server: httpx.Client) -> None:
 
 
 def test_a_shape_of_many_dimensions(server: httpx.Client, inputs: dict[str, dict[str, Any]]) -> None:
-    """A shape of far too many dimensions is rejected by a message that doesn't repeat them all."""
+    """The message for a shape with far too many dimensions is short."""
     inputs["age"]["shape"] = [1] * 100_000
     response = server.post(INFER, json={"inputs": list(inputs.values())})
     assert (response.status_code, response.json()["field"]) == (400, "age")

@@ -1,4 +1,4 @@
-"""GET /api/openapi.json: every route is in it, and every example in it is answered as it says."""
+"""GET /api/openapi.json: it has every route, and its examples equal the server's responses."""
 
 import re
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ NUMBERED: Final = """g (float[N, 1] x) => (int64[N] label, float[N, 2] probabili
   probabilities = Mul(x, at)
   label = ArgMax<axis = 1, keepdims = 0>(probabilities)
 }"""
-"""Answers 0 or 1, as numbers."""
+"""ONNX text of a classifier with the integer labels 0 and 1."""
 RENAMED: Final = """g (float[N, 1] predicted_value) => (float[N, 1] value) {
   value = Add(predicted_value, predicted_value)
 }"""
-"""Answers twice what has the name of an answer."""
+"""ONNX text of a model that doubles its input; the input has the name of an output column."""
 
 Document = dict[str, Any]
 
@@ -43,19 +43,19 @@ class Operation(NamedTuple):
 
     @property
     def requests(self) -> Iterator[tuple[str, str, Any]]:
-        """Yield each example of a body: its media type, its name, its value."""
+        """Yield each example of a request body: its media type, its name, its value."""
         for media_type, content in self.described.get("requestBody", {}).get("content", {}).items():
             for name, example in content.get("examples", {}).items():
                 yield media_type, name, example["value"]
 
-    def answer(self, media_type: str, name: str, status: str = "200") -> Any:  # noqa: ANN401 # JSON or text
-        """Return the example of an answer."""
+    def answer(self, media_type: str, name: str, status: str = "200") -> Any:  # # noqa: ANN401 # JSON or text
+        """Return the example of a response."""
         return self.described["responses"][status]["content"][media_type]["examples"][name]["value"]
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Yield a client of a server of models of each kind, one of them with two versions and a label."""
+    """Yield a client of a server with models of each kind; one has two versions and a label."""
     models = tmp_path_factory.mktemp("models")
     (models / "titanic").symlink_to(ROOT / "models" / "titanic")
     triple = small.onnx_bytes(TRIPLE)
@@ -63,7 +63,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     small.double(models, version=2)
     (models / "small" / "labels.json").write_text('{"stable": 1, "next": 2}')
     small.signs(models, name="signs")
-    small.double(models, name="sm-all")  # names that make one identifier: one of them has the typed service
+    small.double(models, name="sm-all")  # # both names give one identifier, so only one of the models has the typed service
     small.write(models, triple, small.manifest(triple, answers=((1.0, 3.0),), name="sm_all"))
     word = small.onnx_bytes(small.YES, opset=19)
     small.write(models, word, small.manifest(word, small.WORD, (("yes", 1.0), ("no", 0.0)), name="word"))
@@ -72,7 +72,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def _numbered() -> Any:  # noqa: ANN401 # the manifest
+def _numbered() -> Any:  # # noqa: ANN401 # the manifest
     label = Output(name="label", datatype="INT64", shape=[-1], role="label")
     probabilities = Output(name="probabilities", datatype="FP32", shape=[-1, 2], role="probabilities")
     return small.manifest(
@@ -87,14 +87,14 @@ def _numbered() -> Any:  # noqa: ANN401 # the manifest
 
 @pytest.fixture(scope="module")
 def document(client: httpx.Client) -> Document:
-    """Return the document of that server."""
+    """Return the OpenAPI document of the server."""
     content: Document = client.get("/api/openapi.json").json()
     return content
 
 
 @pytest.fixture(scope="module")
 def operations(document: Document) -> list[Operation]:
-    """Return every operation of it."""
+    """Return every operation of the document."""
     return [
         Operation(path, method, described)
         for path, methods in document["paths"].items()
@@ -103,7 +103,7 @@ def operations(document: Document) -> list[Operation]:
 
 
 def test_every_route_is_documented(document: Document) -> None:
-    """There is no route whose path and method the document doesn't have, and it has none that is no route."""
+    """The document has exactly the paths and methods of the routes."""
     app = create_app(Repository.load(ROOT / "models"), Settings())
     routes = [route for route in app.routes if isinstance(route, Route)]
     assert len(routes) == len(app.routes) > 20
@@ -119,7 +119,7 @@ def test_every_route_is_documented(document: Document) -> None:
 
 
 def test_every_call_is_documented(client: httpx.Client, document: Document) -> None:
-    """Every method of every .proto file is in the document, whose calls are all there."""
+    """The document has exactly the RPC methods of the .proto files, and the server serves each method."""
     files = [path.read_text() for path in PROTO.glob("*.proto")]
     files += [
         client.get(f"/api/models/{model['name']}/service.proto").text
@@ -141,7 +141,7 @@ def test_every_call_is_documented(client: httpx.Client, document: Document) -> N
 
 
 def test_every_example_is_answered_as_it_says(client: httpx.Client, operations: list[Operation]) -> None:
-    """What the document gives as a request's answer is what the server answers to it, to the last bit."""
+    """The server's response to each example request equals the example response in every bit."""
     seen = set()
     for operation in operations:
         for media_type, name, value in operation.requests:
@@ -156,7 +156,7 @@ def test_every_example_is_answered_as_it_says(client: httpx.Client, operations: 
 
 
 def test_every_query_is_answered_as_it_says(client: httpx.Client, operations: list[Operation]) -> None:
-    """The same of predictions by GET, whose record is in the parameters, and of whether things are ready."""
+    """The response to each GET with example parameters equals the example response."""
     asked = [each for each in operations if each.method == "get" and "." not in each.path]
     counted = 0
     for operation in asked:
@@ -173,7 +173,7 @@ def test_every_query_is_answered_as_it_says(client: httpx.Client, operations: li
 
 
 def test_the_wrong_record_is_refused_as_it_says(client: httpx.Client, operations: list[Operation]) -> None:
-    """Every prediction has a record that is rejected, and the very words in which."""
+    """Every prediction operation has an example of an invalid record, with the exact error message."""
     asked = [each for each in operations if each.path.endswith("/predict") and each.method == "post"]
     assert len(asked) > 10
     for operation in asked:
@@ -183,7 +183,7 @@ def test_the_wrong_record_is_refused_as_it_says(client: httpx.Client, operations
 
 
 def test_every_code_has_an_answer(document: Document, operations: list[Operation]) -> None:
-    """Each code of the table of errors is an answer with an example, and operations refer to nothing that isn't."""
+    """Each error code has a response with an example, and every reference in the document resolves."""
     responses = document["components"]["responses"]
     for code, status in CODES.items():
         content = responses[str(status.http)]["content"]["application/json"]
@@ -196,14 +196,14 @@ def test_every_code_has_an_answer(document: Document, operations: list[Operation
 
 
 def test_labels_are_what_the_model_answers(document: Document) -> None:
-    """A label that is a number is one in the schema too, and a string where it is a string."""
+    """The schema has integer labels as integers and string labels as strings."""
     schemas = document["components"]["schemas"]
     assert schemas["numbered.1.Answer"]["properties"]["label"]["enum"] == [0, 1]
     assert schemas["signs.1.Answer"]["properties"]["label"]["enum"] == small.CLASSES
 
 
 def test_operations_are_told_apart(operations: list[Operation], document: Document) -> None:
-    """Each operation has an id of its own, a tag that is described, and words."""
+    """Each operation has a unique id, a described tag, and a summary."""
     ids = [each.described["operationId"] for each in operations]
     assert len(set(ids)) == len(ids)
     tags = {tag["name"] for tag in document["tags"]}
@@ -212,7 +212,7 @@ def test_operations_are_told_apart(operations: list[Operation], document: Docume
 
 
 def test_keys(document: Document, operations: list[Operation]) -> None:
-    """A Worker's key is asked for or isn't; model control takes the operator's token, and nothing else does."""
+    """The Worker's key is optional on all operations; only model control takes the operator's token."""
     assert document["security"] == [{}, {"key": []}, {"bearer": []}]
     controlled = {each.path for each in operations if each.described.get("security") == [{"token": []}]}
     assert {path.rpartition("/")[2] for path in controlled} == {
@@ -221,7 +221,7 @@ def test_keys(document: Document, operations: list[Operation]) -> None:
 
 
 def test_who_has_it_is_told_so(tmp_path: Path) -> None:
-    """The document has a tag, which is another when other versions are served."""
+    """The document has an ETag, which changes when other versions are served."""
     small.double(tmp_path)
     repository = Repository.load(tmp_path)
     with InProcess(repository) as client:
@@ -236,7 +236,7 @@ def test_who_has_it_is_told_so(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_gone_is_in_it_no_longer(tmp_path: Path) -> None:
-    """The document is of what is served when it is asked for, be it not the default model any more."""
+    """An unloaded model is no longer in the document, even if it is the default model."""
     small.double(tmp_path)
     small.double(tmp_path, name="other")
     repository = Repository.load(tmp_path, "small")
@@ -249,7 +249,7 @@ def test_a_model_that_is_gone_is_in_it_no_longer(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_is_no_example(tmp_path: Path) -> None:
-    """There are no more records in an example than a request may have, and no file that can't be scored."""
+    """Examples have no more records than the limit, and there is no CSV example that can't be scored."""
     column = msgspec.structs.replace(small.X, name="predicted_value")
     model = small.onnx_bytes(RENAMED)
     small.write(tmp_path, model, small.manifest(model, column, ((1.0, 2.0), (2.0, 4.0))))

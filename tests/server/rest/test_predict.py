@@ -1,4 +1,4 @@
-"""POST /api/predict: what is answered."""
+"""POST /api/predict: responses to valid requests."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ PATHS = (
 
 
 def test_one_record_gets_one_answer(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """One record is answered with the model, its version, the label and the probability of each class."""
+    """The response for one record has the model, its version, the label and each class's probability."""
     response = server.post("/api/predict", json=passenger)
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
     answer = response.json()
@@ -30,14 +30,14 @@ def test_one_record_gets_one_answer(server: httpx.Client, passenger: dict[str, A
 
 
 def test_probability_is_the_positive_class_whatever_the_label(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """The probability is that of having survived even where the label is died."""
+    """The probability is that of the positive class, also if the label is the other class."""
     answer = server.post("/api/predict", json=passenger | {"pclass": 3, "sex": "male"}).json()
     assert answer["label"] == "died"
     assert answer["probability"] == answer["probabilities"]["survived"] < 0.5
 
 
 def test_records_get_one_answer_each_in_order(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """A list of records is answered with a list of predictions in the same order."""
+    """A list of records gets a list of predictions in the same order."""
     records = [passenger | {"sex": sex} for sex in ("male", "female", "male")]
     answer = server.post("/api/predict", json={"records": records}).json()
     assert list(answer) == ["model", "version", "predictions"]
@@ -45,13 +45,13 @@ def test_records_get_one_answer_each_in_order(server: httpx.Client, passenger: d
 
 
 def test_list_of_one_record_stays_a_list(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """A list that holds one record is answered with a list of one prediction."""
+    """A list with one record gets a list with one prediction."""
     assert len(server.post("/api/predict", json={"records": [passenger]}).json()["predictions"]) == 1
 
 
 @pytest.mark.parametrize("name", ["age", "fare", "embarked"])
 def test_absent_and_null_are_the_same(server: httpx.Client, passenger: dict[str, Any], name: str) -> None:
-    """A nullable feature left out is answered as one that is null, and otherwise than the value was."""
+    """An omitted nullable feature gives the same prediction as null, and another than a value."""
     null = server.post("/api/predict", json=passenger | {name: None})
     absent = server.post("/api/predict", json={key: value for key, value in passenger.items() if key != name})
     assert null.status_code == 200
@@ -60,26 +60,26 @@ def test_absent_and_null_are_the_same(server: httpx.Client, passenger: dict[str,
 
 
 def _other(passenger: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the passenger with a value of `name` that moves the answer away from null's."""
+    """Return the passenger with a value of `name` whose prediction differs from that for null."""
     return passenger | {name: {"age": 80, "fare": 0, "embarked": "S"}[name]}
 
 
 @pytest.mark.parametrize("change", [{"age": 0}, {"age": 120}, {"age": 0.1667}, {"fare": 0}, {"fare": 3.4e38}])
 def test_limits_themselves_are_allowed(server: httpx.Client, passenger: dict[str, Any], change: dict[str, Any]) -> None:
-    """Both ends of a feature's range belong to it."""
+    """Both ends of a feature's range are valid."""
     assert server.post("/api/predict", json=passenger | change).status_code == 200
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_path_of_the_model_answers_the_same(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
-    """The default model, and the model by name, by version and by label give one answer."""
+    """The paths of the default model, by name, by version and by label give equal responses."""
     answer = server.post(path, json=passenger)
     assert answer.status_code == 200
     assert answer.json() == server.post("/api/predict", json=passenger).json()
 
 
 def test_company_does_not_change_an_answer(server: httpx.Client, passengers: list[dict[str, Any]]) -> None:
-    """A record among 1 to 50 others gets the very bits that it gets alone."""
+    """A record gets bit-identical probabilities alone and among 1 to 50 others."""
     record = passengers[700]
     alone = server.post("/api/predict", json=record).json()["probabilities"]
     for others in range(1, 51):
@@ -90,7 +90,7 @@ def test_company_does_not_change_an_answer(server: httpx.Client, passengers: lis
 
 
 def test_both_interfaces_answer_the_same_bits(server: httpx.Client, passengers: list[dict[str, Any]]) -> None:
-    """A record's probabilities over REST are, to the last bit, those of the Open Inference Protocol."""
+    """REST and the Open Inference Protocol give bit-identical probabilities for a record."""
     datatypes = {each["name"]: each["datatype"] for each in server.get("/v2/models/titanic").json()["inputs"]}
     for record in passengers[::131]:
         inputs = [
@@ -120,7 +120,7 @@ def test_both_interfaces_answer_the_same_bits(server: httpx.Client, passengers: 
 def test_unknown_model_version_or_label(
     server: httpx.Client, passenger: dict[str, Any], path: str, field: str, words: str
 ) -> None:
-    """What is not served is answered 404 and named together with what there is."""
+    """An unknown model, version or label is rejected with 404 and the names that exist."""
     response = server.post(path, json=passenger)
     assert response.status_code == 404
     assert response.json() == {"error": words, "code": "not_found", "field": field}
@@ -128,7 +128,7 @@ def test_unknown_model_version_or_label(
 
 @pytest.mark.parametrize("path", ["/web", "/api", "/api/predict/", "/api/predictions", "/v3"])
 def test_unknown_path(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
-    """A path that doesn't exist is answered 404 with the envelope, never redirected."""
+    """An unknown path is rejected with 404 and the error envelope, never redirected."""
     response = server.post(path, json=passenger)
     assert response.status_code == 404
     words = f"there is nothing at {path}; GET /api/models tells what is served"
@@ -137,7 +137,7 @@ def test_unknown_path(server: httpx.Client, passenger: dict[str, Any], path: str
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_wrong_method(server: httpx.Client, method: str) -> None:
-    """A method that the path doesn't have is answered 405 with Allow."""
+    """A method that the path doesn't have is rejected with 405 and Allow."""
     response = server.request(method, "/api/predict")
     assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, POST")
     words = f"/api/predict takes GET, HEAD, POST, not {method}"
@@ -145,13 +145,13 @@ def test_wrong_method(server: httpx.Client, method: str) -> None:
 
 
 def test_wrong_method_where_several_are_right(server: httpx.Client) -> None:
-    """Several methods stand in Allow in one order, whatever the process."""
+    """The methods in Allow are always in the same order."""
     assert server.post("/api/models").headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("path", ["/api/predict", "/v2/models/titanic/infer"])
 def test_whole_numbers_with_a_point(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
-    """1.0 is an integer to JSON: clients whose numbers are all floats are answered as any other."""
+    """Integers written as 1.0 are accepted: some clients write all numbers as floats."""
     floats = {name: float(value) if isinstance(value, int) else value for name, value in passenger.items()}
     bodies: list[Any] = []
     for record in (passenger, floats):
@@ -169,6 +169,6 @@ def test_whole_numbers_with_a_point(server: httpx.Client, passenger: dict[str, A
 
 @pytest.mark.parametrize("value", [1.5, 1e300, -1.0])
 def test_other_numbers_are_no_integers(server: httpx.Client, passenger: dict[str, Any], value: float) -> None:
-    """A number with a fraction, or outside the range, is no integer however it is written."""
+    """A number with a fraction, or outside the range, is rejected for an integer feature."""
     response = server.post("/api/predict", json=passenger | {"sibsp": value})
     assert (response.status_code, response.json()["field"]) == (400, "sibsp")

@@ -1,4 +1,4 @@
-"""POST /api/predict: what is rejected, and in which words."""
+"""POST /api/predict: rejected requests and their messages."""
 
 import json
 from typing import Any
@@ -48,7 +48,7 @@ WRONG_VALUES: list[tuple[dict[str, Any], str, str]] = [
     ({"a`b": 1}, "a`b", f"a`b: no such feature; expected {NAMES}"),
     ({"y" * 99: 1}, "y" * 40, f'"{"y" * 40}"...: no such feature; expected {NAMES}'),
 ]
-"""A change of a right record; the field at fault; the message."""
+"""A change to a valid record, the field at fault, and the message."""
 
 NO_OBJECT = 'one record or {"records": [...]}'
 WRONG_BODIES: list[tuple[bytes, str]] = [
@@ -70,11 +70,11 @@ WRONG_BODIES: list[tuple[bytes, str]] = [
     (b"null", NO_OBJECT),
     (b'"pclass"', NO_OBJECT),
 ]
-"""Bytes that hold no record; what the message says of them."""
+"""Bytes that are no record, and part of the message."""
 
 
 def _refuse(server: httpx.Client, body: bytes, error: str, field: str) -> None:
-    """Assert that `body` is answered with 400 and exactly this envelope."""
+    """Assert that `body` is rejected with 400 and exactly this envelope."""
     response = server.post("/api/predict", content=body)
     envelope = {"error": error, "code": "invalid_argument", "field": field}
     assert (response.status_code, response.json()) == (400, envelope)
@@ -89,7 +89,7 @@ def _still_answers(server: httpx.Client, passenger: dict[str, Any]) -> None:
 def test_wrong_value(
     server: httpx.Client, passenger: dict[str, Any], change: dict[str, Any], field: str, error: str
 ) -> None:
-    """A wrong value is rejected with its field, what was expected and what came, alone and in a list."""
+    """An invalid value is rejected with its field, what was expected and the value, alone and in a list."""
     record = passenger | change
     _refuse(server, json.dumps(record).encode(), error, field)
     inside = json.dumps({"records": [passenger, record]}).encode()
@@ -99,7 +99,7 @@ def test_wrong_value(
 
 @pytest.mark.parametrize("name", ["pclass", "sex", "sibsp", "parch"])
 def test_missing_name(server: httpx.Client, passenger: dict[str, Any], name: str) -> None:
-    """A record without a feature that isn't nullable is rejected, naming that feature."""
+    """A record without a feature that isn't nullable is rejected with that feature's name."""
     expected = {"pclass": "one of 1, 2, 3", "sex": 'one of "female", "male"'}.get(name, "an integer of at least 0")
     error = f"{name}: expected {expected}; it is missing"
     record = {key: value for key, value in passenger.items() if key != name}
@@ -110,7 +110,7 @@ def test_missing_name(server: httpx.Client, passenger: dict[str, Any], name: str
 
 @pytest.mark.parametrize(("body", "words"), WRONG_BODIES, ids=lambda value: repr(value[:20]))
 def test_wrong_body(server: httpx.Client, passenger: dict[str, Any], body: bytes, words: str) -> None:
-    """Bytes that are no JSON object are rejected, saying why and naming no field."""
+    """Bytes that are no JSON object are rejected with the reason and without a field."""
     response = server.post("/api/predict", content=body)
     assert response.status_code == 400
     answer = response.json()
@@ -122,20 +122,20 @@ def test_wrong_body(server: httpx.Client, passenger: dict[str, Any], body: bytes
 
 @pytest.mark.parametrize("records", ["all", 3, None, {"0": {}}, True])
 def test_records_that_are_no_array(server: httpx.Client, passenger: dict[str, Any], records: object) -> None:
-    """Anything but an array under `records` is rejected."""
+    """A value of `records` that is no array is rejected."""
     body = json.dumps({"records": records}).encode()
     _refuse(server, body, "records: expected an array of records", "records")
     _still_answers(server, passenger)
 
 
 def test_no_records(server: httpx.Client) -> None:
-    """An empty list of records is rejected: there is nothing to answer."""
+    """An empty list of records is rejected."""
     _refuse(server, b'{"records": []}', "records: expected at least one", "records")
 
 
 @pytest.mark.parametrize("other", [3, "x", None, [], [{}]])
 def test_records_with_something_else_among_them(server: httpx.Client, passenger: dict[str, Any], other: object) -> None:
-    """An element of `records` that is no object is rejected by its number."""
+    """An element of `records` that is no object is rejected with its index."""
     body = json.dumps({"records": [passenger, other]}).encode()
     _refuse(server, body, "records[1]: expected an object", "records[1]")
 
@@ -147,7 +147,7 @@ def test_records_with_an_extra_key_beside_them(server: httpx.Client, passenger: 
 
 
 def test_first_fault_of_several_is_named(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """Of several wrong records the first is named."""
+    """The message names the first of several invalid records."""
     records = [passenger, passenger | {"fare": -1}, passenger | {"age": -1}]
     body = json.dumps({"records": records}).encode()
     _refuse(server, body, f"records[1].{FARE}; got -1", "records[1].fare")
@@ -155,13 +155,13 @@ def test_first_fault_of_several_is_named(server: httpx.Client, passenger: dict[s
 
 @pytest.mark.parametrize("after", ["[]", "[5]", "5", "{}", '"x"'])
 def test_name_given_twice(server: httpx.Client, after: str) -> None:
-    """A name that is given twice is rejected: neither value would be more right."""
+    """A duplicate name is rejected."""
     body = f'{{"records": [{{"pclass": 9}}], "records": {after}}}'.encode()
     _refuse(server, body, "records: expected once; it is given more than once", "records")
 
 
 PADDING = 6_000
-"""Records that make a body too large to be looked at a second time."""
+"""Number of records that makes a body too large to decode a second time for its message."""
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ PADDING = 6_000
     ],
 )
 def test_large_body_names_its_fault(server: httpx.Client, last: str, error: str) -> None:
-    """A fault in the last of thousands of records is told with the record's number and the field."""
+    """An invalid last record among thousands is rejected with its index and field."""
     fine = '{"pclass":1,"sex":"female","sibsp":0,"parch":0,"age":29.5},'
     response = server.post("/api/predict", content=f'{{"records":[{fine * PADDING}{last}]}}')
     assert response.status_code == 400
@@ -191,14 +191,14 @@ def test_large_body_names_its_fault(server: httpx.Client, last: str, error: str)
     ],
 )
 def test_odd_bodies_are_told_shortly(server: httpx.Client, body: str, error: str) -> None:
-    """A body that is large, or holds what no JSON value here may be, is rejected in the same words as a small one."""
+    """Large bodies and bodies with unusual JSON are rejected with short messages."""
     response = server.post("/api/predict", content=body)
     assert (response.status_code, response.json()["error"]) == (400, error)
 
 
 @pytest.mark.parametrize("body", [b"[" * 10_000, b'{"records": ' + b"[" * 10_000, b'{"records": ' + b"[" * 32])
 def test_a_body_nested_too_deep(server: httpx.Client, body: bytes) -> None:
-    """A body nested deeper than the limit is rejected by that; brackets within strings don't count."""
+    """A body nested deeper than the limit is rejected; brackets within strings don't count."""
     response = server.post("/api/predict", content=body)
     words = "body: expected JSON nested at most 32 deep"
     assert (response.status_code, response.json()) == (400, {"error": words, "code": "invalid_argument"})

@@ -1,4 +1,4 @@
-"""Triton's extensions: statistics, configuration, the repository's index, and loading and unloading of models."""
+"""Triton's extensions: statistics, configuration, repository index, loading and unloading of models."""
 
 import asyncio
 import json
@@ -15,32 +15,32 @@ from tests.server.support import small
 from tests.server.support.in_process import InProcess
 from tests.server.support.process import serving
 
-TOKEN: Final = "let me in"  # noqa: S105 # the tests' own
+TOKEN: Final = "let me in"  # # noqa: S105 # used only by these tests
 BEARER: Final = {"authorization": f"Bearer {TOKEN}"}
 CONTROL: Final = "/v2/repository/models/small"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one model that answers twice x."""
+    """Return a repository of one model that doubles x."""
     small.double(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def app(root: Path) -> Iterator[InProcess]:
-    """Yield a server of it that can be controlled."""
+    """Yield a server of the repository, with model control."""
     with InProcess(Repository.load(root), Settings(admin_token=TOKEN)) as served:
         yield served
 
 
-def index(app: InProcess, body: bytes = b"") -> Any:  # noqa: ANN401 # JSON
-    """Return the repository's index."""
+def index(app: InProcess, body: bytes = b"") -> Any:  # # noqa: ANN401 # JSON
+    """Return the repository index."""
     return app.post_bytes("/v2/repository/index", body).json()
 
 
 def test_statistics_count(app: InProcess) -> None:
-    """Requests, rows, runs and failures are counted for each version, with the time each step took."""
+    """Statistics count requests, rows, runs and failures for each version, with the duration of each step."""
     app.post("/api/predict", {"x": 1})
     app.post("/api/predict", {"records": [{"x": 1}] * 3})
     app.post("/api/predict", {"y": 1})
@@ -56,7 +56,7 @@ def test_statistics_count(app: InProcess) -> None:
 
 @pytest.mark.parametrize("path", ["/v2/models/titanic/config", "/v2/models/titanic/versions/1/config"])
 def test_configuration(server: httpx.Client, path: str) -> None:
-    """The configuration names every input and output by Triton's own types."""
+    """The configuration names every input and output with Triton's types."""
     told = server.get(path).json()
     assert (told["name"], told["backend"], told["max_batch_size"]) == ("titanic", "onnxruntime", 10_000)
     types = {each["name"]: (each["data_type"], each["dims"], each["optional"]) for each in told["input"]}
@@ -66,13 +66,13 @@ def test_configuration(server: httpx.Client, path: str) -> None:
 
 
 def test_unknown_models(server: httpx.Client) -> None:
-    """What isn't served has no statistics and no configuration."""
+    """Requests for statistics or configuration of an unknown model or version are rejected with 404."""
     for path in ("nothing/stats", "nothing/config", "titanic/versions/9/stats", "titanic/versions/9/config"):
         assert server.get(f"/v2/models/{path}").status_code == 404
 
 
 def test_index(root: Path) -> None:
-    """The index has every version with its state, and the reason of one that can't be served."""
+    """The index has every version with its state, and the reason if a version can't be served."""
     small.double(root, version=2)
     (root / "small" / "2" / "model.onnx").unlink()
     small.double(root, "other")
@@ -92,7 +92,7 @@ def test_index(root: Path) -> None:
 
 
 def test_a_new_version_is_loaded(app: InProcess, root: Path) -> None:
-    """A version that was published since the start answers after a load; the old one goes on by its number."""
+    """After a load a newly published version is the default; the old version is still served by its number."""
     small.double(root, version=2)
     assert app.get("/v2/models/small/versions/2").status_code == 404
     assert app.post_bytes(f"{CONTROL}/load", b"{}", BEARER).json() == {}
@@ -101,7 +101,7 @@ def test_a_new_version_is_loaded(app: InProcess, root: Path) -> None:
 
 
 def test_a_load_that_fails_keeps_the_old(app: InProcess, root: Path) -> None:
-    """A load that is rejected says why, and what answered before still does."""
+    """A rejected load responds with the reason, and the old version stays served."""
     (root / "small" / "1" / "model.onnx").write_bytes(b"half a file")
     response = app.post_bytes(f"{CONTROL}/load", b"{}", BEARER)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_argument")
@@ -111,7 +111,7 @@ def test_a_load_that_fails_keeps_the_old(app: InProcess, root: Path) -> None:
 
 
 def test_unload_and_load(app: InProcess) -> None:
-    """A model that was unloaded is answered 404 on every path and told in the index; a load brings it back."""
+    """An unloaded model is rejected with 404 on every path and is in the index; a load serves it again."""
     assert app.post_bytes(f"{CONTROL}/unload", b'{"parameters":{"unload_dependents":true}}', BEARER).json() == {}
     for path in ("/api/predict", "/api/models/small/predict", "/v2/models/small/infer"):
         assert app.post(path, {"x": 1}).status_code == 404
@@ -135,7 +135,7 @@ def test_unload_and_load(app: InProcess) -> None:
     ],
 )
 def test_control_takes_the_token(app: InProcess, action: str, headers: dict[str, str], status: int) -> None:
-    """Without the bearer token nothing is loaded or unloaded."""
+    """Loads and unloads without the right bearer token are rejected."""
     response = app.post_bytes(f"{CONTROL}/{action}", b"", headers)
     assert response.status_code == status
     assert ("www-authenticate" in response.headers) == (status == 401)
@@ -143,7 +143,7 @@ def test_control_takes_the_token(app: InProcess, action: str, headers: dict[str,
 
 
 def test_control_is_off_without_a_token(root: Path) -> None:
-    """A server without a token can't be controlled by any."""
+    """A server without a configured token rejects model control with any token."""
     with InProcess(Repository.load(root)) as app:
         for header in ("Bearer ", "Bearer x"):
             response = app.post_bytes(f"{CONTROL}/unload", b"", {"authorization": header})
@@ -155,20 +155,20 @@ def test_control_is_off_without_a_token(root: Path) -> None:
     [(b"[", 400), (b'{"parameters":{"config":"{}"}}', 501), (b'{"parameters":{"file:1/model.onnx":"AA=="}}', 501)],
 )
 def test_what_a_load_does_not_take(app: InProcess, body: bytes, status: int) -> None:
-    """A load takes what is in the folder, nothing that is sent along."""
+    """A load that carries a config or files is rejected."""
     assert app.post_bytes(f"{CONTROL}/load", body, BEARER).status_code == status
 
 
 @pytest.mark.parametrize("name", ["nothing", "..", ".draft", "%2e%2e"])
 def test_a_load_of_what_is_not_there(app: InProcess, name: str) -> None:
-    """A load of a model that isn't there is rejected, and never looks elsewhere."""
+    """A load of a missing model is rejected, and names like `..` never reach other folders."""
     response = app.post_bytes(f"/v2/repository/models/{name}/load", b"", BEARER)
     assert response.status_code in {400, 404}
     assert app.post("/api/predict", {"x": 1}).status_code == 200
 
 
 def test_answers_never_stop_while_a_model_is_loaded(root: Path) -> None:
-    """Requests over sockets are all answered while the model is loaded again and again."""
+    """All requests get 200 while the model is reloaded repeatedly."""
     with serving(LIFEBOAT_MODELS=str(root), LIFEBOAT_ADMIN_TOKEN=TOKEN) as client:
 
         async def main() -> None:

@@ -1,4 +1,4 @@
-"""What nobody foresaw: a model that fails while it runs."""
+"""Unforeseen errors: a model that fails while it runs."""
 
 import json
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from tests.server.support.process import HUNG_S, ServerProcess
 
 MODELS = Path(__file__).parents[3] / "models"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-SECRET = "indices element out of data bounds"  # noqa: S105 # what onnxruntime says of it
+SECRET = "indices element out of data bounds"  # # noqa: S105 # part of onnxruntime's message
 
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, httpx.Client]]:
-    """Yield a server whose model fails inside onnxruntime for an index past its table, and a client of it."""
+    """Yield a server whose model fails in onnxruntime for an index outside its table, and a client of it."""
     models = tmp_path_factory.mktemp("models")
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(models, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
@@ -42,9 +42,9 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPr
 def test_failure_is_opaque_and_logged(
     failing: tuple[ServerProcess, httpx.Client], path: str, body: dict[str, object]
 ) -> None:
-    """An unforeseen failure tells the caller only its id, under which the log has the traceback; the server goes on.
+    """An unforeseen error's response has only the request id; the log has the traceback; the server goes on.
 
-    What the exception says, which may quote the input, stands in neither.
+    Neither has the exception's message, because it may quote the input.
     """
     process, client = failing
     response = client.post(path, json=body)
@@ -61,7 +61,7 @@ def test_failure_is_opaque_and_logged(
 
 
 def test_request_id_of_the_caller(failing: tuple[ServerProcess, httpx.Client]) -> None:
-    """A request's own id is kept, so that a failure can be followed through what stands before the server."""
+    """The response has the request's own id, so that a failure can be traced across proxies."""
     response = failing[1].post("/api/predict", json={"index": 9}, headers={"x-request-id": "edge:4f.1/a-b"})
     assert response.headers["x-request-id"] == "edge:4f.1/a-b"
 
@@ -78,7 +78,7 @@ def test_request_id_of_the_caller(failing: tuple[ServerProcess, httpx.Client]) -
     ],
 )
 def test_the_trace_of_a_failure(failing: tuple[ServerProcess, httpx.Client], trace: str, logged: str) -> None:
-    """A failure's line in the log says which trace the request is part of, where that is one."""
+    """The log line of a failure has the request's trace id if the traceparent is valid."""
     process, client = failing
     client.post("/api/predict", json={"index": 9}, headers={"x-request-id": "traced", "traceparent": trace})
     line = json.loads(process.read_until("request traced failed"))
@@ -88,7 +88,7 @@ def test_the_trace_of_a_failure(failing: tuple[ServerProcess, httpx.Client], tra
 
 @pytest.mark.parametrize("request_id", ["", "two words", "x" * 129, "<script>", "a\u00e9b"])
 def test_unsound_request_id(failing: tuple[ServerProcess, httpx.Client], request_id: str) -> None:
-    """A request id that could forge a line of the log is replaced."""
+    """A request id that could forge a log line is replaced."""
     headers = [(b"x-request-id", request_id.encode("latin-1"))]
     response = failing[1].post("/api/predict", json={"index": 9}, headers=headers)
     assert response.status_code == 500
@@ -97,7 +97,7 @@ def test_unsound_request_id(failing: tuple[ServerProcess, httpx.Client], request
 
 
 def test_a_failure_on_any_path_is_opaque(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody foresaw on a path that answers no predictions is told by its id alone too."""
+    """An unforeseen error on a path without predictions has only the request id too."""
 
     def broken(*_: object) -> None:
         raise KeyError("a secret")
