@@ -25,7 +25,7 @@ def keep(run: Path, job: int, targets: Sequence[str], most: int) -> None:
     smallest: dict[str, list[bytes]] = {target: [] for target in targets}
     for path in run.glob(f"corpus-progress-{job}/*"):
         data = path.read_bytes()
-        if len(path.name) == _SHA1_LETTERS and 1 < len(data) <= MAX_KEPT_BYTES:  # # the other files are seeds
+        if len(path.name) == _SHA1_LETTERS and 1 < len(data) <= MAX_KEPT_BYTES:  # the other files are seeds
             smallest[targets[data[0] % len(targets)]].append(data[1:])
     for target, inputs in smallest.items():
         folder = FOLDER / target

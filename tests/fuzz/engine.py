@@ -133,7 +133,7 @@ class Engine:
 
 def plainly(engine: Engine, seed: int, until: Callable[[], bool]) -> None:
     """Mutate the corpus without guidance: the inputs depend only on the seed."""
-    chance = Random(seed)  # # noqa: S311 # chooses inputs
+    chance = Random(seed)  # noqa: S311 # chooses inputs
     for which, data in engine.seeds():
         engine.run(which, data)
     while not until():
@@ -150,12 +150,12 @@ def guided(make: Callable[[], Engine], seed: int, seconds: float, runs: int, fol
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
     engine = make()
-    folder.mkdir(parents=True, exist_ok=True)  # # an earlier process may have found inputs
+    folder.mkdir(parents=True, exist_ok=True)  # an earlier process may have found inputs
     for number, (which, data) in enumerate(engine.seeds()):
         (folder / str(number)).write_bytes(bytes([which]) + data)
 
     def mutate(data: bytes, max_size: int, chosen: int) -> bytes:
-        chance = Random(chosen)  # # noqa: S311 # chooses inputs
+        chance = Random(chosen)  # noqa: S311 # chooses inputs
         of_corpus = bool(data) and chance.randrange(2) == 0
         which = data[0] % len(engine.corpus) if of_corpus else None
         target, changed = engine.mutated(chance, data[1:] if of_corpus else None, which)

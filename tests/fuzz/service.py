@@ -61,7 +61,7 @@ class Service:
     def __init__(self) -> None:
         self.loop = TimedLoop()
         self.repository = Repository.load(MODELS)
-        self._wire = Wire(self.repository, Settings(**SETTINGS), 75, lambda: self.loop)  # # type: ignore[arg-type] # each value has its field's type
+        self._wire = Wire(self.repository, Settings(**SETTINGS), 75, lambda: self.loop)  # type: ignore[arg-type] # each value has its field's type
         self._wire.state.default_headers = [(b"date", b"now")]
         self.app = self._wire.app
         self._held = [each for each in gc.get_objects() if type(each) is HeldBytes]
@@ -87,11 +87,11 @@ class Service:
         """
         kept = dict(self.app.fast_path_handlers) if without_fast_path else {}
         if without_fast_path:
-            self.app.fast_path_handlers.clear()  # # type: ignore[attr-defined] # a dict; only the app changes it
+            self.app.fast_path_handlers.clear()  # type: ignore[attr-defined] # a dict; only the app changes it
         try:
             return self.measured(lambda: self._wire.runner.run(self._exchanges(connections, until_closed)))
         finally:
-            self.app.fast_path_handlers.update(kept)  # # type: ignore[attr-defined] # as above
+            self.app.fast_path_handlers.update(kept)  # type: ignore[attr-defined] # as above
 
     def measured(self, work: Callable[[], object]) -> Outcome:
         """Call a function of the server in this thread; return the measurements and the logged errors."""
@@ -125,7 +125,7 @@ class Service:
         for piece in pieces:
             if transport.ended.done():
                 break
-            while not transport.resumed.is_set() and not transport.ended.done():  # # it may pause again at once
+            while not transport.resumed.is_set() and not transport.ended.done():  # it may pause again at once
                 await _first(transport.resumed.wait(), transport.ended)
             if not transport.ended.done():
                 transport.feed(piece)
@@ -160,7 +160,7 @@ class Service:
         return ""
 
 
-async def _first(*waits: Any) -> None:  # # noqa: ANN401 # awaitables of any kind
+async def _first(*waits: Any) -> None:  # noqa: ANN401 # awaitables of any kind
     futures = [asyncio.ensure_future(each) for each in waits]
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     futures[0].cancel()

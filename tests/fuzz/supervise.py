@@ -60,7 +60,7 @@ def run(plan: Plan) -> dict[str, int]:
     end_s = time.monotonic() + (plan.seconds or float("inf"))
     jobs = [_started(plan, number, end_s) for number in range(min(plan.jobs, len(plan.targets)))]
     try:
-        while any([_is_running(plan, job) for job in jobs]):  # # noqa: C419 # each call also restarts its process
+        while any([_is_running(plan, job) for job in jobs]):  # noqa: C419 # each call also restarts its process
             time.sleep(_POLL_S)
     finally:
         for job in jobs:

@@ -21,14 +21,14 @@ class TimedLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         began_s = time.thread_time()
-        super()._run_once()  # # type: ignore[misc] # the only place to measure a whole turn
+        super()._run_once()  # type: ignore[misc] # the only place to measure a whole turn
         self.worst_turn_s = max(self.worst_turn_s, time.thread_time() - began_s)
 
-    def run_in_executor(  # # type: ignore[override] # typeshed has the same with type variables
+    def run_in_executor(  # type: ignore[override] # typeshed has the same with type variables
         self,
         executor: Executor | None,
         func: Callable[..., Any],
-        *args: Any,  # # noqa: ANN401 # asyncio's signature
+        *args: Any,  # noqa: ANN401 # asyncio's signature
     ) -> asyncio.Future[Any]:
         """Run a call in a thread, and count it until it ends."""
         self.in_threads += 1

@@ -8,7 +8,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 TIMEOUT_S: Final = 60
 """Seconds without a byte after which an exchange fails."""
-TOKEN: Final = "recorded-token"  # # noqa: S105 # used only by servers that live as long as one recording
+TOKEN: Final = "recorded-token"  # noqa: S105 # used only by servers that live as long as one recording
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Http1:
             for part in self.sent[:-1]:
                 connection.sendall(part)
                 found.append(self._response(file))
-            with suppress(ConnectionError):  # # the server may reject a request before all of it is sent
+            with suppress(ConnectionError):  # the server may reject a request before all of it is sent
                 connection.sendall(self.sent[-1])
             return found + self._final(file)
 

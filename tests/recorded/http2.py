@@ -71,7 +71,7 @@ def _encoded(pairs: Pairs) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode("latin-1")) for name, value in pairs]
 
 
-def _decoded(pairs: Any) -> list[tuple[str, str]]:  # # noqa: ANN401 # either of the library's two header types
+def _decoded(pairs: Any) -> list[tuple[str, str]]:  # noqa: ANN401 # either of the library's two header types
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
 
 
@@ -148,7 +148,7 @@ class Frames:
             while len(head := file.read(9)) == 9:
                 kind, flags, stream = _FRAME.unpack_from(head, 3)
                 payload = file.read(int.from_bytes(head[:3], "big"))
-                is_hidden = kind in {_DATA, _HEADERS}  # # headers include a date
+                is_hidden = kind in {_DATA, _HEADERS}  # headers include a date
                 shown: list[Json] = [kind, flags, stream, "" if is_hidden else base64.b64encode(payload).decode()]
                 if kind != _WINDOW_UPDATE and found[-1:] != [shown]:
                     found.append(shown)

@@ -34,12 +34,12 @@ BROKEN_CSV: Final = "pclass,sex,sibsp,parch\n1,female,0,0\n9,male,1,0\n2,male,0,
 """Four rows; the second and the third are invalid."""
 
 
-def encoded(value: Any) -> bytes:  # # noqa: ANN401 # any JSON value
+def encoded(value: Any) -> bytes:  # noqa: ANN401 # any JSON value
     """Return a value as JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def record(**changes: Any) -> bytes:  # # noqa: ANN401 # any JSON value
+def record(**changes: Any) -> bytes:  # noqa: ANN401 # any JSON value
     """Return a record as JSON, with `changes`."""
     return encoded({**RECORD, **changes})
 

@@ -10,7 +10,7 @@ from tests.recorded.exchange import Json
 _BY_HEADER: Final = {
     "date": re.compile(r".+"),
     "server-timing": re.compile(r"(?<=dur=)[\d.]+"),
-    "x-request-id": re.compile(r"^[0-9a-f]{32}$"),  # # an id that the server made
+    "x-request-id": re.compile(r"^[0-9a-f]{32}$"),  # an id that the server made
 }
 """The part of a header's value to replace, by header name."""
 _STATISTICS: Final = re.compile(r'("(?:ns|last_inference|lastInference)": ?"?)\d+')
@@ -28,8 +28,8 @@ _LOG: Final = (
     re.compile(r'(_ms(?:":|=))[\d.]+'),
     re.compile(r'(request_id(?:":"|=))[0-9a-f]{32}'),
     re.compile(r"( in )[\d.]+(?= m?s\b)"),
-    re.compile(r"(batch failed .*: )\d+ rows read, \d+ scored"),  # # the progress at the fault varies
-    re.compile(r'( 413\b.*request_bytes(?:":|=))\d+'),  # # the number of bytes received by then varies
+    re.compile(r"(batch failed .*: )\d+ rows read, \d+ scored"),  # the progress at the fault varies
+    re.compile(r'( 413\b.*request_bytes(?:":|=))\d+'),  # the number of bytes received by then varies
     re.compile(r'(GET /metrics .*response_bytes(?:":|=))\d+'),
 )
 """In each log line, the text after the first group is replaced."""

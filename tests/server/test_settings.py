@@ -19,7 +19,7 @@ def test_defaults() -> None:
 def test_every_setting_has_a_variable() -> None:
     """Each variable sets its setting, converted to the setting's type."""
     environment = {
-        "LIFEBOAT_HOST": "0.0.0.0",  # # noqa: S104 # the value that a container sets
+        "LIFEBOAT_HOST": "0.0.0.0",  # noqa: S104 # the value that a container sets
         "PORT": "9000",
         "LIFEBOAT_MODELS": "/srv/models",
         "LIFEBOAT_DEFAULT_MODEL": "titanic",
@@ -30,7 +30,7 @@ def test_every_setting_has_a_variable() -> None:
         "LIFEBOAT_LOG_LEVEL": "error",
     }
     assert from_environment(environment) == Settings(
-        host="0.0.0.0",  # # noqa: S104 # the value that a container sets
+        host="0.0.0.0",  # noqa: S104 # the value that a container sets
         port=9000,
         models=Path("/srv/models"),
         default_model="titanic",
@@ -94,5 +94,5 @@ def test_a_token_that_never_matches(token: str) -> None:
 
 def test_a_token_that_can_match() -> None:
     """A token may have spaces inside and characters of the upper half of Latin-1."""
-    token = "s3 cr\xe9t"  # # noqa: S105 # a made-up token
+    token = "s3 cr\xe9t"  # noqa: S105 # a made-up token
     assert from_environment({"LIFEBOAT_ADMIN_TOKEN": token}).admin_token == token

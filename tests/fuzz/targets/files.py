@@ -56,7 +56,7 @@ def _wide() -> pa.Table:
     return table.append_column("coded lists", _CODED_LISTS).append_column("listed codes", _LISTED_CODES)
 
 
-def _ipc(table: pa.Table, codec: Any = None, *, file: bool = False) -> bytes:  # # noqa: ANN401 # pyarrow's codec type
+def _ipc(table: pa.Table, codec: Any = None, *, file: bool = False) -> bytes:  # noqa: ANN401 # pyarrow's codec type
     out = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(compression=codec)
     with (pa.ipc.new_file if file else pa.ipc.new_stream)(out, table.schema, options=options) as writer:
@@ -94,7 +94,7 @@ def _parquets() -> list[bytes]:
     return found
 
 
-def _parquet(data: bytes, chance: Any) -> bytes:  # # noqa: ANN401 # Random
+def _parquet(data: bytes, chance: Any) -> bytes:  # noqa: ANN401 # Random
     """Return a Parquet file with changed pages or a changed footer; the footer's length mostly stays correct."""
     if len(data) < 12 or chance.randrange(4) == 0:
         return mutation.any_bytes(data, chance)

@@ -35,7 +35,7 @@ def _names(kind: str) -> set[str]:
     return {field.name for field in KINDS[kind].DESCRIPTOR.fields}
 
 
-def _many(kind: str, one: Any) -> Any:  # # noqa: ANN401 # a protobuf message
+def _many(kind: str, one: Any) -> Any:  # noqa: ANN401 # a protobuf message
     message: Any = KINDS[kind]()
     for field in KINDS[kind].DESCRIPTOR.fields:
         getattr(message, field.name).extend([one] * 2)
@@ -106,7 +106,7 @@ def _queries() -> list[bytes]:
 def _text(inner: Mutate) -> Mutate:
     """Return a mutation of gRPC-Web text: it changes the base64, or by `inner` the decoded body."""
 
-    def mutate(data: bytes, chance: Any) -> bytes:  # # noqa: ANN401 # Random
+    def mutate(data: bytes, chance: Any) -> bytes:  # noqa: ANN401 # Random
         try:
             body = base64.b64decode(data)
         except ValueError:

@@ -52,7 +52,7 @@ def cases() -> Iterator[Case]:
         yield _call(f"grpc-web: {name}", "grpc-web", path, enveloped(body), "application/grpc-web+proto")
     for name, (path, body) in JSON.items():
         yield _call(f"connect json: {name}", "connect", path, body, "application/json")
-        if "Statistics" not in name:  # # the length of its numbers varies
+        if "Statistics" not in name:  # the length of its numbers varies
             yield _call(f"grpc-web json: {name}", "grpc-web", path, enveloped(body), "application/grpc-web+json")
     for name, fields in _CONNECT.items():
         given = [*fields] if "content-type" in dict(fields) else [("content-type", "application/json"), *fields]

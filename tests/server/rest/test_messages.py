@@ -260,7 +260,7 @@ def test_unicode_forms_are_explained(tmp_path: Path) -> None:
         ("UINT64", 0, 2**64 - 1),
     ],
 )
-def test_the_bounds_of_a_datatype_are_named(datatype: Any, low: int, high: int) -> None:  # # noqa: ANN401 # a literal
+def test_the_bounds_of_a_datatype_are_named(datatype: Any, low: int, high: int) -> None:  # noqa: ANN401 # a literal
     """An integer beyond its datatype's range is rejected with the limit that it exceeds."""
     column = Column.of(Feature(name="x", datatype=datatype, description="", example=1))
     assert column.fault(high + 1) == f"expected an integer of at most {high}; got {high + 1}"

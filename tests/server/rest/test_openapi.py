@@ -48,7 +48,7 @@ class Operation(NamedTuple):
             for name, example in content.get("examples", {}).items():
                 yield media_type, name, example["value"]
 
-    def answer(self, media_type: str, name: str, status: str = "200") -> Any:  # # noqa: ANN401 # JSON or text
+    def answer(self, media_type: str, name: str, status: str = "200") -> Any:  # noqa: ANN401 # JSON or text
         """Return the example of a response."""
         return self.described["responses"][status]["content"][media_type]["examples"][name]["value"]
 
@@ -63,7 +63,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     small.double(models, version=2)
     (models / "small" / "labels.json").write_text('{"stable": 1, "next": 2}')
     small.signs(models, name="signs")
-    small.double(models, name="sm-all")  # # both names give one identifier, so only one of the models has the typed service
+    small.double(models, name="sm-all")  # the same identifier as "sm_all": one gets the typed service
     small.write(models, triple, small.manifest(triple, answers=((1.0, 3.0),), name="sm_all"))
     word = small.onnx_bytes(small.YES, opset=19)
     small.write(models, word, small.manifest(word, small.WORD, (("yes", 1.0), ("no", 0.0)), name="word"))
@@ -72,7 +72,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def _numbered() -> Any:  # # noqa: ANN401 # the manifest
+def _numbered() -> Any:  # noqa: ANN401 # the manifest
     label = Output(name="label", datatype="INT64", shape=[-1], role="label")
     probabilities = Output(name="probabilities", datatype="FP32", shape=[-1, 2], role="probabilities")
     return small.manifest(

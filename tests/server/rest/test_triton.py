@@ -15,7 +15,7 @@ from tests.server.support import small
 from tests.server.support.in_process import InProcess
 from tests.server.support.process import serving
 
-TOKEN: Final = "let me in"  # # noqa: S105 # used only by these tests
+TOKEN: Final = "let me in"  # noqa: S105 # used only by these tests
 BEARER: Final = {"authorization": f"Bearer {TOKEN}"}
 CONTROL: Final = "/v2/repository/models/small"
 
@@ -34,7 +34,7 @@ def app(root: Path) -> Iterator[InProcess]:
         yield served
 
 
-def index(app: InProcess, body: bytes = b"") -> Any:  # # noqa: ANN401 # JSON
+def index(app: InProcess, body: bytes = b"") -> Any:  # noqa: ANN401 # JSON
     """Return the repository index."""
     return app.post_bytes("/v2/repository/index", body).json()
 

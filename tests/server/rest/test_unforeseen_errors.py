@@ -14,7 +14,7 @@ from tests.server.support.process import HUNG_S, ServerProcess
 
 MODELS = Path(__file__).parents[3] / "models"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-SECRET = "indices element out of data bounds"  # # noqa: S105 # part of onnxruntime's message
+SECRET = "indices element out of data bounds"  # noqa: S105 # part of onnxruntime's message
 
 
 @pytest.fixture(scope="module")
