@@ -1,4 +1,4 @@
-"""Files at /api/batch: streamed in and out in bounded memory, and ended so that the end can be trusted."""
+"""Files at /api/batch: streamed in both directions in bounded memory, with an end that clients can verify."""
 
 import gzip
 import shutil
@@ -23,17 +23,17 @@ WRONG: Final = b"1,female,29,0,0,7,X\n"
 WORDS: Final = 'row {row}: embarked: expected one of "C", "Q", "S" or null; got "X"'
 TRAILERS: Final = "lifeboat-rows-read, lifeboat-rows-scored, lifeboat-rows-failed"
 ROWS: Final = 100_000
-"""Rows of a file that is larger than all the buffers on its way."""
+"""Rows of a file that exceeds all buffers between client and server."""
 
 
 @pytest.fixture
 def large(passengers: list[Record]) -> bytes:
-    """Return a file of many passengers."""
+    """Return a large file of passengers."""
     return files.csv(passengers, ROWS)
 
 
 def fails(client: httpx.Client, body: bytes, **query: str) -> tuple[bytes, dict[str, str] | None]:
-    """Send a file in one piece; return what came of the answer before it was broken off, and no trailers."""
+    """Send a file in one piece; return the aborted response's body, and its trailers or None."""
     with upload(client, path=f"{BATCH}?{httpx.QueryParams(query)}") as sent:
         sent.send(body)
         assert sent.head()[0] == 200
@@ -46,7 +46,7 @@ def fails(client: httpx.Client, body: bytes, **query: str) -> tuple[bytes, dict[
     [BATCH, *(f"/api/models/titanic{which}/batch" for which in ("", "/versions/1", "/labels/stable"))],
 )
 def test_a_file_is_scored(server: httpx.Client, passengers: list[Record], method: str, path: str) -> None:
-    """Every row comes back in order with onnxruntime's own answer to the last bit, by either method and any path."""
+    """Every row returns in order with onnxruntime's exact result, for both methods and all paths."""
     response = server.request(method, path, content=files.csv(passengers), headers=CSV)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/csv")
     assert (response.headers["lifeboat-model"], response.headers["lifeboat-version"]) == ("titanic", "1")
@@ -54,7 +54,7 @@ def test_a_file_is_scored(server: httpx.Client, passengers: list[Record], method
 
 
 def test_a_row_has_a_predictions_bits(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """A file of one row is answered as that record alone is."""
+    """A file of one row gets the same prediction as the record alone."""
     row = files.read(server.put(BATCH, content=files.csv([passenger])).content)[0]
     alone = server.post("/api/predict", json=passenger).json()
     assert row[7] == alone["label"]
@@ -64,7 +64,7 @@ def test_a_row_has_a_predictions_bits(server: httpx.Client, passenger: dict[str,
 
 
 def test_scored_rows_come_while_the_file_is_sent(server: httpx.Client, passengers: list[Record]) -> None:
-    """The answer to the rows so far is there while the next ones aren't yet sent, and counts end it as trailers."""
+    """Rows are scored while the file is still being sent, and the counts follow as trailers."""
     with upload(server) as sent:
         sent.send(HEADER + files.line(passengers[0]))
         status, headers = sent.head()
@@ -81,7 +81,7 @@ def test_scored_rows_come_while_the_file_is_sent(server: httpx.Client, passenger
 
 
 def test_trailers_are_for_who_reads_them(server: httpx.Client, passengers: list[Record]) -> None:
-    """A caller on HTTP/1.1 that doesn't say that it reads trailers gets none: they might spoil its next answer."""
+    """An HTTP/1.1 client without `te: trailers` gets no trailers, because they might corrupt its next response."""
     with upload(server) as sent:
         sent.send(files.csv(passengers))
         sent.end()
@@ -98,7 +98,7 @@ def test_trailers_are_for_who_reads_them(server: httpx.Client, passengers: list[
 
 
 def test_a_cut_anywhere_changes_nothing(server: httpx.Client, passengers: list[Record]) -> None:
-    """A file that arrives byte by byte is answered as one that comes at once."""
+    """A file that arrives byte by byte gets the same response as a file in one piece."""
     body = files.csv(passengers[:3])
     with upload(server) as sent:
         for at in range(len(body)):
@@ -111,7 +111,7 @@ def test_a_cut_anywhere_changes_nothing(server: httpx.Client, passengers: list[R
 
 
 def test_expect_100_continue(server: httpx.Client, passengers: list[Record]) -> None:
-    """A client that asks whether to send gets 100, or the error if the head alone is wrong."""
+    """A client with `expect: 100-continue` gets 100, or the error if the request head is invalid."""
     with upload(server, "expect: 100-continue") as sent:
         assert sent.head()[0] == 100
         sent.send(files.csv(passengers[:2]))
@@ -123,7 +123,7 @@ def test_expect_100_continue(server: httpx.Client, passengers: list[Record]) -> 
 
 
 def test_curl(server: httpx.Client, passengers: list[Record], tmp_path: Path) -> None:
-    """`curl -T` sends a file as it is and writes the scored one; a failure in the middle ends it with 18."""
+    """`curl -T` writes the scored file; an error in the middle ends curl with exit code 18."""
     if shutil.which("curl") is None:
         pytest.skip("curl is missing (Debian: curl)")
     file = tmp_path / "passengers.csv"
@@ -148,10 +148,10 @@ def test_curl(server: httpx.Client, passengers: list[Record], tmp_path: Path) ->
 
 @pytest.mark.parametrize("number", [1, 2, 2_048, 2_049, 70_000])
 def test_a_wrong_row_ends_it(server: httpx.Client, passengers: list[Record], number: int) -> None:
-    """The first wrong row is named by its number: in a rejection, or at the end of a response that breaks off."""
+    """The first invalid row is named by its number, in a rejection or at the end of an aborted response."""
     right = files.csv(passengers, number - 1)
     words = WORDS.format(row=number)
-    if number < 2_050:  # nothing was sent yet
+    if number < 2_050:  # no response has begun yet
         response = server.put(BATCH, content=right + WRONG)
         assert response.status_code == 400
         assert response.json() == {"error": words, "code": "invalid_argument", "field": "embarked"}
@@ -165,7 +165,7 @@ def test_a_wrong_row_ends_it(server: httpx.Client, passengers: list[Record], num
 
 
 def test_wrong_rows_may_be_kept_or_left_out(server: httpx.Client, passengers: list[Record]) -> None:
-    """With on_error a wrong row is kept with its reason and no answer, or left out; both are counted."""
+    """With on_error an invalid row is returned with its error, or left out; both are counted."""
     body = files.csv(passengers[:2]) + WRONG + b"1,female\n" + files.line(passengers[2])
     with upload(server, path=f"{BATCH}?on_error=null") as sent:
         sent.send(body)
@@ -185,7 +185,7 @@ def test_wrong_rows_may_be_kept_or_left_out(server: httpx.Client, passengers: li
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_packed_both_ways(server: httpx.Client, passengers: list[Record], encoding: str) -> None:
-    """A packed body is decompressed, said to be so or not, and the answer packed where its caller takes that."""
+    """A compressed body is decompressed, even without content-encoding; the response is compressed if accepted."""
     pack = gzip.compress if encoding == "gzip" else zstd.compress
     unpack = gzip.decompress if encoding == "gzip" else zstd.decompress
     body = files.csv(passengers)
@@ -199,15 +199,15 @@ def test_packed_both_ways(server: httpx.Client, passengers: list[Record], encodi
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
-def test_a_bomb_is_refused(server: httpx.Client, pack: Any) -> None:  # noqa: ANN401 # either
-    """A small body that decompresses to a field without end is rejected when it is over what a row may have."""
+def test_a_bomb_is_refused(server: httpx.Client, pack: Any) -> None:  # noqa: ANN401 # gzip's or zstd's function
+    """A small body that decompresses to an endless field is rejected when it exceeds the limit of a row."""
     bomb = HEADER + b"1" * 200_000_000
     response = server.put(BATCH, content=pack(bomb))
     assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
 
 
 def test_a_caller_who_leaves_stops_the_work(process: ServerProcess, client: httpx.Client, large: bytes) -> None:
-    """Who leaves in the middle of a file, or of its answer, is told to nobody, and its rows are scored no further."""
+    """If a client disconnects in the middle of a file, its remaining rows are not scored."""
     with upload(client) as sent:
         sent.send(large[: len(large) // 2])
         assert sent.head()[0] == 200
@@ -218,7 +218,7 @@ def test_a_caller_who_leaves_stops_the_work(process: ServerProcess, client: http
 
 
 def test_a_deadline_cuts_it(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """A caller's deadline ends a file that is still coming: as a rejection before the answer, else by breaking off."""
+    """A client's deadline ends an incomplete file: with 504 before the response, else by aborting the response."""
     with upload(client, "x-request-timeout-ms: 50") as sent:
         status, _ = sent.head()
         assert status == 504
@@ -233,7 +233,7 @@ def test_a_deadline_cuts_it(process: ServerProcess, client: httpx.Client, passen
 
 
 def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:
-    """Who sends nothing more is told so after the time for it; who reads nothing and sends too much, too."""
+    """A client that sends nothing for the idle limit gets 504, or an error at the end of the begun response."""
     with serving(LIFEBOAT_MAX_IDLE_S="1", LIFEBOAT_MAX_SPOOL_BYTES="1000") as client:
         with upload(client) as sent:
             assert sent.head()[0] == 504
@@ -247,13 +247,13 @@ def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:
 
 
 def _send_without_end(sent: files.Upload, data: bytes) -> None:
-    """Send until the connection is closed: for a while the server drops what comes behind the response's end."""
+    """Send until the connection is closed: for a while the server discards bytes after the end of the response."""
     while True:
         sent.send(data)
 
 
 def test_who_reads_nothing_is_told_so(passengers: list[Record]) -> None:
-    """A caller who sends more than is held for one who reads nothing is cut off, for that reason."""
+    """A client that sends more than the spool limit and reads nothing is disconnected after the idle limit."""
     with ServerProcess(LIFEBOAT_MAX_IDLE_S="1", LIFEBOAT_MAX_SPOOL_BYTES="1000") as process:
         host, port = process.address()
         with httpx.Client(base_url=f"http://{host}:{port}") as client, upload(client) as sent:
@@ -263,8 +263,8 @@ def test_who_reads_nothing_is_told_so(passengers: list[Record]) -> None:
 
 
 def test_who_reads_when_all_is_sent(server: httpx.Client, passengers: list[Record]) -> None:
-    """A caller who reads nothing before its file is sent, as most libraries do, is answered whole."""
-    rows = 6 * ROWS  # more than the buffers on its way take
+    """A client that reads only after it sent its whole file, as most libraries do, gets the complete response."""
+    rows = 6 * ROWS  # exceeds the buffers between client and server
     with upload(server) as sent:
         sent.send(files.csv(passengers, rows))
         sent.end()
@@ -276,7 +276,7 @@ def test_who_reads_when_all_is_sent(server: httpx.Client, passengers: list[Recor
 
 
 def test_predictions_are_answered_meanwhile(server: httpx.Client, passenger: dict[str, Any], large: bytes) -> None:
-    """While a file is on its way a prediction is answered, with the bits it always has."""
+    """A prediction during a file gets its usual response, bit for bit."""
     alone = server.post("/api/predict", json=passenger).json()
     with upload(server) as sent:
         sent.send(large[: len(large) // 2])
@@ -289,7 +289,7 @@ def test_predictions_are_answered_meanwhile(server: httpx.Client, passenger: dic
 
 
 def test_others_go_first(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """The thread that scores files, and no other, has the least priority there is."""
+    """Only the thread that scores files has the lowest priority."""
 
     def priorities() -> list[int]:
         stats = Path(f"/proc/{process.pid}/task").glob("*/stat")
@@ -301,7 +301,7 @@ def test_others_go_first(process: ServerProcess, client: httpx.Client, passenger
 
 
 def test_only_so_many_at_a_time(passengers: list[Record]) -> None:
-    """One file more than may be scored at a time is rejected at once with 429, and has its turn when one has ended."""
+    """A file above the limit of concurrent files is rejected with 429, and accepted when another file has ended."""
     body = files.csv(passengers[:1])
     with serving(LIFEBOAT_MAX_BATCHES="1") as client:
         with upload(client) as first:
@@ -318,7 +318,7 @@ def test_only_so_many_at_a_time(passengers: list[Record]) -> None:
 
 
 def test_what_is_scored_is_counted(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """A file is one request of its rows in the metrics, and one line in the log."""
+    """A file counts as one request with its rows in the metrics, and is one line in the log."""
     before = metrics(client)
     client.put(f"{BATCH}?on_error=skip", content=files.csv(passengers[:10]) + WRONG)
     after = metrics(client)
@@ -329,7 +329,7 @@ def test_what_is_scored_is_counted(process: ServerProcess, client: httpx.Client,
 
 
 def test_sigterm_lets_a_file_end(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """A file that is on its way at SIGTERM is answered whole, and the server ends with 0."""
+    """A file in progress at SIGTERM gets its complete response, and the server exits with 0."""
     with upload(client) as sent:
         sent.send(files.csv(passengers[:1]))
         assert sent.head()[0] == 200
@@ -344,7 +344,7 @@ def test_sigterm_lets_a_file_end(process: ServerProcess, client: httpx.Client, p
 
 
 def test_a_drain_that_is_over_cuts_it(passengers: list[Record]) -> None:
-    """A file that is still coming when the time to drain is up is broken off, and the server ends with 0."""
+    """A file that is incomplete at the end of the drain is aborted, and the server exits with 0."""
     with ServerProcess(LIFEBOAT_DRAIN_S="1") as process:
         host, port = process.address()
         with httpx.Client(base_url=f"http://{host}:{port}") as client, upload(client) as sent:
@@ -358,7 +358,7 @@ def test_a_drain_that_is_over_cuts_it(passengers: list[Record]) -> None:
 
 
 def test_by_http2(passengers: list[Record], tmp_path: Path) -> None:
-    """By HTTP/2 a file is scored too, its counts are trailers, and a failure in the middle resets the stream."""
+    """Over HTTP/2 a file is scored, its counts are trailers, and an error in the middle resets the stream."""
     if shutil.which("curl") is None:
         pytest.skip("curl is missing (Debian: curl)")
     file = tmp_path / "passengers.csv"

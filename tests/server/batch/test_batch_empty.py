@@ -1,4 +1,4 @@
-"""Files of no rows, and files none of whose rows are left: 200, and a response that its format calls empty."""
+"""Files without rows, and files with all rows skipped: the response is 200 with an empty table."""
 
 import io
 import shutil
@@ -54,11 +54,11 @@ EMPTY: Final[dict[str, tuple[bytes, str, str]]] = {
     "Arrow without rows": (_arrow(), ARROW, ""),
     "Parquet without rows": (_parquet(), PARQUET, ""),
 }
-"""Body, its type, and the query."""
+"""Request body, its media type, and the query."""
 
 
 def _rows(body: bytes, kind: str) -> int:
-    """Return how many rows a response has, as a reader of its format counts them."""
+    """Return the number of rows of a response, counted by a reader of its format."""
     if kind == "text/csv":
         return body.count(b"\n") - 1
     if kind == NDJSON:
@@ -71,7 +71,7 @@ def _rows(body: bytes, kind: str) -> int:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Serve HTTP/1.1 and HTTP/2; return where files go."""
+    """Serve HTTP/1.1 and HTTP/2; yield the URL of the batch endpoint."""
     if shutil.which("curl") is None:
         pytest.skip("curl is missing (Debian: curl)")
     with ServerProcess(LIFEBOAT_HTTP2="1") as process:
@@ -83,7 +83,7 @@ def url() -> Iterator[str]:
 @pytest.mark.parametrize("kind", ["text/csv", NDJSON, ARROW, PARQUET])
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
 def test_a_response_without_rows(url: str, case: str, kind: str, version: str, tmp_path: Path) -> None:
-    """Every way of having no rows is a response of no rows, in every format, by HTTP/1.1 and HTTP/2."""
+    """Every kind of file without rows gets an empty table, in every format, over HTTP/1.1 and HTTP/2."""
     body, stated, query = EMPTY[case]
     sent, got = tmp_path / "sent", tmp_path / "got"
     sent.write_bytes(body)

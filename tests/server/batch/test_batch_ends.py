@@ -1,4 +1,4 @@
-"""Files whose end is in doubt: who takes nothing, a disk that is full, work that nobody waits for."""
+"""Unusual ends of a file: a client that reads nothing, a full disk, a deadline without any output."""
 
 import asyncio
 import io
@@ -37,7 +37,7 @@ LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="limits and fi
         pytest.param("end", False, None, "deadline_exceeded: nothing of the file came", id="who takes no end"),
     ],
 )
-def test_an_answer_that_nobody_takes(  # a table's columns
+def test_an_answer_that_nobody_takes(  # the parameters of the table
     passengers: list[Record],
     caplog: pytest.LogCaptureFixture,
     blocked: str,
@@ -45,7 +45,7 @@ def test_an_answer_that_nobody_takes(  # a table's columns
     timeout_ms: bytes | None,
     words: str,
 ) -> None:
-    """Who has sent all, takes nothing any more, and leaves, is late or stands still, holds up nothing."""
+    """A client that sent all and reads nothing more blocks nothing: it disconnects, is late, or stays idle."""
     caplog.set_level("INFO")
     headers = [] if timeout_ms is None else [(b"x-request-timeout-ms", timeout_ms)]
     app = create_app(Repository.load(MODELS), Settings(max_batches=1, max_idle_s=1))
@@ -56,7 +56,7 @@ def test_an_answer_that_nobody_takes(  # a table's columns
         begun, never = asyncio.Event(), asyncio.Event()
         told: list[str] = []
 
-        async def receive() -> Any:  # noqa: ANN401 # a message
+        async def receive() -> Any:  # noqa: ANN401 # an ASGI message
             if messages:
                 return messages.pop()
             await (begun if leaves else never).wait()
@@ -81,7 +81,7 @@ def test_an_answer_that_nobody_takes(  # a table's columns
 
 @LINUX
 def test_a_full_disk_loses_nothing(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """Where the file system takes a part of what is to be kept, nothing of it is lost: the caller has to wait."""
+    """If a file system limit cuts a write to the spool, no bytes are lost: the client has to wait."""
     assert process.pid
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (900_001, 900_001))
     rows = 600_000
@@ -93,7 +93,7 @@ def test_a_full_disk_loses_nothing(process: ServerProcess, client: httpx.Client,
 
         sending = threading.Thread(target=send)
         sending.start()
-        while _kept_bytes(process.pid) < 900_000:  # until no more is taken
+        while _kept_bytes(process.pid) < 900_000:  # until the file system takes no more
             sending.join(0.05)
         assert sent.head()[0] == 200
         text, trailers = sent.rest()
@@ -105,10 +105,10 @@ def test_a_full_disk_loses_nothing(process: ServerProcess, client: httpx.Client,
 
 
 def _kept_bytes(pid: int) -> int:
-    """Return the size of a process's largest temporary file."""
+    """Return the size of a process's largest deleted temporary file."""
     size = 0
     for each in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # it was closed in between
+        with suppress(FileNotFoundError):  # the file was closed in between
             if str(each.readlink()).endswith("(deleted)"):
                 size = max(size, each.stat().st_size)
     return size
@@ -116,7 +116,7 @@ def _kept_bytes(pid: int) -> int:
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/vnd.apache.parquet"])
 def test_a_small_file_of_many_rows_can_be_stopped(process: ServerProcess, client: httpx.Client, accept: str) -> None:
-    """A deadline ends the work on a Parquet file that is there already, though nothing of the answer is to be sent."""
+    """A deadline ends the work on a complete Parquet file, even if no row of the response is sent."""
     rows = 4_000_000
     headers = {"accept": accept, "x-request-timeout-ms": "2000"}
     response = client.put(f"{BATCH}?on_error=skip&columns=none", content=_wrong(rows), headers=headers)
@@ -127,7 +127,7 @@ def test_a_small_file_of_many_rows_can_be_stopped(process: ServerProcess, client
 
 
 def _wrong(rows: int) -> bytes:
-    """Return a small Parquet file of so many rows, all wrong."""
+    """Return a small Parquet file of `rows` rows, all invalid."""
     constant: dict[str, Any] = {"pclass": 9, "sex": "male", "sibsp": 0, "parch": 0}
     out = io.BytesIO()
     pq.write_table(pa.table({name: pa.repeat(value, rows) for name, value in constant.items()}), out)
@@ -135,7 +135,7 @@ def _wrong(rows: int) -> bytes:
 
 
 def test_work_of_which_nothing_is_seen_is_no_standstill() -> None:
-    """A file whose rows are all left out is worked on for as long as it takes, whatever the limit of a standstill."""
+    """A file whose rows are all skipped is scored to its end, even if that exceeds the idle limit."""
     rows = 3_000_000
     with serving(LIFEBOAT_MAX_IDLE_S="2") as client:
         response = client.put(f"{BATCH}?on_error=skip&columns=none&summary=last", content=_wrong(rows), headers=NDJSON)

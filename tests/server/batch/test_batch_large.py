@@ -1,4 +1,4 @@
-"""A million rows at /api/batch: all there, in order, right to the last bit, in memory that doesn't grow with them."""
+"""A million rows at /api/batch: complete, in order, bit-identical, in constant memory."""
 
 import io
 from pathlib import Path
@@ -18,17 +18,17 @@ BATCH: Final = "/api/batch"
 ROWS: Final = 1_000_000
 FEW: Final = 50_000
 MORE_MB: Final = 20
-"""What the peak for ROWS rows may be over that for FEW."""
+"""Maximum growth of the memory peak from FEW to ROWS rows."""
 
 
 def peak_mb(process: ServerProcess) -> float:
-    """Return the most memory that a process has had."""
+    """Return a process's peak memory."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def test_a_million_rows(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """A million rows come back as they were sent, each with onnxruntime's own answer, and no more memory is taken."""
+    """A million rows return in order, each with onnxruntime's exact result, in bounded memory."""
     client.put(BATCH, content=files.csv(passengers, FEW))
     before_mb = peak_mb(process)
     body = files.csv(passengers, ROWS)
@@ -45,7 +45,7 @@ def test_a_million_rows(process: ServerProcess, client: httpx.Client, passengers
 
 
 def test_a_wrong_type_in_row_700_000(client: httpx.Client, passengers: list[Record]) -> None:
-    """A wrong value late in a file is told by its row and column, the answer breaks off, and the server goes on."""
+    """An invalid value late in a file is named by row and column, the response is aborted, and the server goes on."""
     wrong = files.csv(passengers, 699_999) + b"1,female,old,0,0,7,S\n" + files.csv(passengers, 1000).partition(b"\n")[2]
     with upload(client) as sent:
         sent.send(wrong)

@@ -1,4 +1,4 @@
-"""Rows come back as soon as they are scored, however slowly the next ones come."""
+"""Rows return as soon as they are scored, however slowly the next rows arrive."""
 
 import http.client
 import io
@@ -13,7 +13,10 @@ _PASSENGER = {"pclass": 1, "sex": "female", "age": 29.0, "sibsp": 0, "parch": 0,
 
 
 def _two_batches(*, coded: bool) -> tuple[bytes, bytes]:
-    """Return an Arrow stream, cut in the middle of its second record batch; `coded`: a column has a dictionary."""
+    """Return an Arrow stream cut in the middle of its second record batch.
+
+    With `coded` one column is dictionary encoded.
+    """
     table = pa.Table.from_pylist([_PASSENGER] * _ROWS)
     if coded:
         table = table.set_column(1, "sex", table["sex"].combine_chunks().dictionary_encode())
@@ -29,7 +32,7 @@ def _two_batches(*, coded: bool) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("coded", [False, True], ids=["plain", "read apart"])
 def test_scored_rows_do_not_wait_for_the_next_record_batch(server: httpx.Client, *, coded: bool) -> None:
-    """While the second record batch is half sent, the first one's answers are there; the rest follows."""
+    """The first record batch is scored while the second is half sent; the rest follows."""
     begun, rest = _two_batches(coded=coded)
     connection = http.client.HTTPConnection(str(server.base_url.host), server.base_url.port, timeout=_TIMEOUT_S)
     connection.putrequest("PUT", "/api/batch")

@@ -1,4 +1,4 @@
-"""What /api/batch rejects, by the head alone or by a file's first rows; the server goes on serving."""
+"""Requests that /api/batch rejects, by their head or by the file's first rows."""
 
 import json
 from typing import Any, Final
@@ -39,7 +39,7 @@ TYPES: Final = (
     ],
 )
 def test_parameters(server: httpx.Client, passengers: list[Record], query: str, field: str, words: str) -> None:
-    """A parameter that isn't known, or can't be kept, is rejected by name."""
+    """An unknown or invalid parameter is rejected by name."""
     response = server.put(f"{BATCH}?{query}", content=files.csv(passengers[:2]))
     assert (response.status_code, response.json()["code"], response.json()["field"]) == (
         400,
@@ -59,7 +59,7 @@ def test_parameters(server: httpx.Client, passengers: list[Record], query: str, 
     ],
 )
 def test_types(server: httpx.Client, passengers: list[Record], headers: dict[str, str], words: str) -> None:
-    """A type or encoding that is stated and not known is rejected with 415."""
+    """An unknown media type or encoding is rejected with 415."""
     response = server.put(BATCH, content=files.csv(passengers[:2]), headers=headers)
     told = {"error": words, "code": "unsupported_media_type", "field": next(iter(headers))}
     assert (response.status_code, response.json()) == (415, told)
@@ -78,14 +78,14 @@ def test_types(server: httpx.Client, passengers: list[Record], headers: dict[str
     ],
 )
 def test_accept(server: httpx.Client, passengers: list[Record], accept: str, media_type: str) -> None:
-    """The answer has the form that is most welcome."""
+    """The response has the format that the client prefers."""
     response = server.put(BATCH, content=files.csv(passengers[:2]), headers={"accept": accept})
     assert (response.status_code, response.headers["content-type"]) == (200, media_type)
 
 
 @pytest.mark.parametrize("stated", [None, "application/x-www-form-urlencoded", "application/octet-stream", "TEXT/CSV"])
 def test_what_states_nothing(server: httpx.Client, passengers: list[Record], stated: str | None) -> None:
-    """Where no type is stated, as curl states none, the file's first bytes tell what it is."""
+    """Without a stated media type the file's first bytes decide the format."""
     headers = {} if stated is None else {"content-type": stated}
     files.check(server.post(BATCH, content=files.csv(passengers[:9]), headers=headers).content, passengers[:9])
 
@@ -113,21 +113,21 @@ def test_what_states_nothing(server: httpx.Client, passengers: list[Record], sta
     ],
 )
 def test_files(server: httpx.Client, body: bytes, field: str | None, words: str) -> None:
-    """A file that can't be scored at all is rejected before anything of an answer is sent."""
+    """A file that can't be scored is rejected before the response begins."""
     response = server.put(BATCH, content=body)
     told: dict[str, Any] = {"error": words, "code": "invalid_argument"} | ({} if field is None else {"field": field})
     assert (response.status_code, response.json()) == (400, told)
 
 
 def test_other_methods_and_models(server: httpx.Client) -> None:
-    """Another method is told which there are; an unknown model is 404 before anything is read."""
+    """Another method is rejected with 405 and Allow; an unknown model version with 404 before the body is read."""
     response = server.get(BATCH)
     assert (response.status_code, response.headers["allow"]) == (405, "POST, PUT")
     assert server.put("/api/models/titanic/versions/9/batch", content=b"x").status_code == 404
 
 
 def test_http_1_0(server: httpx.Client, passengers: list[Record]) -> None:
-    """HTTP/1.0, which ends an answer as it ends a broken one, is rejected."""
+    """HTTP/1.0 is rejected, because its complete and its aborted responses end alike."""
     with connect(server) as connection:
         body = files.csv(passengers[:1])
         connection.sendall(b"PUT /api/batch HTTP/1.0\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
@@ -137,6 +137,6 @@ def test_http_1_0(server: httpx.Client, passengers: list[Record]) -> None:
 
 
 def test_the_timeout_must_be_a_number(server: httpx.Client) -> None:
-    """A deadline that is none is rejected."""
+    """An invalid deadline is rejected."""
     response = server.put(BATCH, content=HEADER, headers={"x-request-timeout-ms": "soon"})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_argument")

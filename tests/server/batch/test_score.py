@@ -1,4 +1,4 @@
-"""`python -m server score`, one file to one file: every form, every option, every end."""
+"""`python -m server score`, one file to one file: every format, every option, every exit code."""
 
 import gzip
 import io
@@ -51,7 +51,7 @@ def _answer(server: httpx.Client, body: bytes, accept: str, **query: str) -> byt
 @pytest.mark.parametrize("form", ["csv", "ndjson"])
 @pytest.mark.parametrize("given", FORMS)
 def test_the_text_is_the_servers(server: httpx.Client, tmp_path: Path, given: str, form: str) -> None:
-    """A file of any form becomes CSV or NDJSON byte for byte as the server answers it."""
+    """Every input format scored to CSV or NDJSON gives the server's response byte for byte."""
     source, out = _file(tmp_path, given, rows(3000)), tmp_path / f"out.{form}"
     said = scored(source, out)
     assert out.read_bytes() == _answer(server, source.read_bytes(), FORMS[form][0])
@@ -61,9 +61,9 @@ def test_the_text_is_the_servers(server: httpx.Client, tmp_path: Path, given: st
 @pytest.mark.parametrize("form", ["arrow", "parquet"])
 @pytest.mark.parametrize("given", FORMS)
 def test_the_table_is_the_servers(server: httpx.Client, tmp_path: Path, given: str, form: str) -> None:
-    """Written as Arrow or Parquet, the columns, types, rows and counts are the ones that the server answers.
+    """Arrow and Parquet output has the columns, types, rows and counts of the server's response.
 
-    (Where a record batch ends hangs on how the bytes came, and Parquet's metadata are in any order.)
+    Bytes may differ: the arrival of bytes decides the sizes of record batches, and Parquet's metadata have no order.
     """
     source, out = _file(tmp_path, given, rows(3000)), tmp_path / f"out.{form}"
     scored(source, out)
@@ -74,7 +74,7 @@ def test_the_table_is_the_servers(server: httpx.Client, tmp_path: Path, given: s
 
 
 def test_the_bits_are_the_models_own(tmp_path: Path) -> None:
-    """Each row's probabilities are, to the last bit, what onnxruntime answers for all rows at once."""
+    """Each row's probabilities are bit-identical to onnxruntime's for all rows in one run."""
     made = rows(3000)
     scored(_file(tmp_path, "csv", made), tmp_path / "out.arrow")
     alone = onnxruntime.SessionOptions()
@@ -94,7 +94,7 @@ def test_the_bits_are_the_models_own(tmp_path: Path) -> None:
 
 
 def test_tabs(server: httpx.Client, tmp_path: Path) -> None:
-    """Tabs are read unasked, and written where the suffix or --to asks for them."""
+    """Tabs are detected in the input, and written if the suffix or --to says so."""
     made = rows(100)
     source = tmp_path / "in.tsv"
     source.write_bytes(as_csv(made, "\t"))
@@ -108,7 +108,7 @@ def test_tabs(server: httpx.Client, tmp_path: Path) -> None:
 
 
 def test_a_pipe(server: httpx.Client) -> None:
-    """From standard input to standard output the form stays, unless --to says another; only rows are on it."""
+    """From standard input to standard output the format stays the same unless --to says another."""
     body = as_csv(rows(100))
     assert score("-", "-", given=body).stdout == _answer(server, body, "text/csv")
     assert score("-", "-", "--to", "ndjson", given=body).stdout == _answer(server, body, "application/x-ndjson")
@@ -119,14 +119,14 @@ def test_a_pipe(server: httpx.Client) -> None:
 
 
 def test_a_name_without_suffix(tmp_path: Path) -> None:
-    """Where no suffix says a form it is the input's."""
+    """Without a suffix the output has the input's format."""
     scored(_file(tmp_path, "ndjson", rows(5)), tmp_path / "out")
     assert (tmp_path / "out").read_bytes().startswith(b'{"id":"n0",')
 
 
 @pytest.mark.parametrize("name", ["out.csv.gz", "out.ndjson.gz", "out.csv.zst", "out.arrow.zst"])
 def test_packed_files(tmp_path: Path, name: str) -> None:
-    """A packed file is read as what is in it, and a name that ends in .gz or .zst is written so packed."""
+    """A compressed input is decompressed, and an output name that ends in .gz or .zst is compressed."""
     plain = _file(tmp_path, "csv", rows(3000))
     packed = tmp_path / "in.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
@@ -138,7 +138,7 @@ def test_packed_files(tmp_path: Path, name: str) -> None:
 
 
 def test_columns(tmp_path: Path) -> None:
-    """--columns passes on none of the input's columns, or the ones that are named, in that order."""
+    """--columns passes through no input columns, or the named columns in that order."""
     source = _file(tmp_path, "csv", rows(3))
     added = ["predicted_survived", "probability_died", "probability_survived"]
     for columns, expected in (("none", []), ("sex,id", ["sex", "id"])):
@@ -147,7 +147,7 @@ def test_columns(tmp_path: Path) -> None:
 
 
 def test_wrong_rows(tmp_path: Path) -> None:
-    """--on-error keeps a wrong row with its reason, leaves it out, or ends with its number and no file."""
+    """--on-error returns an invalid row with its error, skips it, or ends with its number and no file."""
     source = _file(tmp_path, "csv", rows(100, age=70))
     said = scored(source, tmp_path / "out.csv", "--on-error", "null")
     assert "100 rows read, 99 scored, 1 failed" in said
@@ -164,7 +164,7 @@ def test_wrong_rows(tmp_path: Path) -> None:
 
 
 def test_a_delimiter(tmp_path: Path) -> None:
-    """--delimiter says what can't be found out; a name for a character that is hard to type does too."""
+    """--delimiter sets a delimiter that can't be detected, as a character or by name."""
     source = tmp_path / "in.csv"
     for given, character in (("~", "~"), ("space", " ")):
         source.write_bytes(as_csv([{name: row[name] for name in FEATURES} for row in rows(3)], character))
@@ -173,7 +173,7 @@ def test_a_delimiter(tmp_path: Path) -> None:
 
 
 def test_models(tmp_path: Path) -> None:
-    """--models, --model, --version and --label choose what answers; what isn't there is named."""
+    """--models, --model, --version and --label choose the model; a missing one is named in the error."""
     models = tmp_path / "models"
     small.double(models, version=1)
     small.double(models, version=2)
@@ -197,7 +197,7 @@ def test_models(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    """What can't be read or written is named, as the system has it, and ends with 1."""
+    """A file that can't be read or written is named with the system's error; the exit code is 1."""
     source = _file(tmp_path, "csv", rows(3))
     (tmp_path / "empty.csv").touch()
     for given, out, words in (
@@ -213,7 +213,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_full_disk(tmp_path: Path, form: str) -> None:
-    """A disk without room ends the work with 1, and the file that it was for is named."""
+    """A full disk ends the command with exit code 1 and the output's name."""
     source = tmp_path / "in.csv"
     source.write_bytes(long(5000))
     assert refused(source, "/dev/full", "--to", form) == "score: /dev/full: No space left on device"
@@ -225,7 +225,7 @@ def test_a_full_disk(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_who_reads_no_more(tmp_path: Path, form: str) -> None:
-    """A pipe whose reader has left ends the work with 1 and one line."""
+    """A pipe whose reader has closed ends the command with exit code 1 and one line."""
     source = tmp_path / "in.csv"
     source.write_bytes(long(5000))
     asked = command(source, "-", "--to", form)
@@ -241,7 +241,7 @@ def test_who_reads_no_more(tmp_path: Path, form: str) -> None:
 
 
 def test_a_broken_file(tmp_path: Path) -> None:
-    """A file that was cut off is told by its name, with no word of a request's body, and nothing is written."""
+    """A truncated file is named in the error, without mention of a request body; no file is written."""
     for form, words in (("parquet", "its end is missing"), ("arrow", "the Arrow stream ends in the middle")):
         source = _file(tmp_path, form, rows(3000))
         source.write_bytes(source.read_bytes()[:-100])
@@ -253,7 +253,7 @@ def test_a_broken_file(tmp_path: Path) -> None:
 
 
 def test_wrong_options(tmp_path: Path) -> None:
-    """Options that make no sense end with 2 and a word on which, and nothing is written."""
+    """Invalid options end the command with exit code 2 and a message; no file is written."""
     source = _file(tmp_path, "csv", rows(3))
     out = tmp_path / "out.csv"
     for arguments, words in (
@@ -280,7 +280,7 @@ def test_wrong_options(tmp_path: Path) -> None:
 
 
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
-    """Columns that the file lacks, or that the answers would have, are rejected before anything is written."""
+    """Missing columns, and columns with an output's name, are rejected before any file is written."""
     source = _file(tmp_path, "csv", rows(3))
     assert 'columns: there is no "a"' in refused(source, tmp_path / "out.csv", "--columns", "a")
     again = tmp_path / "again.csv"
@@ -293,7 +293,7 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_the_usage() -> None:
-    """Without a command that is known, the two that are are told; --help is no failure."""
+    """An unknown command prints the usage with exit code 2, --help with 0."""
     for arguments, code in ((["--help"], 0), (["scores"], 2)):
         done = subprocess.run([*command()[:-1], *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == code
@@ -301,7 +301,7 @@ def test_the_usage() -> None:
 
 
 def test_the_help_is_the_pages() -> None:
-    """docs/how-to/command-line-scoring.md shows the help to the letter, 100 columns wide."""
+    """docs/how-to/command-line-scoring.md shows the exact help text, 100 columns wide."""
     page = (ROOT / "docs" / "how-to" / "command-line-scoring.md").read_text()
     shown = re.search(r"```\n(usage: .*?)```", page, re.DOTALL)
     assert shown is not None
@@ -309,5 +309,5 @@ def test_the_help_is_the_pages() -> None:
 
 
 def test_the_data_set(tmp_path: Path) -> None:
-    """The data set as it is published is scored: a column that is no feature passes through."""
+    """The published data set is scored; a column that is no feature passes through."""
     assert "1,309 rows read, 1,309 scored, 0 failed" in scored(DATA, tmp_path / "out.ndjson")

@@ -1,4 +1,4 @@
-"""`python -m server score`: a file is there when it is whole; the progress is shown to who looks."""
+"""`python -m server score`: the output appears only when it is complete; a terminal shows the progress."""
 
 import os
 import pty
@@ -30,7 +30,7 @@ def _begin(*arguments: str | Path, stdout: int | IO[bytes] = subprocess.PIPE) ->
 
 
 def _half(process: "subprocess.Popen[bytes]") -> None:
-    """Give the work what it can't read without having written some of the answer, and leave it waiting for more."""
+    """Send enough rows that part of the output is written, and keep the input open."""
     assert process.stdin is not None
     process.stdin.write(as_csv(rows(20_000)))
     process.stdin.flush()
@@ -39,7 +39,7 @@ def _half(process: "subprocess.Popen[bytes]") -> None:
 @pytest.mark.parametrize("form", ["csv", "ndjson", "arrow", "parquet"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_nothing(tmp_path: Path, form: str, number: signal.Signals, code: int) -> None:
-    """A signal in the middle ends the work with 128 and its number, one line, and nothing in the folder."""
+    """A signal ends the command with 128 plus its number, prints one line, and leaves no file."""
     with _begin("-", tmp_path / f"out.{form}") as process:
         _half(process)
         assert left(tmp_path) == {f".out.{form}.unfinished"}
@@ -51,7 +51,7 @@ def test_a_signal_leaves_nothing(tmp_path: Path, form: str, number: signal.Signa
 
 
 def test_a_killed_process_leaves_no_output(tmp_path: Path) -> None:
-    """Killed in the middle, the work leaves what was there before; the next run goes over the half beside it."""
+    """A killed run leaves the previous output; the next run replaces the unfinished file beside it."""
     out = tmp_path / "out.csv"
     out.write_text("of yesterday")
     with _begin("-", out) as process:
@@ -66,7 +66,7 @@ def test_a_killed_process_leaves_no_output(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
-    """A wrong row far behind the first ones that were written leaves the output of yesterday, and nothing beside it."""
+    """An invalid row late in the file leaves the previous output, and no other file."""
     out = tmp_path / "out.csv"
     out.write_text("of yesterday")
     assert score("-", out, given=as_csv(rows(20_000, age=19_999))).returncode == 1
@@ -75,7 +75,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_link_and_a_device_stay_what_they_are(tmp_path: Path) -> None:
-    """What a link points to is written, and a pipe with a name is written as it is."""
+    """A link stays a link and its target is written; a named pipe stays a pipe."""
     (tmp_path / "out.csv").symlink_to("real.csv")
     assert score("-", tmp_path / "out.csv", given=as_csv(rows(3))).returncode == 0
     assert (tmp_path / "out.csv").is_symlink()
@@ -96,7 +96,7 @@ def _feed(process: "subprocess.Popen[bytes]", data: bytes) -> None:
 
 
 def _on_a_terminal(*arguments: str | Path, given: bytes) -> tuple[str, int]:
-    """Run the command with standard error on a terminal. Returns what is shown there, and the exit code."""
+    """Run the command with standard error on a terminal. Returns the terminal's text and the exit code."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, 120))
     with subprocess.Popen(
@@ -105,7 +105,7 @@ def _on_a_terminal(*arguments: str | Path, given: bytes) -> tuple[str, int]:
         os.close(theirs)
         _feed(process, given)
         shown = b""
-        with suppress(OSError), os.fdopen(ours, "rb", buffering=0) as terminal:  # the end of a terminal is an error
+        with suppress(OSError), os.fdopen(ours, "rb", buffering=0) as terminal:  # the end of a terminal is an OSError
             while data := terminal.read(4096):
                 shown += data
     return shown.decode(), process.wait(HUNG_S)
@@ -115,7 +115,7 @@ _BAR = re.compile(r"(\d+)%\|[^|]*\| ([\d,]+) rows, [\d,]+ rows/s \[\d\d:\d\d<\d\
 
 
 def test_the_progress_on_a_terminal(tmp_path: Path) -> None:
-    """A terminal shows the share, the rows, the rate and the time left, and at the end the counts alone."""
+    """A terminal shows percentage, rows, rate and remaining time, and at the end only the counts."""
     source = tmp_path / "in.csv"
     source.write_bytes(as_csv(rows(20_000)))
     for out in (tmp_path / "out.csv", f"{tmp_path}/parts/"):
@@ -128,7 +128,7 @@ def test_the_progress_on_a_terminal(tmp_path: Path) -> None:
 
 
 def test_the_progress_of_a_pipe(tmp_path: Path) -> None:
-    """Of what comes from a pipe nobody knows the end: the rows and the rate are shown."""
+    """For a pipe, whose length is unknown, a terminal shows the rows and the rate."""
     shown, code = _on_a_terminal("-", tmp_path / "out.csv", given=as_csv(rows(3000)))
     assert code == 0
     assert re.search(r"3,000 rows, [\d,]+ rows/s \[\d\d:\d\d\]", shown)
@@ -136,7 +136,7 @@ def test_the_progress_of_a_pipe(tmp_path: Path) -> None:
 
 
 def test_what_was_kept_counts_for_no_rate(tmp_path: Path) -> None:
-    """Parts of an earlier run are shown as done, and as nothing that this run did."""
+    """Parts of an earlier run count as done, but not in this run's rate."""
     source = tmp_path / "in.csv"
     source.write_bytes(as_csv(rows(20_000)))
     score(source, f"{tmp_path}/parts/", "--part-rows", "3000")
@@ -148,7 +148,7 @@ def test_what_was_kept_counts_for_no_rate(tmp_path: Path) -> None:
 
 
 def test_quiet(tmp_path: Path) -> None:
-    """With --quiet a terminal shows the last line alone, as does standard error that is none."""
+    """With --quiet a terminal shows only the last line, as does a standard error that is no terminal."""
     shown, code = _on_a_terminal("-", tmp_path / "out.csv", "--quiet", given=as_csv(rows(3)))
     line = f"score: 3 rows read, 3 scored, 0 failed by titanic version 1: {tmp_path}/out.csv"
     assert (shown, code) == (line + "\r\n", 0)
@@ -175,7 +175,7 @@ def test_standard_streams_that_are_closed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["arrow", "csv", "parquet", "ndjson"])
 def test_columns_that_are_left_out_are_named(tmp_path: Path, suffix: str) -> None:
-    """A column of a type that no format holds is named on standard error, where it was to be passed on."""
+    """An input column whose type no format supports is named on standard error if it should pass through."""
     given = rows(1_000)
     union = pa.UnionArray.from_sparse(pa.array([0] * 1_000, pa.int8()), [pa.array([1] * 1_000)])
     source = tmp_path / "in.arrow"

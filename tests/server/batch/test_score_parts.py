@@ -1,4 +1,4 @@
-"""`python -m server score` into a folder of parts: gone on with after any end, each part done once."""
+"""`python -m server score` into a folder of parts: it resumes after any end, and scores each part once."""
 
 import fcntl
 import json
@@ -29,35 +29,35 @@ from tests.server.support.score import (
 
 
 def _parts(folder: Path) -> dict[str, int]:
-    """Return the parts that are finished, and when each was."""
+    """Return the finished parts by name, with their modification times."""
     return {path.name: path.stat().st_mtime_ns for path in sorted(folder.glob("part-*"))}
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Return a file of 5,000 rows, of which the last but one is wrong."""
+    """Return a file of 5,000 rows; the last row but one is invalid."""
     path = tmp_path / "in.csv"
     path.write_bytes(as_csv([{**row, "note": "of some length " * 10} for row in rows(5000, age=4999)]))
     return path
 
 
 def _whole(source: Path) -> bytes:
-    """Return what the file is scored to in one go."""
+    """Return the output of one run over the whole file."""
     scored(source, source.with_name("whole.csv"), "--on-error", "null")
     return source.with_name("whole.csv").read_bytes()
 
 
 def _joined(folder: Path) -> bytes:
-    """Return the parts of CSV behind each other, with one header."""
+    """Return the CSV parts concatenated, with one header."""
     texts = [path.read_bytes() for path in sorted(folder.glob("part-*.csv"))]
     return texts[0] + b"".join([text.partition(b"\n")[2] for text in texts[1:]])
 
 
 @pytest.mark.parametrize("number", [0, 2, 4])
 def test_killed_in_the_middle_of_a_part(source: Path, number: int) -> None:
-    """Killed in the middle of a part, or of the folder's own file, the same command ends as one run would have.
+    """A run killed in the middle of a part is resumed: the same command gives the output of a single run.
 
-    The parts that were finished by then are not touched again.
+    Finished parts are not written again.
     """
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
@@ -76,7 +76,7 @@ def test_killed_in_the_middle_of_a_part(source: Path, number: int) -> None:
 
 
 def test_killed_before_the_first_part(source: Path) -> None:
-    """Where nothing but the half of the folder's own file is there, the work begins."""
+    """If the folder has only an unfinished job file, the work begins."""
     folder = source.with_name("parts")
     folder.mkdir()
     (folder / ".job.json.unfinished").write_text("{")
@@ -85,7 +85,7 @@ def test_killed_before_the_first_part(source: Path) -> None:
 
 
 def test_killed_in_the_middle_of_the_first_part(source: Path) -> None:
-    """Where no part is finished, the folder may be for whatever is asked next."""
+    """If no part is finished, the folder accepts another job."""
     folder = source.with_name("parts")
     with held(source, f"{folder}/", "--part-rows", "1000", at=folder / "part-00000.csv"):
         pass
@@ -95,7 +95,7 @@ def test_killed_in_the_middle_of_the_first_part(source: Path) -> None:
 
 
 def test_a_signal_in_the_middle_of_a_part(source: Path) -> None:
-    """A signal leaves the finished parts and nothing of the one under way, and says how to go on."""
+    """A signal leaves the finished parts, removes the unfinished part, and prints how to resume."""
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
     with held(*asked, at=folder / "part-00001.csv", number=signal.SIGTERM) as said:
@@ -105,7 +105,7 @@ def test_a_signal_in_the_middle_of_a_part(source: Path) -> None:
 
 
 def test_killed_between_a_part_and_its_note(source: Path) -> None:
-    """Killed when a part is there and not noted yet, that part alone is done again."""
+    """If a run is killed before it records a written part, only that part is scored again."""
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
     with held(*asked, at=folder / "part-00002.csv"):
@@ -118,7 +118,7 @@ def test_killed_between_a_part_and_its_note(source: Path) -> None:
 
 
 def test_nothing_is_done_twice(source: Path) -> None:
-    """The same command again has nothing to do, and says the same."""
+    """The same command again scores nothing, and prints the same line."""
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "skip")
     said = scored(*asked)
@@ -133,7 +133,7 @@ def test_nothing_is_done_twice(source: Path) -> None:
 @pytest.mark.parametrize("part_rows", [1, 7, 2048, 2049, 5000, 5001])
 @pytest.mark.parametrize("form", ["csv", "arrow"])
 def test_the_size_of_parts(tmp_path: Path, form: str, part_rows: int) -> None:
-    """However many rows a part has, in whatever blocks they come, each row is in one part, in its place."""
+    """For every part size and input format each row is in exactly one part, in order."""
     number = 12 if part_rows == 1 else 50 if part_rows == 7 else 5000
     source = tmp_path / f"in.{form}"
     source.write_bytes(FORMS[form][1](rows(number)))
@@ -145,7 +145,7 @@ def test_the_size_of_parts(tmp_path: Path, form: str, part_rows: int) -> None:
 
 @pytest.mark.parametrize(("given", "form"), PAIRS)
 def test_each_part_is_a_table(tmp_path: Path, given: str, form: str) -> None:
-    """Parts of every form are tables of their own, whose rows together are those of the file scored in one go."""
+    """Parts of every format are tables of their own; their rows together equal a single run's output."""
     source = tmp_path / f"in.{given}"
     source.write_bytes(FORMS[given][1](rows(2500)))
     folder = tmp_path / "parts"
@@ -161,7 +161,7 @@ def test_each_part_is_a_table(tmp_path: Path, given: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_form_of_parts_is_the_files(tmp_path: Path, form: str) -> None:
-    """Where no form is asked for, the parts have the file's own, packed or not."""
+    """Without --to the parts have the input's format."""
     source = tmp_path / "in"
     source.write_bytes(FORMS[form][1](rows(5)))
     scored(source, f"{tmp_path}/parts/")
@@ -176,7 +176,7 @@ def test_tabs_in_parts(tmp_path: Path) -> None:
 
 
 def test_a_delimiter_by_its_name(tmp_path: Path) -> None:
-    """A delimiter may be named: records that hold line ends are cut where they end, as in one go."""
+    """With a delimiter given by name, records with line ends inside are split only at their real ends."""
     source = tmp_path / "in.tsv"
     source.write_bytes(as_csv(rows(600), "\t"))
     parts = tmp_path / "out"
@@ -187,7 +187,7 @@ def test_a_delimiter_by_its_name(tmp_path: Path) -> None:
 
 
 def test_one_run_at_a_time(source: Path) -> None:
-    """A folder that another run is at work in is rejected."""
+    """A folder that another run works in is rejected."""
     parts = source.parent / "out"
     parts.mkdir()
     held = os.open(parts, os.O_RDONLY)
@@ -198,7 +198,7 @@ def test_one_run_at_a_time(source: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_wide_rows(tmp_path: Path, form: str) -> None:
-    """A part is bounded in bytes too: rows that are wide make more parts of fewer rows."""
+    """A part has a limit of bytes too: wide rows make more parts of fewer rows."""
     wide = [{**row, "note": f"{place}" * 450_000} for place, row in enumerate(rows(50))]
     source = tmp_path / f"in.{form}"
     source.write_bytes(FORMS[form][1](wide))
@@ -210,7 +210,7 @@ def test_wide_rows(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
 def test_a_table_of_no_rows(tmp_path: Path, form: str) -> None:
-    """A table without rows has one part, of no rows."""
+    """A table without rows has one part without rows."""
     one = pa.Table.from_pylist(rows(1)).slice(0, 0)
     source = tmp_path / f"in.{form}"
     if form == "csv":
@@ -226,7 +226,7 @@ def test_a_table_of_no_rows(tmp_path: Path, form: str) -> None:
 
 
 def test_another_job_in_the_same_folder(source: Path) -> None:
-    """Another file, another part size, other options: the folder is rejected, with what is otherwise, and untouched."""
+    """A folder of another job is rejected with the differences, and left unchanged."""
     folder = source.with_name("parts")
     asked: list[str | Path] = [source, f"{folder}/", "--part-rows", "2000", "--on-error", "null"]
     scored(*asked)
@@ -252,7 +252,7 @@ def test_another_job_in_the_same_folder(source: Path) -> None:
 
 
 def test_a_folder_of_something_else(source: Path) -> None:
-    """A folder with other files in it, or whose own file is broken, is rejected and left alone."""
+    """A folder with other files or a broken job file is rejected and left unchanged."""
     folder = source.with_name("parts")
     folder.mkdir()
     (folder / "mine.txt").touch()
@@ -266,7 +266,7 @@ def test_a_folder_of_something_else(source: Path) -> None:
 
 
 def test_a_job_that_never_began(source: Path) -> None:
-    """What is rejected before the first part is finished leaves no folder, so that it can be asked for better."""
+    """A job rejected before its first part leaves no folder."""
     folder = source.with_name("parts")
     refused(source, f"{folder}/", "--model", "none")
     refused(source, f"{folder}/", "--columns", "none,of,them")
@@ -274,7 +274,7 @@ def test_a_job_that_never_began(source: Path) -> None:
 
 
 def test_a_wrong_row_in_a_part(source: Path) -> None:
-    """A wrong row is told by its number in the file, wherever its part begins; the parts before it are kept."""
+    """An invalid row is named by its number in the whole file; the parts before it stay."""
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000")
     said = refused(*asked)
@@ -283,7 +283,7 @@ def test_a_wrong_row_in_a_part(source: Path) -> None:
 
 
 def test_another_model_in_the_same_place(source: Path, models: Path) -> None:
-    """Parts are not gone on with by a model of the same name and version that is another file."""
+    """A job can't be resumed with another model file under the same name and version."""
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null", "--models", models)
     scored(*asked)
@@ -295,7 +295,7 @@ def test_another_model_in_the_same_place(source: Path, models: Path) -> None:
 
 
 def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
-    """Parts of one job are of one version: the one that the first part was, while it is there; else it is rejected."""
+    """All parts of a job use the version of the first part; if that version is gone, the job is rejected."""
     models, folder, source = tmp_path / "models", tmp_path / "parts", tmp_path / "in.csv"
     small.double(models, version=1)
     source.write_text("x\n" + "1.5\n" * 60_000)
@@ -311,7 +311,7 @@ def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
 
 
 def test_no_header_is_kept(source: Path) -> None:
-    """The folder's file says what was asked for, and nothing else."""
+    """The job file has only the options, the model version, and the parts."""
     folder = source.with_name("parts")
     scored(source, f"{folder}/", "--on-error", "null")
     job = json.loads((folder / "job.json").read_text())
@@ -321,7 +321,7 @@ def test_no_header_is_kept(source: Path) -> None:
 
 
 def test_lines_of_json_that_differ(tmp_path: Path) -> None:
-    """Lines may have fields of their own: what stays JSON keeps them, part by part."""
+    """NDJSON lines with different fields keep their fields in every part."""
     source = tmp_path / "in.ndjson"
     source.write_bytes(as_ndjson([{**row, f"field{place % 3}": place} for place, row in enumerate(rows(30))]))
     scored(source, f"{tmp_path}/parts/", "--part-rows", "10")

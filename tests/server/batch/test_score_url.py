@@ -1,4 +1,4 @@
-"""`python -m server score --url`: a file scored by a deployed service, in parts, through whatever stands between."""
+"""`python -m server score --url`: a remote service scores a file in parts, over unreliable connections."""
 
 import email.utils
 import gzip
@@ -43,20 +43,20 @@ def source(tmp_path: Path) -> Path:
 
 
 def _whole(source: Path, *options: str) -> bytes:
-    """Return what the file is scored to here, in one go."""
+    """Return the output of one local run over the whole file."""
     scored(source, source.with_name("whole.csv"), *options)
     return source.with_name("whole.csv").read_bytes()
 
 
 def _to(between: Between | httpx.Client, *more: str) -> list[str]:
-    """Return the options that send to a service, in parts of 1,000 rows, and wait for nothing."""
+    """Return the options for a service, with parts of 1,000 rows and no waits between tries."""
     url = between.url if isinstance(between, Between) else str(between.base_url)
     return ["--url", url, "--part-rows", "1000", "--retry-wait", "0", *more]
 
 
 @pytest.mark.parametrize(("given", "form"), PAIRS)
 def test_a_service_scores_as_this_does(server: httpx.Client, tmp_path: Path, given: str, form: str) -> None:
-    """Sent in parts and put together, a file of any form is in any form what it would be if it were scored here."""
+    """A file scored in parts by a service gives the output of a local run, for all formats."""
     source, out, whole = tmp_path / f"in.{given}", tmp_path / f"out.{form}", tmp_path / f"whole.{form}"
     source.write_bytes(FORMS[given][1](rows(2500)))
     said = scored(source, out, *_to(server))
@@ -71,7 +71,7 @@ def test_a_service_scores_as_this_does(server: httpx.Client, tmp_path: Path, giv
 
 
 def test_names_that_say_the_form(server: httpx.Client, source: Path) -> None:
-    """Tabs, packed files, names without suffix and folders are for files from a service as for others."""
+    """Tabs, compressed files, names without suffix and folders work with a service as in a local run."""
     folder = source.parent
     for name in ("out.tsv", "out.csv.gz", "out"):
         scored(source, folder / name, *_to(server))
@@ -101,7 +101,7 @@ def test_names_that_say_the_form(server: httpx.Client, source: Path) -> None:
 )
 @pytest.mark.parametrize("form", ["csv", "arrow"])
 def test_what_fails_in_passing_is_tried_again(server: httpx.Client, source: Path, form: str, act: Act) -> None:
-    """A service that is busy, or a connection that breaks, costs a further try of that part, and nothing else."""
+    """A busy service or a broken connection costs only one more try of that part."""
     out = source.with_name(f"out.{form}")
     with Between(server, None, act, act) as between:
         said = scored(source, out, *_to(between))
@@ -114,7 +114,7 @@ def test_what_fails_in_passing_is_tried_again(server: httpx.Client, source: Path
 
 
 def test_how_long_it_waits(server: httpx.Client, source: Path) -> None:
-    """The wait is twice as long each time, unless the service asks for another; --quiet tells of none."""
+    """The wait doubles with each try, unless the service sets Retry-After; --quiet prints no waits."""
     acts = (Refuse(503), Refuse(503), Refuse(503, (("retry-after", "0"),)), Refuse(503, (("retry-after", "1"),)))
     with Between(server, *acts) as between:
         asked = ("--url", between.url, "--retry-wait", "0.001")
@@ -127,7 +127,7 @@ def test_how_long_it_waits(server: httpx.Client, source: Path) -> None:
 
 
 def test_it_gives_up_and_goes_on(server: httpx.Client, source: Path) -> None:
-    """After some tries it ends with 1 and the service's words; the same command goes on with the part that failed."""
+    """After its tries the command ends with 1 and the service's error; the same command resumes."""
     out = source.with_name("out.csv")
     busy = Refuse(503, (), b'{"error": "the server is stopping; try again", "code": "unavailable"}')
     with Between(server, None, None, *[busy] * 3) as between:
@@ -144,7 +144,7 @@ def test_it_gives_up_and_goes_on(server: httpx.Client, source: Path) -> None:
 
 
 def test_a_service_that_is_started_anew(source: Path) -> None:
-    """A server that is stopped in the middle, and another one started, is the same service: each part is done once."""
+    """If the server is stopped and replaced in the middle, each part is still scored once."""
     out = source.with_name("out.csv")
     with ExitStack() as servers:
         between = servers.enter_context(Between(servers.enter_context(serving())))
@@ -159,7 +159,7 @@ def test_a_service_that_is_started_anew(source: Path) -> None:
 
 
 def test_killed_while_the_parts_are_put_together(server: httpx.Client, source: Path) -> None:
-    """Killed in the middle of the last step, the same command takes it again, and asks the service for nothing."""
+    """If a run is killed while it joins the parts, the same command joins them without any request."""
     out = source.with_name("out.csv")
     with Between(server) as between:
         asked: list[str | Path] = [source, out, *_to(between)]
@@ -173,7 +173,7 @@ def test_killed_while_the_parts_are_put_together(server: httpx.Client, source: P
 
 
 def test_killed_while_the_parts_are_removed(server: httpx.Client, source: Path) -> None:
-    """Killed when the output is there and some parts are gone, the same command removes the rest, and asks nothing."""
+    """If a run is killed while it removes joined parts, the same command removes the rest without any request."""
     out, folder = source.with_name("out.csv"), source.with_name("out.csv.parts")
     with Between(server) as between:
         asked: list[str | Path] = [source, out, *_to(between)]
@@ -192,7 +192,7 @@ def test_killed_while_the_parts_are_removed(server: httpx.Client, source: Path) 
 
 
 def test_a_full_disk(server: httpx.Client, source: Path) -> None:
-    """An answer that can't be written is no failure of the service's: it is told once, by the part's name."""
+    """A response that can't be written to disk is reported once with the part's name, and not retried."""
     out, folder = source.with_name("out.csv"), source.with_name("out.csv.parts")
     folder.mkdir()
     (folder / ".part-00001.csv.unfinished").symlink_to("/dev/full")
@@ -203,7 +203,7 @@ def test_a_full_disk(server: httpx.Client, source: Path) -> None:
 
 
 def test_lines_of_json_that_differ(server: httpx.Client, tmp_path: Path) -> None:
-    """Parts whose first lines have other fields make no one table: that is told, and the parts are kept."""
+    """Parts with different columns are rejected as one table, and stay; as NDJSON they are joined."""
     source = tmp_path / "in.ndjson"
     source.write_bytes(as_ndjson([{**row, f"field{place // 10}": 1} for place, row in enumerate(rows(20))]))
     for form in ("csv", "arrow", "parquet"):
@@ -228,7 +228,7 @@ def test_nobody_there(source: Path) -> None:
 @pytest.mark.parametrize("form", ["csv", "ndjson", "arrow", "parquet"])
 @pytest.mark.parametrize("row", [4, 4502, 8990])
 def test_a_wrong_row(server: httpx.Client, tmp_path: Path, form: str, row: int) -> None:
-    """A wrong row ends it with its number in the file, whether its part's answer had begun or not; it is sent once."""
+    """An invalid row ends the command with its number in the file; its part is sent once."""
     source = tmp_path / "in.csv"
     source.write_bytes(as_csv(rows(9000, age=row)))
     with Between(server) as between:
@@ -239,7 +239,7 @@ def test_a_wrong_row(server: httpx.Client, tmp_path: Path, form: str, row: int) 
 
 
 def test_a_wrong_row_far_behind(tmp_path: Path) -> None:
-    """So it is for Parquet, whose answer begins when the row is far away, and has no word for why it is broken off."""
+    """The same holds for Parquet output, whose aborted response has no error text, and a row far behind its start."""
     small.double(tmp_path / "models")
     source = tmp_path / "in.csv"
     source.write_text("x\n" + "".join([f"{place}.25\n" for place in range(149_999)]) + "no number\n")
@@ -251,7 +251,7 @@ def test_a_wrong_row_far_behind(tmp_path: Path) -> None:
 
 
 def test_other_options(server: httpx.Client, tmp_path: Path) -> None:
-    """Columns, delimiter and what becomes of wrong rows are the service's to see to."""
+    """Columns, delimiter and on_error are passed to the service."""
     source = tmp_path / "in.csv"
     source.write_bytes(as_csv(rows(2500, age=2001), "~"))
     for options in (["--on-error", "null"], ["--on-error", "skip", "--columns", "id,sex"]):
@@ -261,7 +261,7 @@ def test_other_options(server: httpx.Client, tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_no_failure_in_passing(server: httpx.Client, source: Path) -> None:
-    """What the service rejects is said in its words, and asked for once."""
+    """A rejection is not retried, and its message is the service's."""
     with Between(server) as between:
         words = refused(source, source.with_name("out.csv"), *_to(between, "--model", "none"))
         assert words.endswith("model 'none' is not served; there is titanic")
@@ -284,7 +284,7 @@ def test_a_refusal_is_no_failure_in_passing(server: httpx.Client, source: Path) 
     ],
 )
 def test_another_service(source: Path, act: Act, words: str) -> None:
-    """An address where something else answers is told in one line, at once."""
+    """A response that isn't Lifeboat's ends the command at once with one line."""
     with Between(None, act) as between:
         done = score(source, source.with_name("out.csv"), *_to(between))
     assert done.returncode == 1
@@ -294,7 +294,7 @@ def test_another_service(source: Path, act: Act, words: str) -> None:
 
 
 def test_the_address(server: httpx.Client, source: Path) -> None:
-    """An address may have a path, with or without a slash at its end; both are the same service to a job."""
+    """The URL may have a path; a slash at its end makes no other job."""
     out = source.with_name("out.csv")
     with Between(server, None, Refuse(503)) as between:
         asked = (source, out, "--part-rows", "1000", "--tries", "1", "--model", "titanic", "--label", "stable")
@@ -304,7 +304,7 @@ def test_the_address(server: httpx.Client, source: Path) -> None:
 
 
 def test_headers(server: httpx.Client, source: Path) -> None:
-    """--header goes with each request; its value is in no file, and in no message."""
+    """--header is sent with each request; its value is in no file and no message."""
     with Between(server, None, Refuse(401)) as between:
         asked: list[str | Path] = [source, source.with_name("out.csv"), *_to(between)]
         done = score(*asked, "--header", "Authorization: Bearer hunter2", "--header", "x-key:  hunter2")
@@ -323,7 +323,7 @@ def test_headers(server: httpx.Client, source: Path) -> None:
 
 
 def test_packed_parts(server: httpx.Client, source: Path) -> None:
-    """--compress sends less, and is answered the same."""
+    """--compress sends fewer bytes and gives the same output."""
     source.write_bytes(as_csv(rows(5000)))
     with Between(server) as between:
         scored(source, source.with_name("out.csv"), *_to(between, "--compress"))
@@ -337,7 +337,7 @@ def _versions(models: Path, stable: int) -> None:
 
 
 def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
-    """All parts are asked of the version that answered the first one, by this run and the next."""
+    """All parts use the version that scored the first part, in this run and the next."""
     models, source, out = tmp_path / "models", tmp_path / "in.csv", tmp_path / "out.csv"
     small.double(models, version=1)
     small.double(models, version=2)
@@ -356,7 +356,7 @@ def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
 
 
 def test_a_version_that_is_gone(tmp_path: Path) -> None:
-    """Where the version that began is not served any more, no other one goes on."""
+    """If the version of the first part is no longer served, no other version scores the rest."""
     models, source = tmp_path / "models", tmp_path / "in.csv"
     small.double(models, version=1)
     source.write_text("x\n" + "1.5\n" * 20)
@@ -372,7 +372,7 @@ def test_a_version_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_who_answers_by_another_version(server: httpx.Client, source: Path) -> None:
-    """An answer of another version than the one that was asked for is not taken."""
+    """A response from another version than requested is rejected."""
     other = (("content-type", "text/csv"), ("lifeboat-model", "titanic"), ("lifeboat-version", "2"))
     with Between(server, None, Refuse(200, other, b"a\n# rows-read=1, rows-scored=1, rows-failed=0\n")) as between:
         said = refused(source, source.with_name("out.csv"), *_to(between))
@@ -381,7 +381,7 @@ def test_who_answers_by_another_version(server: httpx.Client, source: Path) -> N
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Return a certificate of 127.0.0.1 that signed itself, and its key, in one file."""
+    """Return a self-signed certificate for 127.0.0.1 and its key, in one file."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs openssl, to make a certificate")
@@ -393,7 +393,7 @@ def certificate(tmp_path: Path) -> Path:
 
 
 def test_https(server: httpx.Client, source: Path, certificate: Path) -> None:
-    """An address of https is called so where the system trusts its certificate, and rejected at once elsewhere."""
+    """HTTPS works if the system trusts the certificate; otherwise the command ends at once."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with Between(server) as between:
@@ -408,7 +408,7 @@ def test_https(server: httpx.Client, source: Path, certificate: Path) -> None:
 
 
 def test_a_service_that_loses_rows(server: httpx.Client, source: Path) -> None:
-    """An answer to fewer rows than a part has is none, whatever its status: the part isn't kept."""
+    """A response with fewer rows than its part is an error, whatever its status; no part is written."""
     kind = (("content-type", "text/csv"), ("lifeboat-model", "titanic"), ("lifeboat-version", "1"))
     few = Refuse(200, kind, b"pclass\n1\n# rows-read=1, rows-scored=1, rows-failed=0\n")
     out = source.with_name("out.csv")
