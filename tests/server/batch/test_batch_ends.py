@@ -37,7 +37,7 @@ LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="limits and fi
         pytest.param("end", False, None, "deadline_exceeded: nothing of the file came", id="who takes no end"),
     ],
 )
-def test_an_answer_that_nobody_takes(  # the parameters of the table
+def test_an_answer_that_nobody_takes(
     passengers: list[Record],
     caplog: pytest.LogCaptureFixture,
     blocked: str,

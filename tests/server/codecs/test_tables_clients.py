@@ -1,4 +1,4 @@
-"""What pandas, polars and pyarrow write is read, and they read what is written."""
+"""Files that pandas, polars and pyarrow write are read, and these libraries read the responses."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from tests.server.support.tables import FORMS, PASSENGERS, read, run, score, tit
 TABLE: Final = pa.table(PASSENGERS)
 FRAME: Final[pd.DataFrame] = TABLE.to_pandas()
 FLOATS: Final[pd.DataFrame] = FRAME.astype({"pclass": float, "sibsp": float})
-"""As pandas has columns of integers in which one is missing."""
+"""A frame with float columns, as pandas stores integer columns with a missing value."""
 CATEGORIES: Final[pd.DataFrame] = FRAME.astype({"sex": "category", "embarked": "category", "pclass": "category"})
 POLARS: Final = pl.DataFrame(PASSENGERS)
 POLARS_CATEGORIES: Final = POLARS.with_columns(
@@ -32,7 +32,7 @@ def _written(write: Callable[[Any], object]) -> bytes:
     return out.getvalue()
 
 
-def _parquet(table: pa.Table = TABLE, **options: Any) -> bytes:  # noqa: ANN401 # pyarrow's own
+def _parquet(table: pa.Table = TABLE, **options: Any) -> bytes:  # noqa: ANN401 # pyarrow's options
     return _written(lambda out: pq.write_table(table, out, **options))
 
 
@@ -106,7 +106,7 @@ WRITERS: Final[dict[str, Callable[[], bytes]]] = {
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_what_they_write_is_read(writer: str) -> None:
-    """Each way to write a table that these libraries have is read, and answered as the session answers it."""
+    """A table in each way that these libraries write it is read, and gets the session's predictions."""
     answer = score(titanic(), WRITERS[writer](), "columns=none", accept=ARROW.media_type).table()
     expected = run(titanic(), TABLE)
     assert answer["predicted_survived"].to_pylist() == expected["label"].tolist()
@@ -129,7 +129,7 @@ READERS_OF_POLARS: Final[dict[Form, Callable[[Any], pl.DataFrame]]] = {
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_they_read_what_is_written(form: Form) -> None:
-    """pandas, polars and pyarrow read the answer: what was sent, and the same numbers."""
+    """pandas, polars and pyarrow read the response with the sent values and exact probabilities."""
     body = score(titanic(), WRITERS["pyarrow stream"](), accept=form.media_type).body
     expected = run(titanic(), TABLE)["probabilities"][:, 1]
     from_pandas, from_polars = PANDAS[form](io.BytesIO(body)), READERS_OF_POLARS[form](io.BytesIO(body))

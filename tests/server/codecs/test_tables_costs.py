@@ -1,4 +1,4 @@
-"""Files that take much CPU time for their size: many small streams in a compressed one, and wide tables."""
+"""Files that might cost much CPU time for their size: many small frames or members, and wide tables."""
 
 import gzip
 import io
@@ -24,18 +24,18 @@ _EMPTY: Final = zstd.compress(b"")
 _SKIPPABLE: Final = struct.pack("<II", 0x184D2A50, 0)
 _FEW: Final = zstd.compress(b"\n", options={zstd.CompressionParameter.content_size_flag: 0})
 _TIMES: Final = 3
-"""Times the CPU time of plain text of the same size that a compressed file may take; without a limit it is 9."""
+"""Limit of a compressed file's CPU time, as a multiple of a CSV file's of equal size; without frame limits it is 9."""
 
 
 def _filled(part: bytes, encoding: str) -> bytes:
-    """Return a header and then `part`, over and over."""
+    """Return a compressed header and row, and then `part` repeatedly."""
     compress = gzip.compress if encoding == "gzip" else zstd.compress
     return compress(HEADER + _ROW) + part * (_BYTES // len(part))
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    """Serve in a process of its own: its CPU time is counted."""
+    """Start a server process of its own, so that its CPU time can be measured."""
     with ServerProcess() as process:
         yield process
         process.signal(signal.SIGTERM)
@@ -44,7 +44,7 @@ def server() -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def caller(server: ServerProcess) -> Iterator[httpx.Client]:
-    """Yield a client of that server."""
+    """Yield a client of the server."""
     host, port = server.address()
     with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as client:
         yield client
@@ -71,7 +71,7 @@ def plain_ticks(server: ServerProcess, caller: httpx.Client) -> int:
     ],
 )
 @pytest.mark.parametrize("stated", [True, False], ids=["stated", "found out"])
-def test_many_small_frames(  # a table's columns
+def test_many_small_frames(
     server: ServerProcess,
     caller: httpx.Client,
     plain_ticks: int,
@@ -80,7 +80,7 @@ def test_many_small_frames(  # a table's columns
     status: int,
     stated: bool,
 ) -> None:
-    """Frames that hold nothing, or next to nothing, are rejected or read at the cost of plain text."""
+    """Empty or tiny frames are rejected, or read at the cost of plain text."""
     headers = {"content-encoding": encoding} if stated else {}
     body = _filled(part, encoding)
     before = _ticks(server)
@@ -94,7 +94,7 @@ def test_many_small_frames(  # a table's columns
 
 @pytest.mark.parametrize("between", [b"", struct.pack("<III", 0x184D2A50, 4, 0)], ids=["bare", "as pzstd writes them"])
 def test_frames_of_many_rows(caller: httpx.Client, between: bytes) -> None:
-    """A file of more frames than may be small is scored where they hold some rows each."""
+    """A file with more frames than the limit of small frames is scored if each frame holds some rows."""
     rows = b"".join(b"%d,female,%d,%d,0,%d.25,S\n" % (n % 3 + 1, n * 7 % 80, n % 5, n * 3571 % 500) for n in range(12))
     frame = zstd.compress(rows)
     assert len(frame + between) > 2 * MIN_FRAME_BYTES
@@ -105,13 +105,13 @@ def test_frames_of_many_rows(caller: httpx.Client, between: bytes) -> None:
 
 
 def test_a_small_frame_for_each_row(caller: httpx.Client) -> None:
-    """A file of a frame for each row, as a program writes that compresses each line, is scored up to the limit."""
+    """A file with one frame for each row, as some programs write it, is scored up to the limit."""
     body = zstd.compress(HEADER) + zstd.compress(_ROW) * (FREE_FRAMES - 1)
     assert caller.post(BATCH, content=body).status_code == 200
 
 
 def test_record_batches_without_rows(server: ServerProcess, caller: httpx.Client, plain_ticks: int) -> None:
-    """An Arrow stream of nothing but record batches without rows is read at the cost of plain text of its size."""
+    """An Arrow stream of empty record batches is read at the cost of plain text of its size."""
     table = pa.table(PASSENGERS)
     out = io.BytesIO()
     with pa.ipc.new_stream(out, table.schema) as writer:
@@ -127,7 +127,7 @@ def test_record_batches_without_rows(server: ServerProcess, caller: httpx.Client
 @pytest.mark.alone
 @pytest.mark.parametrize("query", ["?on_error=null", "?on_error=null&decimal=,&delimiter=;"], ids=["points", "commas"])
 def test_wide_files(server: ServerProcess, caller: httpx.Client, query: str) -> None:
-    """Four times the columns take no more than some four times the CPU time, be it that no row can be scored."""
+    """Four times the columns take at most some four times the CPU time, even if all rows are invalid."""
     caller.post(BATCH, content=HEADER + _ROW)
 
     def taken(columns: int, times: int) -> int:
@@ -139,11 +139,11 @@ def test_wide_files(server: ServerProcess, caller: httpx.Client, query: str) -> 
         return _ticks(server) - before
 
     taken(1_000, 1)
-    wide, narrow = (min(taken(*each) for _ in range(3)) for each in ((4_000, 1), (1_000, 4)))  # others share the cache
+    wide, narrow = (min(taken(*each) for _ in range(3)) for each in ((4_000, 1), (1_000, 4)))  # other processes share the cache
     assert wide < 2 * narrow + 20
 
 
 def _ticks(server: ServerProcess) -> int:
-    """Return the CPU time that the server has taken, in the kernel's ticks of 10 ms."""
+    """Return the server's CPU time, in the kernel's ticks of 10 ms."""
     user, system = Path(f"/proc/{server.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
     return int(user) + int(system)

@@ -1,4 +1,4 @@
-"""CSV as people and programs write it: what a record and a field is, and that a block may end anywhere."""
+"""CSV in the variants that programs write: records, fields, quotes, and blocks that end at any byte."""
 
 import csv
 import io
@@ -21,18 +21,18 @@ brief = settings(max_examples=120, deadline=None, derandomize=True, database=Non
 
 
 def _file(*notes: str) -> bytes:
-    """Return rows whose last field is written so."""
+    """Return rows with the given text as their last field."""
     return HEADER + b"".join(ROW + note.encode() + b"\n" for note in notes)
 
 
 def _fields(answer: Answer, name: str = "note") -> list[str]:
-    """Return the fields of one column, as Python's csv reads them."""
+    """Return the fields of one column, read by Python's csv."""
     assert answer.error is None, answer.error.message
     return [row[name] for row in csv.DictReader(io.StringIO(answer.body.decode(), newline=""))]
 
 
 def test_quotes_and_line_ends_in_fields() -> None:
-    """A field in quotes may hold the delimiter, quotes and line ends of any kind; one without, quotes in its middle."""
+    """A quoted field may contain delimiters, quotes and line ends; an unquoted field may contain quotes."""
     notes = ['"a,b"', '"a ""b"""', '"a\nb"', '"a\r\nb"', '"a\rb"', "", '""', 'a"b"', '"a"b', " a ", "ß€😀", "'"]
     expected = [row[-1] for row in csv.reader(io.StringIO(_file(*notes).decode(), newline=""))][1:]
     assert _fields(score(titanic(), _file(*notes))) == expected
@@ -42,7 +42,7 @@ def test_quotes_and_line_ends_in_fields() -> None:
 @pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf", b"\n\r\n"], ids=["plain", "byte order mark", "blank lines"])
 @pytest.mark.parametrize("last", [True, False])
 def test_lines(end: str, begin: bytes, last: bool) -> None:
-    """Lines end in LF or CRLF, the last one maybe in nothing; blank ones, before, between and behind, are none."""
+    """Lines end in LF or CRLF; the last line end is optional; blank lines are ignored."""
     header, first, second, _ = _file("a", "b").decode().split("\n")
     body = begin + end.join([header, "", first, "", "", second, ""]).encode()
     answer = score(titanic(), body if last else body.rstrip())
@@ -51,23 +51,23 @@ def test_lines(end: str, begin: bytes, last: bool) -> None:
 
 
 def test_line_ends_may_differ() -> None:
-    """A file may have lines that end in LF and others in CRLF."""
+    """One file may have lines that end in LF and lines that end in CRLF."""
     assert _fields(score(titanic(), HEADER + ROW + b"a\r\n" + ROW + b"b\n" + ROW + b"c\r\n")) == ["a", "b", "c"]
 
 
 def test_a_byte_order_mark_before_quotes() -> None:
-    """The first name may stand in quotes behind a byte order mark."""
+    """A quoted first name after a byte order mark is read."""
     body = b'\xef\xbb\xbf"' + HEADER.replace(b",", b'","').replace(b"\n", b'"\n') + ROW + b"a\n"
     assert _fields(score(titanic(), body)) == ["a"]
 
 
 def test_a_character_that_ends_as_a_byte_order_mark_does() -> None:
-    """A quote behind a character whose last byte is also a byte order mark's is in the middle of a field."""
+    """A quote is inside a field if a character before it ends with the last byte of a byte order mark."""
     assert _fields(score(titanic(), _file('¿"a', '¿"b'))) == ['¿"a', '¿"b']
 
 
 def test_cr_alone_is_told() -> None:
-    """Lines that end in CR alone are no lines; in a row, it is that row's fault."""
+    """CR alone as the line end is rejected; within one row it is that row's error."""
     assert "got CR alone" in score(titanic(), _file("a").replace(b"\n", b"\r")).refusal().message
     answer = score(titanic(), _file("a", "b\rc", '\r"x', "d"), "on_error=null")
     assert _fields(answer)[::3] == ["a", "d"]
@@ -78,7 +78,7 @@ def test_cr_alone_is_told() -> None:
 
 @pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolon"), ("\t", "tab"), ("|", "pipe"), (" ", "space")])
 def test_delimiters(delimiter: str, name: str) -> None:
-    """Another delimiter is guessed from the names, or told; the answer has it too."""
+    """Another delimiter is detected from the header or given; the response has the same delimiter."""
     body = _file("a", '"b c"').decode().replace(",", delimiter).encode()
     told = score(titanic(), body, f"delimiter={name}").body
     assert told.startswith(delimiter.join(["pclass", "sex", "age"]).encode())
@@ -88,12 +88,12 @@ def test_delimiters(delimiter: str, name: str) -> None:
 
 
 def test_a_delimiter_that_is_not_the_files() -> None:
-    """A wrong delimiter finds one column, which is told."""
+    """A wrong delimiter is rejected with the single column name that it gives."""
     assert 'got "pclass,sex,age,' in score(titanic(), _file("a"), "delimiter=tab").refusal().message
 
 
 def test_quoted_names_with_another_delimiter() -> None:
-    """A header in quotes is read whole, line ends in it too, whatever the delimiter is."""
+    """A quoted header is read completely, also with a line end in a name, for any delimiter."""
     header = '"pclass";"sex";"age";"sibsp";"parch";"fare";"embarked";"a\nnote"\n'
     answer = score(titanic(), header.encode() + ROW.replace(b",", b";") + b"x\n")
     assert answer.error is None
@@ -101,13 +101,13 @@ def test_quoted_names_with_another_delimiter() -> None:
 
 
 def test_text_is_passed_as_it_stands() -> None:
-    """Features are passed on in the digits in which they were written."""
+    """Features pass through as they are written."""
     body = HEADER + b"1.0, female,029,+0,0e0,2.113375E2,S,a\n".replace(b" female", b"female")
     assert score(titanic(), body).body.splitlines()[1].startswith(b"1.0,female,029,+0,0e0,2.113375E2,S,a,")
 
 
 def test_a_record_may_be_long_but_not_endless() -> None:
-    """A field of half a megabyte passes; what a quote that is never closed takes hold of is bounded."""
+    """A field of half a megabyte passes; a record with an unclosed quote is limited."""
     long = "x" * (MAX_RECORD_BYTES // 2)
     assert _fields(score(titanic(), _file("a", long, "b"))) == ["a", long, "b"]
     endless = score(titanic(), _file("a", '"' + "x\n" * MAX_RECORD_BYTES), sizes=[65536] * 100)
@@ -117,7 +117,7 @@ def test_a_record_may_be_long_but_not_endless() -> None:
 
 
 def test_a_torn_quote_is_told() -> None:
-    """A quote that is still open at the end is no row, whatever is asked to become of wrong ones."""
+    """A quote that is open at the end of the file is an error, for every value of on_error."""
     for query in ("", "on_error=null", "on_error=skip"):
         torn = score(titanic(), _file("a", '"b'), query)
         assert torn.error is not None
@@ -127,13 +127,13 @@ def test_a_torn_quote_is_told() -> None:
 
 
 def test_last_words_are_one_line() -> None:
-    """What stands at the end of a file that is broken off is one line, whatever the value at fault is."""
+    """The error at the end of an aborted response is one line, for any invalid value."""
     failed = score(titanic(), _file("a").replace(b"female", b'"a\nb"'))
     assert failed.error_trailer_bytes == b'# error: row 1: sex: expected one of "female", "male"; got "a\\nb"\n'
 
 
 def test_a_wrong_row_doesnt_change_the_others() -> None:
-    """Rows are the same beside a row that can't be read: long fields, line ends, characters that look like faults."""
+    """An unreadable row doesn't change other rows, even with long fields, line ends or replacement characters."""
     notes = ["\N{REPLACEMENT CHARACTER}", "x" * 200_000, '"a\rb"', '"a\nb"', '"a""b"', "\0"]
     alone = _fields(score(titanic(), _file(*notes)))
     beside = score(titanic(), _file(*notes) + b"1,female\n" + ROW + b"last\n", "on_error=null")
@@ -142,7 +142,7 @@ def test_a_wrong_row_doesnt_change_the_others() -> None:
 
 
 def test_names_with_nul_are_refused() -> None:
-    """A NUL in a column's name, which would end the process inside the library, is the caller's fault."""
+    """A NUL in a column's name is rejected; it would end the process inside the library."""
     refused = score(titanic(), HEADER.replace(b"note", b"no\0te") + ROW + b"a\n").refusal()
     assert (refused.code, refused.field) == ("invalid_argument", "columns")
 
@@ -153,8 +153,8 @@ _notes: Final = st.lists(st.text(st.sampled_from('ab ,"\n\rß'), max_size=6), mi
 @brief
 @given(_notes, st.sampled_from(["\n", "\r\n"]), st.integers(0, 2**32), st.booleans())
 def test_fields_are_those_of_pythons_csv(notes: list[str], end: str, seed: int, quoted: bool) -> None:
-    """Whatever Python's csv writes is read as the same fields, in whatever pieces the file comes."""
-    if not quoted:  # Python leaves a CR alone without quotes, and can't read it then
+    """Everything that Python's csv writes is read as the same fields, in pieces of any size."""
+    if not quoted:  # Python writes a CR alone without quotes, and can't read it
         notes = [note.replace("\r", "\r\n") for note in notes]
     out = io.StringIO(newline="")
     quoting: Any = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
@@ -174,7 +174,7 @@ _raw: Final = st.lists(st.text(st.sampled_from('a,"\n\r'), max_size=8), min_size
 @brief
 @given(_raw, st.integers(0, 2**32), st.sampled_from(["on_error=null", "on_error=skip"]))
 def test_pieces_make_no_difference(notes: list[str], seed: int, query: str) -> None:
-    """Any text at all has the same answer in one piece and in many: rows, faults, failure."""
+    """Any text gets the same response in one piece and in many: the same rows and errors."""
     body = _file(*notes)
     chance = random.Random(seed)  # noqa: S311
     whole = score(titanic(), body, query)
@@ -184,7 +184,7 @@ def test_pieces_make_no_difference(notes: list[str], seed: int, query: str) -> N
 
 
 def test_rows_stay_in_order_over_blocks() -> None:
-    """Rows of many blocks come in their order, none twice, none lost, wherever the pieces end."""
+    """Rows of many blocks stay in order and complete, wherever the pieces end."""
     count = 3 * TEXT_ROWS + 5
     body = _file(*(str(number) for number in range(count)))
     answer = score(titanic(), body, "columns=note", sizes=[997] * len(body))
@@ -193,13 +193,13 @@ def test_rows_stay_in_order_over_blocks() -> None:
 
 
 def test_a_table_of_one_column(one: Model) -> None:
-    """A table may have one column: no delimiter, nulls as empty quotes, as data frames write them."""
+    """A table may have one column: without a delimiter, with nulls as empty quotes, as data frames write it."""
     answer = score(one, b'x\n1.5\n""\n-2\n', "on_error=null")
     assert _fields(answer, "predicted_value") == ["3.0", "", "-4.0"]
 
 
 def test_rows_that_make_up_for_each_other(one: Model) -> None:
-    """A CR and a quote in its middle don't make two rows of others, though they would be as many."""
+    """A record with a CR alone is not split, even if the number of rows would match."""
     answer = score(one, b'x\n1\r"2\n3"\n', "on_error=null&columns=none")
     assert answer.counts == (2, 0, 2)
     assert "got CR alone" in answer.column("error")[0]
@@ -207,5 +207,5 @@ def test_rows_that_make_up_for_each_other(one: Model) -> None:
 
 @pytest.fixture(name="one")
 def _one(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Load a model of one feature."""
+    """Load a model with one feature."""
     return Model.load(small.double(tmp_path_factory.mktemp("models")))

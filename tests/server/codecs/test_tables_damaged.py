@@ -1,4 +1,4 @@
-"""Files that are damaged, torn or forged: told by the table of errors, in bounded memory, and the next is answered."""
+"""Damaged, truncated or forged files get an error from the table in bounded memory; the next file is scored."""
 
 import gzip
 import io
@@ -38,7 +38,7 @@ brief = settings(
 )
 
 
-def _ipc(table: pa.Table, codec: Any = None, *, file: bool = False) -> bytes:  # noqa: ANN401 # pyarrow's own
+def _ipc(table: pa.Table, codec: Any = None, *, file: bool = False) -> bytes:  # noqa: ANN401 # pyarrow's codec type
     out = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(compression=codec)
     with (pa.ipc.new_file if file else pa.ipc.new_stream)(out, table.schema, options=options) as writer:
@@ -75,7 +75,7 @@ SOUND: Final[dict[str, bytes]] = {
 
 
 def _damaged(body: bytes, seed: int) -> bytes:
-    """Return a file with some bytes flipped, cut out, put in, or replaced by lengths that can't be."""
+    """Return a file with some bytes flipped, removed, inserted or replaced by invalid lengths."""
     chance = random.Random(seed)  # noqa: S311
     data = bytearray(body)
     for _ in range(chance.choice([1, 1, 2, 5])):
@@ -95,7 +95,7 @@ def _damaged(body: bytes, seed: int) -> bytes:
 
 
 def _check(body: bytes, query: str, accept: str) -> None:
-    """Score a file: what is not a caller's failure would be raised."""
+    """Score a file; any exception that is no client error fails the test."""
     answer = score(titanic(), body, query, accept=accept)
     assert answer.error is None or CODES[answer.error.code].http < 500
     if answer.error is None:
@@ -109,7 +109,7 @@ _accepted: Final = st.sampled_from([form.media_type for form in FORMS])
 @brief
 @given(st.sampled_from(sorted(SOUND)), st.integers(0, 2**64), _queries, _accepted)
 def test_damaged_files(name: str, seed: int, query: str, accept: str) -> None:
-    """Whatever byte of a file is wrong, it is answered or rejected, and the process lives."""
+    """A file with damage at any byte is scored or rejected, and the process survives."""
     _check(_damaged(SOUND[name], seed), query, accept)
 
 
@@ -124,7 +124,7 @@ PARQUETS: Final[dict[str, dict[str, Any]]] = {
 @settings(brief, max_examples=40)
 @given(st.sampled_from(sorted(PARQUETS)), st.integers(0, 2**64), _queries)
 def test_damaged_parquet(name: str, seed: int, query: str) -> None:
-    """The same for Parquet: what ends the process that reads it doesn't end the one that serves."""
+    """The same holds for Parquet: damage may end the reader process, but not the server."""
     out = io.BytesIO()
     pq.write_table(TABLE, out, **PARQUETS[name])
     _check(_damaged(out.getvalue(), seed), query, CSV.media_type)
@@ -132,7 +132,7 @@ def test_damaged_parquet(name: str, seed: int, query: str) -> None:
 
 @pytest.mark.parametrize("name", ["gzip", "zstd"])
 def test_torn_packed_files(name: str) -> None:
-    """A packed file that ends too early, at any of its bytes, is never taken for a whole one."""
+    """A compressed file that is truncated at any byte is an error."""
     body = SOUND[name]
     assert score(titanic(), body).counts == (20, 20, 0)
     for end in range(1, len(body), 7):
@@ -141,7 +141,7 @@ def test_torn_packed_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["arrow", "arrow zstd", "arrow nested", "arrow nested lz4"])
 def test_torn_arrow(name: str) -> None:
-    """An Arrow stream that ends within a message is told so; between two it may end."""
+    """An Arrow stream that ends within a message is an error; between two messages it may end."""
     body = SOUND[name]
     assert score(titanic(), body).counts == (20, 20, 0)
     for end in range(1, len(body), 61):
@@ -154,14 +154,14 @@ def test_torn_arrow(name: str) -> None:
     "behind", [b"x", b"\xff\xff\xff\xff\0\0\0\0", _ipc(TABLE)], ids=["a byte", "an end", "a stream"]
 )
 def test_what_stands_behind_an_arrow_stream(behind: bytes) -> None:
-    """Rows behind the end of a stream aren't passed over in silence."""
+    """Bytes after the end of an Arrow stream are an error."""
     refused = score(titanic(), _ipc(TABLE) + behind).error
     assert refused is not None
     assert refused.message == "body: expected nothing behind the Arrow stream's end"
 
 
 def test_a_torn_arrow_file() -> None:
-    """An IPC file that lacks its end is rejected, be it cut between two of its record batches."""
+    """An IPC file without its end is rejected, even if it is cut between two record batches."""
     whole = _ipc(TABLE, file=True)
     assert score(titanic(), whole).counts == (20, 20, 0)
     cuts = [at for at in range(9, len(whole)) if whole[at : at + 4] == b"\xff\xff\xff\xff"] + [len(whole) - 1]
@@ -173,14 +173,14 @@ def test_a_torn_arrow_file() -> None:
 
 
 def test_torn_parquet() -> None:
-    """A Parquet file without its end is told so before its first row."""
+    """A Parquet file without its end is rejected before its first row."""
     body = write(TABLE, PARQUET)
     for end in (4, 11, 100, len(body) // 2, len(body) - 1):
         assert "its end is missing" in score(titanic(), body[:end]).refusal().message
 
 
 def _forged_lengths() -> Iterator[bytes]:
-    """Yield Arrow streams whose lengths ask for terabytes: the metadata's, the body's, a compressed buffer's."""
+    """Yield Arrow streams with huge or wrong lengths of metadata, bodies and compressed buffers."""
     for sound in (_ipc(TABLE), _ipc(_nested())):
         yield sound[:4] + struct.pack("<i", 2**31 - 1) + sound[8:]
         batch = 8 + struct.unpack_from("<i", sound, 4)[0]
@@ -194,14 +194,14 @@ def _forged_lengths() -> Iterator[bytes]:
 
 
 def test_forged_lengths() -> None:
-    """What a message states is looked at before it is believed."""
+    """Stated lengths of an Arrow message are checked before they are used."""
     for body in _forged_lengths():
         answer = score(titanic(), body)
         assert answer.error is None or answer.error.code in {"invalid_argument", "payload_too_large"}
 
 
 def _long_value() -> bytes:
-    """Return a small Parquet file of one value of a hundred megabytes."""
+    """Return a small Parquet file with one value of a hundred megabytes."""
     out = io.BytesIO()
     strings = pa.array(["a" * 100_000_000, "b", "c", "d"], pa.large_string())
     pq.write_table(pa.table(PASSENGERS).append_column("x", strings), out, compression="zstd")
@@ -209,7 +209,7 @@ def _long_value() -> bytes:
 
 
 def _one_string_often() -> bytes:
-    """Return an Arrow stream whose dictionary makes a hundred kilobytes of each of 1,000 rows."""
+    """Return an Arrow stream whose dictionary expands to 100 kB for each of 1,000 rows."""
     codes = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int8()), pa.array(["a" * 100_000]))
     columns = {name: values * 250 for name, values in PASSENGERS.items()}
     return write(pa.table(columns).append_column("x", codes), ARROW)
@@ -222,7 +222,7 @@ def _one_string_often_in_lists() -> bytes:
 
 
 def _nothing_often() -> bytes:
-    """Return an Arrow stream of a list of two billion nulls."""
+    """Return an Arrow stream with a list of two billion nulls."""
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3, 2**31 - 1], pa.int32()), pa.nulls(2**31 - 1))
     return write(pa.table(PASSENGERS).append_column("x", lists), ARROW)
 
@@ -276,7 +276,7 @@ print(json.dumps([answers, grown // 1024, run(sound, "text/csv")]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in the kernel's own units")
 def test_bombs_take_bounded_memory(tmp_path: Path) -> None:
-    """Small files that decompress to more than may be held are rejected or streamed: the process never holds them."""
+    """Small files that decompress beyond the memory limit are rejected or streamed, in bounded memory."""
     names = []
     for number, body in enumerate([write(TABLE, ARROW), *(make() for make in BOMBS.values())]):
         names.append(str(tmp_path / str(number)))
@@ -291,7 +291,7 @@ def test_bombs_take_bounded_memory(tmp_path: Path) -> None:
 
 
 def test_the_server_lives_on() -> None:
-    """The endpoint answers damaged files by the table's codes, and the file after each."""
+    """The endpoint rejects damaged files with 400, and scores the file after each of them."""
     with InProcess(Repository.load(MODELS)) as client:
         for body in (write(TABLE, PARQUET)[:-9] + b"PAR1 PAR1", SOUND["arrow"][:-40], SOUND["gzip"][:-40], b"\0" * 100):
             refused = client.post_bytes("/api/batch?columns=none", body)

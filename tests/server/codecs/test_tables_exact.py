@@ -1,4 +1,4 @@
-"""No value of a column that passes through is altered: it arrives as it was, or the column is rejected by name."""
+"""No value of a column that passes through is altered: it stays exact, or the column is rejected by name."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def _of_csv(answer: Answer, name: str = "id") -> list[str]:
     ],
 )
 def test_numbers_of_any_size(numbers: list[str], kind: str) -> None:
-    """A field's numbers are integers, doubles that hold them exactly, or text as they were written."""
+    """A field's numbers become integers, exact doubles, or their original text."""
     body = _lines(*(f'"id":{number}' for number in numbers))
     written = _of_csv(score(titanic(), body, accept=CSV.media_type))
     assert [text.removesuffix(".0") for text in written] == numbers
@@ -58,7 +58,7 @@ def test_selected_fields_of_ndjson_are_as_they_were_written() -> None:
 
 @pytest.mark.parametrize("late", ["9223372036854775808", "0.5", '"x"', "[1]"])
 def test_a_later_number_that_does_not_fit(late: str) -> None:
-    """A value of a later line that the column's type doesn't hold is an error that names field and value."""
+    """A later value that doesn't fit the column's type is an error with field and value."""
     body = _lines(*['"id":1'] * (2 * TEXT_ROWS), f'"id":{late}')
     answer = score(titanic(), body, accept=CSV.media_type)
     assert answer.error is not None
@@ -68,7 +68,7 @@ def test_a_later_number_that_does_not_fit(late: str) -> None:
 
 @pytest.mark.parametrize("nested", ['{"n":9007199254740993.5}', "[18446744073709551616]", "[9007199254740993,0.5]"])
 def test_nested_numbers(nested: str) -> None:
-    """A number inside of a structure is exact, or the column is rejected by name."""
+    """A number inside a structure stays exact, or the column is rejected by name."""
     answer = score(titanic(), _lines(f'"id":{nested}'), accept=PARQUET.media_type)
     if answer.error is None:
         assert answer.table().column("id").to_pylist() == [json.loads(nested)]
@@ -77,7 +77,7 @@ def test_nested_numbers(nested: str) -> None:
 
 
 def test_a_feature_of_doubles_that_would_alter_an_integer() -> None:
-    """A feature's integer that no double holds passes in the file's own format, and is rejected in typed ones."""
+    """A feature's integer that no double holds passes as text, and is rejected in typed formats."""
     body = b"pclass,sex,sibsp,parch,fare\n1,female,0,0,9007199254740993\n"
     assert _of_csv(score(titanic(), body), "fare") == ["9007199254740993"]
     line = _lines('"fare":9007199254740993')
@@ -88,7 +88,7 @@ def test_a_feature_of_doubles_that_would_alter_an_integer() -> None:
 
 
 def test_byte_order_marks_in_cells() -> None:
-    """A byte order mark in a cell stays, at the beginning of a block of rows as well."""
+    """A byte order mark in a cell stays, also at the start of a block of rows."""
     rows = 2 * TEXT_ROWS + 3
     body = b"note,pclass,sex,sibsp,parch\n" + b"\xef\xbb\xbfx,1,female,0,0\n" * rows
     assert _of_csv(score(titanic(), body), "note") == ["\ufeffx"] * rows
@@ -127,7 +127,7 @@ def _numbers(values: list[int | None], bits: Any, kind: Any) -> Any:  # noqa: AN
     ids=lambda column: f"{column.type}",
 )
 def test_what_text_can_not_show(column: Any, form: Form) -> None:  # noqa: ANN401
-    """A date, time or duration that text can't show is rejected by name; Arrow passes it."""
+    """A date, time or duration that text can't express is rejected by name; Arrow passes it."""
     failed = score(titanic(), _table(column), accept=form.media_type)
     assert failed.error is not None
     assert failed.error.field == "x"
@@ -137,7 +137,7 @@ def test_what_text_can_not_show(column: Any, form: Form) -> None:  # noqa: ANN40
 
 
 def test_null_hides_what_stands_under_it() -> None:
-    """What a column holds in memory where it is null is never looked at."""
+    """The bytes under a null are never read."""
     column = pa.Array.from_buffers(
         pa.date32(), 2, [pa.py_buffer(b"\x02"), pa.py_buffer((2**31 - 1).to_bytes(4, "little") + bytes(4))]
     )
@@ -146,7 +146,7 @@ def test_null_hides_what_stands_under_it() -> None:
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.list_(pa.float64())], ids=str)
 def test_infinity_in_json(kind: Any) -> None:  # noqa: ANN401
-    """JSON has no infinity: the column is rejected by name, where null would hide it. NaN is null."""
+    """Infinity, which JSON doesn't have, is rejected by the column's name; NaN becomes null."""
     values: list[Any] = [[float("inf")]] if pa.types.is_list(kind) else [float("-inf")]
     failed = score(titanic(), _table(pa.array(values, kind)), accept=NDJSON.media_type)
     assert failed.error is not None
@@ -156,7 +156,7 @@ def test_infinity_in_json(kind: Any) -> None:  # noqa: ANN401
 
 
 def test_types_that_parquet_holds_otherwise() -> None:
-    """Seconds become milliseconds and dates in milliseconds days, where that alters no value; else by name."""
+    """Parquet gets milliseconds for seconds and days for date64 if that is exact; else an error by name."""
     moments = pa.array([0, -1, 10**10]).cast(pa.timestamp("s"))
     kept = score(titanic(), _table(moments), accept=PARQUET.media_type).table().column("x")
     assert kept.type == pa.timestamp("ms")
@@ -177,7 +177,7 @@ def test_types_that_parquet_holds_otherwise() -> None:
 
 
 def test_columns_of_one_name_or_none() -> None:
-    """Columns that are no features may have one name, or none: CSV keeps it, other formats tell them apart."""
+    """Non-feature columns may have equal or empty names: CSV keeps the names, other formats make them unique."""
     body = b"a,a,a (2),,pclass,sex,,sibsp,parch,\n1,2,3,4,1,female,5,0,0,6\n"
     first, row = score(titanic(), body).body.splitlines()
     assert first.startswith(b"a,a,a (2),,pclass,sex,,sibsp,parch,,predicted_survived,")
@@ -193,7 +193,7 @@ def test_columns_of_one_name_or_none() -> None:
 
 @pytest.mark.parametrize("form", [ARROW, PARQUET], ids=lambda form: form.name)
 def test_typed_columns_of_one_name(form: Form) -> None:
-    """Arrow and Parquet files may have two columns of one name as well."""
+    """Arrow and Parquet files may have two columns of the same name too."""
     columns: dict[str, Any] = {"pclass": [1], "sex": ["female"], "sibsp": [0], "parch": [0]}
     arrays: list[Any] = [pa.array(values) for values in ([1], [2], *columns.values())]
     file = write(pa.Table.from_arrays(arrays, names=["a", "a", *columns]), form)

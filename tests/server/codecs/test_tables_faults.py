@@ -1,4 +1,4 @@
-"""A real server and files with every kind of fault: each is rejected, and the server serves on."""
+"""A real server rejects files with every kind of fault, and continues to serve."""
 
 import gzip
 import itertools
@@ -23,9 +23,9 @@ from tests.server.support.process import HUNG_S, ServerProcess
 from tests.server.support.tables import PASSENGERS, write
 
 _MOST: Final = 12
-"""Files of one kind that are sent: each that is read apart costs a process."""
+"""Number of files sent for each kind of fault; some files need a reader process each."""
 _LEAKED: Final = 8 * 2**20
-"""Bytes by which 300 rejected files may have the server grow."""
+"""Maximum growth of the server in bytes after 300 rejected files."""
 _PENDING: Final = re.compile(r"^nv_inference_pending_request_count\{.*\} 1", re.MULTILINE)
 _SOUND: Final = b"pclass,sex,sibsp,parch\n1,female,0,0\n"
 ROWS: Final = 4096
@@ -33,7 +33,7 @@ ROWS: Final = 4096
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    """Serve one file at a time, in little memory for each."""
+    """Start a server that scores one file at a time."""
     with ServerProcess(LIFEBOAT_MAX_BATCHES="1", LIFEBOAT_LOG_FORMAT="json", RUST_BACKTRACE="1") as process:
         yield process
         process.signal(signal.SIGTERM)
@@ -44,14 +44,14 @@ def server() -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def caller(server: ServerProcess) -> Iterator[httpx.Client]:
-    """Yield a client of that server."""
+    """Yield a client of the server."""
     host, port = server.address()
     with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as client:
         yield client
 
 
 def _sent(client: httpx.Client, body: bytes, query: str = "", **headers: str) -> int:
-    """Return the status that a file comes to, waiting for the place of the one before; 0 where it is broken off."""
+    """Return the status of a file's response, 0 if the response was aborted. Retries on 429."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     while True:
         try:
@@ -64,7 +64,7 @@ def _sent(client: httpx.Client, body: bytes, query: str = "", **headers: str) ->
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_faults(server: ServerProcess, caller: httpx.Client, kind: str) -> None:
-    """Whatever is wrong with an Arrow or Parquet file, it is a client's failure at most, and the next is scored."""
+    """Every fault of an Arrow or Parquet file is at most a client error, and the next file is scored."""
     bodies = list(FAULTS[kind]())
     accepted = itertools.cycle(form.media_type for form in FORMS)
     for body in bodies[:: max(1, len(bodies) // _MOST)]:
@@ -99,7 +99,7 @@ BOMBS: Final[dict[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("kind", BOMBS)
 def test_small_files_that_grow(server: ServerProcess, caller: httpx.Client, kind: str) -> None:
-    """A small Arrow file whose rows come to gigabytes is rejected at once, and the server takes no memory for it."""
+    """A small Arrow file whose rows expand to gigabytes is rejected without using memory for them."""
     columns = {name: values * (ROWS // 4) for name, values in PASSENGERS.items()} | BOMBS[kind]
     body = stream(pa.table(columns), "zstd")
     assert len(body) < 300_000
@@ -124,7 +124,7 @@ def _wide(form: Form, columns: int) -> bytes:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_too_many_columns(caller: httpx.Client, form: Form) -> None:
-    """A file of more columns than may be is told so by its header, or NDJSON's first lines."""
+    """A file with too many columns is rejected by its header, or by NDJSON's first lines."""
     body = gzip.compress(_wide(form, 4_100)) if form is CSV else _wide(form, 4_100)
     wanted = {"accept": CSV.media_type, "content-type": form.media_type}
     rejected = caller.post(f"{BATCH}?on_error=null", content=body, headers=wanted)
@@ -135,11 +135,11 @@ def test_too_many_columns(caller: httpx.Client, form: Form) -> None:
 @pytest.mark.parametrize("wanted", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_many_columns_pass(caller: httpx.Client, form: Form, wanted: Form) -> None:
-    """A file of a thousand columns is scored, whatever it is written as."""
+    """A file of a thousand columns is scored, from every format to every format."""
     headers = {"accept": wanted.media_type, "content-type": form.media_type}
     scored = caller.post(f"{BATCH}?on_error=skip", content=_wide(form, 1_000), headers=headers)
     assert scored.status_code == 200
-    assert b"c999" in scored.content or (form, wanted) == (CSV, NDJSON)  # no row of that file is sound
+    assert b"c999" in scored.content or (form, wanted) == (CSV, NDJSON)  # no row of that file is valid
 
 
 def _wrong_rows() -> dict[str, bytes]:
@@ -150,7 +150,7 @@ def _wrong_rows() -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("kind", "times"), [("csv", 300), ("ndjson", 300), ("arrow", 300), ("parquet", 40)])
 def test_rejected_files_leave_nothing(server: ServerProcess, caller: httpx.Client, kind: str, times: int) -> None:
-    """Files that are rejected over and over take no memory that stays."""
+    """Rejected files leave no memory behind."""
     body = _wrong_rows()[kind]
     for _ in range(20):
         assert _sent(caller, body) == 400
@@ -161,11 +161,11 @@ def test_rejected_files_leave_nothing(server: ServerProcess, caller: httpx.Clien
 
 
 _ENOUGH: Final = {"no room": 100_000}
-"""Rows that are never read of a file whose client has left, but by a server that doesn't see it."""
+"""Rows read at most after the client disconnected; without an entry 10,000,000."""
 
 
 def _long_member() -> bytes:
-    """Return 10,000 lines that can't be scored, in gzip, in 10,000 bytes: an extra field makes it so long."""
+    """Return 10,000 invalid lines as a gzip member of 10,000 bytes, padded by an extra field."""
     member = gzip.compress(b"{}\n" * 10_000)
     return member[:3] + b"\x04" + member[4:10] + struct.pack("<H", 9_940) + bytes(9_940) + member[10:]
 
@@ -175,7 +175,8 @@ def _endless() -> Iterator[tuple[str, bytes, str]]:
     table = pa.table({name: values * (ROWS // 4) for name, values in PASSENGERS.items()} | {"x": codes})
     wide = HEADER.strip() + b"," + b",".join(b"c%d" % n for n in range(4_000)) + b"\n" + b"1\n" * 100_000
     yield "csv", gzip.compress(wide), "?on_error=null"
-    # Before the server reads on and sees the end, it works on a quarter of a megabyte: 200,000 rows at least.
+    # # The server works on a quarter of a megabyte, at least 200,000 rows, before it reads on and sees the
+    # disconnect.
     yield "no room", _long_member() * 100, "?on_error=skip"
     yield "ndjson", gzip.compress(b"{}\n" * 50_000_000, 1), "?on_error=skip"
     yield (
@@ -190,12 +191,12 @@ def _endless() -> Iterator[tuple[str, bytes, str]]:
 def test_a_client_that_leaves_gives_its_place_back(
     server: ServerProcess, caller: httpx.Client, kind: str, body: bytes, query: str
 ) -> None:
-    """Whatever a file has the server do for long, it ends when the client disconnects: at once, not at its end."""
+    """The work on a file stops soon after its client disconnects, not at the end of the file."""
     request_id = uuid.uuid4().hex
     with upload(caller, f"x-request-id: {request_id}", path=BATCH + query) as left:
-        left.send(body)  # its end never comes: the server can see that the client is there no more, and no end
+        left.send(body)  # the end of the body never comes: only the disconnect ends the file
         while not _PENDING.search(caller.get("/metrics").text):
-            pass  # its place is not taken yet
+            pass  # the file has no place yet
     assert _sent(caller, _SOUND) == 200
     while not (failed := [line for line in server.log if "batch failed" in line and request_id in line]):
         time.sleep(0.01)  # the log is read in a thread
@@ -210,7 +211,7 @@ def test_a_client_that_leaves_gives_its_place_back(
 )
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_what_stands_behind_gzip(caller: httpx.Client, behind: bytes, status: int, encoding: str) -> None:
-    """Zeros behind a gzip stream, which archives and tapes leave there, are none of it; anything else is an error."""
+    """Zeros after a gzip stream, which archives and tapes add, are ignored; other bytes are an error."""
     assert _sent(caller, gzip.compress(_SOUND) + behind, content_encoding=encoding) == status
 
 

@@ -1,4 +1,4 @@
-"""Tables of every form to scored tables of every form: the answers, the columns, what is told before the first row."""
+"""Tables of every format to scored tables of every format: results, columns, counts."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.mark.parametrize(("given", "wanted"), _PAIRS, ids=lambda form: form.name)
 def test_answers_are_the_sessions_own(model: Model, given: Form, wanted: Form) -> None:
-    """From every form to every form the answers have the bits of the session's own, in the rows' order."""
+    """From every format to every format the results are bit-identical to the session's, in row order."""
     passengers = pa.table({name: values * 40 for name, values in PASSENGERS.items()})
     expected = run(model, passengers)
     answer = score(model, write(passengers, given), accept=wanted.media_type)
@@ -51,7 +51,7 @@ def test_answers_are_the_sessions_own(model: Model, given: Form, wanted: Form) -
 
 @pytest.mark.parametrize(("given", "wanted"), _PAIRS, ids=lambda form: form.name)
 def test_every_datatype(every: Model, given: Form, wanted: Form) -> None:
-    """A feature of every datatype is read from every form, its limits and nulls too, and passed on as it was."""
+    """A feature of every datatype is read from every format, with limits and nulls, and passes through unchanged."""
     rows = pa.table(ROWS, SCHEMA)
     answer = score(every, write(rows, given), accept=wanted.media_type)
     values = [float(value) for value in answer.column("predicted_value")]
@@ -64,7 +64,7 @@ def test_every_datatype(every: Model, given: Form, wanted: Form) -> None:
 
 @pytest.mark.parametrize("form", [CSV, ARROW, PARQUET], ids=lambda form: form.name)
 def test_unsigned_integers_end_where_the_datatype_does(every: Model, form: Form) -> None:
-    """What JSON can't hold, the other forms do: a UINT64 up to its end."""
+    """Formats other than JSON carry UINT64 values up to the maximum."""
     rows = pa.table(ROWS | {"uint64": [2**64 - 1] * 3}, SCHEMA)
     answer = score(every, write(rows, form), accept=ARROW.media_type)
     assert answer.column("uint64") == [2**64 - 1] * 3
@@ -72,7 +72,7 @@ def test_unsigned_integers_end_where_the_datatype_does(every: Model, form: Form)
 
 
 def _typed(texts: Sequence[str | None], like: Sequence[Any]) -> list[Any]:
-    """Return the texts of CSV as the values that they stand for."""
+    """Return CSV texts converted to the type of the values `like`."""
     kind: Any = type(next(value for value in like if value is not None))
     if kind is bool:
         return [text == "true" for text in texts]
@@ -81,7 +81,7 @@ def _typed(texts: Sequence[str | None], like: Sequence[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_columns_stand_in_any_order(model: Model, form: Form) -> None:
-    """The order of the columns is free, and kept; those that are no features pass."""
+    """Columns may be in any order and keep it; columns that are no features pass through."""
     passengers = pa.table({"note": ["a", "b", "c", "d"]} | dict(reversed(PASSENGERS.items())))
     answer = score(model, write(passengers, form)).table()
     assert answer.column_names[:8] == ["note", *reversed(PASSENGERS)]
@@ -92,7 +92,7 @@ def test_columns_stand_in_any_order(model: Model, form: Form) -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize(("columns", "names"), [("none", []), ("note,age", ["note", "age"]), ("sex", ["sex"])])
 def test_columns_are_chosen(model: Model, form: Form, columns: str, names: list[str]) -> None:
-    """?columns= passes none, or those that are named, in the order in which they are."""
+    """?columns= passes no columns, or the named columns in the given order."""
     passengers = pa.table(PASSENGERS | {"note": ["a", "b", "c", "d"]})
     answer = score(model, write(passengers, form), f"columns={columns}").table()
     assert answer.column_names == [*names, "predicted_survived", "probability_died", "probability_survived"]
@@ -102,16 +102,16 @@ def test_columns_are_chosen(model: Model, form: Form, columns: str, names: list[
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_nullable_columns_may_be_missing(model: Model, form: Form) -> None:
-    """A table without a column for a nullable feature has nulls for it."""
+    """A missing column of a nullable feature counts as null."""
     fewer = pa.table(PASSENGERS).drop(["age", "fare", "embarked"])
     assert score(model, write(fewer, form)).column("predicted_survived") == run(model, fewer)["label"].tolist()
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_no_rows(model: Model, form: Form) -> None:
-    """A table without rows is answered by one, with all of its columns."""
+    """A table without rows gets a table without rows and with all columns."""
     if form is NDJSON:
-        return  # nothing at all is no NDJSON
+        return  # an empty body is no NDJSON
     answer = score(model, write(pa.table(PASSENGERS).slice(0, 0).cast(pa.table(PASSENGERS).schema), form))
     assert answer.counts == (0, 0, 0)
     assert answer.table().num_rows == 0
@@ -119,7 +119,7 @@ def test_no_rows(model: Model, form: Form) -> None:
 
 
 def _notes(answer: Answer) -> dict[bytes, bytes]:
-    """Return what an Arrow stream's last message says."""
+    """Return the custom metadata of an Arrow stream's last message."""
     reader = pa.ipc.open_stream(answer.body)
     notes: dict[bytes, bytes] = {}
     with reader:
@@ -132,7 +132,7 @@ def _notes(answer: Answer) -> dict[bytes, bytes]:
 
 
 def test_counts_stand_where_each_form_has_room(model: Model) -> None:
-    """Rows read, scored and failed: in Arrow's last message, Parquet's metadata, a last line where one is asked for."""
+    """The counts are in Arrow's last message, in Parquet's metadata, or in a last line on request."""
     rows = write(pa.table(PASSENGERS | {"sex": ["male", "x", "female", "y"]}), CSV)
     arrow = score(model, rows, "on_error=skip", accept=ARROW.media_type)
     expected = {b"lifeboat.rows-read": b"4", b"lifeboat.rows-scored": b"2", b"lifeboat.rows-failed": b"2"}
@@ -150,7 +150,7 @@ def test_counts_stand_where_each_form_has_room(model: Model) -> None:
 
 
 def test_csv_floats_read_back_to_the_same_bits(tmp_path: Path) -> None:
-    """A 32-bit answer is written in the fewest digits that are read back as the same number."""
+    """A 32-bit result is written in the fewest digits that read back as the same number."""
     double = Model.load(small.double(tmp_path))
     numbers = np.frombuffer(np.random.default_rng(1).bytes(4 * 5000), np.float32)
     numbers = numbers[np.isfinite(numbers) & (np.abs(numbers) < 1e38)]
@@ -163,7 +163,7 @@ def test_csv_floats_read_back_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_arrow_answers_are_not_compressed(model: Model) -> None:
-    """An Arrow answer is plain: not every client has a decompressor."""
+    """An Arrow response is not compressed, because not every client can decompress it."""
     answer = score(model, write(pa.table({name: values * 500 for name, values in PASSENGERS.items()}), ARROW))
     message = pa.ipc.MessageReader.open_stream(answer.body)
     message.read_next_message()

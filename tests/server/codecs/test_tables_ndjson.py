@@ -1,4 +1,4 @@
-"""NDJSON: what a line may be, and that it is passed on as it was written."""
+"""NDJSON: valid and invalid lines, and lines that pass through as they were written."""
 
 import json
 import random
@@ -20,7 +20,7 @@ brief = settings(max_examples=80, deadline=None, derandomize=True, database=None
 
 
 def _lines(*others: str) -> bytes:
-    """Return a passenger a line, each with some other fields."""
+    """Return one passenger per line, each with other additional fields."""
     return "".join(f"{{{PASSENGER}{',' if other else ''}{other}}}\n" for other in others).encode()
 
 
@@ -42,7 +42,7 @@ def _records(answer: Answer) -> list[dict[str, Any]]:
     ],
 )
 def test_lines_are_passed_as_they_were_written(other: str) -> None:
-    """A line keeps its own bytes, whatever other fields it has, and the answer stands behind them."""
+    """A line keeps its own bytes for any additional fields, with the prediction after them."""
     expected = _lines(other).decode().replace("}\n", "," + ANSWER + "}\n")
     assert score(titanic(), _lines(other)).body.decode() == expected
 
@@ -50,7 +50,7 @@ def test_lines_are_passed_as_they_were_written(other: str) -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \n\n\t\r\n"])
 @pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf", b"\n \n"], ids=["plain", "byte order mark", "blank"])
 def test_blank_lines_and_line_ends(begin: bytes, end: bytes) -> None:
-    """Lines end in LF or CRLF; blank ones are none; the last may end in nothing."""
+    """Lines end in LF or CRLF; blank lines are ignored; the last line end is optional."""
     body = begin + _lines("", "").replace(b"\n", end)
     for each in (body, body.rstrip()):
         answer = score(titanic(), each)
@@ -80,7 +80,7 @@ def test_blank_lines_and_line_ends(begin: bytes, end: bytes) -> None:
     ],
 )
 def test_a_wrong_line_is_its_own_fault(line: str, reason: str) -> None:
-    """A line that is no object, or no passenger, is one row's fault: those around it are answered."""
+    """An invalid line is one row's error; the lines around it are scored."""
     body = _lines("", '"b":1') + line.encode() + b"\n" + _lines('"c":1')
     kept = score(titanic(), body, "on_error=null")
     found = _records(kept)
@@ -96,7 +96,7 @@ def test_a_wrong_line_is_its_own_fault(line: str, reason: str) -> None:
 
 
 def test_lines_that_make_up_for_each_other() -> None:
-    """Two objects in a line and one over two lines are three wrong rows, though they are as many as the lines."""
+    """Two objects on one line and one object over two lines are three invalid rows, even if the counts match."""
     half = len(PASSENGER) // 2
     first, second = PASSENGER[:half], PASSENGER[half:]
     body = f"{{{PASSENGER}}}{{{PASSENGER}}}\n{{{first}\n{second}}}\n".encode()
@@ -104,19 +104,19 @@ def test_lines_that_make_up_for_each_other() -> None:
 
 
 def test_reserved_names_in_the_first_lines_refuse_the_file() -> None:
-    """Where columns are asked for, one called as an answer, in escapes too, is told before the first row."""
+    """A field with an output's name, escaped or not, is rejected before the first row if columns are needed."""
     for name in ("error", "\\u0065rror", "predicted_\\u0073urvived"):
         refused = score(titanic(), _lines("", f'"{name}":1'), "on_error=null", accept=CSV.media_type).refusal()
         assert refused.field in {"error", "predicted_survived"}
 
 
 def test_names_with_nul_are_no_columns() -> None:
-    """A name with a NUL, which would end the process inside the library, is rejected where columns are asked for."""
+    """A field name with a NUL is rejected if columns are needed; it would end the process inside the library."""
     assert score(titanic(), _lines('"a\\u0000":1'), accept=CSV.media_type).refusal().field == "columns"
 
 
 def test_the_first_lines_tell_the_columns_in_whatever_pieces_they_come() -> None:
-    """The columns of an answer are those of the first lines, be it one line that comes first or many."""
+    """The columns of the response are the same for a body in one piece and in many."""
     body = _lines('"a":1', '"b":"x"', '"c":0.5')
     whole, pieces = (score(titanic(), body, accept=CSV.media_type, sizes=sizes) for sizes in ((), [7] * len(body)))
     assert whole.body == pieces.body
@@ -124,12 +124,12 @@ def test_the_first_lines_tell_the_columns_in_whatever_pieces_they_come() -> None
 
 
 def test_an_array_is_refused() -> None:
-    """An array of records is no NDJSON, and said so."""
+    """An array of records is rejected as no NDJSON."""
     assert "got an array" in score(titanic(), b"[" + _lines("").strip() + b"]").refusal().message
 
 
 def test_bytes_that_are_no_utf8() -> None:
-    """A line that isn't UTF-8, be it in a field that is only passed on, is that row's fault."""
+    """A line that isn't UTF-8 is that row's error, also in a field that only passes through."""
     body = _lines('"a":"x"', '"a":"@"', '"a":"y"').replace(b"@", b"\xff")
     for form in (NDJSON, CSV, ARROW):
         answer = score(titanic(), body, "on_error=null", accept=form.media_type)
@@ -141,7 +141,7 @@ def test_bytes_that_are_no_utf8() -> None:
 
 
 def test_whole_numbers_may_be_written_as_floats() -> None:
-    """1.0 is an integer to JSON, as data frames write columns of integers that miss one; a fault beside it is told."""
+    """1.0 is accepted for an integer, as data frames write it; the message names another invalid field."""
     body = _lines("").replace(b'"pclass":1', b'"pclass":1.0').replace(b'"sibsp":0', b'"sibsp":0.0')
     assert _records(score(titanic(), body))[0]["predicted_survived"] == "survived"
     failed = score(titanic(), body.replace(b'"parch":0', b'"parch":true'))
@@ -150,7 +150,7 @@ def test_whole_numbers_may_be_written_as_floats() -> None:
 
 
 def test_a_line_has_an_end() -> None:
-    """A line of half a megabyte passes, one without end is rejected."""
+    """A line of half a megabyte passes; an endless line is rejected."""
     assert score(titanic(), _lines(f'"a":"{"x" * (MAX_RECORD_BYTES // 2)}"')).counts == (1, 1, 0)
     endless = score(titanic(), b'{"a":"' + b"x" * 3 * MAX_RECORD_BYTES, sizes=[65536] * 100)
     assert endless.error is not None
@@ -158,7 +158,7 @@ def test_a_line_has_an_end() -> None:
 
 
 def test_other_fields_become_columns() -> None:
-    """In forms with columns, other fields are columns in the types that they have; one that is missing is null."""
+    """In formats with columns additional fields become typed columns; missing values are null."""
     body = _lines('"i":9007199254740993,"s":"a","l":[1,2],"o":{"p":true}', '"s":"\\u0000","i":null', '"f":0.5')
     table = score(titanic(), body, accept=PARQUET.media_type).table()
     assert table["i"].to_pylist() == [9007199254740993, None, None]
@@ -172,7 +172,7 @@ def test_other_fields_become_columns() -> None:
 
 @pytest.mark.parametrize("late", ['"a":"x"', '"a":"x\\u0000y"', '"a":[1]'])
 def test_a_column_keeps_its_type(late: str) -> None:
-    """A field that changes its type in a later line is told where columns are asked for, and passes in NDJSON."""
+    """A field that changes its type in a later line is an error in formats with columns, and passes in NDJSON."""
     body = _lines(*['"a":1'] * (3 * TEXT_ROWS), late)
     failed = score(titanic(), body, accept=CSV.media_type)
     assert failed.error is not None
@@ -196,13 +196,13 @@ _values: Final = st.recursive(
     st.integers(0, 2**32),
 )
 def test_any_other_fields_pass(others: Sequence[dict[str, Any]], ascii_only: bool, seed: int) -> None:
-    """Whatever JSON the other fields hold, in whatever pieces it comes, it is passed on as it is."""
+    """Any JSON in additional fields passes through unchanged, in pieces of any size."""
     passenger = json.loads(f"{{{PASSENGER}}}")
     body = "".join(json.dumps(passenger | other, ensure_ascii=ascii_only) + "\n" for other in others)
     given_bytes = body.encode(errors="replace")
     chance = random.Random(seed)  # noqa: S311
     answer = score(titanic(), given_bytes, sizes=(chance.randint(1, 40) for _ in given_bytes))
-    if answer.error is not None:  # half of a character that takes two
+    if answer.error is not None:  # a lone surrogate
         assert "\\ud" in body
         return
     answers = json.loads(f"{{{ANSWER}}}")
@@ -228,7 +228,7 @@ _REQUIRED: Final = '"pclass":1,"sex":"female","sibsp":0,"parch":0'
 @pytest.mark.parametrize("others", ['"age":null,"fare":1,"embarked":"S"', '"note":"age: 1"', ""])
 @pytest.mark.parametrize("place", [0, 1, 500, 999])
 def test_names_are_checked_in_every_line(line: str, field: str, reason: str, others: str, place: int) -> None:
-    """A name in another spelling, or given twice, is its line's fault, wherever in a block the line stands."""
+    """A name in another spelling or given twice is its line's error, anywhere in a block."""
     lines = [f"{{{_REQUIRED}{',' if others else ''}{others}}}"] * 1_000
     lines[place] = f"{{{_REQUIRED},{line}}}"
     body = "\n".join(lines).encode()
@@ -242,7 +242,7 @@ def test_names_are_checked_in_every_line(line: str, field: str, reason: str, oth
 
 
 def test_names_that_only_look_wrong_pass() -> None:
-    """Values that are features' names, names inside of values, and other names than features' are no faults."""
+    """Feature names as values, inside values, or in another case beside the right name are no errors."""
     other = '"note":"age","AGE":1,"inside":{"age":1,"Fare":2,"fare":{"fare":3}},"list":["age","age"]'
     answer = score(titanic(), _lines(*[other, '"n":"\\u00e9\\"age\\":1"', ""] * 300))
     assert answer.counts == (900, 900, 0)

@@ -1,4 +1,4 @@
-"""Columns that a response does not hold: they are neither written out nor passed between processes."""
+"""Columns that a response leaves out are neither expanded nor passed between processes."""
 
 import io
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _OTHERS: Final[dict[str, Any]] = {
 }
 
 
-def _table(**more: Any) -> pa.Table:  # noqa: ANN401 # pyarrow's own
+def _table(**more: Any) -> pa.Table:  # noqa: ANN401 # pyarrow's types
     table = TABLE
     for name, column in (_OTHERS | more).items():
         table = table.add_column(0, name, column)
@@ -34,7 +34,7 @@ def _table(**more: Any) -> pa.Table:  # noqa: ANN401 # pyarrow's own
 @pytest.mark.parametrize("writer", _WRITERS)
 @pytest.mark.parametrize("columns", ["none", "id", "codes,id", "lists", "sex,codes", "views,age"])
 def test_some_columns(writer: str, columns: str) -> None:
-    """The columns that are asked for, and the predictions, are those of a response that holds all."""
+    """The selected columns and the predictions equal those of a response with all columns."""
     body = _WRITERS[writer](_table())
     every = score(titanic(), body, accept=ARROW.media_type).table()
     some = score(titanic(), body, f"columns={columns}", accept=ARROW.media_type).table()
@@ -45,7 +45,7 @@ def test_some_columns(writer: str, columns: str) -> None:
 
 
 def test_columns_that_are_not_needed_are_not_written_out() -> None:
-    """Codes that would come to gigabytes do no harm where the response does not hold them."""
+    """A column that would expand to gigabytes does no harm if the response leaves it out."""
     codes = pa.DictionaryArray.from_arrays(pa.array([0] * 16_000, pa.int8()), pa.array(["a" * 1_000_000]))
     columns = {name: values * 4_000 for name, values in PASSENGERS.items()}
     body = stream(pa.table(columns).append_column("x", codes), "zstd")
@@ -57,7 +57,7 @@ def test_columns_that_are_not_needed_are_not_written_out() -> None:
 
 @pytest.mark.parametrize("names", [["a,b", "c"], ["c", "c"], ["", "c"]], ids=["comma", "twice", "no name"])
 def test_names_in_doubt(names: list[str]) -> None:
-    """Where a name may mean several columns, all are read: the right one is passed on."""
+    """If a name is ambiguous all columns are read, and the right column passes through."""
     out = io.BytesIO()
     arrays = [pa.array([f"{place}-{row}" for row in range(16)]).dictionary_encode() for place in range(2)]
     table = pa.Table.from_arrays([*TABLE.columns, *arrays], names=[*TABLE.column_names, *names])
@@ -71,7 +71,7 @@ def test_names_in_doubt(names: list[str]) -> None:
 
 @pytest.mark.parametrize("writer", _WRITERS)
 def test_errors_name_the_same_columns(writer: str) -> None:
-    """A column that is not there, and one in another spelling, are told as where all are read."""
+    """A missing column and a misspelled feature give the same errors as without a selection."""
     body = _WRITERS[writer](_table())
     error = score(titanic(), body, "columns=ID").refusal()
     assert error.field == "columns"

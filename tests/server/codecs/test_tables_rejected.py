@@ -1,4 +1,4 @@
-"""What is rejected before the first row: by a table's header, its schema, its first bytes."""
+"""Files that are rejected before the first row: by their header, schema or first bytes."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def model() -> Model:
 
 
 def test_a_column_that_is_not_there_is_refused(model: Model) -> None:
-    """?columns= names the table's own columns."""
+    """An unknown column in ?columns= is rejected."""
     refused = score(model, write(pa.table(PASSENGERS), CSV), "columns=sex,height").refusal()
     assert (refused.code, refused.field) == ("invalid_argument", "columns")
     assert 'there is no "height"' in refused.message
@@ -25,7 +25,7 @@ def test_a_column_that_is_not_there_is_refused(model: Model) -> None:
 
 @pytest.mark.parametrize("form", [CSV, ARROW, PARQUET], ids=lambda form: form.name)
 def test_other_columns_may_not(model: Model, form: Form) -> None:
-    """A feature that can't be null must have a column: that is told before the first row."""
+    """A table without a column for a feature that isn't nullable is rejected before the first row."""
     refused = score(model, write(pa.table(PASSENGERS).drop(["sex"]), form)).refusal()
     assert (refused.code, refused.field) == ("invalid_argument", "sex")
     assert '"sex" missing; got "pclass", "age"' in refused.message
@@ -34,7 +34,7 @@ def test_other_columns_may_not(model: Model, form: Form) -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("name", ["predicted_survived", "probability_died", "error"])
 def test_columns_called_as_the_answers_are_refused(model: Model, form: Form, name: str) -> None:
-    """No column may have the name of one that is added; `error` is added where wrong rows are kept."""
+    """A column with the name of an added column is rejected; `error` is added only with on_error=null."""
     taken = write(pa.table(PASSENGERS | {name: ["x"] * 4}), form)
     refused = score(model, taken, "on_error=null", accept=ARROW.media_type).refusal()
     assert (refused.code, refused.field) == ("invalid_argument", name)
@@ -43,7 +43,7 @@ def test_columns_called_as_the_answers_are_refused(model: Model, form: Form, nam
 
 @pytest.mark.parametrize("form", [CSV, ARROW], ids=lambda form: form.name)
 def test_a_column_twice_is_refused(model: Model, form: Form) -> None:
-    """Each column is there once."""
+    """A duplicate column of a feature is rejected."""
     table = pa.table(PASSENGERS)
     refused = score(model, write(table.append_column("age", table["age"]), form)).refusal()
     assert (refused.code, refused.field) == ("invalid_argument", "age")
@@ -60,7 +60,7 @@ def test_a_column_twice_is_refused(model: Model, form: Form) -> None:
     ],
 )
 def test_types_are_checked_before_the_first_row(model: Model, form: Form, name: str, column: list[Any]) -> None:
-    """A column of a type that no value of its feature can have is rejected by the schema alone."""
+    """A feature's column of an unsuitable type is rejected by the schema alone."""
     table = pa.table(PASSENGERS)
     wrong = table.set_column(table.column_names.index(name), name, pa.array(column))
     refused = score(model, write(wrong, form)).refusal()
@@ -70,5 +70,5 @@ def test_types_are_checked_before_the_first_row(model: Model, form: Form, name: 
 
 @pytest.mark.parametrize("body", [b"", b"\n\r\n", b"\xef\xbb\xbf"])
 def test_nothing_is_refused(model: Model, body: bytes) -> None:
-    """A body that holds nothing is no table."""
+    """An empty body is rejected."""
     assert "it is empty" in score(model, body).refusal().message

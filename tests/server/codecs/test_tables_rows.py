@@ -1,4 +1,4 @@
-"""Rows that can't be scored: which is told, what becomes of them, how they are counted."""
+"""Rows that can't be scored: their errors, on_error, and the counts."""
 
 import hashlib
 import io
@@ -14,9 +14,9 @@ from server.codecs.tables.media_types import ARROW, CSV, PARQUET, Form
 from tests.server.support.tables import FORMS, PASSENGERS, run, score, titanic, write
 
 ROWS: Final = 7_000
-"""Several blocks of any form."""
+"""Enough rows for several blocks of any format."""
 BAD: Final = {4: ("sex", "x"), 5_001: ("age", -1.0), 5_002: ("pclass", 4), 6_999: ("embarked", "Z")}
-"""Row, from 0, to the feature that is wrong in it."""
+"""Index of each invalid row, with the invalid feature and its value."""
 REASONS: Final = {
     4: 'sex: expected one of "female", "male"; got "x"',
     5_001: "age: expected a number from 0 to 120 or null; got -1.0",
@@ -34,7 +34,7 @@ def _table(bad: Sequence[int]) -> pa.Table:
 
 
 def _told(reason: str | None, form: Form) -> str | None:
-    """Return a reason as it is given of rows in a form: it repeats the value as that has it."""
+    """Return the reason as it appears for a file format, which decides how the value is written."""
     if reason is None:
         return None
     return reason.replace("-1.0", "-1") if form is CSV else reason
@@ -43,7 +43,7 @@ def _told(reason: str | None, form: Form) -> str | None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("row", BAD)
 def test_a_wrong_row_is_told_by_its_number(form: Form, row: int) -> None:
-    """The first wrong row is told by its number from 1, its column and its reason, in whatever block it is."""
+    """The error names the first invalid row by its number from 1, with column and reason, in any block."""
     failed = score(titanic(), write(_table([row]), form))
     assert failed.error is not None
     assert failed.error.code == "invalid_argument"
@@ -54,7 +54,7 @@ def test_a_wrong_row_is_told_by_its_number(form: Form, row: int) -> None:
 
 
 def test_the_first_of_several_is_told() -> None:
-    """Of several wrong rows, and several faults in a row, the first is told."""
+    """The error names the first of several invalid rows, and its first invalid value."""
     failed = score(titanic(), write(_table([5_002, 5_001]), ARROW))
     assert failed.error is not None
     assert failed.error.message.startswith("row 5002: age")
@@ -63,7 +63,7 @@ def test_the_first_of_several_is_told() -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("wanted", FORMS, ids=lambda form: form.name)
 def test_wrong_rows_are_kept(form: Form, wanted: Form) -> None:
-    """on_error=null keeps each row in its place: wrong ones without an answer, with the reason in `error`."""
+    """on_error=null keeps every row in place; invalid rows have no prediction, and the reason in `error`."""
     table = _table([*BAD])
     answer = score(titanic(), write(table, form), "on_error=null&columns=none", accept=wanted.media_type)
     found = answer.table()
@@ -76,7 +76,7 @@ def test_wrong_rows_are_kept(form: Form, wanted: Form) -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_wrong_rows_are_left_out(form: Form) -> None:
-    """on_error=skip leaves wrong rows out, and no others: the rest has the same bits."""
+    """on_error=skip leaves out exactly the invalid rows; the others get bit-identical results."""
     numbered = _table([*BAD]).append_column("row", pa.array(range(ROWS)))
     answer = score(titanic(), write(numbered, form), "on_error=skip&columns=row", accept=ARROW.media_type)
     found = answer.table()
@@ -90,7 +90,7 @@ def test_wrong_rows_are_left_out(form: Form) -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("query", ["on_error=null", "on_error=skip"])
 def test_a_table_of_nothing_but_wrong_rows(form: Form, query: str) -> None:
-    """Where no row can be scored, none is."""
+    """A table with only invalid rows has no predictions."""
     table = pa.table(PASSENGERS | {"sex": ["a", "b", "c", "d"]})
     answer = score(titanic(), write(table, form), query, accept=PARQUET.media_type)
     assert answer.counts == (4, 0, 4)
@@ -99,7 +99,7 @@ def test_a_table_of_nothing_but_wrong_rows(form: Form, query: str) -> None:
 
 @pytest.mark.parametrize("given", ["x", "-1", "1e999", "0x1", "1_0"])
 def test_a_wrong_value_is_kept_as_text(given: str) -> None:
-    """CSV keeps a wrong value in CSV; where its column is one of numbers, what is no number is null."""
+    """CSV output keeps an invalid value; in a typed number column it is null if it is no number."""
     body = f"pclass,sex,sibsp,parch,age\n1,male,0,0,{given}\n1,male,0,0,1\n".encode()
     answer = score(titanic(), body, "on_error=null")
     shown = given if given in {"-1", "1e999"} else f'"{given}"'
@@ -111,14 +111,14 @@ def test_a_wrong_value_is_kept_as_text(given: str) -> None:
 
 @pytest.mark.parametrize("given", ["1.0", "+1", "1e0", "01", " 1 ", "10e-1"])
 def test_whole_numbers_in_text(given: str) -> None:
-    """A whole number may be written as one with a fraction of nought, as data frames do."""
+    """A whole number may be written with a fraction of zero, as data frames do."""
     body = f"pclass,sex,sibsp,parch\n{given},male,{given},0\n".encode()
     assert score(titanic(), body, accept=ARROW.media_type).column("sibsp") == [1]
 
 
 @pytest.mark.parametrize("given", ["nan", "NaN", ""])
 def test_not_a_number_is_null(given: str) -> None:
-    """NaN, as programs write what is missing, is null: rejected for a feature that can't be."""
+    """NaN, which programs write for missing values, is null; a feature that isn't nullable rejects it."""
     body = f"pclass,sex,sibsp,parch,age\n1,male,0,0,{given}\n".encode()
     missing = b"pclass,sex,sibsp,parch\n1,male,0,0\n"
     names = ["predicted_survived", "probability_died", "probability_survived"]
@@ -128,8 +128,8 @@ def test_not_a_number_is_null(given: str) -> None:
     assert wrong.column("error")[0].startswith("sibsp: expected an integer of at least 0; ")
 
 
-def _long_rows(value_bytes: int, **options: Any) -> bytes:  # noqa: ANN401 # pyarrow's own
-    """Return a Parquet file of 4,096 rows with a value of so many bytes in each."""
+def _long_rows(value_bytes: int, **options: Any) -> bytes:  # noqa: ANN401 # pyarrow's options
+    """Return a Parquet file of 4,096 rows, each with a value of `value_bytes` bytes."""
     notes = [hashlib.shake_256(b"%d" % row).hexdigest(100) * (value_bytes // 200) for row in range(4_096)]
     out = io.BytesIO()
     pq.write_table(
@@ -150,7 +150,7 @@ def _long_rows(value_bytes: int, **options: Any) -> bytes:  # noqa: ANN401 # pya
     ],
 )
 def test_long_rows_of_parquet(value_bytes: int, options: dict[str, Any]) -> None:
-    """Of a Parquet file with long rows fewer are read at a time, by what it states of them: memory is limited."""
+    """Long rows of a Parquet file are read in smaller blocks, by the file's metadata, to limit memory."""
     answer = score(titanic(), _long_rows(value_bytes, **options), "columns=none", accept=CSV.media_type)
     assert answer.error is None, answer.error.message
     assert answer.counts == (4_096, 4_096, 0)

@@ -1,4 +1,4 @@
-"""SIGTERM while a file is scored: it is broken off, and neither the server nor the process that reads it lives on."""
+"""SIGTERM while a file is scored: the response is aborted, and the server and its reader process end."""
 
 import gzip
 import re
@@ -23,13 +23,13 @@ _TABLE: Final = pa.table({name: values * 2_000 for name, values in PASSENGERS.it
 
 
 def _many() -> pa.Table:
-    """Return rows that shrink to a small file and make a response that no socket holds."""
+    """Return rows that compress to a small file and give a response larger than any socket buffer."""
     constant: dict[str, Any] = {"pclass": 1, "sex": "male", "sibsp": 0, "parch": 0}
     return pa.table({name: pa.repeat(value, _ROWS) for name, value in constant.items()})
 
 
 def _coded(table: pa.Table) -> pa.Table:
-    """Return a table that a process of its own reads, be it an Arrow stream."""
+    """Return a table that a reader process reads, even as an Arrow stream."""
     return table.set_column(1, "sex", table["sex"].combine_chunks().dictionary_encode())
 
 
@@ -40,7 +40,7 @@ BEGUN: Final[dict[str, Callable[[], bytes]]] = {
     "arrow of codes": lambda: write(_coded(_TABLE), ARROW),
     "csv in gzip": lambda: gzip.compress(write(_TABLE, CSV)),
 }
-"""Files without their ends: the server scores the first rows and waits for more."""
+"""Incomplete files: the server scores the first rows and waits for more."""
 UNREAD: Final[dict[str, Callable[[], bytes]]] = {
     "csv": lambda: gzip.compress(write(_many(), CSV), 1),
     "ndjson": lambda: gzip.compress(write(_many().slice(0, _ROWS // 10), NDJSON) * 10, 1),
@@ -48,23 +48,23 @@ UNREAD: Final[dict[str, Callable[[], bytes]]] = {
     "arrow of codes": lambda: gzip.compress(write(_coded(_many()), ARROW), 1),
     "parquet": lambda: write(_many(), PARQUET),
 }
-"""Whole files whose responses nobody reads."""
+"""Complete files whose responses no client reads."""
 
 
 def _end(process: ServerProcess, readers: int = 0) -> None:
-    """End the server by SIGTERM, and see that the `readers`, processes which it started, end with it."""
+    """End the server with SIGTERM, and check that its `readers` reader processes end too."""
     started = _children(process)
     process.signal(signal.SIGTERM)
     assert process.end() == 0, process.text
     assert "batch failed (" in process.text
     assert len(started) == readers
     until_s = time.monotonic() + HUNG_S
-    while any(_lives(child) for child in started):  # it ends when it finds that nobody reads what it writes
+    while any(_lives(child) for child in started):  # a reader process ends when its output pipe breaks
         assert time.monotonic() < until_s
 
 
 def _lives(child: str) -> bool:
-    """Return whether a process is at work: not one that has ended, and that its parent's parent has not taken."""
+    """Return True if a process runs; a zombie doesn't."""
     try:
         return Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:
@@ -78,7 +78,7 @@ def _children(process: ServerProcess) -> list[str]:
 
 @pytest.mark.parametrize("kind", BEGUN)
 def test_sigterm_while_a_file_comes(kind: str) -> None:
-    """A file whose end never comes is broken off when the drain ends, and the server ends with 0."""
+    """A file whose end never comes is aborted at the end of the drain, and the server exits with 0."""
     body = BEGUN[kind]()
     with ServerProcess(LIFEBOAT_DRAIN_S="0") as process:
         host, port = process.address()
@@ -90,20 +90,20 @@ def test_sigterm_while_a_file_comes(kind: str) -> None:
 
 
 def test_sigterm_while_a_parquet_file_comes() -> None:
-    """A Parquet file is read when it is whole: one that never is ends with the drain, too."""
+    """A Parquet file, which is read only when complete, ends with the drain too if its end never comes."""
     body = write(_TABLE, PARQUET)
     with ServerProcess(LIFEBOAT_DRAIN_S="0") as process:
         host, port = process.address()
         with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as client, upload(client) as begun:
             begun.send(body[:-20])
             while not _PENDING.search(client.get("/metrics").text):
-                pass  # its place is not taken yet
+                pass  # the file has no place yet
             _end(process)
 
 
 @pytest.mark.parametrize("kind", UNREAD)
 def test_sigterm_while_a_response_is_unread(kind: str) -> None:
-    """A response that its client does not read is broken off when the drain ends, and the server ends with 0."""
+    """A response that its client does not read is aborted at the end of the drain, and the server exits with 0."""
     body = UNREAD[kind]()
     with ServerProcess(LIFEBOAT_DRAIN_S="0") as process:
         host, port = process.address()

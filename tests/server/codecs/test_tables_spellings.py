@@ -1,4 +1,4 @@
-"""CSV as people have it: nulls in words, decimal commas, lines before the header; and files that are no table."""
+"""Variants of CSV: null words, decimal commas, lines before the header; and files that are no tables."""
 
 import bz2
 import csv
@@ -33,14 +33,14 @@ def _error(answer: Answer) -> RequestError:
 
 
 def _added(answer: Answer) -> list[str]:
-    """Return the columns that were added to the first row."""
+    """Return the added columns of the first row."""
     return [value for name, value in _rows(answer)[0].items() if name.startswith(("predicted", "probability"))]
 
 
 @pytest.mark.parametrize("null", sorted(NULLS))
 @pytest.mark.parametrize("row", ["1,female,{},0,0,50,S", "1,female,29,0,0,{},S", "1,female,29,0,0,50,{}"])
 def test_usual_spellings_are_null(null: str, row: str) -> None:
-    """A nullable number or category may be written NA, NULL and so on; the row passes through as it was written."""
+    """A nullable number or category may be written NA, NULL and so on; the row passes through unchanged."""
     spelled = score(titanic(), HEADER + row.format(null).encode())
     empty = score(titanic(), HEADER + row.format("").encode())
     assert _added(spelled) == _added(empty)
@@ -48,7 +48,7 @@ def test_usual_spellings_are_null(null: str, row: str) -> None:
 
 
 def test_null_where_it_may_not_be() -> None:
-    """A feature that can't be null is never read as null by a word."""
+    """A feature that isn't nullable never reads a word as null."""
     answer = score(titanic(), HEADER + b"NA,female,29,0,0,50,S")
     assert _error(answer).field == "pclass"
     assert "NA" in _error(answer).message
@@ -57,7 +57,7 @@ def test_null_where_it_may_not_be() -> None:
 @pytest.mark.parametrize("null", ["?", "-", "missing", "none", "Na"])
 @pytest.mark.parametrize("column", [2, 6])
 def test_other_spellings_are_told_how_null_is_written(null: str, column: int) -> None:
-    """What is no usual spelling is rejected, in words that say how null is written."""
+    """An unknown null word is rejected with a message that says how null is written."""
     fields = ["1", "female", "29", "0", "0", "50", "S"]
     fields[column] = null
     message = _error(score(titanic(), HEADER + ",".join(fields).encode())).message
@@ -66,7 +66,7 @@ def test_other_spellings_are_told_how_null_is_written(null: str, column: int) ->
 
 
 def test_stated_spellings_replace_the_usual_ones() -> None:
-    """?null= names the spellings, numbers among them; the usual ones then no longer count."""
+    """?null= sets the null words, numbers among them; the usual words no longer count."""
     body = HEADER + b"1,female,-999,0,0,50,?\n"
     empty = score(titanic(), HEADER + b"1,female,,0,0,50,\n")
     assert _added(score(titanic(), body, "null=-999,%3F")) == _added(empty)
@@ -86,7 +86,7 @@ def test_null_in_other_formats() -> None:
 
 
 def test_a_feature_of_any_text_keeps_its_words(tmp_path: Path) -> None:
-    """Where a feature may be any string, NA is a string; ?null= makes it null."""
+    """For a feature that allows any string NA is a string; ?null= makes it null."""
     word = msgspec.structs.replace(small.WORD, nullable=True, null_value="yes")
     graph = small.onnx_bytes(small.YES, opset=19)
     model = Model.load(small.write(tmp_path, graph, small.manifest(graph, word, [("yes", 1.0), ("NA", 0.0)])))
@@ -96,7 +96,7 @@ def test_a_feature_of_any_text_keeps_its_words(tmp_path: Path) -> None:
 
 
 def test_decimal_commas() -> None:
-    """With ?decimal=, numbers have commas, in the file and in the response; columns pass through as written."""
+    """With ?decimal= numbers have decimal commas in the file and the response; columns pass through as written."""
     body = HEADER.replace(b",", b";") + b"1;female;29,5;0;0;50,25;S\n"
     pointed = score(titanic(), HEADER + b"1,female,29.5,0,0,50.25,S\n")
     answer = score(titanic(), body, "decimal=,")
@@ -107,7 +107,7 @@ def test_decimal_commas() -> None:
 
 @pytest.mark.parametrize("number", ["29.5", "1.029,5", "29,5,0", "2,9e", ","])
 def test_numbers_that_are_not_written_with_a_comma(number: str) -> None:
-    """Beside decimal commas a point is an error, not a number that is a thousand times as large or small."""
+    """With decimal commas a point in a number is an error."""
     body = HEADER.replace(b",", b";") + f"1;female;{number};0;0;50;S\n".encode()
     refused = _error(score(titanic(), body, "decimal=,"))
     assert refused.field == "age"
@@ -116,7 +116,7 @@ def test_numbers_that_are_not_written_with_a_comma(number: str) -> None:
 
 @pytest.mark.parametrize("query", ["decimal=;", "decimal=", "decimal=,,"])
 def test_other_decimal_separators(query: str) -> None:
-    """Anything but a point or a comma is rejected by name."""
+    """A ?decimal= other than a point or a comma is rejected by name."""
     with pytest.raises(InvalidArgument, match="decimal: expected a point or a comma"):
         score(titanic(), HEADER, query)
 
@@ -124,14 +124,14 @@ def test_other_decimal_separators(query: str) -> None:
 @pytest.mark.parametrize("line", [b"sep=;", b"SEP=;", b"\xef\xbb\xbfsep=;", b"sep=; "])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_separator_line(line: bytes, end: bytes) -> None:
-    """A first line `sep=;`, as spreadsheets write it, states the delimiter and is no header."""
+    """A first line `sep=;`, as spreadsheets write it, sets the delimiter and is no header."""
     rows = HEADER.replace(b",", b";") + b"1;female;29;0;0;50;S\n"
     answer = score(titanic(), line + end + rows)
     assert answer.body == score(titanic(), rows).body
 
 
 def test_separator_line_of_an_unusual_delimiter() -> None:
-    """The line may state a delimiter that is not guessed."""
+    """The line may set a delimiter that can't be detected."""
     rows = HEADER.replace(b",", b"~") + b"1~female~29~0~0~50~S\n"
     assert _rows(score(titanic(), b"sep=~\n" + rows), "~")[0]["predicted_survived"]
 
@@ -141,13 +141,13 @@ def test_separator_line_of_an_unusual_delimiter() -> None:
     [(b"Passengers 2024,,,,\n", 2), (b"# exported by a tool\n# on Monday\n", 3), (b"Passengers;2024\n", 2)],
 )
 def test_lines_before_the_header_are_named(before: bytes, line: int) -> None:
-    """Titles and comments before the header are said to stand there."""
+    """The error for titles and comments before the header names the header's row."""
     refused = score(titanic(), before + HEADER + b"1,female,29,0,0,50,S\n").refusal()
     assert f"row {line} of the file has" in refused.message
 
 
 def test_comments_among_rows_are_named() -> None:
-    """A comment between rows is told from a row with too few fields."""
+    """The error for a comment between rows says that CSV has no comments."""
     answer = score(titanic(), HEADER + b"1,female,29,0,0,50,S\n# checked\n")
     assert answer.error is not None
     assert "row 2: expected 7 fields; got 1; it begins with #, and CSV has no comments" in answer.error.message
@@ -192,7 +192,7 @@ TEXT: Final = HEADER.decode() + "1,female,29,0,0,50,S\n"
     ],
 )
 def test_other_files_are_told_as_what_they_look_like(kind: str, stated: str, tmp_path: Path) -> None:
-    """A file that is no table is rejected as what it looks like, with what to do instead."""
+    """A file that is no table is rejected with the format that it looks like."""
     bodies = {
         "ZIP file or an Excel workbook": [_zip()],
         "SQLite database": [_sqlite(tmp_path)],
@@ -214,7 +214,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_file_without_its_line_ends_is_told(end: bytes) -> None:
-    """`curl -d @file` removes line ends: the one line that is left is no header without rows."""
+    """A file without its line ends, as `curl -d @file` sends it, is rejected with a hint."""
     body = TEXT.encode().replace(b"\n", end)
     stripped = body.replace(b"\r", b"").replace(b"\n", b"")
     assert "--data-binary" in score(titanic(), stripped, content_type=FORM).refusal().message
@@ -222,7 +222,7 @@ def test_a_file_without_its_line_ends_is_told(end: bytes) -> None:
 
 
 def test_objects_without_their_line_ends_are_told() -> None:
-    """The same of NDJSON: several objects on a line; one is a row as it is."""
+    """Several NDJSON objects on one line are rejected with the same hint; one object is a row."""
     row = b'{"pclass":1,"sex":"female","sibsp":0,"parch":0}'
     assert score(titanic(), row, content_type=FORM).error is None
     answer = score(titanic(), row * 2, content_type=FORM)

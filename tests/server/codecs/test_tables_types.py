@@ -1,4 +1,4 @@
-"""Columns that are no features, of any type: passed on unchanged where the form can hold them, told where it can't."""
+"""Columns of any type that are no features pass through exactly where the format has the type."""
 
 import datetime as dt
 from decimal import Decimal
@@ -11,7 +11,7 @@ from server.codecs.tables.media_types import ARROW, CSV, FORMS, NDJSON, PARQUET,
 from tests.server.support.tables import PASSENGERS, score, titanic, write
 
 _DAY: Final = dt.date(2020, 2, 29)
-_NOON: Final = dt.datetime(2020, 2, 29, 12, 0, 0, 456)  # noqa: DTZ001 # a column without a zone
+_NOON: Final = dt.datetime(2020, 2, 29, 12, 0, 0, 456)  # noqa: DTZ001 # a column without a time zone
 EXACT: Final[dict[str, Any]] = {
     "booleans": pa.array([True, None, False, True]),
     "integers beyond 2^53": pa.array([2**53 + 1, None, -(2**63), 2**63 - 1]),
@@ -44,7 +44,7 @@ PLAIN: Final[dict[str, Any]] = {
         pa.array([1, 4], pa.int32()), pa.array(["a", "b"]).dictionary_encode()
     ),
 }
-"""What is passed on as plain strings and numbers."""
+"""Columns that pass through as plain strings and numbers."""
 NESTED: Final[dict[str, Any]] = {
     "lists of views": pa.array([["a"], None, [], ["b" * 20]], pa.list_(pa.string_view())),
     "list views": pa.array([[1, 2], None, [], [3]], pa.list_view(pa.int32())),
@@ -55,7 +55,7 @@ NESTED: Final[dict[str, Any]] = {
     "structures of codes": pa.StructArray.from_arrays([pa.array(["a", "b", None, "a"]).dictionary_encode()], ["a"]),
     "codes of lists": pa.DictionaryArray.from_arrays(pa.array([0, None, 1, 0], pa.int8()), pa.array([[1], [2, 3]])),
 }
-"""What is passed on as lists and structures of those."""
+"""Columns that pass through as lists and structures of plain values."""
 
 
 def _passed(column: Any, form: Form, wanted: Form) -> Any:  # noqa: ANN401 # a pyarrow column
@@ -67,7 +67,7 @@ def _passed(column: Any, form: Form, wanted: Form) -> Any:  # noqa: ANN401 # a p
 @pytest.mark.parametrize("wanted", [ARROW, PARQUET], ids=lambda form: form.name)
 @pytest.mark.parametrize("kind", EXACT)
 def test_types_are_kept(kind: str, form: Form, wanted: Form) -> None:
-    """A column keeps its type and its values in forms that have types."""
+    """A column keeps its type and its values in formats with types."""
     found = _passed(EXACT[kind], form, wanted)
     assert found.to_pylist() == EXACT[kind].to_pylist()
     assert found.type == EXACT[kind].type
@@ -76,7 +76,7 @@ def test_types_are_kept(kind: str, form: Form, wanted: Form) -> None:
 @pytest.mark.parametrize("wanted", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("kind", PLAIN)
 def test_encodings_become_plain(kind: str, wanted: Form) -> None:
-    """Dictionaries, views and long strings have the values of plain columns."""
+    """Dictionaries, views, runs and long strings become plain columns with the same values."""
     values = PLAIN[kind].to_pylist()
     if wanted is CSV:
         values = [None if value is None else str(value) for value in values]
@@ -86,7 +86,7 @@ def test_encodings_become_plain(kind: str, wanted: Form) -> None:
 @pytest.mark.parametrize("wanted", [ARROW, PARQUET, NDJSON], ids=lambda form: form.name)
 @pytest.mark.parametrize("kind", NESTED)
 def test_encodings_inside_become_plain(kind: str, wanted: Form) -> None:
-    """The same holds inside of lists and structures."""
+    """The same holds inside lists and structures."""
     assert _passed(NESTED[kind], ARROW, wanted).to_pylist() == NESTED[kind].to_pylist()
 
 
@@ -105,18 +105,18 @@ def test_encodings_inside_become_plain(kind: str, wanted: Form) -> None:
     ],
 )
 def test_types_as_text(kind: str, texts: list[str | None]) -> None:
-    """CSV has numbers in all of their digits, moments as ISO 8601, bytes as hexadecimal digits."""
+    """CSV has numbers with all their digits, times as ISO 8601, and bytes as hexadecimal digits."""
     assert _passed(EXACT[kind], ARROW, CSV).to_pylist() == texts
 
 
 @pytest.mark.parametrize("kind", ["lists", "structures"])
 def test_lists_in_json(kind: str) -> None:
-    """NDJSON has lists and structures as JSON has them."""
+    """NDJSON has lists and structures as JSON."""
     assert _passed(EXACT[kind], PARQUET, NDJSON).to_pylist() == EXACT[kind].to_pylist()
 
 
 def test_types_that_parquet_has_not() -> None:
-    """Dates and times in units that Parquet lacks are written in those that it has, not as bare numbers."""
+    """Dates and times in units that Parquet lacks are converted to its units, not to bare numbers."""
     days = pa.array([_DAY, None] * 2, pa.date64())
     assert _passed(days, ARROW, PARQUET).to_pylist() == [_DAY, None] * 2
     times = pa.array([dt.time(1, 2), None] * 2, pa.time32("s"))
@@ -124,7 +124,7 @@ def test_types_that_parquet_has_not() -> None:
 
 
 def test_lists_in_csv_are_refused() -> None:
-    """CSV can't hold lists: that is told before the first row, and how to leave them out."""
+    """Lists are rejected for CSV before the first row; a selection can leave them out."""
     body = write(pa.table(PASSENGERS).append_column("extra", EXACT["lists"]), ARROW)
     refused = score(titanic(), body, accept=CSV.media_type).refusal()
     assert (refused.code, refused.field) == ("invalid_argument", "extra")
@@ -143,7 +143,7 @@ UNREAD: Final[dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", UNREAD)
 def test_a_column_that_cant_be_passed_on_is_left_out(kind: str) -> None:
-    """A column that is no feature never blocks a file: where no form can hold it, it is left out."""
+    """A non-feature column that no format supports is left out, unless the request names it."""
     body = write(pa.table(PASSENGERS).append_column("extra", UNREAD[kind]), ARROW)
     for wanted in FORMS:
         answer = score(titanic(), body, accept=wanted.media_type)
@@ -155,7 +155,7 @@ def test_a_column_that_cant_be_passed_on_is_left_out(kind: str) -> None:
 
 
 def test_a_feature_of_a_type_that_cant_be_read() -> None:
-    """A feature's column of such a type is rejected by its name."""
+    """A feature's column of an unsupported type is rejected by name."""
     table = pa.table(PASSENGERS).set_column(2, "age", UNREAD["interval"])
     assert score(titanic(), write(table, ARROW)).refusal().field == "age"
 
@@ -171,7 +171,7 @@ def test_a_feature_of_a_type_that_cant_be_read() -> None:
     ids=["moment", "zone in NDJSON", "zone in CSV", "scale"],
 )
 def test_values_that_a_form_cant_hold(column: Any, wanted: Form) -> None:  # noqa: ANN401
-    """A value that the answer's form has no way to write is the caller's fault, not the server's."""
+    """A value that the response's format can't express is a client error, not a server error."""
     failed = score(
         titanic(), write(pa.table(PASSENGERS).append_column("extra", column), ARROW), accept=wanted.media_type
     )
@@ -180,7 +180,7 @@ def test_values_that_a_form_cant_hold(column: Any, wanted: Form) -> None:  # noq
 
 
 def test_an_error_in_the_middle_of_parquet_keeps_its_words() -> None:
-    """What is wrong with a row is told in Parquet too, NUL and all, and no file comes of it."""
+    """An error in a row keeps its message for Parquet output, NUL included, and there is no output."""
     body = b"pclass,sex,sibsp,parch\n1,male,0,0\n1,a\0b,0,0\n"
     failed = score(titanic(), body, accept=PARQUET.media_type)
     assert failed.error is not None
