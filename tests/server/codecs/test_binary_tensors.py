@@ -1,4 +1,4 @@
-"""The binary tensor extension: the same numbers in every form, and nothing else taken for one."""
+"""The binary tensor extension: the same numbers as in JSON, and errors for invalid binary data."""
 
 import json
 import struct
@@ -31,7 +31,7 @@ brief = settings(
 
 @pytest.fixture
 def infer(server: httpx.Client) -> Post:
-    """Return what posts an inference request."""
+    """Return a function that sends an inference request."""
 
     def post(body: bytes, headers: dict[str, str]) -> httpx.Response:
         return server.post(INFER, content=body, headers=headers)
@@ -49,7 +49,7 @@ def infer(server: httpx.Client) -> Post:
 def test_every_form_has_the_same_numbers(
     server: httpx.Client, records: list[dict[str, Any]], binary: set[str], outputs: set[str], default: bool
 ) -> None:
-    """Whichever inputs and outputs are binary, the numbers are those of the JSON form, to the bit."""
+    """For any choice of binary inputs and outputs the numbers equal those of JSON, bit for bit."""
     expected = blobs.read(server.post(INFER, content=blobs.request(records, ())[0]))
     asked = [{"name": name, "parameters": {"binary_data": name in outputs}} for name in ("label", "probabilities")]
     members: dict[str, Any] = {"parameters": {"binary_data_output": True}} if default else {"outputs": asked}
@@ -61,7 +61,7 @@ def test_every_form_has_the_same_numbers(
 
 
 def test_inputs_in_any_order(infer: Post) -> None:
-    """Blobs stand in the order of the request's own inputs, whatever the signature's is."""
+    """Binary data follow the order of the request's inputs, not of the signature."""
     body, headers = blobs.request(RECORDS)
     document, rest = json.loads(body[: int(headers[blobs.LENGTH])]), body[int(headers[blobs.LENGTH]) :]
     pieces = []
@@ -127,7 +127,7 @@ def test_lengths_that_do_not_fit(infer: Post, change: Callable[[bytes, str], tup
     ],
 )
 def test_values_that_do_not_fit(infer: Post, name: str, data: bytes, words: str) -> None:
-    """A binary tensor's values are held to the signature as JSON's are, and the tensor is named."""
+    """A binary tensor's values are checked by the signature like JSON values, and the error names the tensor."""
     tensors: list[dict[str, Any]] = [
         {"name": each, "shape": [1, 1], "datatype": DATATYPES[each], "data": [value]}
         for each, value in PASSENGER.items()
@@ -144,7 +144,7 @@ def test_values_that_do_not_fit(infer: Post, name: str, data: bytes, words: str)
 @brief
 @given(st.data())
 def test_a_mutated_request_is_answered_or_refused(server: httpx.Client, data: st.DataObject) -> None:
-    """Bytes changed, cut or added anywhere give 200 or 4xx with the envelope, and the next request is answered."""
+    """A request with changed, removed or added bytes gets 200 or 4xx, and the next request succeeds."""
     body, headers = blobs.request(RECORDS, parameters={"binary_data_output": True})
     mutated = bytearray(body)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -165,7 +165,7 @@ def test_a_mutated_request_is_answered_or_refused(server: httpx.Client, data: st
 
 @pytest.mark.parametrize("classes", [1, 2, 9])
 def test_classification(infer: Post, classes: int) -> None:
-    """The likeliest classes are answered as strings of score, index and label, in either form."""
+    """Classification returns the likeliest classes as strings of score, index and label, in JSON and binary."""
     for binary in (False, True):
         asked = {"name": "probabilities", "parameters": {"classification": classes, "binary_data": binary}}
         body, headers = blobs.request(RECORDS[:2], outputs=[asked])
@@ -193,14 +193,14 @@ def test_classification(infer: Post, classes: int) -> None:
     ],
 )
 def test_parameters_that_can_not_be_kept(infer: Post, member: dict[str, Any], words: str) -> None:
-    """A parameter that means something here and can't be kept is rejected by name."""
+    """A known parameter with an invalid value is rejected by name."""
     response = infer(*blobs.request([PASSENGER], **member))
     assert (response.status_code, response.json()["code"]) == (400, "invalid_argument")
     assert response.json()["error"].startswith(words)
 
 
 def test_priority_is_taken_and_a_timeout_kept(infer: Post) -> None:
-    """A priority changes nothing; a timeout that is long enough neither."""
+    """A priority and a long timeout change nothing."""
     body, headers = blobs.request([PASSENGER], parameters={"priority": 3, "timeout": 60_000_000})
     assert blobs.read(infer(body, headers))["label"] == ["survived"]
 
@@ -226,7 +226,7 @@ TWICE: Final = "g ({kind}[N, 1] x) => (float[N, 1] value) {{ one = Cast<to = 1>(
     ],
 )
 def test_every_datatype(tmp_path: Path, datatype: Any, kind: str, values: list[float]) -> None:  # noqa: ANN401 # a literal
-    """Each datatype is served in JSON, as a binary tensor and as a raw body, one row and several."""
+    """Each datatype works in JSON, as a binary tensor and as a raw body, for one row and several."""
     model = small.onnx_bytes(TWICE.format(kind=kind))
     feature = Feature(name="x", datatype=datatype, description="A number.", example=values[0], field_number=1)
     small.write(tmp_path, model, small.manifest(model, feature, answers=[(values[0], 2.0 * values[0])]))
@@ -246,7 +246,7 @@ def test_every_datatype(tmp_path: Path, datatype: Any, kind: str, values: list[f
 
 
 def test_a_raw_string(tmp_path: Path) -> None:
-    """A raw body of a model of strings is one string, without its length before it, and held to the limit."""
+    """A raw body for a string input is one string without a length prefix, and has the string limit."""
     model = small.onnx_bytes(small.YES, opset=19)
     small.write(tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0), ("no", 0.0)]))
     with InProcess(Repository.load(tmp_path)) as app:
@@ -258,7 +258,7 @@ def test_a_raw_string(tmp_path: Path) -> None:
 
 
 def test_a_raw_body_that_is_no_rows(tmp_path: Path) -> None:
-    """A raw body that isn't whole rows, or none, is rejected by name."""
+    """A raw body that is empty or has an incomplete row is rejected by name."""
     small.double(tmp_path)
     with InProcess(Repository.load(tmp_path)) as app:
         for body in (b"", b"\0" * 5):

@@ -1,4 +1,4 @@
-"""Classes and features named as a spreadsheet writes a formula: served as they are, and escaped in what CSV adds."""
+"""Class and feature names that spreadsheets read as formulas: unchanged in JSON, escaped in added CSV cells."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ BATCH: Final = "/api/batch?on_error=null"
 
 
 def _onnx() -> bytes:
-    """Return the model of three classes, under these names."""
+    """Return a model of three classes with the names in CLASSES."""
     graph = small.SIGNS
     for before, name in zip(small.CLASSES, CLASSES, strict=True):
         graph = graph.replace(f'"{before}"', f'"{name}"')
@@ -33,7 +33,7 @@ def _onnx() -> bytes:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Serve that model."""
+    """Serve the model."""
     root = tmp_path_factory.mktemp("models")
     model = _onnx()
     outputs = [
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize(("kind", "delimiter"), [("text/csv", ","), ("text/tab-separated-values", "\t")])
 def test_a_spreadsheet_runs_no_answer(server: httpx.Client, kind: str, delimiter: str) -> None:
-    """In CSV an apostrophe stands before an answer that is a formula; numbers and the client's cells are unchanged."""
+    """An added CSV cell that would be a formula starts with an apostrophe; numbers and the client's cells don't."""
     body = ROWS.replace(b",", delimiter.encode())
     answered = server.put(BATCH, content=body, headers={"content-type": kind})
     header, *rows = csv.reader(io.StringIO(answered.text), delimiter=delimiter)
@@ -62,7 +62,7 @@ def test_a_spreadsheet_runs_no_answer(server: httpx.Client, kind: str, delimiter
 
 
 def test_other_formats_have_the_names_as_they_are(server: httpx.Client) -> None:
-    """JSON, in files and in responses, holds the names of the manifest."""
+    """NDJSON and JSON responses have the manifest's names unchanged."""
     answered = server.put(BATCH, content=ROWS, headers={"content-type": "text/csv", "accept": "application/x-ndjson"})
     rows: list[dict[str, Any]] = [json.loads(line) for line in answered.text.splitlines()]
     assert [row["predicted_value"] for row in rows] == [*CLASSES, None]

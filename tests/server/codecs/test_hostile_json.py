@@ -45,15 +45,15 @@ HOSTILE: Final = [
     b"true",
     b"null",
 ]
-"""What stands where a value is expected; some of it is no JSON."""
+"""Bytes that replace a value; some of them are no JSON."""
 PADDING: Final = (0, 300_000)
-"""Of a small body, and of one above the size at which a wrong body is decoded a second time."""
+"""Extra bytes for a small body, and for a body too large to decode a second time for its message."""
 _MARK: Final = "__hostile__"
 Put = Callable[[bytes], bytes]
 
 
 def _puts(document: dict[str, Any]) -> Iterator[Put]:
-    """Yield, for each value of a document and for a name of each object, what puts other bytes in its place."""
+    """Yield a function for each value, and for an additional name, that replaces it with other bytes."""
     template = json.dumps(document).encode()
     mark = json.dumps(_MARK).encode()
     for marked in _marked(document):
@@ -64,7 +64,7 @@ def _puts(document: dict[str, Any]) -> Iterator[Put]:
 
 
 def _marked(value: Any) -> Iterator[Any]:  # noqa: ANN401 # JSON
-    """Yield a copy for each value within `value`, with that one marked."""
+    """Yield a copy of `value` for each value inside it, with that value marked."""
     yield _MARK
     if isinstance(value, dict):
         for name, each in value.items():
@@ -96,13 +96,13 @@ REQUESTS: Final[dict[str, list[dict[str, Any]]]] = {
     INFER: [_CALL],
     "/v2/repository/index": [{"ready": True}],
 }
-"""Path to requests of it, right or nearly so."""
+"""Valid or almost valid requests by path."""
 
 
 @pytest.mark.parametrize("padding", PADDING)
 @pytest.mark.parametrize("path", REQUESTS)
 def test_no_hostile_value_is_a_server_error(server: httpx.Client, path: str, padding: int) -> None:
-    """Whatever bytes stand in place of a value are answered, never with a 5xx; the next request is served."""
+    """A hostile value never gets a 5xx except 501, and the next request succeeds."""
     some = HOSTILE if not padding else HOSTILE[::4]
     bodies = [put(hostile) for document in REQUESTS[path] for put in _puts(document) for hostile in some]
     headers = {"content-type": "application/json"}
@@ -114,7 +114,7 @@ def test_no_hostile_value_is_a_server_error(server: httpx.Client, path: str, pad
 
 @pytest.mark.parametrize("timeout", [10**309, -(10**309), 2**64, 1.5, "1", True, 1e308])
 def test_wrong_timeout_names_the_field(server: httpx.Client, timeout: object) -> None:
-    """A timeout that is no 64-bit number of microseconds is 400, and says so."""
+    """A timeout that is no 64-bit number of microseconds is rejected by name."""
     body = {"parameters": {"timeout": timeout}, "inputs": [_tensor(name) for name in PASSENGER]}
     response = server.post(V2, json=body)
     assert (response.status_code, response.json()["field"]) == (400, "parameters")
@@ -122,14 +122,14 @@ def test_wrong_timeout_names_the_field(server: httpx.Client, timeout: object) ->
 
 
 def test_the_longest_timeout(server: httpx.Client) -> None:
-    """A timeout of 2^64 - 1 microseconds is a deadline like any other."""
+    """A timeout of 2^64 - 1 microseconds is accepted."""
     body = {"parameters": {"timeout": 2**64 - 1}, "inputs": [_tensor(name) for name in PASSENGER]}
     assert server.post(V2, json=body).status_code == 200
 
 
 @pytest.mark.parametrize("padding", PADDING)
 def test_bad_utf8_and_surrogates_are_told(server: httpx.Client, padding: int) -> None:
-    """Bytes that are no text are 400 as a body that is no JSON, whatever its size."""
+    """Invalid UTF-8 and lone surrogates are rejected like invalid JSON, in small and large bodies."""
     for value in (b"\xff", b"\\ud800"):
         response = server.post(REST, content=b'{"sex":"' + value + b'"' + b" " * padding + b"}")
         assert (response.status_code, response.json()["code"]) == (400, "invalid_argument")
@@ -139,7 +139,7 @@ def test_bad_utf8_and_surrogates_are_told(server: httpx.Client, padding: int) ->
 @pytest.mark.parametrize("digits", [19, 4301])
 @pytest.mark.parametrize("path", [REST, V2, PREDICT, "/api/explain"])
 def test_length_of_many_digits(server: httpx.Client, path: str, digits: int) -> None:
-    """A stated length of more digits than a length has is 400, or the length that it is."""
+    """A Content-Length or JSON length with too many digits is rejected with 400."""
     with connect(server) as connection:
         _post(connection, path, f"content-length: {'2'.zfill(digits)}")
         assert read_response(connection)[0] == 400
@@ -173,7 +173,7 @@ _ILLEGAL_TENSORS: Final = {
     [(REST, each) for each in _ILLEGAL.values()] + [(V2, each) for each in _ILLEGAL_TENSORS.values()],
 )
 def test_more_values_than_any_request_has(server: httpx.Client, path: str, parts: tuple[bytes, bytes, bytes]) -> None:
-    """A body of 4 MB of tiny values is 413 before it is decoded."""
+    """A body of 4 MB of tiny values is rejected with 413 before it is decoded."""
     before, unit, after = parts
     body = before + unit * ((4 * 1024 * 1024 - len(before) - len(after)) // len(unit)) + after
     response = server.post(path, content=body)
@@ -182,14 +182,14 @@ def test_more_values_than_any_request_has(server: httpx.Client, path: str, parts
 
 
 def test_punctuation_in_strings_counts_for_nothing(server: httpx.Client) -> None:
-    """A body whose strings are full of punctuation is answered as one of other strings: here, as a wrong category."""
+    """Punctuation inside strings does not count as values."""
     body = json.dumps(PASSENGER | {"sex": '{"[,:\\' * 100_000})
     response = server.post(REST, content=body)
     assert (response.status_code, response.json()["field"]) == (400, "sex")
 
 
 def _by_hand(document: bytes) -> tuple[int, ...]:
-    """Return depth, objects, members and elements, byte by byte."""
+    """Return depth, objects, members and elements, counted byte by byte."""
     inside = escaped = False
     depth = deepest = 0
     counts = {ord("{"): 0, ord(":"): 0, ord(","): 0}
@@ -209,8 +209,8 @@ def _by_hand(document: bytes) -> tuple[int, ...]:
     max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(st.randoms(use_true_random=False), st.integers(0, 300), st.integers(-3, 3))
-def test_scan_is_exact(random: Any, length: int, shift: int) -> None:  # noqa: ANN401 # hypothesis' own type
-    """The scan finds what a byte-by-byte scan finds, also across the limits of its slices."""
+def test_scan_is_exact(random: Any, length: int, shift: int) -> None:  # noqa: ANN401 # hypothesis' type
+    """The scan's counts equal a byte-by-byte scan's, also across the limits of its slices."""
     some = np.array([*b'"\\[]{},: '], np.uint8)
     rest = bytes(some[[random.randrange(len(some)) for _ in range(length)]])
     for document in (rest, b"\\" * (LARGE_BYTES + shift) + rest, b'"' + b" " * (LARGE_BYTES - 1 + shift) + rest):
@@ -218,7 +218,7 @@ def test_scan_is_exact(random: Any, length: int, shift: int) -> None:  # noqa: A
 
 
 def test_depth_of_a_deep_end() -> None:
-    """Depth is found wherever it stands, and not in strings."""
+    """The depth check finds deep nesting anywhere, and ignores brackets in strings."""
     deep = b'["' + b"[" * 100_000 + b'",' + b"[" * 32 + b"]" * 32 + b"]"
     check_depth(deep, 33)
     with pytest.raises(InvalidArgument, match="at most 32 deep"):

@@ -1,4 +1,4 @@
-"""What holds for any request, tried on many: validity, survival, independence of company."""
+"""Properties of all requests, tested on generated ones: validation, robustness, independence of the batch."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from tests.server.support.in_process import InProcess
 MODELS: Final = Path(__file__).parents[3] / "models"
 FEATURES: Final = tuple(read_manifest(MODELS / "titanic" / "1" / "manifest.json").features)
 JSON_BOUND: Final = 2**63 - 1
-"""JSON values of UINT64 features end here."""
+"""Maximum JSON value of UINT64 features."""
 
 brief = settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -40,7 +40,7 @@ def client() -> Iterator[InProcess]:
 
 
 def _numbers(feature: Feature) -> st.SearchStrategy[Any]:
-    """Return every number that the feature's datatype can hold, those near its limits often."""
+    """Return every number of the feature's datatype, often near its limits."""
     dtype = DTYPES[feature.datatype]
     limits = [limit for limit in (feature.minimum, feature.maximum) if limit is not None]
     if feature.is_float:
@@ -54,7 +54,7 @@ def _numbers(feature: Feature) -> st.SearchStrategy[Any]:
 
 
 def _values(feature: Feature) -> st.SearchStrategy[Any]:
-    """Return values of the feature's datatype, allowed and not. The null value itself is a tensor's to send."""
+    """Return valid and invalid values of the feature's datatype, except the null value, which only tensors send."""
     if feature.datatype == "BYTES":
         values: st.SearchStrategy[Any] = st.text(max_size=3).filter(lambda text: text != feature.null_value)
     elif feature.datatype == "BOOL":
@@ -71,7 +71,7 @@ def _records(features: tuple[Feature, ...]) -> st.SearchStrategy[dict[str, Any]]
 
 
 def _right(features: tuple[Feature, ...]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return records that are right in every field."""
+    """Return valid records."""
     values = {}
     for feature in features:
         decodes = RecordDecoder(Signature([feature]), 1).decode
@@ -134,19 +134,19 @@ def _assert_agreement(signature: Signature, record: dict[str, Any]) -> None:
 @brief
 @given(_records(FEATURES))
 def test_records_and_columns_agree(record: dict[str, Any]) -> None:
-    """A passenger's record is taken as JSON exactly where it is taken as columns."""
+    """A record is valid as JSON if and only if it is valid as columns."""
     _assert_agreement(Signature(FEATURES), record)
 
 
 @brief
 @given(st.data())
 def test_records_and_columns_agree_for_any_feature(data: st.DataObject) -> None:
-    """A value of any datatype and range is taken as JSON exactly where it is taken as a column."""
+    """A value of any datatype and range is valid as JSON if and only if it is valid as a column."""
     feature = data.draw(_features())
     _assert_agreement(Signature([feature]), {"x": data.draw(_values(feature))})
 
 
-_text: Final = st.text(st.characters(), max_size=5)  # lone surrogates too
+_text: Final = st.text(st.characters(), max_size=5)  # includes lone surrogates
 _names: Final = st.one_of(st.sampled_from(["records", "inputs", *(feature.name for feature in FEATURES)]), _text)
 _scalars: Final = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _text)
 _documents: Final = st.recursive(
@@ -156,7 +156,7 @@ _documents: Final = st.recursive(
 
 @st.composite
 def _almost_right(draw: st.DrawFn) -> Any:  # noqa: ANN401 # any JSON
-    """Return a right body with one value replaced, or something added."""
+    """Return a valid body with one value replaced or added."""
     record = {feature.name: feature.example for feature in FEATURES} | {draw(_names): draw(_documents)}
     return draw(st.sampled_from([record, {"records": [record]}, {"records": [record], draw(_names): draw(_scalars)}]))
 
@@ -164,7 +164,7 @@ def _almost_right(draw: st.DrawFn) -> Any:  # noqa: ANN401 # any JSON
 @brief
 @given(st.one_of(_documents, _almost_right()))
 def test_no_document_is_a_server_error(client: InProcess, document: object) -> None:
-    """Whatever JSON is posted, right or wrong, is answered, and never with a 5xx."""
+    """No JSON document gets a 5xx."""
     for path in ("/api/predict", "/v2/models/titanic/infer"):
         response = client.post_bytes(path, json.dumps(document).encode())
         assert response.status_code in {200, 400}, response.text
@@ -172,7 +172,7 @@ def test_no_document_is_a_server_error(client: InProcess, document: object) -> N
 
 @st.composite
 def _almost_right_tensors(draw: st.DrawFn) -> Any:  # noqa: ANN401 # any JSON
-    """Return a right inference request with one member of one tensor, or one of its own, replaced."""
+    """Return a valid inference request with one member of a tensor, or the outputs, replaced."""
     tensors: list[dict[str, Any]] = [
         {"name": feature.name, "shape": [1, 1], "datatype": feature.datatype, "data": [feature.example]}
         for feature in FEATURES
@@ -186,7 +186,7 @@ def _almost_right_tensors(draw: st.DrawFn) -> Any:  # noqa: ANN401 # any JSON
 @brief
 @given(_almost_right_tensors())
 def test_no_inference_request_is_a_server_error(client: InProcess, document: object) -> None:
-    """Whatever tensors are posted, right or wrong, are answered, and never with a 500."""
+    """No inference request gets a 500."""
     response = client.post_bytes("/v2/models/titanic/infer", json.dumps(document).encode())
     assert response.status_code in {200, 400, 413, 501}, response.text
 
@@ -194,7 +194,7 @@ def test_no_inference_request_is_a_server_error(client: InProcess, document: obj
 @brief
 @given(st.binary(max_size=40))
 def test_no_bytes_are_a_server_error(client: InProcess, body: bytes) -> None:
-    """Whatever bytes are posted are rejected as no JSON."""
+    """Random bytes are rejected as invalid JSON."""
     for path in ("/api/predict", "/v2/models/titanic/infer"):
         assert client.post_bytes(path, body).status_code == 400
 
@@ -202,7 +202,7 @@ def test_no_bytes_are_a_server_error(client: InProcess, body: bytes) -> None:
 @settings(parent=brief, max_examples=50)
 @given(rows=st.lists(st.integers(0, 1308), min_size=1, max_size=40))
 def test_any_company_gives_the_same_bits(client: InProcess, passengers: list[dict[str, Any]], rows: list[int]) -> None:
-    """Any choice of rows, in any order and with repetitions, gets together the very bits each gets alone."""
+    """Any selection of rows, in any order and repeated, gets bit-identical results together and alone."""
     records = [passengers[row] for row in rows]
     together = client.post("/api/predict", {"records": records}).json()["predictions"]
     alone = [client.post("/api/predict", record).json() for record in records[:5]]
@@ -219,7 +219,7 @@ def any_type(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 
 def _as_query(record: dict[str, Any]) -> str:
-    """Return a record as a query: what is null left out, strings as they are, all else as JSON."""
+    """Return a record as a query: nulls left out, strings unchanged, other values as JSON."""
     given = {name: value for name, value in record.items() if value is not None}
     return urlencode({name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()})
 
@@ -227,7 +227,7 @@ def _as_query(record: dict[str, Any]) -> str:
 @brief
 @given(_records(every.FEATURES), st.randoms())
 def test_a_query_is_the_record(any_type: InProcess, record: dict[str, Any], order: Any) -> None:  # noqa: ANN401
-    """Any record, right or wrong, gets as a query the very answer that it gets as a body, in whatever order."""
+    """Any record gets the same response as a query and as a body, in any order."""
     names = [*record]
     order.shuffle(names)
     asked = any_type.get(f"/api/predict?{_as_query({name: record[name] for name in names})}")
@@ -239,7 +239,7 @@ def test_a_query_is_the_record(any_type: InProcess, record: dict[str, Any], orde
 @brief
 @given(st.data())
 def test_a_query_of_one_feature_is_refused_as_the_record(any_type: InProcess, data: st.DataObject) -> None:
-    """A value of any datatype is taken from a query exactly where a body's is, and rejected in the same words."""
+    """A value of any datatype is accepted or rejected in a query with the same response as in a body."""
     record = {name: values[0] for name, values in every.ROWS.items()}
     feature = data.draw(st.sampled_from(every.FEATURES))
     record[feature.name] = data.draw(_values(feature))
@@ -252,7 +252,7 @@ def test_a_query_of_one_feature_is_refused_as_the_record(any_type: InProcess, da
 def test_a_tag_is_that_of_the_input(
     any_type: InProcess, one: dict[str, Any], other: dict[str, Any], data: st.DataObject
 ) -> None:
-    """Two records have one tag exactly where the model is fed the same."""
+    """Two records have the same ETag if and only if the model gets the same input."""
     name = data.draw(st.sampled_from([*one]))
     other = data.draw(st.sampled_from([one, one | {name: other[name]}, other]))
     tags = [any_type.get(f"/api/predict?{_as_query(record)}").headers["etag"] for record in (one, other)]
@@ -276,6 +276,6 @@ def test_a_tag_is_that_of_the_input(
     )
 )
 def test_no_query_is_a_server_error(client: InProcess, query: str) -> None:
-    """Whatever stands behind the question mark is rejected as no record."""
+    """Random query strings are rejected with 400."""
     response = client.get(httpx.URL("/api/predict", query=query.encode()))
     assert response.status_code == 400, response.text

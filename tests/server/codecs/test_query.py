@@ -20,7 +20,7 @@ PASSENGER: Final = "pclass=1&sex=female&age=29&sibsp=0&parch=0&fare=211.3375&emb
 OF_EVERY: Final = (
     "bool=true&int8=-1&int16=2&int32=3&int64=4&uint8=5&uint16=6&uint32=7&uint64=8&fp16=0.5&fp32=-2&fp64=1e3"
 )
-"""All but the strings of the model with every datatype; their sum is 1032.5."""
+"""Values for all features but the strings of the every-datatype model; their sum is 1032.5."""
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,14 @@ def any_type(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_query_gets_the_records_answer(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
-    """A record as a query has the very bytes that it has as a body, by each path."""
+    """A record as a query gets the same bytes as in a body, on each path."""
     asked, posted = server.get(f"{path}?{PASSENGER}"), server.post(path, json=passenger)
     assert (asked.status_code, asked.headers["content-type"]) == (200, "application/json")
     assert asked.content == posted.content
 
 
 def test_head_is_get_without_a_body(server: httpx.Client) -> None:
-    """HEAD has the status and the headers of GET, for what is right and what is wrong."""
+    """HEAD has the status and headers of GET, for valid and invalid records."""
     for query in (PASSENGER, "pclass=9", PASSENGER + "&age=1"):
         asked, head = server.get(f"/api/predict?{query}"), server.head(f"/api/predict?{query}")
         assert head.status_code == asked.status_code
@@ -50,7 +50,7 @@ def test_head_is_get_without_a_body(server: httpx.Client) -> None:
 
 
 def test_by_http2() -> None:
-    """A query is answered on a connection of HTTP/2 as on one of HTTP/1.1."""
+    """A query over HTTP/2 gets the same response as over HTTP/1.1."""
     with wire(Repository.load(Path(__file__).parents[3] / "models"), http2=True) as served:
         http1 = get(served, f"/api/predict?{PASSENGER}")
         with Http2(served) as connection:
@@ -73,13 +73,13 @@ def test_by_http2() -> None:
     ],
 )
 def test_ways_to_write_a_query(server: httpx.Client, passenger: dict[str, Any], query: str) -> None:
-    """Order, empty parameters, the writing of numbers and percent-encoding change nothing."""
+    """Order, empty parameters, number spelling and percent-encoding change nothing."""
     assert server.get(f"/api/predict?{query}").content == server.post("/api/predict", json=passenger).content
 
 
 @pytest.mark.parametrize("name", ["age", "fare", "embarked"])
 def test_absent_empty_and_null_are_the_same(server: httpx.Client, passenger: dict[str, Any], name: str) -> None:
-    """A nullable feature that is left out, or has nothing behind its name, is null."""
+    """A nullable feature that is left out, or has no value, is null."""
     null = server.post("/api/predict", json=passenger | {name: None}).content
     others = urlencode({each: value for each, value in passenger.items() if each != name})
     for query in (others, f"{others}&{name}=", f"{others}&{name}"):
@@ -98,7 +98,7 @@ def test_absent_empty_and_null_are_the_same(server: httpx.Client, passenger: dic
     ],
 )
 def test_what_a_value_says(any_type: InProcess, parameters: str, record: dict[str, Any]) -> None:
-    """A string is what stands there, percent-encoded, and may be empty; what isn't one is written as JSON writes it."""
+    """A string is the percent-decoded text, maybe empty; other values are written as in JSON."""
     posted: dict[str, Any] = {
         "bool": True, "int8": -1, "int16": 2, "int32": 3, "int64": 4, "uint8": 5, "uint16": 6, "uint32": 7,
         "uint64": 8, "fp16": 0.5, "fp32": -2, "fp64": 1e3,
@@ -110,7 +110,7 @@ def test_what_a_value_says(any_type: InProcess, parameters: str, record: dict[st
 
 
 def test_an_empty_string_is_no_null(tmp_path: Path) -> None:
-    """A string that may be any may be empty: it is null only where it is left out."""
+    """A string feature without categories may be empty; it is null only if it is left out."""
     model = small.onnx_bytes(small.YES, opset=19)
     feature = msgspec.structs.replace(small.WORD, nullable=True, null_value="yes")
     small.write(tmp_path, model, small.manifest(model, feature, answers=[("yes", 1.0), ("no", 0.0)]))
@@ -146,7 +146,7 @@ def test_an_empty_string_is_no_null(tmp_path: Path) -> None:
 def test_refused_in_a_records_words(
     server: httpx.Client, passenger: dict[str, Any], change: dict[str, Any], field: str, words: str
 ) -> None:
-    """What a feature may not be is rejected by its name, in the words that a body would be."""
+    """An invalid value is rejected by name, with the same message as in a body."""
     record = {name: value for name, value in (passenger | change).items() if value is not None}
     response = server.get(f"/api/predict?{urlencode(record)}")
     answer = response.json()
@@ -167,7 +167,7 @@ def test_refused_in_a_records_words(
     ],
 )
 def test_refused_as_a_query(server: httpx.Client, parameter: str, field: str, words: str) -> None:
-    """A feature that is given twice, and what is no percent-encoded UTF-8, are rejected by name."""
+    """A feature given twice and invalid percent-encoded UTF-8 are rejected by name."""
     whole = PASSENGER if field == "age" else PASSENGER.replace("&embarked=S", "")
     response = server.get(f"/api/predict?{whole}&{parameter}")
     assert response.status_code == 400
@@ -175,14 +175,14 @@ def test_refused_as_a_query(server: httpx.Client, parameter: str, field: str, wo
 
 
 def test_a_query_without_end(served: Wire) -> None:
-    """A query that makes the head longer than a head may be is rejected with 413; a shorter one is looked at."""
+    """A query that exceeds the limit of the request head is rejected with 413."""
     short, long = [get(served, f"/api/predict?{PASSENGER}&x={'y' * length}") for length in (60_000, 70_000)]
     assert (short.status, msgspec.json.decode(short.body)["field"]) == (400, "x")
     assert (long.status, msgspec.json.decode(long.body)["code"]) == (413, "payload_too_large")
 
 
 def test_a_string_that_is_too_long(tmp_path: Path) -> None:
-    """A string over the limit is rejected with 413, as in a body."""
+    """A string that exceeds the limit is rejected with 413, as in a body."""
     every.load(tmp_path)
     with wire(Repository.load(tmp_path), max_string_bytes=8) as served:
         answers = [get(served, f"/api/predict?{OF_EVERY}&bytes={text}") for text in ("12345678", "%C3%9F12345678")]
@@ -190,7 +190,7 @@ def test_a_string_that_is_too_long(tmp_path: Path) -> None:
 
 
 def test_a_deadline(served: Wire) -> None:
-    """A query has the deadline that its caller states."""
+    """A query has the deadline that its client states."""
     late = get(served, f"/api/predict?{PASSENGER}", "x-request-timeout-ms: 0")
     assert late.status == 504
     assert get(served, f"/api/predict?{PASSENGER}", "x-request-timeout-ms: soon").status == 400
@@ -198,5 +198,5 @@ def test_a_deadline(served: Wire) -> None:
 
 @pytest.mark.parametrize("path", ["/api/models/nobody/predict", "/api/models/titanic/versions/9/predict"])
 def test_what_is_not_served(server: httpx.Client, path: str) -> None:
-    """A model or version that isn't there is answered 404."""
+    """A model or version that isn't served is rejected with 404."""
     assert server.get(f"{path}?{PASSENGER}").status_code == 404

@@ -144,6 +144,6 @@ def test_wide_files(server: ServerProcess, caller: httpx.Client, query: str) -> 
 
 
 def _ticks(server: ServerProcess) -> int:
-    """Return the server's CPU time, in the kernel's ticks of 10 ms."""
+    """# others share the cache"""
     user, system = Path(f"/proc/{server.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
     return int(user) + int(system)

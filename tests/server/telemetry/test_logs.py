@@ -1,4 +1,4 @@
-"""What the log holds of requests, in what form, and what it never holds."""
+"""The request log: its content, its formats, and the data it never contains."""
 
 import json
 import os
@@ -25,14 +25,14 @@ TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 AGE: Final = 61.4375
 FARE: Final = 233.8125
 SECRETS: Final = ("61.4375", "233.8125", "femail", "-7.25", "zzyzx")
-"""Values that the calls below send, right and wrong ones; none stands for anything else in a line."""
+"""Valid and invalid values that the calls below send; no other text in a line equals them."""
 RECORD: Final = {**PASSENGER, "age": AGE, "fare": FARE}
 WRONG: Final = {**RECORD, "sex": "femail"}
 
 
 @contextmanager
 def logging_server(**settings: str) -> Iterator[tuple[ServerProcess, httpx.Client]]:
-    """Serve with these settings; at the end the log is whole."""
+    """Start a server with these settings; at the end its log is complete."""
     with ServerProcess(**settings) as process:
         host, port = process.address()
         with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S) as client:
@@ -42,7 +42,7 @@ def logging_server(**settings: str) -> Iterator[tuple[ServerProcess, httpx.Clien
 
 
 def lines(process: ServerProcess, logger: str = "lifeboat.request") -> list[dict[str, Any]]:
-    """Return what a logger wrote; every line of the log must be one object."""
+    """Return the lines of a logger; every line of the log must be a JSON object."""
     every = [json.loads(line) for line in process.log]
     for line in every:
         assert {"time", "level", "logger", "message"} <= line.keys()
@@ -51,13 +51,13 @@ def lines(process: ServerProcess, logger: str = "lifeboat.request") -> list[dict
 
 
 def write_failing(models: Path) -> None:
-    """Write a model that fails inside onnxruntime for an index past its table."""
+    """Write a model that fails in onnxruntime for an index outside its table."""
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(models, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
 
 
 def call_everything(client: httpx.Client) -> list[httpx.Response]:
-    """Make calls of every kind, right and wrong ones, and return the answers."""
+    """Send valid and invalid requests of every kind, and return the responses."""
     query = {name: str(value) for name, value in RECORD.items()}
     infer = {
         "inputs": [
@@ -102,7 +102,7 @@ def call_everything(client: httpx.Client) -> list[httpx.Response]:
 
 
 def call_with_names_of_ones_own(client: httpx.Client, csv: str) -> list[httpx.Response]:
-    """Make calls in which a value stands where a name is expected, as in a file without a header."""
+    """Send requests with a value in place of a name, as in a file without a header."""
     named = {"name": "zzyzx", "shape": [1, 1], "datatype": "FP32", "data": [1]}
     header, _, row = csv.partition("\n")
     return [
@@ -120,7 +120,7 @@ def call_with_names_of_ones_own(client: httpx.Client, csv: str) -> list[httpx.Re
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_no_input_is_logged_unasked(form: str) -> None:
-    """A line a request, of every interface, and no value that a caller sent in any of them, right or wrong."""
+    """By default each request has a line, on every interface, and no line has an input value."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="all", LIFEBOAT_LOG_FORMAT=form, LIFEBOAT_LOG_LEVEL="debug") as (
         process,
         client,
@@ -137,7 +137,7 @@ def test_no_input_is_logged_unasked(form: str) -> None:
 
 
 def test_inputs_are_logged_where_asked_for() -> None:
-    """With inputs in the log, each request's values and full error are there."""
+    """With LIFEBOAT_LOG_INPUTS each line has the request's values and full error."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="all", LIFEBOAT_LOG_INPUTS="1") as (process, client):
         client.post("/api/predict", json=RECORD)
         client.get("/api/predict", params={"sex": "femail"})
@@ -150,7 +150,7 @@ def test_inputs_are_logged_where_asked_for() -> None:
 
 
 def test_what_a_line_says() -> None:
-    """A request's line says what was asked, how it ended, by which model, how much it was, and which trace it is of."""
+    """A line has method, path, status, model, sizes and trace of its request."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="all") as (process, client):
         headers = {"x-request-id": "edge-1", "traceparent": TRACE}
         answer = client.post("/api/predict", json={"records": [RECORD, RECORD]}, headers=headers)
@@ -188,7 +188,7 @@ def test_what_a_line_says() -> None:
 
 
 def test_what_a_line_says_of_explanations() -> None:
-    """An explanation's line says by which model, and of how many records, as a prediction's does."""
+    """The line of an explanation has its model, version and rows, like a prediction's."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="all") as (process, client):
         client.post("/api/explain", json=RECORD)
         client.post("/api/explain", json={"records": [RECORD, RECORD]})
@@ -197,7 +197,7 @@ def test_what_a_line_says_of_explanations() -> None:
 
 
 def test_a_log_of_errors_alone() -> None:
-    """Where errors are asked for, what was answered has no line, and what failed has one, whatever its status."""
+    """With `errors` only failed requests have a line, whatever their HTTP status."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="errors") as (process, client):
         call_everything(client)
         grpc_web = {"content-type": "application/grpc-web+proto"}
@@ -211,7 +211,7 @@ def test_a_log_of_errors_alone() -> None:
 
 
 def test_no_request_is_logged_unasked(process: ServerProcess, client: httpx.Client) -> None:
-    """By default no request has a line, and no answer another header than without all this."""
+    """By default no request has a line, and responses have no additional headers."""
     headers = {"x-request-id": "mine"}
     assert "x-request-id" not in client.post("/api/predict", json=RECORD, headers=headers).headers
     client.post("/api/predict", json=WRONG)
@@ -221,10 +221,10 @@ def test_no_request_is_logged_unasked(process: ServerProcess, client: httpx.Clie
 
 
 def test_a_deadline_before_the_request_is_whole_is_logged() -> None:
-    """A call that is told that its time is over before all of it came has its line too."""
+    """A call whose deadline passes before its request is complete has a line."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="errors") as (process, client), connect(client) as connection:
         head = ["connect-timeout-ms: 20", "content-type: application/json", "content-length: 50"]
-        client.post(PREDICT, json=RECORD)  # the first call loads what answers the others by the fast path
+        client.post(PREDICT, json=RECORD)  # the first call loads the fast path handlers for the later calls
         connection.sendall("\r\n".join([f"POST {PREDICT} HTTP/1.1", "host: x", *head]).encode() + b"\r\n\r\n{")
         status, headers, _ = read_response(connection)
     (line,) = lines(process)
@@ -234,7 +234,7 @@ def test_a_deadline_before_the_request_is_whole_is_logged() -> None:
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"], ids=["short", "long"])
 def test_a_request_that_waits_past_the_drain_is_logged(kind: str) -> None:
-    """Who is told to go elsewhere, as the drain's time is up, has a line of that."""
+    """A request that is rejected at the end of the drain has a line."""
     settings = {"LIFEBOAT_LOG_REQUESTS": "errors", "LIFEBOAT_DRAIN_S": "0", "LIFEBOAT_QUEUE_DELAY_US": "1000000"}
     with logging_server(**settings) as (process, client), connect(client) as connection:
         body = json.dumps(RECORD).encode()
@@ -244,14 +244,14 @@ def test_a_request_that_waits_past_the_drain_is_logged(kind: str) -> None:
             pass
         process.signal(signal.SIGTERM)
         status, headers, _ = read_response(connection)
-        process.end()  # which a second signal would hurry
-    (line,) = lines(process)  # all of the log is in its form, whatever ends in the hurry
+        process.end()  # a second signal would end it earlier
+    (line,) = lines(process)  # every line has the log's format, even at a forced end
     assert (status, line["status"], line["code"]) == (503, 503, "unavailable")
     assert line["request_id"] == headers["x-request-id"]
 
 
 def test_requests_that_run_together_have_lines_of_their_own(tmp_path: Path) -> None:
-    """Of requests in one batch each line has its own id, status and rows: a neighbour that fails changes nothing."""
+    """Each request in a batch has its own line, with its own id, status and rows, even if another one fails."""
     write_failing(tmp_path)
     bodies = [json.dumps(each).encode() for each in ({"index": 1}, {"index": 9}, {"records": [{"index": 2}] * 3})]
     settings = {"LIFEBOAT_MODELS": str(tmp_path), "LIFEBOAT_LOG_REQUESTS": "all", "LIFEBOAT_QUEUE_DELAY_US": "100000"}
@@ -259,7 +259,7 @@ def test_requests_that_run_together_have_lines_of_their_own(tmp_path: Path) -> N
         connections = [connect(client) for _ in bodies]
         for number, (connection, body) in enumerate(zip(connections, bodies, strict=True)):
             head = ["POST /api/predict HTTP/1.1", "host: x", f"x-request-id: r{number}", f"content-length: {len(body)}"]
-            head += [LONG_WAY] * (number == 0)  # whose task ends when its neighbours have been told
+            head += [LONG_WAY] * (number == 0)  # its task ends after its neighbours have their responses
             connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         answers = [read_response(connection) for connection in connections]
         for connection in connections:
@@ -275,7 +275,7 @@ def test_requests_that_run_together_have_lines_of_their_own(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_line_cannot_be_forged(form: str) -> None:
-    """What a caller puts into a path or an id stays within its line, with whatever ends lines in it."""
+    """Line ends in a path or a request id can't forge a log line."""
     forged = 'x\r\n{"level":"error","message":"forged"}\x1b[2J\u2028\u0085'
     with logging_server(LIFEBOAT_LOG_REQUESTS="all", LIFEBOAT_LOG_FORMAT=form) as (process, client):
         client.get(httpx.URL("/api/models/" + forged.encode().hex(" ").replace(" ", "%").join(["%", ""])))
@@ -291,7 +291,7 @@ def test_a_line_cannot_be_forged(form: str) -> None:
 
 
 def test_an_exception_is_one_line(tmp_path: Path) -> None:
-    """A traceback stands in its line as one string; what the exception says only where inputs are asked for."""
+    """A traceback is one string in its line; the exception's message is included only with inputs."""
     write_failing(tmp_path)
     for inputs, is_told in (("0", False), ("1", True)):
         with logging_server(LIFEBOAT_MODELS=str(tmp_path), LIFEBOAT_LOG_INPUTS=inputs) as (process, client):
@@ -312,7 +312,7 @@ def test_an_exception_is_one_line(tmp_path: Path) -> None:
     ids=["process", "thread", "unraisable"],
 )
 def test_what_ends_by_an_exception_is_logged(fails: str) -> None:
-    """What ends the process or a thread of it, or is raised where it can't be caught, is a line of the log too."""
+    """An exception that ends the process or a thread, or can't be caught, is a log line."""
     code = f"from server.telemetry import logs; logs.configure('json', inputs=False); {fails}"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     (line,) = map(json.loads, ended.stderr.splitlines())
@@ -322,7 +322,7 @@ def test_what_ends_by_an_exception_is_logged(fails: str) -> None:
 
 @pytest.mark.parametrize(("inputs", "is_told"), [(False, False), (True, True)])
 def test_what_asyncio_tells_of_a_task(*, inputs: bool, is_told: bool) -> None:
-    """A task that fails with nobody there to be told is a line, without what it held unless inputs are asked for."""
+    """A task that fails unobserved is a log line, without its message unless inputs are logged."""
     code = f"""
 import asyncio
 from server.telemetry import logs
@@ -343,7 +343,7 @@ asyncio.run(main())
 
 
 def test_a_terminal_is_written_text() -> None:
-    """Without a setting a terminal is written text, anything else JSON."""
+    """Without a setting the log is text on a terminal, and JSON otherwise."""
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LIFEBOAT_")}
     command = [sys.executable, "-m", "server"]
@@ -351,7 +351,7 @@ def test_a_terminal_is_written_text() -> None:
         command, cwd=ROOT, env=environment | {"PORT": "eighty"}, stderr=theirs, timeout=HUNG_S, check=False
     )
     os.close(theirs)
-    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 # a descriptor
+    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 # a file descriptor
         written = terminal.read(4096)
     assert ended.returncode == 1
     assert b"ERROR lifeboat: PORT: expected a whole number" in written

@@ -1,4 +1,4 @@
-"""/metrics: what Prometheus reads, under the names that Triton's users know."""
+"""/metrics: for Prometheus, with Triton's metric names."""
 
 import json
 import os
@@ -21,9 +21,9 @@ Samples = dict[str, float]
 
 
 def read(client: httpx.Client) -> Samples:
-    """Return the samples of the one model, by name, failures by name and reason.
+    """Return the samples of the single model by name; failures by name and reason.
 
-    The reader appends `_total` to every counter: what the server's own text says is another test's.
+    The parser appends `_total` to every counter; another test checks the server's own text.
     """
     response = client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -43,13 +43,13 @@ def read(client: httpx.Client) -> Samples:
 
 @pytest.fixture
 def client() -> Any:  # noqa: ANN401 # an iterator of a client
-    """Yield a client of a server that has answered nothing yet."""
+    """Yield a client of a new server."""
     with serving() as fresh:
         yield fresh
 
 
 def test_requests_rows_and_runs(client: httpx.Client, passenger: dict[str, Any]) -> None:
-    """Requests, rows and runs are counted, and time is told in microseconds; in the end nothing is pending."""
+    """Requests, rows and runs are counted, with durations in microseconds; at the end no request is pending."""
     before = read(client)
     assert before["nv_inference_request_success"] == 0
     client.post("/api/predict", json=passenger)
@@ -85,7 +85,7 @@ def test_requests_rows_and_runs(client: httpx.Client, passenger: dict[str, Any])
 def test_failures_by_reason(
     client: httpx.Client, path: str, content: bytes, headers: dict[str, str], reason: str
 ) -> None:
-    """A request that fails is counted once, by its error's code."""
+    """A failed request counts once, by its error code."""
     client.post(path, content=content, headers=headers)
     samples = read(client)
     assert samples[f"nv_inference_request_failure {reason}"] == 1
@@ -93,7 +93,7 @@ def test_failures_by_reason(
 
 
 def test_counters_are_called_counters(client: httpx.Client) -> None:
-    """Names and types are Triton's: a counter is one, without the `_total` that the library would append."""
+    """Names and types are Triton's: counters have no `_total` suffix."""
     text = client.get("/metrics").text
     assert "# TYPE nv_inference_count counter\n" in text
     assert "# TYPE nv_inference_pending_request_count gauge\n" in text
@@ -102,14 +102,14 @@ def test_counters_are_called_counters(client: httpx.Client) -> None:
 
 
 def test_the_process_is_told(client: httpx.Client) -> None:
-    """CPU and memory of the process are among them."""
+    """The metrics have the process's CPU time and memory."""
     samples = read(client)
     assert samples["process_cpu_seconds_total"] > 0
     assert samples["process_resident_memory_bytes"] > 1e6
 
 
 def families(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    """Return the samples of each name, by their labels but model and version."""
+    """Return the samples of each name by their labels, without model and version."""
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -119,7 +119,7 @@ def families(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 
 
 def test_rows_that_run_together(client: httpx.Client, passenger: dict[str, Any]) -> None:
-    """Batches are told by their size: alone, at the edge of a bucket, above it, and those that run in a thread."""
+    """The batch histogram has batches by size: alone, at the edge of a bucket, above it, and in a thread."""
     sizes = [1, 1, 2, 3, 256, 257, 300]
     for size in sizes:
         client.post("/api/predict", json={"records": [passenger] * size})
@@ -132,7 +132,7 @@ def test_rows_that_run_together(client: httpx.Client, passenger: dict[str, Any])
 
 
 def test_files(client: httpx.Client, passenger: dict[str, Any]) -> None:
-    """Files and their rows are counted, those that can't be scored apart; and they are no batches of requests."""
+    """Files and their rows are counted, failed rows separately; files don't count as batches."""
     lines = "".join(json.dumps(each) + "\n" for each in (passenger, passenger, passenger | {"age": -1}))
     answer = client.put("/api/batch?on_error=skip", content=lines, headers={"content-type": "application/x-ndjson"})
     assert len(answer.text.splitlines()) == 2
@@ -143,7 +143,7 @@ def test_files(client: httpx.Client, passenger: dict[str, Any]) -> None:
 
 
 def test_what_the_process_is(client: httpx.Client) -> None:
-    """What is served and by what is told, what may be used, and how long the start took."""
+    """The metrics have the build, the model, the CPU limit and the queue limit."""
     told = families(client.get("/metrics").text)
     [build] = told["lifeboat_build_info"]
     assert dict(build) == {"onnxruntime": onnxruntime.__version__, "python": platform.python_version()}
@@ -160,7 +160,7 @@ def test_what_the_process_is(client: httpx.Client) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="when a process began, as Linux tells it")
 def test_the_start(process: ServerProcess) -> None:
-    """How long the start took is told, and is the same whenever it is asked for."""
+    """The metrics have the duration of the start, always the same value."""
     host, port = process.address()
     with httpx.Client(base_url=f"http://{host}:{port}", timeout=HUNG_S, trust_env=False) as client:
         first = families(client.get("/metrics").text)["lifeboat_start_seconds"]
@@ -170,7 +170,7 @@ def test_the_start(process: ServerProcess) -> None:
 
 
 def test_rows_that_wait() -> None:
-    """The queue is told in rows, while it holds them."""
+    """The queue metric has the number of waiting rows."""
     served_after_us = HUNG_S * 1_000_000
     with (
         wire(Repository.load(MODELS), queue_delay_us=served_after_us) as served,
@@ -190,7 +190,7 @@ def test_rows_that_wait() -> None:
 
 
 def test_drift_is_told(client: httpx.Client, passenger: dict[str, Any]) -> None:
-    """Each feature's index and the answer's are those of the report, once there are rows enough."""
+    """The drift metrics equal the drift report, once there are enough rows."""
     rows = (("of", "requests"),)
     for size in (200, 200):
         before = families(client.get("/metrics").text)

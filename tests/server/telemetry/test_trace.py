@@ -31,7 +31,7 @@ SECRETS: Final = ("61.4375", "233.8125", "femail")
 
 @contextmanager
 def traced(collector: Collector, **settings: str) -> Iterator[tuple[ServerProcess, httpx.Client]]:
-    """Serve with traces on; when it has ended, the collector has every span."""
+    """Start a server with traces on; after its end the collector has every span."""
     of_traces = {"LIFEBOAT_TRACE": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
     with ServerProcess(**of_traces | settings) as process:
         host, port = process.address()
@@ -42,7 +42,7 @@ def traced(collector: Collector, **settings: str) -> Iterator[tuple[ServerProces
 
 
 class Remote:
-    """The process, as the caller that speaks HTTP/2 sees a server."""
+    """The server process in the form that the HTTP/2 test client expects."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._address = (client.base_url.host, client.base_url.port or 80)
@@ -52,13 +52,13 @@ class Remote:
         return socket.create_connection(self._address, timeout=HUNG_S)
 
     def during(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Do the work: the server runs by itself."""
+        """Call `work`; the server runs in its own process."""
         return work()
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"], ids=["short", "long"])
 def test_a_request_is_a_span_below_its_callers(kind: str) -> None:
-    """A prediction is a span of its caller's trace, with its wait and its run below it; the answer names it."""
+    """A prediction is a span in its client's trace, with child spans for queue and run; the response names it."""
     with collecting() as collector, traced(collector) as (_, client):
         body = json.dumps({"records": [RECORD, RECORD]})
         answer = client.post("/api/predict", content=body, headers=SAMPLED | {"content-type": kind})
@@ -92,7 +92,7 @@ def test_a_request_is_a_span_below_its_callers(kind: str) -> None:
 
 
 def test_every_interface_has_spans() -> None:
-    """Each call is a span by the name of its route or method, tells how it ended, and holds nothing of its input."""
+    """Each call is a span named by its route or method, with its result and without its input."""
     wrong = request(**WRONG).SerializeToString()
     grpc = [("content-type", "application/grpc+proto"), ("te", "trailers")]
     settings = {"LIFEBOAT_HTTP2": "1", "LIFEBOAT_LOG_REQUESTS": "all"}
@@ -143,7 +143,7 @@ def test_every_interface_has_spans() -> None:
 
 
 def test_a_fault_of_the_server_is_an_error(tmp_path: Path) -> None:
-    """A span says ERROR where the server is at fault; the log line of what nobody foresaw has the span's ids."""
+    """A span has status ERROR for a server error; the log line of an unforeseen error has the span's ids."""
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(tmp_path, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
     settings = {"LIFEBOAT_MODELS": str(tmp_path), "LIFEBOAT_MAX_BATCHES": "0"}
@@ -162,7 +162,7 @@ def test_a_fault_of_the_server_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_callers_sampling_is_kept() -> None:
-    """What its caller doesn't sample has no span; without a caller's word the sampler decides."""
+    """The client's sampling decision is followed; without one the sampler decides."""
     with collecting() as collector:
         settings = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
         with traced(collector, **settings) as (_, client):
@@ -174,7 +174,7 @@ def test_the_callers_sampling_is_kept() -> None:
 
 @pytest.mark.parametrize("given", ["00-xyz-b7ad6b7169203331-01", f"00-{'0' * 32}-{PARENT}-01"])
 def test_an_unsound_parent_is_none(given: str) -> None:
-    """A trace context that isn't one begins a new trace."""
+    """An invalid trace context begins a new trace."""
     with collecting() as collector, traced(collector) as (_, client):
         assert client.post("/api/predict", json=RECORD, headers={"traceparent": given}).status_code == 200
     (span,) = collector.servers()
@@ -183,7 +183,7 @@ def test_an_unsound_parent_is_none(given: str) -> None:
 
 
 def test_a_collector_that_is_down_costs_no_answer() -> None:
-    """With nobody to export to, requests are answered, the log says so, and the server ends with 0 within the drain."""
+    """Without a reachable collector requests get responses, and the server exits with 0 within the drain."""
     with socket.create_server(("127.0.0.1", 0)) as unanswered:
         down = Collector(unanswered.getsockname()[1])
         settings = {"LIFEBOAT_DRAIN_S": "2", "OTEL_BSP_SCHEDULE_DELAY": "10"}
@@ -200,14 +200,14 @@ def test_a_collector_that_is_down_costs_no_answer() -> None:
     ],
 )
 def test_what_is_not_there_is_refused(variable: str, value: str, words: str) -> None:
-    """Another exporter or protocol than there is ends the start, by the variable's name."""
+    """An unsupported exporter or protocol stops the start with the variable's name."""
     with ServerProcess(**{"LIFEBOAT_TRACE": "1", variable: value}) as process:
         assert process.end() == 1
     assert json.loads(process.log[-1])["message"] == f"{variable}: {words}"
 
 
 def test_traces_without_the_extra_are_refused() -> None:
-    """Where OpenTelemetry isn't installed the start is rejected, naming the setting and the extra."""
+    """Without OpenTelemetry installed the start is rejected with the setting and the extra."""
     code = (
         "import sys; sys.modules['opentelemetry'] = None; sys.argv = ['server'];"
         "import os; os.environ['LIFEBOAT_TRACE'] = '1'; from server.__main__ import main; main([])"

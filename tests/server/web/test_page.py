@@ -1,4 +1,4 @@
-"""The page as it is sent: what stands in its HTML before any script, and under which headers."""
+"""The page as it is sent: its HTML before any script, and its headers."""
 
 import html
 import re
@@ -24,7 +24,7 @@ RUDE = "<b>\"a' & $model"
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """Return a repository of three models: Titanic's, one of three classes, one of every datatype."""
+    """Return a repository of three models: Titanic's, a three-class model, a model of every datatype."""
     folder = tmp_path_factory.mktemp("models")
     small.signs(folder, name="signs")
     every.load(folder)
@@ -34,13 +34,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.fixture(scope="module")
 def app(repository: Repository) -> Iterator[InProcess]:
-    """Yield a server of it."""
+    """Yield a server of the repository."""
     with InProcess(repository) as served:
         yield served
 
 
 def controls(page: str) -> dict[str, list[dict[str, str]]]:
-    """Return the attributes of the form's inputs, and of a list's options, by the name that each sends."""
+    """Return the attributes of the form's inputs and options, by the name that each sends."""
     found: dict[str, list[dict[str, str]]] = {}
     name, form = "", page.partition('<form id="record"')[2].partition("</form>")[0]
     for tag, attributes in re.findall(r"<(input|select|option)((?:\s[\w-]+(?:=\"[^\"]*\")?)*)>", form):
@@ -53,7 +53,7 @@ def controls(page: str) -> dict[str, list[dict[str, str]]]:
 
 
 def test_the_form_is_in_the_page(app: InProcess) -> None:
-    """Each feature has its field before any script: kind, limits and example are the manifest's, null is a choice."""
+    """Each feature has its field before any script, with the manifest's kind, limits, example and null choice."""
     page = app.get("/").text
     found = controls(page)
     assert set(PASSENGER) <= set(found)
@@ -73,7 +73,7 @@ def test_the_form_is_in_the_page(app: InProcess) -> None:
 
 
 def test_what_the_form_sends_is_answered(app: InProcess) -> None:
-    """The query that a browser makes of the untouched form is the query of a prediction, for every model there is."""
+    """The query that a browser makes of the untouched form gets a prediction, for every model."""
     for name, action in (
         ("titanic", "/api/predict"),
         ("signs", "/api/models/signs/predict"),
@@ -90,7 +90,7 @@ def test_what_the_form_sends_is_answered(app: InProcess) -> None:
 
 
 def test_every_datatype_has_its_field(app: InProcess) -> None:
-    """Booleans are two choices, integers keep their own limits where a browser's numbers hold them, text is text."""
+    """Booleans are two choices, integers have limits if a browser's numbers are exact, text is text."""
     found = controls(app.get("/api/models/small/form").text)
     assert set(found) == set(every.ROWS)
     assert [each["value"] for each in found["bool"]] == ["true", "false"]
@@ -103,7 +103,7 @@ def test_every_datatype_has_its_field(app: InProcess) -> None:
 
 
 def test_what_a_manifest_says_is_text(tmp_path: Path) -> None:
-    """Names and words of a manifest are escaped wherever they stand: none of them becomes markup."""
+    """Names and texts of a manifest are escaped everywhere: they never become markup."""
     model = small.onnx_bytes(small.DOUBLE)
     feature = msgspec.structs.replace(small.X, description=RUDE)
     small.write(tmp_path, model, small.manifest(model, feature, description=RUDE, target=RUDE, limits=[RUDE]))
@@ -114,7 +114,7 @@ def test_what_a_manifest_says_is_text(tmp_path: Path) -> None:
 
 
 def test_nothing_of_it_is_inline_or_elsewhere(app: InProcess) -> None:
-    """The page runs and styles nothing that stands in it, and names no other host: its policy can forbid both."""
+    """The page has no inline scripts or styles and names no other host, and its policy forbids both."""
     answer = app.get("/")
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["base-uri"] == "'none'"
@@ -136,7 +136,7 @@ def test_nothing_of_it_is_inline_or_elsewhere(app: InProcess) -> None:
     ],
 )
 def test_what_is_there_is_not_sent_again(app: InProcess, path: str, media_type: str) -> None:
-    """Page and files have a tag, are asked for again each time, and are not sent to who has them."""
+    """Page and files have an ETag, are revalidated each time, and get 304 if unchanged."""
     answer = app.get(path)
     assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -150,13 +150,13 @@ def test_what_is_there_is_not_sent_again(app: InProcess, path: str, media_type: 
     ["/web/nothing.js", "/web/index.html", "/web/main.html", "/web/", "/?model=other", "/api/models/other/form"],
 )
 def test_what_is_not_there_is_told_as_ever(app: InProcess, path: str) -> None:
-    """A file that isn't there, a template, and a model that isn't served are 404 in the envelope of every failure."""
+    """A missing file, a template, and an unknown model are rejected with 404 and the error envelope."""
     answer = app.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 def test_the_page_is_asked_for_its_head(server: httpx.Client) -> None:
-    """HEAD answers the page's headers without the page."""
+    """HEAD returns the page's headers without the page."""
     whole, head = server.get("/"), server.head("/")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["etag"] == whole.headers["etag"]
@@ -164,7 +164,7 @@ def test_the_page_is_asked_for_its_head(server: httpx.Client) -> None:
 
 
 def test_models_are_chosen_among(app: InProcess) -> None:
-    """Where several models are served, the page leads to each one's, and says whose it is."""
+    """With several models the page links to each, and marks the current one."""
     page = app.get("/?model=signs").text
     assert re.findall(r'href="/\?model=(\w+)"( aria-current="page")?', page) == [
         ("signs", ' aria-current="page"'),
@@ -180,7 +180,7 @@ def _alone() -> str:
 
 
 def test_the_page_is_written_as_files(tmp_path: Path, app: InProcess, repository: Repository) -> None:
-    """The files that another serves in the server's stead are what the server answers; what is there is left alone."""
+    """The page written as files equals the server's responses; an unchanged file isn't written again."""
     (tmp_path / "old.html").write_text("an older page's")
     write(repository, tmp_path)
     assert (tmp_path / "index.html").read_bytes() == app.get("/").content
