@@ -139,11 +139,11 @@ def test_wide_files(server: ServerProcess, caller: httpx.Client, query: str) -> 
         return _ticks(server) - before
 
     taken(1_000, 1)
-    wide, narrow = (min(taken(*each) for _ in range(3)) for each in ((4_000, 1), (1_000, 4)))  # other processes share the cache
+    wide, narrow = (min(taken(*each) for _ in range(3)) for each in ((4_000, 1), (1_000, 4)))  # others share the cache
     assert wide < 2 * narrow + 20
 
 
 def _ticks(server: ServerProcess) -> int:
-    """# others share the cache"""
+    """Return the server's CPU time, in the kernel's ticks of 10 ms."""
     user, system = Path(f"/proc/{server.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
     return int(user) + int(system)
