@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the real server, a copy of the committed models, a passenger, the training data."""
+"""Fixtures for all tests: a server, the committed models, a passenger, the data set."""
 
 import csv
 import shutil
@@ -33,11 +33,17 @@ _LONGEST: Final = frozenset(
     }
 )
 _ALONE: Final = frozenset({"test_memory_growth.py", "test_reload_memory.py"})
-"""Tests that measure memory. The tests in the `bench` folder, which measure time, run alone too."""
+"""Tests that measure memory and therefore run alone.
+
+The tests in the `bench` folder, which measure time, run alone too.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that run alone, and start the longest files first so that the processes end together."""
+    """Mark the tests that run alone, and start the longest files first.
+
+    All test processes then end at about the same time.
+    """
     for item in items:
         if item.path.name in _ALONE or item.path.parent.name == "bench":
             item.add_marker(pytest.mark.alone)
@@ -65,7 +71,7 @@ def passenger() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def passengers() -> list[dict[str, Any]]:
-    """Return every row of the data set as a record of a client, with missing values as null."""
+    """Return every row of the data set as a client's record, with nulls."""
     types = {"pclass": int, "sex": str, "age": float, "sibsp": int, "parch": int, "fare": float, "embarked": str}
     with (ROOT / "export" / "data" / "titanic.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""Run one attack on a server on this machine: `python -m tests.box <attack> <port>`. Each attack ends by itself."""
+"""Run one attack on a local server: `python -m tests.box <attack> <port>`."""
 
 import sys
 

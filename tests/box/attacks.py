@@ -1,4 +1,4 @@
-"""Attacks on a server. Each attack is a function of the server's address and ends by itself."""
+"""Attacks on a server, as functions of its address that end by themselves."""
 
 import contextlib
 import gzip
@@ -29,7 +29,10 @@ _SETTINGS: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0" + bytes(4
 
 
 def _send(address: Address, pieces: Iterable[bytes], *, seconds: float = _SECONDS, read: bool = True) -> bytes:
-    """Send pieces on one connection for at most `seconds`; return the first bytes of the response."""
+    """Send pieces on one connection; return the first bytes of the response.
+
+    Sends for at most `seconds`.
+    """
     end_s = time.monotonic() + seconds
     with contextlib.suppress(OSError), socket.create_connection(address, timeout=_PATIENCE_S) as connection:
         connection.settimeout(seconds)
@@ -148,7 +151,7 @@ def _ipc(table: pa.Table, codec: Any = None) -> bytes:  # noqa: ANN401 # pyarrow
 
 
 def arrow_bombs(address: Address) -> None:
-    """Send small Arrow streams that expand to large ones: dictionaries of long values, of lists, in many columns."""
+    """Send small Arrow streams that expand to large ones."""
     rows = 4_000
     zeros = pa.array([0] * rows, pa.int32())
     text = pa.array(["v" * 60_000])

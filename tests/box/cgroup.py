@@ -46,7 +46,10 @@ def box(pid: int) -> Iterator[None]:
 
 
 def _folders() -> list[tuple[Path, dict[str, str]]]:
-    """Return the control group folders and the files to write in each, for version 1 or 2 of control groups."""
+    """Return the control group folders and the files to write in each.
+
+    Versions 1 and 2 of control groups differ.
+    """
     if (_ROOT / "cgroup.controllers").exists():
         both = {"memory.max": str(MEMORY_BYTES), "cpu.max": f"{QUOTA_US} {PERIOD_US}"}
         return [(_ROOT, both)]

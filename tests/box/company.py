@@ -10,13 +10,19 @@ from typing import Any, Final, Self
 from tests.passenger import PASSENGER
 
 PATIENCE_S: Final = 120
-"""Seconds that a good client waits: on a quarter of a CPU, beside an attack, on a busy machine."""
+"""Seconds that a good client waits.
+
+It is long: the server has a quarter of a CPU and an attack, on a busy machine.
+"""
 _PAUSE_S: Final = 0.05
 _BODY: Final = json.dumps(PASSENGER).encode()
 
 
 class Company:
-    """Clients that send prediction requests in a loop, each on its own connection; each sends at least one."""
+    """Clients that send prediction requests in a loop, each on its own connection.
+
+    Each client sends at least one request.
+    """
 
     def __init__(self, address: tuple[str, int], clients: int = 2) -> None:
         """Send the requests to the server at `address`."""

@@ -23,7 +23,10 @@ _POLL_S: Final = 0.25
 
 
 def besiege(address: Address, pid: int, attacks: Sequence[Attack] = ATTACKS) -> None:
-    """Run attacks on the server with process id `pid`. Fails if a good client fails or the memory stays high."""
+    """Run attacks on the server with process id `pid`.
+
+    Fails if a good client fails or the memory stays high.
+    """
     warm_up(address)
     before_mb = memory_mb(pid)
     for attack in attacks:
@@ -41,7 +44,10 @@ def besiege(address: Address, pid: int, attacks: Sequence[Attack] = ATTACKS) -> 
 
 
 def warm_up(address: Address) -> None:
-    """Call every interface once, because modules that it imports stay in memory and are no leak."""
+    """Call every interface once.
+
+    Modules that the first call imports stay in memory and are no leak.
+    """
     import pyarrow as pa
 
     rows = pa.table({name: values * 200 for name, values in PASSENGERS.items()})

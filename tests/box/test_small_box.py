@@ -1,4 +1,4 @@
-"""Attacks of every kind beside good clients, in 1 GiB and a quarter of a CPU.
+"""Attacks beside good clients, in 1 GiB and a quarter of a CPU.
 
 tests/e2e does the same with a container engine.
 """
@@ -22,7 +22,10 @@ _TAKE: Final = "input(); held = [bytearray(b'x' * 2**26) for _ in range(32)]; pr
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_attack_in_a_small_box(attack: Attack) -> None:
-    """During an attack the process survives, good clients get predictions, and memory returns to within 20 MB."""
+    """During an attack the process survives, and good clients get predictions.
+
+    Afterwards the memory returns to within 20 MB.
+    """
     with quiet_server(LIFEBOAT_MAX_BATCHES="2", LIFEBOAT_MAX_EXPLANATIONS="4") as (process, address):
         try:
             with box(process.pid):
@@ -32,7 +35,10 @@ def test_attack_in_a_small_box(attack: Attack) -> None:
 
 
 def test_the_box_bounds_its_process() -> None:
-    """A process that exceeds the memory limit is killed; without this the test above would prove nothing."""
+    """A process that exceeds the memory limit is killed.
+
+    Without this the test above would prove nothing.
+    """
     with subprocess.Popen([sys.executable, "-c", _TAKE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             with box(process.pid):

@@ -20,7 +20,10 @@ OUT: Final = ROOT / ".build" / "fuzz"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the fuzzer with the given arguments. Returns 1 if an input led to a fault."""
+    """Run the fuzzer with the given arguments.
+
+    Returns 1 if an input led to a fault.
+    """
     if arguments[:1] == ["replay"]:
         return _replay([Path(each) for each in arguments[1:]])
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
@@ -56,7 +59,10 @@ def _tell(counts: dict[str, int], seconds: float) -> None:
 
 
 def _findings(paths: Sequence[Path]) -> int:
-    """Print the findings. Returns 1 if a fault happens again on replay; other findings don't count."""
+    """Print the findings.
+
+    Returns 1 if a fault happens again on replay; other findings don't count.
+    """
     failed = 0
     for path in paths:
         told = supervise.confirmed(path)
@@ -68,7 +74,7 @@ def _findings(paths: Sequence[Path]) -> int:
 
 
 def _brief(told: str) -> str:
-    """Return the first and the last line of a finding's report: the kind of the fault, and its exception."""
+    """Return a report's first and last line: the kind of fault, and the exception."""
     lines = told.strip().splitlines()
     return "\n".join(line[:400] for line in (lines if len(lines) < 3 else (lines[0], "...", lines[-1])))
 

@@ -1,4 +1,4 @@
-"""The inputs in the repository: the corpus that coverage selected, and every input that led to a fault."""
+"""The inputs in the repository: selected by coverage, or known to lead to a fault."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,10 @@ def kept(target: str) -> list[bytes]:
 
 
 def keep(run: Path, job: int, targets: Sequence[str], most: int) -> None:
-    """Copy the smallest inputs that added coverage in a run to the corpus, `most` for each target of `job`."""
+    """Copy the smallest inputs that added coverage in a run to the corpus.
+
+    At most `most` inputs for each target of `job` are copied.
+    """
     smallest: dict[str, list[bytes]] = {target: [] for target in targets}
     for path in run.glob(f"corpus-progress-{job}/*"):
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Run inputs in sequence, guided by coverage if atheris is installed, and write the faults to files."""
+"""Run inputs, guided by coverage if atheris is installed, and write faults to files."""
 
 import hashlib
 import importlib
@@ -22,7 +22,7 @@ _LENGTH: Final = struct.Struct("<IQ")
 
 
 class Progress:
-    """A file that another process reads: the current input, and the number of inputs of each target."""
+    """A file with the current input and each target's count, for another process."""
 
     def __init__(self, path: Path, targets: int) -> None:
         """Open the file; create it if it doesn't exist."""
@@ -35,7 +35,7 @@ class Progress:
         self._start = _LENGTH.size + 8 * targets
 
     def begin(self, target: int, data: bytes) -> None:
-        """Record an input before it runs, so that it is known even if it ends the process."""
+        """Record an input before it runs, because it may end the process."""
         self._counts[target] += 1
         self._map[self._start : self._start + len(data)] = data
         _LENGTH.pack_into(self._map, 0, len(data), target)
@@ -81,7 +81,10 @@ def name(target: str, data: bytes) -> str:
 
 
 def write(folder: Path, target: str, data: bytes, told: str) -> Path:
-    """Write an input and its report; return the input's file, whose name begins with its target's name."""
+    """Write an input and its report; return the input's file.
+
+    The file's name begins with the target's name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name(target, data)
     path.write_bytes(data)
@@ -104,7 +107,7 @@ class Engine:
         self._weights = [target.weight for target in targets]
 
     def run(self, which: int, data: bytes) -> None:
-        """Run an input of a target, and write the input to a file if it leads to a fault."""
+        """Run an input of a target, and write it if it leads to a fault."""
         from tests.fuzz.oracle import faults
 
         target = self._targets[which]
@@ -184,7 +187,10 @@ def guided(make: Callable[[], Engine], seed: int, seconds: float, runs: int, fol
 
 
 def deadline(seconds: float, runs: int) -> Callable[[], bool]:
-    """Return a function that returns True after `seconds` or `runs`, whichever is first; 0: no limit."""
+    """Return a function that returns True after `seconds` or `runs`, whichever is first.
+
+    0 means no limit.
+    """
     end_s = time.monotonic() + seconds if seconds else float("inf")
     left = runs or -1
 

@@ -7,7 +7,10 @@ from tests.fuzz.targets import files, folders, rest, rpc, selftest, wires
 
 
 def targets(names: Sequence[str] = ()) -> list[Target]:
-    """Return the targets with these names, or all targets if no name is given. Raises ValueError for unknown names."""
+    """Return the targets with these names, or all targets for no names.
+
+    Raises ValueError for unknown names.
+    """
     every = [*rest.TARGETS, *rpc.TARGETS, *files.TARGETS, *wires.TARGETS, *folders.targets()]
     if "selftest" in names:
         every.append(selftest.TARGET)

@@ -1,4 +1,7 @@
-"""Mutations that keep most of a document's structure, so that they also reach a decoder's later checks."""
+"""Mutations that keep most of a document's structure.
+
+They also reach a decoder's later checks.
+"""
 
 import re
 import zlib
@@ -44,7 +47,10 @@ _OPENS: Final = {b"{": b"}", b"[": b"]"}
 
 
 def any_bytes(data: bytes, chance: Random) -> bytes:
-    """Return the bytes with one to five changes: bits flipped, bytes replaced, removed, repeated or inserted."""
+    """Return the bytes with one to five changes.
+
+    A change flips a bit, or replaces, removes, repeats or inserts bytes.
+    """
     found = bytearray(data)
     for _ in range(chance.choice((1, 1, 1, 2, 5))):
         _change(found, chance)
@@ -111,7 +117,10 @@ def _change_token(tokens: list[bytes], chance: Random) -> None:
 
 
 def json(data: bytes, chance: Random) -> bytes:
-    """Return a JSON document with values replaced, repeated, nested or removed; mostly it is still JSON."""
+    """Return a JSON document with values replaced, repeated, nested or removed.
+
+    Mostly it is still JSON.
+    """
     if chance.randrange(10) == 0:
         return any_bytes(data, chance)
     tokens = _TOKEN.findall(data[:MAX_BYTES])
@@ -190,7 +199,10 @@ def query(data: bytes, chance: Random) -> bytes:
 
 
 def compressed(inner: Mutate, window_bits: int) -> Mutate:
-    """Return a mutation of compressed documents: it changes the document by `inner`, or the compressed bytes."""
+    """Return a mutation of compressed documents.
+
+    It changes the document by `inner`, or the compressed bytes.
+    """
 
     def mutate(data: bytes, chance: Random) -> bytes:
         try:

@@ -9,7 +9,10 @@ from tests.fuzz.service import Outcome
 
 ANY_NUMBER: Final = -1
 MAX_TURN_S: Final = 0.25
-"""Maximum CPU seconds of one turn of the event loop, during which all other clients wait."""
+"""Maximum CPU seconds of one turn of the event loop.
+
+All other clients wait during a turn.
+"""
 MAX_CPU_S: Final = 2.0
 """Maximum CPU seconds of one input, over all threads."""
 MAX_GROWTH_BYTES: Final = 128 * 1024 * 1024
@@ -22,7 +25,10 @@ class Responses:
     """Parser of the responses on one connection; `statuses`, `bodies` and `headers` hold the results."""
 
     def __init__(self, written: bytes) -> None:
-        """Parse the bytes that the server wrote. `error` holds the parser's error if they aren't HTTP."""
+        """Parse the bytes that the server wrote.
+
+        `error` holds the parser's error if they aren't HTTP.
+        """
         self.statuses: list[int] = []
         self.bodies: list[bytes] = []
         self.headers: list[list[tuple[bytes, bytes]]] = []
@@ -56,7 +62,7 @@ class Responses:
 
 
 def faults(outcome: Outcome, responses: int = ANY_NUMBER) -> list[str]:
-    """Return the faults of an outcome, an empty list if there are none. Each text begins with the kind of fault."""
+    """Return the faults of an outcome; each text begins with the kind of fault."""
     found = [f"exception: {error}" for error in outcome.errors]
     if outcome.is_hung:
         found.append("hang: the server neither answered nor waited for its client")
@@ -88,7 +94,10 @@ def _of_responses(written: bytes, expected: int) -> Iterator[str]:
 
 
 def kind(fault: str) -> str:
-    """Return the key that equal faults share: the kind, and the place where an exception was raised."""
+    """Return the key of a fault: its kind, and where an exception was raised.
+
+    Two findings of the same fault have the same key.
+    """
     name, _, text = fault.partition(": ")
     if name != "exception":
         return name

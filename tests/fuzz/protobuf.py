@@ -18,7 +18,7 @@ class _Field(NamedTuple):
 
 
 def message(data: bytes, chance: Random) -> bytes:
-    """Return a message with a field changed, repeated, removed or moved, or with another wire type."""
+    """Return a message with a field changed, repeated, removed, moved or retyped."""
     fields = _fields(data)
     if fields is None or not fields or chance.randrange(8) == 0:
         return any_bytes(data, chance)
@@ -112,7 +112,10 @@ def _encoded(field: _Field) -> bytes:
 
 
 def enveloped(inner: Mutate) -> Mutate:
-    """Return a mutation of enveloped messages: it changes a message by `inner`, or the flags, lengths or number."""
+    """Return a mutation of enveloped messages.
+
+    It changes a message by `inner`, or the flags, lengths or number of envelopes.
+    """
 
     def mutate(data: bytes, chance: Random) -> bytes:
         found = _envelopes(data)

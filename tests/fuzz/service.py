@@ -25,14 +25,23 @@ SETTINGS: Final = {
     "max_record_batch_bytes": 16 * 1024 * 1024,
     "max_spool_bytes": 16 * 1024 * 1024,
 }
-"""Settings that differ from the defaults: every interface is on, and memory limits are below the oracle's."""
+"""Settings that differ from the defaults.
+
+Every interface is on, and memory limits are below the oracle's.
+"""
 HUNG_S: Final = 30.0
-"""Seconds of wall time after which an exchange counts as hung. Generous, because the machine may be busy."""
+"""Seconds of wall time after which an exchange counts as hung.
+
+Generous, because the machine may be busy.
+"""
 _POLL_S: Final = 0.001
 _THREAD_POLLS: Final = 8
-"""Number of idle polls of a thread in one quiet turn: a thread may wait for the client, or for a core."""
+"""Number of idle polls of a thread in one quiet turn.
+
+A thread may wait for the client, or for a core.
+"""
 _QUIET_TURNS: Final = 4
-"""Idle turns of the event loop after which the server counts as waiting for its client."""
+"""Idle turns of the event loop after which the server waits for its client."""
 
 
 @dataclass
@@ -94,7 +103,7 @@ class Service:
             self.app.fast_path_handlers.update(kept)  # type: ignore[attr-defined] # as above
 
     def measured(self, work: Callable[[], object]) -> Outcome:
-        """Call a function of the server in this thread; return the measurements and the logged errors."""
+        """Call a function of the server in this thread; return its measurements and errors."""
         outcome = self._outcome = Outcome()
         self._log.errors.clear()
         self.loop.worst_turn_s = 0.0

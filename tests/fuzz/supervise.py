@@ -12,11 +12,17 @@ from tests.fuzz.engine import Progress, write
 
 ROOT: Final = Path(__file__).parents[2]
 STILL_S: Final = 90.0
-"""Seconds without a new input after which a process is killed. Generous, because the machine may be busy."""
+"""Seconds without a new input after which a process is killed.
+
+Generous, because the machine may be busy.
+"""
 _START_S: Final = 120.0
 """Seconds that the start of a process may take without an input."""
 _ROUND: Final = 100_000
-"""Inputs after which a process is restarted: a guided process grows by some 20 kB per input, the server doesn't."""
+"""Inputs after which a process is restarted.
+
+A guided process grows by some 20 kB per input, the server doesn't.
+"""
 _MOST_ENDS: Final = 10
 """Maximum restarts of one process after faults."""
 _POLL_S: Final = 0.2
@@ -102,7 +108,10 @@ def _process(
 
 
 def _is_running(plan: Plan, job: _Job) -> bool:
-    """Check a process: write the input that ended it, and restart it. Returns False if the job is finished."""
+    """Check a process; if an input ended it, write the input and restart it.
+
+    Returns False if the job is finished.
+    """
     code = job.process.poll()
     now_s = time.monotonic()
     counted = sum(job.progress.counts)
@@ -142,7 +151,10 @@ def _write_current(plan: Plan, job: _Job, told: str) -> None:
 
 
 def confirmed(path: Path) -> str:
-    """Run an input again in its own process, without coverage; return the faults, or "" if there are none."""
+    """Run an input again in its own process, without coverage.
+
+    Returns the faults, or "" if there are none.
+    """
     command = [sys.executable, "-m", "tests.fuzz", "replay", str(path)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_REPLAY_S)

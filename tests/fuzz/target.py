@@ -37,13 +37,16 @@ class Head:
 
 
 _DELIVERIES: Final = 3
-"""Ways to send a body: with its length, chunked, or with its length and in pieces."""
+"""Ways to send a body: with its length, chunked, or in pieces with its length."""
 CHOICES: Final = 2
-"""Bytes before the body in an input: the first chooses the head, the second the delivery."""
+"""Bytes before the body in an input: they choose the head and the delivery."""
 
 
 def behind(heads: Sequence[Head]) -> Run:
-    """Return a function that sends an input as a request body; its first two bytes choose head and delivery."""
+    """Return a function that sends an input as a request body.
+
+    The input's first two bytes choose the head and the delivery.
+    """
 
     def run(service: Service, data: bytes) -> Outcome:
         which, how = (data + bytes(CHOICES))[:CHOICES]
@@ -74,7 +77,7 @@ def bodies(heads: Sequence[Head], documents: Sequence[bytes]) -> list[bytes]:
 
 
 def body_of(inner: Mutate) -> Mutate:
-    """Return a mutation of bodies by `inner`; it sometimes changes the head and the delivery too."""
+    """Return a mutation of bodies, and sometimes of head and delivery too."""
 
     def mutate(data: bytes, chance: Random) -> bytes:
         choices = bytearray((data + bytes(CHOICES))[:CHOICES])

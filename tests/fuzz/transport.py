@@ -10,12 +10,18 @@ _ADDRESS: Final = ("127.0.0.1", 1)
 
 
 class TimedLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop that records the CPU time of its longest turn, and counts calls in threads."""
+    """asyncio's loop that times its longest turn, and counts calls in threads.
+
+    The time is CPU time.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.worst_turn_s = 0.0
-        """CPU seconds of the longest turn since this was last set to 0; no other client is served during a turn."""
+        """CPU seconds of the longest turn since this was last set to 0.
+
+        No other client is served during a turn.
+        """
         self.in_threads = 0
         """Number of calls that run in an executor now."""
 
@@ -45,14 +51,14 @@ class TimedLoop(asyncio.SelectorEventLoop):
 
 
 class MemoryTransport(asyncio.Transport):
-    """One connection of a server without a socket; `written` holds the bytes that the server wrote."""
+    """One connection of a server, without a socket; `written` holds the server's bytes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol) -> None:
         """Connect `protocol`."""
         super().__init__({"sockname": _ADDRESS, "peername": _ADDRESS})
         self.written = bytearray()
         self.ended: asyncio.Future[None] = loop.create_future()
-        """Done when the server sends no more: it closed the connection, or its side of the connection."""
+        """Done when the server closed the connection, or its side of it."""
         self.closed: asyncio.Future[None] = loop.create_future()
         """Done after the protocol's `connection_lost`."""
         self.resumed = asyncio.Event()
@@ -73,7 +79,10 @@ class MemoryTransport(asyncio.Transport):
             self.close()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append bytes, unless the connection is closing: a socket's transport sends no more bytes then either."""
+        """Append bytes, unless the connection is closing.
+
+        A socket's transport sends no more bytes then either.
+        """
         if not self.ended.done():
             self.written += data
 

@@ -1,4 +1,4 @@
-"""Compare two recordings: list each difference with its case, its place in the response, and both values."""
+"""Compare two recordings: each difference has its case, place and both values."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,10 @@ def _differences(old: Json, new: Json, place: str) -> Iterator[tuple[str, Json, 
 
 
 def _shown(value: Json, other: Json) -> str:
-    """Return a value as text; a long text is cut to the part around its first difference."""
+    """Return a value as text.
+
+    A long text is cut to the part around its first difference.
+    """
     if not (isinstance(value, str) and isinstance(other, str)):
         return repr(value)[:_SHOWN]
     pairs = zip(value, other, strict=False)

@@ -1,4 +1,4 @@
-"""One exchange with the server: the interface of all cases, and the format of a recorded response."""
+"""One exchange with the server: the interface of all cases, and recorded types."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol

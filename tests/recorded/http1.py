@@ -41,7 +41,10 @@ class Http1:
     responses: int = 1
     """Number of final responses to read; fewer are read if the server closes the connection."""
     is_broken_off: bool = False
-    """True if the server aborts the response. Its middle lines are left out because their number varies."""
+    """True if the server aborts the response.
+
+    Its middle lines are left out because their number varies.
+    """
 
     @property
     def request(self) -> str:

@@ -31,9 +31,12 @@ class Http2:
     trailers: Pairs = ()
     server: str = "http2"
     is_broken_off: bool = False
-    """True if the response ends with a reset. Its middle lines are left out because their number varies."""
+    """True if the response ends with a reset.
+
+    Its middle lines are left out because their number varies.
+    """
     is_endless: bool = False
-    """True if the response has no end; it is then read up to its first bytes."""
+    """True if the response has no end; only its first bytes are read."""
 
     @property
     def request(self) -> str:
@@ -119,13 +122,19 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def field_block(*pairs: tuple[bytes, bytes]) -> bytes:
-    """Return headers as literals without indexing (RFC 7541, section 6.2.2), each of less than 127 bytes."""
+    """Return headers as literals without indexing (RFC 7541, section 6.2.2).
+
+    Each name and value has less than 127 bytes.
+    """
     return b"".join(b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value for name, value in pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames on their own connection, and the frames received until it closes; repeated equal frames count once."""
+    """Frames on their own connection, and the frames received until it closes.
+
+    Repeated equal frames count once.
+    """
 
     name: str
     sent: bytes

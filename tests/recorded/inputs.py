@@ -1,4 +1,4 @@
-"""Records, tensors and files that the cases send; the bytes are the same in each run."""
+"""Records, tensors and files of the cases, with the same bytes in each run."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Protobuf messages and envelopes, encoded by hand so that no generated module of the server is needed."""
+"""Protobuf messages and envelopes, encoded without the server's generated modules."""
 
 import struct
 from collections.abc import Iterable
@@ -9,7 +9,10 @@ _HEAD: Final = struct.Struct(">BI")
 
 
 def message(*fields: tuple[int, Value]) -> bytes:
-    """Return a message with these fields in this order: a float as `float`, text and bytes with their length."""
+    """Return a message with these fields in this order.
+
+    A float is encoded as `float`, text and bytes with their length.
+    """
     return b"".join(_field(number, value) for number, value in fields)
 
 

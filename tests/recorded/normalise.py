@@ -59,7 +59,7 @@ def _is_statistics(target: str) -> bool:
 
 
 def body(content: bytes, target: str) -> dict[str, Json]:
-    """Return the body of a response to `target` as text, or as base64 if it isn't UTF-8."""
+    """Return the body of a response to `target` as text, or else as base64."""
     for entry, separator in _MAPS:
         content = _in_order(content, entry, separator)
     try:

@@ -1,4 +1,4 @@
-"""Server processes of a checkout: start them on free ports, read their logs, stop them with SIGTERM."""
+"""Start, read and stop the server processes of a checkout."""
 
 import os
 import re

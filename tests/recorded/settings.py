@@ -48,9 +48,9 @@ SERVERS: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def write_versions(source: Path, target: Path) -> None:
-    """Write a repository of two models: `titanic` with two versions and a broken third, and `ship`.
+    """Write a repository of two models, `titanic` and `ship`.
 
-    `source` is a repository that has version 1 of `titanic`.
+    `titanic` has two versions and a broken third. `source` is a repository that has version 1 of `titanic`.
     """
     _write_version(source / "titanic" / "1", target / "titanic" / "1", {})
     _write_version(source / "titanic" / "1", target / "titanic" / "2", {"version": 2, "background": None})

@@ -69,7 +69,7 @@ def test_every_path_is_covered(files: tuple[Path, Path]) -> None:
 
 
 def test_a_difference_is_found(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A comparison lists a response with one changed value, and a missing response, by name and place."""
+    """A comparison lists a changed value and a missing response by name and place."""
     changed: Any = copy.deepcopy(read(files[0]))
     changed["GET /api/models"]["response"][0]["headers"][1][1] = "0"
     del changed["GET /v2"]

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the server: a server in this process, a server process, a client."""
+"""Fixtures for the server's tests: a server in this process, a process, a client."""
 
 from collections.abc import Iterator
 

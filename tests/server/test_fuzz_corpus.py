@@ -27,26 +27,26 @@ def service() -> Iterator[Service]:
 
 @pytest.mark.parametrize("target", _TARGETS, ids=lambda target: target.name)
 def test_kept_inputs(service: Service, target: Target) -> None:
-    """No input of the corpus leads to a fault: each error has its code, and the server holds nothing afterwards."""
+    """No input of the corpus leads to a fault."""
     for data in (*target.seeds(), *kept(target.name)):
         assert faults(target.run(service, data), target.responses) == [], (target.name, data[:200])
 
 
 @pytest.mark.parametrize("data", requests(), ids=range(len(requests())))
 def test_both_paths_answer_the_same(service: Service, data: bytes) -> None:
-    """A request cut at any byte has the same responses on the fast path and in uvicorn."""
+    """A request cut at any byte has equal responses from fast path and uvicorn."""
     for pieces in splits(data):
         assert compared(service, data, pieces).errors == []
 
 
 def test_each_finding_names_its_target() -> None:
-    """The file name of every input that led to a fault begins with the name of an existing target."""
+    """The name of every input that led to a fault begins with a target's name."""
     names = {target.name for target in _TARGETS}
     assert {path.name.partition("--")[0] for path in found()} <= names
 
 
 def test_a_fault_is_found_and_replayed(tmp_path: Path) -> None:
-    """An input that ends the process is written to a file, and the printed command replays it."""
+    """An input that ends the process is written to a file that can be replayed."""
     command = [sys.executable, "-m", "tests.fuzz", "--plain", "--only=selftest", "--jobs=1", f"--out={tmp_path}"]
     done = subprocess.run(
         [*command, "--seconds=0", "--runs=50"],

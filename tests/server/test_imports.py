@@ -28,7 +28,7 @@ def test_server_holds_no_training_code() -> None:
 
 
 def test_a_start_loads_no_calls() -> None:
-    """A start without HTTP/2 loads no modules of RPC or HTTP/2: the first call or the setting imports them."""
+    """A start loads no modules of RPC or HTTP/2; first use or the setting does."""
     code = (
         "import sys; from pathlib import Path; from server.app import create_app;"
         "from server.http.http1 import protocol;"
@@ -47,7 +47,7 @@ def test_a_start_loads_no_calls() -> None:
 
 
 def test_a_start_loads_no_tables() -> None:
-    """A start loads no modules of file formats, pages, metrics or the `score` command: their first use imports them."""
+    """A start loads no modules of file formats, pages or metrics; first use does."""
     code = (
         "import sys; from pathlib import Path; from server.app import create_app;"
         "from server.http.http1 import protocol;"

@@ -14,11 +14,14 @@ from tests.soak.load import Seen, run
 from tests.soak.quiet import quiet_server
 
 GROWTH_MB: Final = 20.0
-"""Maximum growth of the server's memory from the first fifth of the requests to the end."""
+"""Maximum growth of memory from the first fifth of the requests to the end."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Send the requests and print the memory. Returns 1 if the memory grows or a later prediction fails."""
+    """Send the requests and print the memory.
+
+    Returns 1 if the memory grows or a later prediction fails.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000, help="of each sort; default: 100,000")
     chosen = parser.parse_args(arguments)
@@ -37,7 +40,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def growth_mb(seen: Seen) -> float:
-    """Return the growth of memory from the first fifth of the requests, when caches are full, to the end."""
+    """Return the memory growth from the first fifth of the requests to the end.
+
+    Caches are full after the first fifth.
+    """
     return seen.memory_mb[-1] - seen.memory_mb[1]
 
 

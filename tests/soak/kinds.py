@@ -1,4 +1,4 @@
-"""Requests of every interface and format that the server rejects, and requests that their clients cancel."""
+"""Requests of every interface and format that are rejected or cancelled."""
 
 import gzip
 import json
@@ -28,7 +28,10 @@ class Kind:
     name: str
     data: bytes
     streams: int = 0
-    """Number of HTTP/2 streams that end the exchange; 0: HTTP/1.1, where the server closes the connection."""
+    """Number of HTTP/2 streams that end the exchange, 0 for HTTP/1.1.
+
+    Over HTTP/1.1 the server closes the connection.
+    """
 
 
 def _http1(name: str, line: str, body: bytes, *headers: str, stated: int | None = None) -> Kind:

@@ -47,9 +47,10 @@ def run(
     cancel: bool,
     tell: Callable[[float], None] = lambda _mb: None,
 ) -> Seen:
-    """Send `count` requests, of each kind in turn, to the server at `address` with process id `pid`.
+    """Send `count` requests, of each kind in turn, and measure the server's memory.
 
-    If `cancel`, a client resets its connection soon after it sent its bytes; otherwise it reads the response first.
+    The server listens at `address` and has process id `pid`. If `cancel`, a client resets its connection soon after
+    it sent its bytes; otherwise it reads the response first.
     """
     seen = Seen()
 
@@ -89,7 +90,10 @@ async def _one(address: tuple[str, int], kind: Kind, seen: Seen, *, cancel: bool
 
 
 async def _reached(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Wait a short time for the first bytes of a response: the request is then in progress, or was incomplete."""
+    """Wait a short time for the first bytes of a response.
+
+    The request is then in progress, or was incomplete.
+    """
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(random.choice(_PATIENCE_S)):  # noqa: S311 # spreads the moments of the disconnects
             await loop.sock_recv(connection, 1)
@@ -107,7 +111,7 @@ async def _response(loop: asyncio.AbstractEventLoop, connection: socket.socket, 
 
 
 def _ended(data: bytearray) -> int:
-    """Return the number of ended streams: by the flag of their last frame, or by a reset."""
+    """Return the number of streams that ended by END_STREAM or a reset."""
     ended = place = 0
     while place + _HEAD <= len(data):
         kind, flags = data[place + 3], data[place + 4]

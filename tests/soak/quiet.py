@@ -1,4 +1,7 @@
-"""A server process that logs only errors, so that no reader of its log is needed under load."""
+"""A server process that logs only errors.
+
+Under load no reader of its log is needed.
+"""
 
 import contextlib
 import socket

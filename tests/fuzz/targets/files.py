@@ -95,7 +95,10 @@ def _parquets() -> list[bytes]:
 
 
 def _parquet(data: bytes, chance: Any) -> bytes:  # noqa: ANN401 # Random
-    """Return a Parquet file with changed pages or a changed footer; the footer's length mostly stays correct."""
+    """Return a Parquet file with changed pages or a changed footer.
+
+    The footer's length mostly stays correct.
+    """
     if len(data) < 12 or chance.randrange(4) == 0:
         return mutation.any_bytes(data, chance)
     length = int.from_bytes(data[-8:-4], "little")

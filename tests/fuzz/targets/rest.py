@@ -60,14 +60,20 @@ def _binary() -> list[bytes]:
 
 
 def _run_binary(service: Service, data: bytes) -> Outcome:
-    """Send an input to the binary tensor extension; its first line is the stated length of the JSON."""
+    """Send an input to the binary tensor extension.
+
+    Its first line is the stated length of the JSON.
+    """
     stated, _, body = data.partition(b"\n")
     header = "inference-header-content-length: " + stated.replace(b"\r", b"").decode("latin-1")
     return service.exchange(request(Head("POST /v2/models/titanic/infer", (header,)), body), until_closed=True)
 
 
 def _run_query(service: Service, data: bytes) -> Outcome:
-    """Send an input as the query of a GET, without the bytes that would end the request line."""
+    """Send an input as the query of a GET.
+
+    Bytes that would end the request line are removed.
+    """
     text = bytes(each for each in data if each not in b" \r\n\t")
     return service.exchange([b"GET /api/predict?" + text + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"])
 

@@ -1,4 +1,4 @@
-"""Targets for RPC: Connect, gRPC-Web, protobuf and JSON, for the typed service and every standard service."""
+"""Targets for RPC: Connect and gRPC-Web, protobuf and JSON, typed and standard services."""
 
 import base64
 import json
@@ -104,7 +104,10 @@ def _queries() -> list[bytes]:
 
 
 def _text(inner: Mutate) -> Mutate:
-    """Return a mutation of gRPC-Web text: it changes the base64, or by `inner` the decoded body."""
+    """Return a mutation of gRPC-Web text.
+
+    It changes the base64, or by `inner` the decoded body.
+    """
 
     def mutate(data: bytes, chance: Any) -> bytes:  # noqa: ANN401 # Random
         try:

@@ -9,7 +9,7 @@ from tests.fuzz.target import Target
 
 
 def _run(_service: Service, data: bytes) -> Outcome:
-    """Report an exception if the input's first byte is 1; end the process if it is 2."""
+    """Report an exception for a first byte of 1; end the process for 2."""
     if data[:1] == b"\2":
         os.abort()
     return Outcome(errors=["ValueError: 1"] if data[:1] == b"\1" else [])

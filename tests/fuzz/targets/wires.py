@@ -1,4 +1,4 @@
-"""Targets for raw HTTP/1.1 and HTTP/2 bytes, and the comparison of the fast path with uvicorn."""
+"""Targets for raw HTTP bytes, and the comparison of the fast path with uvicorn."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def _run_raw(service: Service, data: bytes) -> Outcome:
 
 
 def _run_split(service: Service, data: bytes) -> Outcome:
-    """Send an input to the fast path and to uvicorn, whole and in pieces: the responses must be equal."""
+    """Compare the responses of the fast path and uvicorn, whole and in pieces."""
     first, rest = data[:1] or b"\0", data[1:]
     size = first[0] % _PIECES + 1 if len(rest) <= _LONG else len(rest) // 2 + 1
     return compared(service, rest, [rest[at : at + size] for at in range(0, len(rest), size)])
@@ -97,7 +97,7 @@ def _answered(outcome: Outcome) -> list[tuple[int, bytes]]:
 
 
 def splits(data: bytes) -> Sequence[list[bytes]]:
-    """Return the request cut in two at each of its bytes, and cut into single bytes."""
+    """Return the request cut in two at each byte, and cut into single bytes."""
     cuts = [[data[:at], data[at:]] for at in range(1, len(data))]
     return [*cuts, [data[at : at + 1] for at in range(len(data))]]
 

@@ -1,4 +1,4 @@
-"""Cases for the batch endpoint: formats, parameters, compressed files, forms, and rows that can't be scored."""
+"""Cases for the batch endpoint: formats, parameters, compression, forms, and invalid rows."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -186,7 +186,10 @@ def _put(name: str, content: bytes, query: str = "", fields: Fields = ()) -> Htt
 
 
 def _broken_off() -> Iterator[Case]:
-    """Yield files with an error after more bytes than the server buffers: their responses have begun by then."""
+    """Yield files with an error so late that their responses have begun.
+
+    The error comes after more bytes than the server buffers.
+    """
     rows = csv_rows(60_000)
     stated = [("content-type", "multipart/form-data; boundary=limit")]
     te = [("te", "trailers")]

@@ -1,4 +1,7 @@
-"""Cases for model control with the token, by REST and RPC. They come last because they change the served models."""
+"""Cases for model control with the token, by REST and RPC.
+
+They come last because they change the served models.
+"""
 
 from collections.abc import Iterator
 from typing import Final

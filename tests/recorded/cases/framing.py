@@ -61,7 +61,7 @@ _REJECTED: Final[Mapping[str, bytes]] = {
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases, for a server with HTTP/1.1 only and for a server with HTTP/2 too."""
+    """Yield the cases, for a server with and without HTTP/2."""
     for server in ("plain", "http2"):
         for name, sent in _REJECTED.items():
             if (server, name) != ("http2", "a preface of HTTP/2"):

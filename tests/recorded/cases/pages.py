@@ -1,4 +1,4 @@
-"""Cases for pages, static files, model descriptions, OpenAPI and metrics; for every path with every method."""
+"""Cases for pages, static files, descriptions, OpenAPI, metrics, and every method of each path."""
 
 from collections.abc import Iterator
 from typing import Final

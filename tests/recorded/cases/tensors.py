@@ -126,7 +126,10 @@ def _infer(name: str, body: bytes, fields: Fields = ()) -> Http1:
 
 
 def raw_contents(count: int = 2) -> dict[str, bytes]:
-    """Return the bytes of each input tensor for `count` rows; a null is NaN or an empty string."""
+    """Return the bytes of each input tensor for `count` rows.
+
+    A null is NaN or an empty string.
+    """
     rows = records(count)
     found = {}
     for name in ("pclass", "sibsp", "parch"):

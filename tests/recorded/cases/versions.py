@@ -1,4 +1,4 @@
-"""Cases for a repository of two models with versions and labels: paths, defaults, drift of known rows."""
+"""Cases for two models with versions and labels: paths, defaults, drift."""
 
 from collections.abc import Iterator
 from typing import Final

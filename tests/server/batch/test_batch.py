@@ -1,4 +1,4 @@
-"""Files at /api/batch: streamed in both directions in bounded memory, with an end that clients can verify."""
+"""Files at /api/batch: streamed in bounded memory, with an end that clients can verify."""
 
 import gzip
 import shutil
@@ -33,7 +33,7 @@ def large(passengers: list[Record]) -> bytes:
 
 
 def fails(client: httpx.Client, body: bytes, **query: str) -> tuple[bytes, dict[str, str] | None]:
-    """Send a file in one piece; return the aborted response's body, and its trailers or None."""
+    """Send a file whose response is aborted; return its body, and trailers or None."""
     with upload(client, path=f"{BATCH}?{httpx.QueryParams(query)}") as sent:
         sent.send(body)
         assert sent.head()[0] == 200
@@ -64,7 +64,7 @@ def test_a_row_has_a_predictions_bits(server: httpx.Client, passenger: dict[str,
 
 
 def test_scored_rows_come_while_the_file_is_sent(server: httpx.Client, passengers: list[Record]) -> None:
-    """Rows are scored while the file is still being sent, and the counts follow as trailers."""
+    """Rows are scored while the file is being sent; the counts follow as trailers."""
     with upload(server) as sent:
         sent.send(HEADER + files.line(passengers[0]))
         status, headers = sent.head()
@@ -81,7 +81,7 @@ def test_scored_rows_come_while_the_file_is_sent(server: httpx.Client, passenger
 
 
 def test_trailers_are_for_who_reads_them(server: httpx.Client, passengers: list[Record]) -> None:
-    """An HTTP/1.1 client without `te: trailers` gets no trailers, because they might corrupt its next response."""
+    """An HTTP/1.1 client without `te: trailers` gets none: they might corrupt its next response."""
     with upload(server) as sent:
         sent.send(files.csv(passengers))
         sent.end()
@@ -98,7 +98,7 @@ def test_trailers_are_for_who_reads_them(server: httpx.Client, passengers: list[
 
 
 def test_a_cut_anywhere_changes_nothing(server: httpx.Client, passengers: list[Record]) -> None:
-    """A file that arrives byte by byte gets the same response as a file in one piece."""
+    """A file that arrives byte by byte gets the same response as in one piece."""
     body = files.csv(passengers[:3])
     with upload(server) as sent:
         for at in range(len(body)):
@@ -111,7 +111,7 @@ def test_a_cut_anywhere_changes_nothing(server: httpx.Client, passengers: list[R
 
 
 def test_expect_100_continue(server: httpx.Client, passengers: list[Record]) -> None:
-    """A client with `expect: 100-continue` gets 100, or the error if the request head is invalid."""
+    """A client with `expect: 100-continue` gets 100, or the error of the request head."""
     with upload(server, "expect: 100-continue") as sent:
         assert sent.head()[0] == 100
         sent.send(files.csv(passengers[:2]))
@@ -123,7 +123,7 @@ def test_expect_100_continue(server: httpx.Client, passengers: list[Record]) -> 
 
 
 def test_curl(server: httpx.Client, passengers: list[Record], tmp_path: Path) -> None:
-    """`curl -T` writes the scored file; an error in the middle ends curl with exit code 18."""
+    """`curl -T` writes the scored file; an aborted response ends curl with code 18."""
     if shutil.which("curl") is None:
         pytest.skip("curl is missing (Debian: curl)")
     file = tmp_path / "passengers.csv"
@@ -148,7 +148,7 @@ def test_curl(server: httpx.Client, passengers: list[Record], tmp_path: Path) ->
 
 @pytest.mark.parametrize("number", [1, 2, 2_048, 2_049, 70_000])
 def test_a_wrong_row_ends_it(server: httpx.Client, passengers: list[Record], number: int) -> None:
-    """The first invalid row is named by its number, in a rejection or at the end of an aborted response."""
+    """The first invalid row is named, in a rejection or an aborted response."""
     right = files.csv(passengers, number - 1)
     words = WORDS.format(row=number)
     if number < 2_050:  # no response has begun yet
@@ -165,7 +165,7 @@ def test_a_wrong_row_ends_it(server: httpx.Client, passengers: list[Record], num
 
 
 def test_wrong_rows_may_be_kept_or_left_out(server: httpx.Client, passengers: list[Record]) -> None:
-    """With on_error an invalid row is returned with its error, or left out; both are counted."""
+    """With on_error an invalid row is returned with its error, or left out."""
     body = files.csv(passengers[:2]) + WRONG + b"1,female\n" + files.line(passengers[2])
     with upload(server, path=f"{BATCH}?on_error=null") as sent:
         sent.send(body)
@@ -200,14 +200,14 @@ def test_packed_both_ways(server: httpx.Client, passengers: list[Record], encodi
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
 def test_a_bomb_is_refused(server: httpx.Client, pack: Any) -> None:  # noqa: ANN401 # gzip's or zstd's function
-    """A small body that decompresses to an endless field is rejected when it exceeds the limit of a row."""
+    """A small body that decompresses to an endless field is rejected at the row limit."""
     bomb = HEADER + b"1" * 200_000_000
     response = server.put(BATCH, content=pack(bomb))
     assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
 
 
 def test_a_caller_who_leaves_stops_the_work(process: ServerProcess, client: httpx.Client, large: bytes) -> None:
-    """If a client disconnects in the middle of a file, its remaining rows are not scored."""
+    """If a client disconnects in the middle of a file, its other rows aren't scored."""
     with upload(client) as sent:
         sent.send(large[: len(large) // 2])
         assert sent.head()[0] == 200
@@ -218,7 +218,7 @@ def test_a_caller_who_leaves_stops_the_work(process: ServerProcess, client: http
 
 
 def test_a_deadline_cuts_it(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """A client's deadline ends an incomplete file: with 504 before the response, else by aborting the response."""
+    """A client's deadline ends an incomplete file with 504 or an aborted response."""
     with upload(client, "x-request-timeout-ms: 50") as sent:
         status, _ = sent.head()
         assert status == 504
@@ -233,7 +233,10 @@ def test_a_deadline_cuts_it(process: ServerProcess, client: httpx.Client, passen
 
 
 def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:
-    """A client that sends nothing for the idle limit gets 504, or an error at the end of the begun response."""
+    """A client that sends nothing for the idle limit gets an error.
+
+    It is 504 before the response, else the end of an aborted response.
+    """
     with serving(LIFEBOAT_MAX_IDLE_S="1", LIFEBOAT_MAX_SPOOL_BYTES="1000") as client:
         with upload(client) as sent:
             assert sent.head()[0] == 504
@@ -247,13 +250,16 @@ def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:
 
 
 def _send_without_end(sent: files.Upload, data: bytes) -> None:
-    """Send until the connection is closed: for a while the server discards bytes after the end of the response."""
+    """Send until the connection is closed.
+
+    For a while the server discards bytes after the end of the response.
+    """
     while True:
         sent.send(data)
 
 
 def test_who_reads_nothing_is_told_so(passengers: list[Record]) -> None:
-    """A client that sends more than the spool limit and reads nothing is disconnected after the idle limit."""
+    """A client that reads nothing is disconnected at the spool and idle limits."""
     with ServerProcess(LIFEBOAT_MAX_IDLE_S="1", LIFEBOAT_MAX_SPOOL_BYTES="1000") as process:
         host, port = process.address()
         with httpx.Client(base_url=f"http://{host}:{port}") as client, upload(client) as sent:
@@ -263,7 +269,10 @@ def test_who_reads_nothing_is_told_so(passengers: list[Record]) -> None:
 
 
 def test_who_reads_when_all_is_sent(server: httpx.Client, passengers: list[Record]) -> None:
-    """A client that reads only after it sent its whole file, as most libraries do, gets the complete response."""
+    """A client that reads only after sending its whole file gets the complete response.
+
+    Most libraries do so.
+    """
     rows = 6 * ROWS  # exceeds the buffers between client and server
     with upload(server) as sent:
         sent.send(files.csv(passengers, rows))
@@ -301,7 +310,7 @@ def test_others_go_first(process: ServerProcess, client: httpx.Client, passenger
 
 
 def test_only_so_many_at_a_time(passengers: list[Record]) -> None:
-    """A file above the limit of concurrent files is rejected with 429, and accepted when another file has ended."""
+    """A file above the limit of concurrent files is rejected with 429 until another ends."""
     body = files.csv(passengers[:1])
     with serving(LIFEBOAT_MAX_BATCHES="1") as client:
         with upload(client) as first:
@@ -318,7 +327,7 @@ def test_only_so_many_at_a_time(passengers: list[Record]) -> None:
 
 
 def test_what_is_scored_is_counted(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """A file counts as one request with its rows in the metrics, and is one line in the log."""
+    """A file counts as one request with its rows, and is one log line."""
     before = metrics(client)
     client.put(f"{BATCH}?on_error=skip", content=files.csv(passengers[:10]) + WRONG)
     after = metrics(client)
@@ -329,7 +338,7 @@ def test_what_is_scored_is_counted(process: ServerProcess, client: httpx.Client,
 
 
 def test_sigterm_lets_a_file_end(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """A file in progress at SIGTERM gets its complete response, and the server exits with 0."""
+    """A file in progress at SIGTERM is completed, and the server exits with 0."""
     with upload(client) as sent:
         sent.send(files.csv(passengers[:1]))
         assert sent.head()[0] == 200
@@ -344,7 +353,7 @@ def test_sigterm_lets_a_file_end(process: ServerProcess, client: httpx.Client, p
 
 
 def test_a_drain_that_is_over_cuts_it(passengers: list[Record]) -> None:
-    """A file that is incomplete at the end of the drain is aborted, and the server exits with 0."""
+    """The end of the drain aborts an incomplete file, and the server exits with 0."""
     with ServerProcess(LIFEBOAT_DRAIN_S="1") as process:
         host, port = process.address()
         with httpx.Client(base_url=f"http://{host}:{port}") as client, upload(client) as sent:
@@ -358,7 +367,7 @@ def test_a_drain_that_is_over_cuts_it(passengers: list[Record]) -> None:
 
 
 def test_by_http2(passengers: list[Record], tmp_path: Path) -> None:
-    """Over HTTP/2 a file is scored, its counts are trailers, and an error in the middle resets the stream."""
+    """Over HTTP/2 the counts are trailers, and an error resets the stream."""
     if shutil.which("curl") is None:
         pytest.skip("curl is missing (Debian: curl)")
     file = tmp_path / "passengers.csv"

@@ -1,4 +1,4 @@
-"""Files without rows, and files with all rows skipped: the response is 200 with an empty table."""
+"""Files without rows, or with all rows skipped: 200 with an empty table."""
 
 import io
 import shutil
@@ -83,7 +83,7 @@ def url() -> Iterator[str]:
 @pytest.mark.parametrize("kind", ["text/csv", NDJSON, ARROW, PARQUET])
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
 def test_a_response_without_rows(url: str, case: str, kind: str, version: str, tmp_path: Path) -> None:
-    """Every kind of file without rows gets an empty table, in every format, over HTTP/1.1 and HTTP/2."""
+    """Every kind of file without rows gets an empty table, in every format and protocol."""
     body, stated, query = EMPTY[case]
     sent, got = tmp_path / "sent", tmp_path / "got"
     sent.write_bytes(body)

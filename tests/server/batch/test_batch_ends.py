@@ -1,4 +1,4 @@
-"""Unusual ends of a file: a client that reads nothing, a full disk, a deadline without any output."""
+"""Unusual ends of a file: unread responses, a full disk, deadlines without output."""
 
 import asyncio
 import io
@@ -45,7 +45,10 @@ def test_an_answer_that_nobody_takes(
     timeout_ms: bytes | None,
     words: str,
 ) -> None:
-    """A client that sent all and reads nothing more blocks nothing: it disconnects, is late, or stays idle."""
+    """A client that reads nothing blocks nothing.
+
+    It sent its whole file, and then disconnects, exceeds its deadline, or stays idle.
+    """
     caplog.set_level("INFO")
     headers = [] if timeout_ms is None else [(b"x-request-timeout-ms", timeout_ms)]
     app = create_app(Repository.load(MODELS), Settings(max_batches=1, max_idle_s=1))
@@ -81,7 +84,10 @@ def test_an_answer_that_nobody_takes(
 
 @LINUX
 def test_a_full_disk_loses_nothing(process: ServerProcess, client: httpx.Client, passengers: list[Record]) -> None:
-    """If a file system limit cuts a write to the spool, no bytes are lost: the client has to wait."""
+    """A file size limit that cuts a write to the spool loses no bytes.
+
+    The client has to wait.
+    """
     assert process.pid
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (900_001, 900_001))
     rows = 600_000
@@ -116,7 +122,7 @@ def _kept_bytes(pid: int) -> int:
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/vnd.apache.parquet"])
 def test_a_small_file_of_many_rows_can_be_stopped(process: ServerProcess, client: httpx.Client, accept: str) -> None:
-    """A deadline ends the work on a complete Parquet file, even if no row of the response is sent."""
+    """A deadline ends the work on a complete Parquet file without any output."""
     rows = 4_000_000
     headers = {"accept": accept, "x-request-timeout-ms": "2000"}
     response = client.put(f"{BATCH}?on_error=skip&columns=none", content=_wrong(rows), headers=headers)
@@ -135,7 +141,7 @@ def _wrong(rows: int) -> bytes:
 
 
 def test_work_of_which_nothing_is_seen_is_no_standstill() -> None:
-    """A file whose rows are all skipped is scored to its end, even if that exceeds the idle limit."""
+    """A file whose rows are all skipped may exceed the idle limit."""
     rows = 3_000_000
     with serving(LIFEBOAT_MAX_IDLE_S="2") as client:
         response = client.put(f"{BATCH}?on_error=skip&columns=none&summary=last", content=_wrong(rows), headers=NDJSON)

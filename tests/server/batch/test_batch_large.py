@@ -45,7 +45,10 @@ def test_a_million_rows(process: ServerProcess, client: httpx.Client, passengers
 
 
 def test_a_wrong_type_in_row_700_000(client: httpx.Client, passengers: list[Record]) -> None:
-    """An invalid value late in a file is named by row and column, the response is aborted, and the server goes on."""
+    """An invalid value late in a file is named, and the response is aborted.
+
+    The server goes on.
+    """
     wrong = files.csv(passengers, 699_999) + b"1,female,old,0,0,7,S\n" + files.csv(passengers, 1000).partition(b"\n")[2]
     with upload(client) as sent:
         sent.send(wrong)

@@ -1,4 +1,4 @@
-"""Files that are sent or read so slowly that they would occupy their place without end."""
+"""Files that are sent or read too slowly."""
 
 import select
 import threading
@@ -19,14 +19,17 @@ CRAWL_S = 0.05
 
 @pytest.fixture
 def paced() -> Iterator[httpx.Client]:
-    """Yield a client of a server that scores one file at a time, at least 100 bytes/s averaged over 2.5 s."""
+    """Yield a client of a server with one place and a minimum rate.
+
+    The rate is 100 bytes/s, averaged over 2.5 s.
+    """
     with serving(LIFEBOAT_MAX_BATCHES="1", LIFEBOAT_MAX_IDLE_S="2", LIFEBOAT_MIN_BYTES_PER_S="100") as client:
         yield client
 
 
 @contextmanager
 def _sending(sent: Upload, data: bytes, pause_s: float) -> Iterator[None]:
-    """Send `data` repeatedly in a thread until the block ends or the server closes the connection."""
+    """Send `data` repeatedly in a thread until the block ends or the connection closes."""
     ended = threading.Event()
 
     def send() -> None:
@@ -44,7 +47,10 @@ def _sending(sent: Upload, data: bytes, pause_s: float) -> Iterator[None]:
 
 
 def test_a_file_that_crawls(paced: httpx.Client, passengers: list[Record]) -> None:
-    """A file below the minimum rate gets 408 or an aborted response, and its place is free again."""
+    """A file below the minimum rate is ended, and its place is free again.
+
+    It gets 408 before the response, else an aborted response.
+    """
     with upload(paced) as sent, _sending(sent, b"1", CRAWL_S):
         assert sent.head()[0] == 408
     with upload(paced) as sent:
@@ -58,7 +64,7 @@ def test_a_file_that_crawls(paced: httpx.Client, passengers: list[Record]) -> No
 
 
 def test_a_file_that_goes_on(paced: httpx.Client, passengers: list[Record]) -> None:
-    """A client that still sends after an invalid row can read the error; the connection isn't reset."""
+    """A client that still sends after an invalid row can read the error."""
     with upload(paced) as sent:
         sent.send(files.csv(passengers[:1]))
         assert sent.head()[0] == 200
@@ -71,7 +77,7 @@ def test_a_file_that_goes_on(paced: httpx.Client, passengers: list[Record]) -> N
 
 
 def test_a_file_at_the_pace(paced: httpx.Client, passengers: list[Record]) -> None:
-    """A file above the minimum rate is scored to its end, even if it takes longer than the averaging window."""
+    """A file above the minimum rate is scored, even beyond the averaging window."""
     rows = 0
     with upload(paced) as sent:
         sent.send(files.csv(passengers[:1]))

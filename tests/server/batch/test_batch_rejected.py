@@ -120,7 +120,7 @@ def test_files(server: httpx.Client, body: bytes, field: str | None, words: str)
 
 
 def test_other_methods_and_models(server: httpx.Client) -> None:
-    """Another method is rejected with 405 and Allow; an unknown model version with 404 before the body is read."""
+    """Another method is rejected with 405 and Allow, an unknown version with 404."""
     response = server.get(BATCH)
     assert (response.status_code, response.headers["allow"]) == (405, "POST, PUT")
     assert server.put("/api/models/titanic/versions/9/batch", content=b"x").status_code == 404

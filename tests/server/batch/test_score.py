@@ -1,4 +1,4 @@
-"""`python -m server score`, one file to one file: every format, every option, every exit code."""
+"""`python -m server score`, one file to one file: formats, options, exit codes."""
 
 import gzip
 import io
@@ -126,7 +126,7 @@ def test_a_name_without_suffix(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["out.csv.gz", "out.ndjson.gz", "out.csv.zst", "out.arrow.zst"])
 def test_packed_files(tmp_path: Path, name: str) -> None:
-    """A compressed input is decompressed, and an output name that ends in .gz or .zst is compressed."""
+    """A compressed input is decompressed; an output named .gz or .zst is compressed."""
     plain = _file(tmp_path, "csv", rows(3000))
     packed = tmp_path / "in.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
@@ -147,7 +147,7 @@ def test_columns(tmp_path: Path) -> None:
 
 
 def test_wrong_rows(tmp_path: Path) -> None:
-    """--on-error returns an invalid row with its error, skips it, or ends with its number and no file."""
+    """--on-error returns an invalid row with its error, skips it, or ends the command."""
     source = _file(tmp_path, "csv", rows(100, age=70))
     said = scored(source, tmp_path / "out.csv", "--on-error", "null")
     assert "100 rows read, 99 scored, 1 failed" in said
@@ -173,7 +173,7 @@ def test_a_delimiter(tmp_path: Path) -> None:
 
 
 def test_models(tmp_path: Path) -> None:
-    """--models, --model, --version and --label choose the model; a missing one is named in the error."""
+    """--models, --model, --version and --label choose the model; a missing one is named."""
     models = tmp_path / "models"
     small.double(models, version=1)
     small.double(models, version=2)
@@ -197,7 +197,7 @@ def test_models(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    """A file that can't be read or written is named with the system's error; the exit code is 1."""
+    """A file that can't be read or written is named; the exit code is 1."""
     source = _file(tmp_path, "csv", rows(3))
     (tmp_path / "empty.csv").touch()
     for given, out, words in (
@@ -225,7 +225,7 @@ def test_a_full_disk(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_who_reads_no_more(tmp_path: Path, form: str) -> None:
-    """A pipe whose reader has closed ends the command with exit code 1 and one line."""
+    """A pipe without a reader ends the command with exit code 1 and one line."""
     source = tmp_path / "in.csv"
     source.write_bytes(long(5000))
     asked = command(source, "-", "--to", form)
@@ -241,7 +241,7 @@ def test_who_reads_no_more(tmp_path: Path, form: str) -> None:
 
 
 def test_a_broken_file(tmp_path: Path) -> None:
-    """A truncated file is named in the error, without mention of a request body; no file is written."""
+    """A truncated file is named, without mention of a request body, and leaves no output."""
     for form, words in (("parquet", "its end is missing"), ("arrow", "the Arrow stream ends in the middle")):
         source = _file(tmp_path, form, rows(3000))
         source.write_bytes(source.read_bytes()[:-100])
@@ -253,7 +253,7 @@ def test_a_broken_file(tmp_path: Path) -> None:
 
 
 def test_wrong_options(tmp_path: Path) -> None:
-    """Invalid options end the command with exit code 2 and a message; no file is written."""
+    """Invalid options end the command with exit code 2 and leave no output."""
     source = _file(tmp_path, "csv", rows(3))
     out = tmp_path / "out.csv"
     for arguments, words in (

@@ -1,4 +1,4 @@
-"""`python -m server score`: the output appears only when it is complete; a terminal shows the progress."""
+"""`python -m server score`: atomic output, signals, and the progress on a terminal."""
 
 import os
 import pty
@@ -39,7 +39,7 @@ def _half(process: "subprocess.Popen[bytes]") -> None:
 @pytest.mark.parametrize("form", ["csv", "ndjson", "arrow", "parquet"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_nothing(tmp_path: Path, form: str, number: signal.Signals, code: int) -> None:
-    """A signal ends the command with 128 plus its number, prints one line, and leaves no file."""
+    """A signal ends the command with 128 plus its number, and leaves no file."""
     with _begin("-", tmp_path / f"out.{form}") as process:
         _half(process)
         assert left(tmp_path) == {f".out.{form}.unfinished"}
@@ -51,7 +51,7 @@ def test_a_signal_leaves_nothing(tmp_path: Path, form: str, number: signal.Signa
 
 
 def test_a_killed_process_leaves_no_output(tmp_path: Path) -> None:
-    """A killed run leaves the previous output; the next run replaces the unfinished file beside it."""
+    """A killed run leaves the previous output; the next run replaces its unfinished file."""
     out = tmp_path / "out.csv"
     out.write_text("of yesterday")
     with _begin("-", out) as process:
@@ -75,7 +75,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_link_and_a_device_stay_what_they_are(tmp_path: Path) -> None:
-    """A link stays a link and its target is written; a named pipe stays a pipe."""
+    """A link stays a link and a named pipe stays a pipe."""
     (tmp_path / "out.csv").symlink_to("real.csv")
     assert score("-", tmp_path / "out.csv", given=as_csv(rows(3))).returncode == 0
     assert (tmp_path / "out.csv").is_symlink()
@@ -96,7 +96,10 @@ def _feed(process: "subprocess.Popen[bytes]", data: bytes) -> None:
 
 
 def _on_a_terminal(*arguments: str | Path, given: bytes) -> tuple[str, int]:
-    """Run the command with standard error on a terminal. Returns the terminal's text and the exit code."""
+    """Run the command with standard error on a terminal.
+
+    Returns the terminal's text and the exit code.
+    """
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, 120))
     with subprocess.Popen(
@@ -115,7 +118,7 @@ _BAR = re.compile(r"(\d+)%\|[^|]*\| ([\d,]+) rows, [\d,]+ rows/s \[\d\d:\d\d<\d\
 
 
 def test_the_progress_on_a_terminal(tmp_path: Path) -> None:
-    """A terminal shows percentage, rows, rate and remaining time, and at the end only the counts."""
+    """A terminal shows percentage, rows, rate and remaining time, finally only the counts."""
     source = tmp_path / "in.csv"
     source.write_bytes(as_csv(rows(20_000)))
     for out in (tmp_path / "out.csv", f"{tmp_path}/parts/"):
@@ -148,7 +151,7 @@ def test_what_was_kept_counts_for_no_rate(tmp_path: Path) -> None:
 
 
 def test_quiet(tmp_path: Path) -> None:
-    """With --quiet a terminal shows only the last line, as does a standard error that is no terminal."""
+    """With --quiet, or without a terminal, only the last line is shown."""
     shown, code = _on_a_terminal("-", tmp_path / "out.csv", "--quiet", given=as_csv(rows(3)))
     line = f"score: 3 rows read, 3 scored, 0 failed by titanic version 1: {tmp_path}/out.csv"
     assert (shown, code) == (line + "\r\n", 0)
@@ -175,7 +178,7 @@ def test_standard_streams_that_are_closed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["arrow", "csv", "parquet", "ndjson"])
 def test_columns_that_are_left_out_are_named(tmp_path: Path, suffix: str) -> None:
-    """An input column whose type no format supports is named on standard error if it should pass through."""
+    """A column that no format supports is named if it should pass through."""
     given = rows(1_000)
     union = pa.UnionArray.from_sparse(pa.array([0] * 1_000, pa.int8()), [pa.array([1] * 1_000)])
     source = tmp_path / "in.arrow"

@@ -1,4 +1,4 @@
-"""`python -m server score` into a folder of parts: it resumes after any end, and scores each part once."""
+"""`python -m server score` into a folder of parts, resumable after any end."""
 
 import fcntl
 import json
@@ -55,9 +55,9 @@ def _joined(folder: Path) -> bytes:
 
 @pytest.mark.parametrize("number", [0, 2, 4])
 def test_killed_in_the_middle_of_a_part(source: Path, number: int) -> None:
-    """A run killed in the middle of a part is resumed: the same command gives the output of a single run.
+    """A run killed in the middle of a part is resumed by the same command.
 
-    Finished parts are not written again.
+    The output equals a single run's. Finished parts are not written again.
     """
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
@@ -105,7 +105,7 @@ def test_a_signal_in_the_middle_of_a_part(source: Path) -> None:
 
 
 def test_killed_between_a_part_and_its_note(source: Path) -> None:
-    """If a run is killed before it records a written part, only that part is scored again."""
+    """If a run is killed before it records a part, only that part is repeated."""
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
     with held(*asked, at=folder / "part-00002.csv"):
@@ -133,7 +133,7 @@ def test_nothing_is_done_twice(source: Path) -> None:
 @pytest.mark.parametrize("part_rows", [1, 7, 2048, 2049, 5000, 5001])
 @pytest.mark.parametrize("form", ["csv", "arrow"])
 def test_the_size_of_parts(tmp_path: Path, form: str, part_rows: int) -> None:
-    """For every part size and input format each row is in exactly one part, in order."""
+    """For every part size each row is in exactly one part, in order."""
     number = 12 if part_rows == 1 else 50 if part_rows == 7 else 5000
     source = tmp_path / f"in.{form}"
     source.write_bytes(FORMS[form][1](rows(number)))
@@ -145,7 +145,7 @@ def test_the_size_of_parts(tmp_path: Path, form: str, part_rows: int) -> None:
 
 @pytest.mark.parametrize(("given", "form"), PAIRS)
 def test_each_part_is_a_table(tmp_path: Path, given: str, form: str) -> None:
-    """Parts of every format are tables of their own; their rows together equal a single run's output."""
+    """Parts of every format are complete tables; together they equal a single run's output."""
     source = tmp_path / f"in.{given}"
     source.write_bytes(FORMS[given][1](rows(2500)))
     folder = tmp_path / "parts"
@@ -176,7 +176,7 @@ def test_tabs_in_parts(tmp_path: Path) -> None:
 
 
 def test_a_delimiter_by_its_name(tmp_path: Path) -> None:
-    """With a delimiter given by name, records with line ends inside are split only at their real ends."""
+    """With a named delimiter, records that contain line ends are not split."""
     source = tmp_path / "in.tsv"
     source.write_bytes(as_csv(rows(600), "\t"))
     parts = tmp_path / "out"
@@ -198,7 +198,7 @@ def test_one_run_at_a_time(source: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_wide_rows(tmp_path: Path, form: str) -> None:
-    """A part has a limit of bytes too: wide rows make more parts of fewer rows."""
+    """A part has a byte limit too: wide rows make smaller parts."""
     wide = [{**row, "note": f"{place}" * 450_000} for place, row in enumerate(rows(50))]
     source = tmp_path / f"in.{form}"
     source.write_bytes(FORMS[form][1](wide))
@@ -274,7 +274,7 @@ def test_a_job_that_never_began(source: Path) -> None:
 
 
 def test_a_wrong_row_in_a_part(source: Path) -> None:
-    """An invalid row is named by its number in the whole file; the parts before it stay."""
+    """An invalid row is named by its number in the file; earlier parts stay."""
     folder = source.with_name("parts")
     asked = (source, f"{folder}/", "--part-rows", "1000")
     said = refused(*asked)
@@ -295,7 +295,7 @@ def test_another_model_in_the_same_place(source: Path, models: Path) -> None:
 
 
 def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
-    """All parts of a job use the version of the first part; if that version is gone, the job is rejected."""
+    """All parts of a job use the first part's version, or the job is rejected."""
     models, folder, source = tmp_path / "models", tmp_path / "parts", tmp_path / "in.csv"
     small.double(models, version=1)
     source.write_text("x\n" + "1.5\n" * 60_000)

@@ -1,4 +1,4 @@
-"""`python -m server score --url`: a remote service scores a file in parts, over unreliable connections."""
+"""`python -m server score --url`: a service scores a file in parts, with retries."""
 
 import email.utils
 import gzip
@@ -49,14 +49,14 @@ def _whole(source: Path, *options: str) -> bytes:
 
 
 def _to(between: Between | httpx.Client, *more: str) -> list[str]:
-    """Return the options for a service, with parts of 1,000 rows and no waits between tries."""
+    """Return the options for a service: parts of 1,000 rows, no waits."""
     url = between.url if isinstance(between, Between) else str(between.base_url)
     return ["--url", url, "--part-rows", "1000", "--retry-wait", "0", *more]
 
 
 @pytest.mark.parametrize(("given", "form"), PAIRS)
 def test_a_service_scores_as_this_does(server: httpx.Client, tmp_path: Path, given: str, form: str) -> None:
-    """A file scored in parts by a service gives the output of a local run, for all formats."""
+    """A service's output equals a local run's, for all formats."""
     source, out, whole = tmp_path / f"in.{given}", tmp_path / f"out.{form}", tmp_path / f"whole.{form}"
     source.write_bytes(FORMS[given][1](rows(2500)))
     said = scored(source, out, *_to(server))
@@ -71,7 +71,7 @@ def test_a_service_scores_as_this_does(server: httpx.Client, tmp_path: Path, giv
 
 
 def test_names_that_say_the_form(server: httpx.Client, source: Path) -> None:
-    """Tabs, compressed files, names without suffix and folders work with a service as in a local run."""
+    """Output names and folders mean the same with a service as in a local run."""
     folder = source.parent
     for name in ("out.tsv", "out.csv.gz", "out"):
         scored(source, folder / name, *_to(server))
@@ -127,7 +127,7 @@ def test_how_long_it_waits(server: httpx.Client, source: Path) -> None:
 
 
 def test_it_gives_up_and_goes_on(server: httpx.Client, source: Path) -> None:
-    """After its tries the command ends with 1 and the service's error; the same command resumes."""
+    """After its tries the command ends with the service's error, and can be resumed."""
     out = source.with_name("out.csv")
     busy = Refuse(503, (), b'{"error": "the server is stopping; try again", "code": "unavailable"}')
     with Between(server, None, None, *[busy] * 3) as between:
@@ -144,7 +144,7 @@ def test_it_gives_up_and_goes_on(server: httpx.Client, source: Path) -> None:
 
 
 def test_a_service_that_is_started_anew(source: Path) -> None:
-    """If the server is stopped and replaced in the middle, each part is still scored once."""
+    """If the server is replaced in the middle, each part is still scored once."""
     out = source.with_name("out.csv")
     with ExitStack() as servers:
         between = servers.enter_context(Between(servers.enter_context(serving())))
@@ -159,7 +159,7 @@ def test_a_service_that_is_started_anew(source: Path) -> None:
 
 
 def test_killed_while_the_parts_are_put_together(server: httpx.Client, source: Path) -> None:
-    """If a run is killed while it joins the parts, the same command joins them without any request."""
+    """A run killed while it joins the parts is resumed without any request."""
     out = source.with_name("out.csv")
     with Between(server) as between:
         asked: list[str | Path] = [source, out, *_to(between)]
@@ -173,7 +173,7 @@ def test_killed_while_the_parts_are_put_together(server: httpx.Client, source: P
 
 
 def test_killed_while_the_parts_are_removed(server: httpx.Client, source: Path) -> None:
-    """If a run is killed while it removes joined parts, the same command removes the rest without any request."""
+    """A run killed while it removes joined parts is resumed without any request."""
     out, folder = source.with_name("out.csv"), source.with_name("out.csv.parts")
     with Between(server) as between:
         asked: list[str | Path] = [source, out, *_to(between)]
@@ -192,7 +192,7 @@ def test_killed_while_the_parts_are_removed(server: httpx.Client, source: Path) 
 
 
 def test_a_full_disk(server: httpx.Client, source: Path) -> None:
-    """A response that can't be written to disk is reported once with the part's name, and not retried."""
+    """A response that can't be written to disk is reported once, without retries."""
     out, folder = source.with_name("out.csv"), source.with_name("out.csv.parts")
     folder.mkdir()
     (folder / ".part-00001.csv.unfinished").symlink_to("/dev/full")
@@ -203,7 +203,7 @@ def test_a_full_disk(server: httpx.Client, source: Path) -> None:
 
 
 def test_lines_of_json_that_differ(server: httpx.Client, tmp_path: Path) -> None:
-    """Parts with different columns are rejected as one table, and stay; as NDJSON they are joined."""
+    """Parts with different columns are rejected as one table, but joined as NDJSON."""
     source = tmp_path / "in.ndjson"
     source.write_bytes(as_ndjson([{**row, f"field{place // 10}": 1} for place, row in enumerate(rows(20))]))
     for form in ("csv", "arrow", "parquet"):
@@ -228,7 +228,7 @@ def test_nobody_there(source: Path) -> None:
 @pytest.mark.parametrize("form", ["csv", "ndjson", "arrow", "parquet"])
 @pytest.mark.parametrize("row", [4, 4502, 8990])
 def test_a_wrong_row(server: httpx.Client, tmp_path: Path, form: str, row: int) -> None:
-    """An invalid row ends the command with its number in the file; its part is sent once."""
+    """An invalid row is reported with its number in the file; its part isn't retried."""
     source = tmp_path / "in.csv"
     source.write_bytes(as_csv(rows(9000, age=row)))
     with Between(server) as between:
@@ -239,7 +239,10 @@ def test_a_wrong_row(server: httpx.Client, tmp_path: Path, form: str, row: int) 
 
 
 def test_a_wrong_row_far_behind(tmp_path: Path) -> None:
-    """The same holds for Parquet output, whose aborted response has no error text, and a row far behind its start."""
+    """An invalid row late in a part is reported for Parquet output too.
+
+    An aborted Parquet response has no error text.
+    """
     small.double(tmp_path / "models")
     source = tmp_path / "in.csv"
     source.write_text("x\n" + "".join([f"{place}.25\n" for place in range(149_999)]) + "no number\n")
@@ -337,7 +340,7 @@ def _versions(models: Path, stable: int) -> None:
 
 
 def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
-    """All parts use the version that scored the first part, in this run and the next."""
+    """All parts use the first part's version, in this run and the next."""
     models, source, out = tmp_path / "models", tmp_path / "in.csv", tmp_path / "out.csv"
     small.double(models, version=1)
     small.double(models, version=2)
@@ -356,7 +359,7 @@ def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
 
 
 def test_a_version_that_is_gone(tmp_path: Path) -> None:
-    """If the version of the first part is no longer served, no other version scores the rest."""
+    """If the first part's version is no longer served, the job is rejected."""
     models, source = tmp_path / "models", tmp_path / "in.csv"
     small.double(models, version=1)
     source.write_text("x\n" + "1.5\n" * 20)
@@ -408,7 +411,7 @@ def test_https(server: httpx.Client, source: Path, certificate: Path) -> None:
 
 
 def test_a_service_that_loses_rows(server: httpx.Client, source: Path) -> None:
-    """A response with fewer rows than its part is an error, whatever its status; no part is written."""
+    """A response with fewer rows than its part is an error; no part is written."""
     kind = (("content-type", "text/csv"), ("lifeboat-model", "titanic"), ("lifeboat-version", "1"))
     few = Refuse(200, kind, b"pclass\n1\n# rows-read=1, rows-scored=1, rows-failed=0\n")
     out = source.with_name("out.csv")

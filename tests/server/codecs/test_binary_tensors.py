@@ -1,4 +1,4 @@
-"""The binary tensor extension: the same numbers as in JSON, and errors for invalid binary data."""
+"""The binary tensor extension: the same numbers as in JSON, and its errors."""
 
 import json
 import struct
@@ -49,7 +49,7 @@ def infer(server: httpx.Client) -> Post:
 def test_every_form_has_the_same_numbers(
     server: httpx.Client, records: list[dict[str, Any]], binary: set[str], outputs: set[str], default: bool
 ) -> None:
-    """For any choice of binary inputs and outputs the numbers equal those of JSON, bit for bit."""
+    """For any binary inputs and outputs the numbers equal those of JSON, bit for bit."""
     expected = blobs.read(server.post(INFER, content=blobs.request(records, ())[0]))
     asked = [{"name": name, "parameters": {"binary_data": name in outputs}} for name in ("label", "probabilities")]
     members: dict[str, Any] = {"parameters": {"binary_data_output": True}} if default else {"outputs": asked}
@@ -76,7 +76,7 @@ def test_inputs_in_any_order(infer: Post) -> None:
 
 
 def test_what_is_left_out_is_null(infer: Post) -> None:
-    """A nullable input that is left out of a binary request is null in every row."""
+    """A nullable input left out of a binary request is null in every row."""
     record = PASSENGER | {"age": None}
     body, headers = blobs.request([record])
     document = json.loads(body[: int(headers[blobs.LENGTH])])
@@ -127,7 +127,7 @@ def test_lengths_that_do_not_fit(infer: Post, change: Callable[[bytes, str], tup
     ],
 )
 def test_values_that_do_not_fit(infer: Post, name: str, data: bytes, words: str) -> None:
-    """A binary tensor's values are checked by the signature like JSON values, and the error names the tensor."""
+    """A binary tensor's values are checked like JSON values; the error names the tensor."""
     tensors: list[dict[str, Any]] = [
         {"name": each, "shape": [1, 1], "datatype": DATATYPES[each], "data": [value]}
         for each, value in PASSENGER.items()
@@ -144,7 +144,7 @@ def test_values_that_do_not_fit(infer: Post, name: str, data: bytes, words: str)
 @brief
 @given(st.data())
 def test_a_mutated_request_is_answered_or_refused(server: httpx.Client, data: st.DataObject) -> None:
-    """A request with changed, removed or added bytes gets 200 or 4xx, and the next request succeeds."""
+    """A request with damaged bytes gets 200 or 4xx, and the next request succeeds."""
     body, headers = blobs.request(RECORDS, parameters={"binary_data_output": True})
     mutated = bytearray(body)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -165,7 +165,7 @@ def test_a_mutated_request_is_answered_or_refused(server: httpx.Client, data: st
 
 @pytest.mark.parametrize("classes", [1, 2, 9])
 def test_classification(infer: Post, classes: int) -> None:
-    """Classification returns the likeliest classes as strings of score, index and label, in JSON and binary."""
+    """Classification returns the likeliest classes as strings of score, index and label."""
     for binary in (False, True):
         asked = {"name": "probabilities", "parameters": {"classification": classes, "binary_data": binary}}
         body, headers = blobs.request(RECORDS[:2], outputs=[asked])
@@ -226,7 +226,7 @@ TWICE: Final = "g ({kind}[N, 1] x) => (float[N, 1] value) {{ one = Cast<to = 1>(
     ],
 )
 def test_every_datatype(tmp_path: Path, datatype: Any, kind: str, values: list[float]) -> None:  # noqa: ANN401 # a literal
-    """Each datatype works in JSON, as a binary tensor and as a raw body, for one row and several."""
+    """Each datatype works in JSON, as a binary tensor and as a raw body."""
     model = small.onnx_bytes(TWICE.format(kind=kind))
     feature = Feature(name="x", datatype=datatype, description="A number.", example=values[0], field_number=1)
     small.write(tmp_path, model, small.manifest(model, feature, answers=[(values[0], 2.0 * values[0])]))
@@ -246,7 +246,7 @@ def test_every_datatype(tmp_path: Path, datatype: Any, kind: str, values: list[f
 
 
 def test_a_raw_string(tmp_path: Path) -> None:
-    """A raw body for a string input is one string without a length prefix, and has the string limit."""
+    """A raw body for a string input is one string without a length prefix."""
     model = small.onnx_bytes(small.YES, opset=19)
     small.write(tmp_path, model, small.manifest(model, small.WORD, answers=[("yes", 1.0), ("no", 0.0)]))
     with InProcess(Repository.load(tmp_path)) as app:

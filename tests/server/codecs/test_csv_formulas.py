@@ -1,4 +1,7 @@
-"""Class and feature names that spreadsheets read as formulas: unchanged in JSON, escaped in added CSV cells."""
+"""Class and feature names that spreadsheets read as formulas.
+
+They are unchanged in JSON, and escaped in the CSV cells that the server adds.
+"""
 
 import csv
 import io
@@ -50,7 +53,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize(("kind", "delimiter"), [("text/csv", ","), ("text/tab-separated-values", "\t")])
 def test_a_spreadsheet_runs_no_answer(server: httpx.Client, kind: str, delimiter: str) -> None:
-    """An added CSV cell that would be a formula starts with an apostrophe; numbers and the client's cells don't."""
+    """An added CSV cell that would be a formula starts with an apostrophe.
+
+    Numbers and the client's own cells are unchanged.
+    """
     body = ROWS.replace(b",", delimiter.encode())
     answered = server.put(BATCH, content=body, headers={"content-type": kind})
     header, *rows = csv.reader(io.StringIO(answered.text), delimiter=delimiter)

@@ -1,4 +1,4 @@
-"""Hostile bytes in place of any value of any JSON request: 400 or 413 on every interface, never 500."""
+"""Hostile bytes in place of any JSON value: 400 or 413, never 500."""
 
 import json
 import socket
@@ -47,13 +47,13 @@ HOSTILE: Final = [
 ]
 """Bytes that replace a value; some of them are no JSON."""
 PADDING: Final = (0, 300_000)
-"""Extra bytes for a small body, and for a body too large to decode a second time for its message."""
+"""Extra bytes for a small body, and for one too large for a second decoding."""
 _MARK: Final = "__hostile__"
 Put = Callable[[bytes], bytes]
 
 
 def _puts(document: dict[str, Any]) -> Iterator[Put]:
-    """Yield a function for each value, and for an additional name, that replaces it with other bytes."""
+    """Yield a function for each value and name that replaces it with other bytes."""
     template = json.dumps(document).encode()
     mark = json.dumps(_MARK).encode()
     for marked in _marked(document):
@@ -173,7 +173,7 @@ _ILLEGAL_TENSORS: Final = {
     [(REST, each) for each in _ILLEGAL.values()] + [(V2, each) for each in _ILLEGAL_TENSORS.values()],
 )
 def test_more_values_than_any_request_has(server: httpx.Client, path: str, parts: tuple[bytes, bytes, bytes]) -> None:
-    """A body of 4 MB of tiny values is rejected with 413 before it is decoded."""
+    """4 MB of tiny values are rejected with 413 before they are decoded."""
     before, unit, after = parts
     body = before + unit * ((4 * 1024 * 1024 - len(before) - len(after)) // len(unit)) + after
     response = server.post(path, content=body)

@@ -54,7 +54,10 @@ def _numbers(feature: Feature) -> st.SearchStrategy[Any]:
 
 
 def _values(feature: Feature) -> st.SearchStrategy[Any]:
-    """Return valid and invalid values of the feature's datatype, except the null value, which only tensors send."""
+    """Return valid and invalid values of the feature's datatype.
+
+    The null value itself is left out, because only tensors send it.
+    """
     if feature.datatype == "BYTES":
         values: st.SearchStrategy[Any] = st.text(max_size=3).filter(lambda text: text != feature.null_value)
     elif feature.datatype == "BOOL":
@@ -141,7 +144,7 @@ def test_records_and_columns_agree(record: dict[str, Any]) -> None:
 @brief
 @given(st.data())
 def test_records_and_columns_agree_for_any_feature(data: st.DataObject) -> None:
-    """A value of any datatype and range is valid as JSON if and only if it is valid as a column."""
+    """A value of any datatype is valid as JSON exactly if valid as a column."""
     feature = data.draw(_features())
     _assert_agreement(Signature([feature]), {"x": data.draw(_values(feature))})
 
@@ -227,7 +230,7 @@ def _as_query(record: dict[str, Any]) -> str:
 @brief
 @given(_records(every.FEATURES), st.randoms())
 def test_a_query_is_the_record(any_type: InProcess, record: dict[str, Any], order: Any) -> None:  # noqa: ANN401
-    """Any record gets the same response as a query and as a body, in any order."""
+    """Any record gets the same response as a query and as a body."""
     names = [*record]
     order.shuffle(names)
     asked = any_type.get(f"/api/predict?{_as_query({name: record[name] for name in names})}")
@@ -239,7 +242,7 @@ def test_a_query_is_the_record(any_type: InProcess, record: dict[str, Any], orde
 @brief
 @given(st.data())
 def test_a_query_of_one_feature_is_refused_as_the_record(any_type: InProcess, data: st.DataObject) -> None:
-    """A value of any datatype is accepted or rejected in a query with the same response as in a body."""
+    """A value of any datatype gets the same response in query and body."""
     record = {name: values[0] for name, values in every.ROWS.items()}
     feature = data.draw(st.sampled_from(every.FEATURES))
     record[feature.name] = data.draw(_values(feature))
@@ -252,7 +255,7 @@ def test_a_query_of_one_feature_is_refused_as_the_record(any_type: InProcess, da
 def test_a_tag_is_that_of_the_input(
     any_type: InProcess, one: dict[str, Any], other: dict[str, Any], data: st.DataObject
 ) -> None:
-    """Two records have the same ETag if and only if the model gets the same input."""
+    """Two records have the same ETag exactly if the model gets the same input."""
     name = data.draw(st.sampled_from([*one]))
     other = data.draw(st.sampled_from([one, one | {name: other[name]}, other]))
     tags = [any_type.get(f"/api/predict?{_as_query(record)}").headers["etag"] for record in (one, other)]

@@ -34,7 +34,7 @@ def any_type(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_query_gets_the_records_answer(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
-    """A record as a query gets the same bytes as in a body, on each path."""
+    """A record as a query gets the same bytes as in a body."""
     asked, posted = server.get(f"{path}?{PASSENGER}"), server.post(path, json=passenger)
     assert (asked.status_code, asked.headers["content-type"]) == (200, "application/json")
     assert asked.content == posted.content
@@ -110,7 +110,7 @@ def test_what_a_value_says(any_type: InProcess, parameters: str, record: dict[st
 
 
 def test_an_empty_string_is_no_null(tmp_path: Path) -> None:
-    """A string feature without categories may be empty; it is null only if it is left out."""
+    """A string feature without categories is null only if it is left out."""
     model = small.onnx_bytes(small.YES, opset=19)
     feature = msgspec.structs.replace(small.WORD, nullable=True, null_value="yes")
     small.write(tmp_path, model, small.manifest(model, feature, answers=[("yes", 1.0), ("no", 0.0)]))

@@ -17,7 +17,7 @@ MAX_BYTES: Final = 1_000_000
 
 @pytest.mark.parametrize("spooled", [files.spooled, parquet.spooled], ids=["as it is", "Parquet"])
 def test_closing_the_file_moves_no_position(spooled: Callable[[io.BytesIO, int], IO[bytes]]) -> None:
-    """The server can close the file while the reader process reads on from its own position."""
+    """Closing the file in the server doesn't move the reader process's position."""
     written = io.BytesIO()
     pq.write_table(pa.table({"age": [29.0] * 1000}), written)
     written.seek(0)

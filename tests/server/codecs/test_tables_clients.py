@@ -106,7 +106,7 @@ WRITERS: Final[dict[str, Callable[[], bytes]]] = {
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_what_they_write_is_read(writer: str) -> None:
-    """A table in each way that these libraries write it is read, and gets the session's predictions."""
+    """A table in each way that these libraries write it gets the session's predictions."""
     answer = score(titanic(), WRITERS[writer](), "columns=none", accept=ARROW.media_type).table()
     expected = run(titanic(), TABLE)
     assert answer["predicted_survived"].to_pylist() == expected["label"].tolist()

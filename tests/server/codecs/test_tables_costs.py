@@ -1,4 +1,4 @@
-"""Files that might cost much CPU time for their size: many small frames or members, and wide tables."""
+"""Files that might cost much CPU time for their size: tiny frames, wide tables."""
 
 import gzip
 import io
@@ -24,7 +24,10 @@ _EMPTY: Final = zstd.compress(b"")
 _SKIPPABLE: Final = struct.pack("<II", 0x184D2A50, 0)
 _FEW: Final = zstd.compress(b"\n", options={zstd.CompressionParameter.content_size_flag: 0})
 _TIMES: Final = 3
-"""Limit of a compressed file's CPU time, as a multiple of a CSV file's of equal size; without frame limits it is 9."""
+"""Limit of a compressed file's CPU time, relative to plain CSV of equal size.
+
+Without limits on frames it is 9.
+"""
 
 
 def _filled(part: bytes, encoding: str) -> bytes:
@@ -94,7 +97,7 @@ def test_many_small_frames(
 
 @pytest.mark.parametrize("between", [b"", struct.pack("<III", 0x184D2A50, 4, 0)], ids=["bare", "as pzstd writes them"])
 def test_frames_of_many_rows(caller: httpx.Client, between: bytes) -> None:
-    """A file with more frames than the limit of small frames is scored if each frame holds some rows."""
+    """A file with many frames is scored if each frame holds some rows."""
     rows = b"".join(b"%d,female,%d,%d,0,%d.25,S\n" % (n % 3 + 1, n * 7 % 80, n % 5, n * 3571 % 500) for n in range(12))
     frame = zstd.compress(rows)
     assert len(frame + between) > 2 * MIN_FRAME_BYTES
@@ -105,13 +108,13 @@ def test_frames_of_many_rows(caller: httpx.Client, between: bytes) -> None:
 
 
 def test_a_small_frame_for_each_row(caller: httpx.Client) -> None:
-    """A file with one frame for each row, as some programs write it, is scored up to the limit."""
+    """A file with one frame for each row is scored up to the limit."""
     body = zstd.compress(HEADER) + zstd.compress(_ROW) * (FREE_FRAMES - 1)
     assert caller.post(BATCH, content=body).status_code == 200
 
 
 def test_record_batches_without_rows(server: ServerProcess, caller: httpx.Client, plain_ticks: int) -> None:
-    """An Arrow stream of empty record batches is read at the cost of plain text of its size."""
+    """An Arrow stream of empty record batches costs no more than plain text."""
     table = pa.table(PASSENGERS)
     out = io.BytesIO()
     with pa.ipc.new_stream(out, table.schema) as writer:
@@ -127,7 +130,7 @@ def test_record_batches_without_rows(server: ServerProcess, caller: httpx.Client
 @pytest.mark.alone
 @pytest.mark.parametrize("query", ["?on_error=null", "?on_error=null&decimal=,&delimiter=;"], ids=["points", "commas"])
 def test_wide_files(server: ServerProcess, caller: httpx.Client, query: str) -> None:
-    """Four times the columns take at most some four times the CPU time, even if all rows are invalid."""
+    """The CPU time is proportional to the number of columns, even for invalid rows."""
     caller.post(BATCH, content=HEADER + _ROW)
 
     def taken(columns: int, times: int) -> int:

@@ -1,4 +1,4 @@
-"""CSV in the variants that programs write: records, fields, quotes, and blocks that end at any byte."""
+"""CSV as programs write it: records, fields, quotes, and blocks of any size."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def _fields(answer: Answer, name: str = "note") -> list[str]:
 
 
 def test_quotes_and_line_ends_in_fields() -> None:
-    """A quoted field may contain delimiters, quotes and line ends; an unquoted field may contain quotes."""
+    """A quoted field may contain delimiters, quotes and line ends; an unquoted field quotes."""
     notes = ['"a,b"', '"a ""b"""', '"a\nb"', '"a\r\nb"', '"a\rb"', "", '""', 'a"b"', '"a"b', " a ", "ß€😀", "'"]
     expected = [row[-1] for row in csv.reader(io.StringIO(_file(*notes).decode(), newline=""))][1:]
     assert _fields(score(titanic(), _file(*notes))) == expected
@@ -42,7 +42,7 @@ def test_quotes_and_line_ends_in_fields() -> None:
 @pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf", b"\n\r\n"], ids=["plain", "byte order mark", "blank lines"])
 @pytest.mark.parametrize("last", [True, False])
 def test_lines(end: str, begin: bytes, last: bool) -> None:
-    """Lines end in LF or CRLF; the last line end is optional; blank lines are ignored."""
+    """Lines end in LF or CRLF, optional at the end; blank lines are ignored."""
     header, first, second, _ = _file("a", "b").decode().split("\n")
     body = begin + end.join([header, "", first, "", "", second, ""]).encode()
     answer = score(titanic(), body if last else body.rstrip())
@@ -62,12 +62,15 @@ def test_a_byte_order_mark_before_quotes() -> None:
 
 
 def test_a_character_that_ends_as_a_byte_order_mark_does() -> None:
-    """A quote is inside a field if a character before it ends with the last byte of a byte order mark."""
+    """A quote inside a field isn't taken for one after a byte order mark.
+
+    The character before it ends with the mark's last byte.
+    """
     assert _fields(score(titanic(), _file('¿"a', '¿"b'))) == ['¿"a', '¿"b']
 
 
 def test_cr_alone_is_told() -> None:
-    """CR alone as the line end is rejected; within one row it is that row's error."""
+    """CR alone is rejected as the file's line end, or as one row's error."""
     assert "got CR alone" in score(titanic(), _file("a").replace(b"\n", b"\r")).refusal().message
     answer = score(titanic(), _file("a", "b\rc", '\r"x', "d"), "on_error=null")
     assert _fields(answer)[::3] == ["a", "d"]
@@ -93,7 +96,7 @@ def test_a_delimiter_that_is_not_the_files() -> None:
 
 
 def test_quoted_names_with_another_delimiter() -> None:
-    """A quoted header is read completely, also with a line end in a name, for any delimiter."""
+    """A quoted header with a line end in a name is read, for any delimiter."""
     header = '"pclass";"sex";"age";"sibsp";"parch";"fare";"embarked";"a\nnote"\n'
     answer = score(titanic(), header.encode() + ROW.replace(b",", b";") + b"x\n")
     assert answer.error is None
@@ -117,7 +120,7 @@ def test_a_record_may_be_long_but_not_endless() -> None:
 
 
 def test_a_torn_quote_is_told() -> None:
-    """A quote that is open at the end of the file is an error, for every value of on_error."""
+    """An unclosed quote at the end of the file is an error for every on_error."""
     for query in ("", "on_error=null", "on_error=skip"):
         torn = score(titanic(), _file("a", '"b'), query)
         assert torn.error is not None
@@ -127,13 +130,13 @@ def test_a_torn_quote_is_told() -> None:
 
 
 def test_last_words_are_one_line() -> None:
-    """The error at the end of an aborted response is one line, for any invalid value."""
+    """The error at the end of an aborted response is always one line."""
     failed = score(titanic(), _file("a").replace(b"female", b'"a\nb"'))
     assert failed.error_trailer_bytes == b'# error: row 1: sex: expected one of "female", "male"; got "a\\nb"\n'
 
 
 def test_a_wrong_row_doesnt_change_the_others() -> None:
-    """An unreadable row doesn't change other rows, even with long fields, line ends or replacement characters."""
+    """An unreadable row doesn't change other rows with unusual fields."""
     notes = ["\N{REPLACEMENT CHARACTER}", "x" * 200_000, '"a\rb"', '"a\nb"', '"a""b"', "\0"]
     alone = _fields(score(titanic(), _file(*notes)))
     beside = score(titanic(), _file(*notes) + b"1,female\n" + ROW + b"last\n", "on_error=null")
@@ -142,7 +145,10 @@ def test_a_wrong_row_doesnt_change_the_others() -> None:
 
 
 def test_names_with_nul_are_refused() -> None:
-    """A NUL in a column's name is rejected; it would end the process inside the library."""
+    """A NUL in a column's name is rejected.
+
+    It would end the process inside the library.
+    """
     refused = score(titanic(), HEADER.replace(b"note", b"no\0te") + ROW + b"a\n").refusal()
     assert (refused.code, refused.field) == ("invalid_argument", "columns")
 
@@ -153,7 +159,7 @@ _notes: Final = st.lists(st.text(st.sampled_from('ab ,"\n\rß'), max_size=6), mi
 @brief
 @given(_notes, st.sampled_from(["\n", "\r\n"]), st.integers(0, 2**32), st.booleans())
 def test_fields_are_those_of_pythons_csv(notes: list[str], end: str, seed: int, quoted: bool) -> None:
-    """Everything that Python's csv writes is read as the same fields, in pieces of any size."""
+    """Output of Python's csv is read as the same fields, in pieces of any size."""
     if not quoted:  # Python writes a CR alone without quotes, and can't read it
         notes = [note.replace("\r", "\r\n") for note in notes]
     out = io.StringIO(newline="")
@@ -174,7 +180,7 @@ _raw: Final = st.lists(st.text(st.sampled_from('a,"\n\r'), max_size=8), min_size
 @brief
 @given(_raw, st.integers(0, 2**32), st.sampled_from(["on_error=null", "on_error=skip"]))
 def test_pieces_make_no_difference(notes: list[str], seed: int, query: str) -> None:
-    """Any text gets the same response in one piece and in many: the same rows and errors."""
+    """Any text gets the same rows and errors in one piece and in many."""
     body = _file(*notes)
     chance = random.Random(seed)  # noqa: S311
     whole = score(titanic(), body, query)
@@ -193,13 +199,16 @@ def test_rows_stay_in_order_over_blocks() -> None:
 
 
 def test_a_table_of_one_column(one: Model) -> None:
-    """A table may have one column: without a delimiter, with nulls as empty quotes, as data frames write it."""
+    """A table may have one column, with nulls as empty quotes.
+
+    Data frames write it so, without a delimiter.
+    """
     answer = score(one, b'x\n1.5\n""\n-2\n', "on_error=null")
     assert _fields(answer, "predicted_value") == ["3.0", "", "-4.0"]
 
 
 def test_rows_that_make_up_for_each_other(one: Model) -> None:
-    """A record with a CR alone is not split, even if the number of rows would match."""
+    """A record with a CR alone is not split, even if row counts would match."""
     answer = score(one, b'x\n1\r"2\n3"\n', "on_error=null&columns=none")
     assert answer.counts == (2, 0, 2)
     assert "got CR alone" in answer.column("error")[0]

@@ -1,4 +1,7 @@
-"""Damaged, truncated or forged files get an error from the table in bounded memory; the next file is scored."""
+"""Damaged, truncated or forged files get an error in bounded memory.
+
+The next file is scored.
+"""
 
 import gzip
 import io
@@ -141,7 +144,7 @@ def test_torn_packed_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["arrow", "arrow zstd", "arrow nested", "arrow nested lz4"])
 def test_torn_arrow(name: str) -> None:
-    """An Arrow stream that ends within a message is an error; between two messages it may end."""
+    """An Arrow stream may end between two messages, but not within one."""
     body = SOUND[name]
     assert score(titanic(), body).counts == (20, 20, 0)
     for end in range(1, len(body), 61):
@@ -161,7 +164,7 @@ def test_what_stands_behind_an_arrow_stream(behind: bytes) -> None:
 
 
 def test_a_torn_arrow_file() -> None:
-    """An IPC file without its end is rejected, even if it is cut between two record batches."""
+    """An IPC file without its end is rejected, even if cut between record batches."""
     whole = _ipc(TABLE, file=True)
     assert score(titanic(), whole).counts == (20, 20, 0)
     cuts = [at for at in range(9, len(whole)) if whole[at : at + 4] == b"\xff\xff\xff\xff"] + [len(whole) - 1]

@@ -1,4 +1,4 @@
-"""No value of a column that passes through is altered: it stays exact, or the column is rejected by name."""
+"""Values that pass through stay exact, or their column is rejected by name."""
 
 import csv
 import io
@@ -58,7 +58,7 @@ def test_selected_fields_of_ndjson_are_as_they_were_written() -> None:
 
 @pytest.mark.parametrize("late", ["9223372036854775808", "0.5", '"x"', "[1]"])
 def test_a_later_number_that_does_not_fit(late: str) -> None:
-    """A later value that doesn't fit the column's type is an error with field and value."""
+    """A later value that doesn't fit the column's type is an error that names both."""
     body = _lines(*['"id":1'] * (2 * TEXT_ROWS), f'"id":{late}')
     answer = score(titanic(), body, accept=CSV.media_type)
     assert answer.error is not None
@@ -77,7 +77,7 @@ def test_nested_numbers(nested: str) -> None:
 
 
 def test_a_feature_of_doubles_that_would_alter_an_integer() -> None:
-    """A feature's integer that no double holds passes as text, and is rejected in typed formats."""
+    """A feature's integer that no double holds passes as text only."""
     body = b"pclass,sex,sibsp,parch,fare\n1,female,0,0,9007199254740993\n"
     assert _of_csv(score(titanic(), body), "fare") == ["9007199254740993"]
     line = _lines('"fare":9007199254740993')
@@ -88,7 +88,7 @@ def test_a_feature_of_doubles_that_would_alter_an_integer() -> None:
 
 
 def test_byte_order_marks_in_cells() -> None:
-    """A byte order mark in a cell stays, also at the start of a block of rows."""
+    """A byte order mark in a cell stays, also at the start of a block."""
     rows = 2 * TEXT_ROWS + 3
     body = b"note,pclass,sex,sibsp,parch\n" + b"\xef\xbb\xbfx,1,female,0,0\n" * rows
     assert _of_csv(score(titanic(), body), "note") == ["\ufeffx"] * rows
@@ -127,7 +127,7 @@ def _numbers(values: list[int | None], bits: Any, kind: Any) -> Any:  # noqa: AN
     ids=lambda column: f"{column.type}",
 )
 def test_what_text_can_not_show(column: Any, form: Form) -> None:  # noqa: ANN401
-    """A date, time or duration that text can't express is rejected by name; Arrow passes it."""
+    """A date, time or duration that text can't express is rejected; Arrow passes it."""
     failed = score(titanic(), _table(column), accept=form.media_type)
     assert failed.error is not None
     assert failed.error.field == "x"
@@ -156,7 +156,7 @@ def test_infinity_in_json(kind: Any) -> None:  # noqa: ANN401
 
 
 def test_types_that_parquet_holds_otherwise() -> None:
-    """Parquet gets milliseconds for seconds and days for date64 if that is exact; else an error by name."""
+    """Parquet gets exact milliseconds for seconds and days for date64, or an error."""
     moments = pa.array([0, -1, 10**10]).cast(pa.timestamp("s"))
     kept = score(titanic(), _table(moments), accept=PARQUET.media_type).table().column("x")
     assert kept.type == pa.timestamp("ms")
@@ -177,7 +177,10 @@ def test_types_that_parquet_holds_otherwise() -> None:
 
 
 def test_columns_of_one_name_or_none() -> None:
-    """Non-feature columns may have equal or empty names: CSV keeps the names, other formats make them unique."""
+    """Non-feature columns may have equal or empty names.
+
+    CSV keeps the names, other formats make them unique.
+    """
     body = b"a,a,a (2),,pclass,sex,,sibsp,parch,\n1,2,3,4,1,female,5,0,0,6\n"
     first, row = score(titanic(), body).body.splitlines()
     assert first.startswith(b"a,a,a (2),,pclass,sex,,sibsp,parch,,predicted_survived,")

@@ -23,7 +23,10 @@ from tests.server.support.process import HUNG_S, ServerProcess
 from tests.server.support.tables import PASSENGERS, write
 
 _MOST: Final = 12
-"""Number of files sent for each kind of fault; some files need a reader process each."""
+"""Number of files sent for each kind of fault.
+
+Some of the files need a reader process each.
+"""
 _LEAKED: Final = 8 * 2**20
 """Maximum growth of the server in bytes after 300 rejected files."""
 _PENDING: Final = re.compile(r"^nv_inference_pending_request_count\{.*\} 1", re.MULTILINE)
@@ -51,7 +54,10 @@ def caller(server: ServerProcess) -> Iterator[httpx.Client]:
 
 
 def _sent(client: httpx.Client, body: bytes, query: str = "", **headers: str) -> int:
-    """Return the status of a file's response, 0 if the response was aborted. Retries on 429."""
+    """Return the status of a file's response, 0 if aborted.
+
+    Sends the file again on 429.
+    """
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     while True:
         try:
@@ -64,7 +70,10 @@ def _sent(client: httpx.Client, body: bytes, query: str = "", **headers: str) ->
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_faults(server: ServerProcess, caller: httpx.Client, kind: str) -> None:
-    """Every fault of an Arrow or Parquet file is at most a client error, and the next file is scored."""
+    """A fault of an Arrow or Parquet file is at most a client error.
+
+    The next file is scored.
+    """
     bodies = list(FAULTS[kind]())
     accepted = itertools.cycle(form.media_type for form in FORMS)
     for body in bodies[:: max(1, len(bodies) // _MOST)]:
@@ -99,7 +108,7 @@ BOMBS: Final[dict[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("kind", BOMBS)
 def test_small_files_that_grow(server: ServerProcess, caller: httpx.Client, kind: str) -> None:
-    """A small Arrow file whose rows expand to gigabytes is rejected without using memory for them."""
+    """A small Arrow file that expands to gigabytes is rejected in bounded memory."""
     columns = {name: values * (ROWS // 4) for name, values in PASSENGERS.items()} | BOMBS[kind]
     body = stream(pa.table(columns), "zstd")
     assert len(body) < 300_000
@@ -124,7 +133,7 @@ def _wide(form: Form, columns: int) -> bytes:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_too_many_columns(caller: httpx.Client, form: Form) -> None:
-    """A file with too many columns is rejected by its header, or by NDJSON's first lines."""
+    """A file with too many columns is rejected by its header or first lines."""
     body = gzip.compress(_wide(form, 4_100)) if form is CSV else _wide(form, 4_100)
     wanted = {"accept": CSV.media_type, "content-type": form.media_type}
     rejected = caller.post(f"{BATCH}?on_error=null", content=body, headers=wanted)
@@ -165,7 +174,10 @@ _ENOUGH: Final = {"no room": 100_000}
 
 
 def _long_member() -> bytes:
-    """Return 10,000 invalid lines as a gzip member of 10,000 bytes, padded by an extra field."""
+    """Return 10,000 invalid lines in a gzip member of 10,000 bytes.
+
+    An extra field pads the member.
+    """
     member = gzip.compress(b"{}\n" * 10_000)
     return member[:3] + b"\x04" + member[4:10] + struct.pack("<H", 9_940) + bytes(9_940) + member[10:]
 
@@ -191,7 +203,7 @@ def _endless() -> Iterator[tuple[str, bytes, str]]:
 def test_a_client_that_leaves_gives_its_place_back(
     server: ServerProcess, caller: httpx.Client, kind: str, body: bytes, query: str
 ) -> None:
-    """The work on a file stops soon after its client disconnects, not at the end of the file."""
+    """The work on a file stops soon after its client disconnects."""
     request_id = uuid.uuid4().hex
     with upload(caller, f"x-request-id: {request_id}", path=BATCH + query) as left:
         left.send(body)  # the end of the body never comes: only the disconnect ends the file
@@ -211,7 +223,10 @@ def test_a_client_that_leaves_gives_its_place_back(
 )
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_what_stands_behind_gzip(caller: httpx.Client, behind: bytes, status: int, encoding: str) -> None:
-    """Zeros after a gzip stream, which archives and tapes add, are ignored; other bytes are an error."""
+    """Zeros after a gzip stream are ignored; other bytes are an error.
+
+    Archives and tapes add zeros.
+    """
     assert _sent(caller, gzip.compress(_SOUND) + behind, content_encoding=encoding) == status
 
 

@@ -35,7 +35,7 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.mark.parametrize(("given", "wanted"), _PAIRS, ids=lambda form: form.name)
 def test_answers_are_the_sessions_own(model: Model, given: Form, wanted: Form) -> None:
-    """From every format to every format the results are bit-identical to the session's, in row order."""
+    """For all pairs of formats the results are bit-identical to the session's, in order."""
     passengers = pa.table({name: values * 40 for name, values in PASSENGERS.items()})
     expected = run(model, passengers)
     answer = score(model, write(passengers, given), accept=wanted.media_type)
@@ -51,7 +51,7 @@ def test_answers_are_the_sessions_own(model: Model, given: Form, wanted: Form) -
 
 @pytest.mark.parametrize(("given", "wanted"), _PAIRS, ids=lambda form: form.name)
 def test_every_datatype(every: Model, given: Form, wanted: Form) -> None:
-    """A feature of every datatype is read from every format, with limits and nulls, and passes through unchanged."""
+    """A feature of every datatype passes between all formats, with limits and nulls."""
     rows = pa.table(ROWS, SCHEMA)
     answer = score(every, write(rows, given), accept=wanted.media_type)
     values = [float(value) for value in answer.column("predicted_value")]
@@ -81,7 +81,7 @@ def _typed(texts: Sequence[str | None], like: Sequence[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_columns_stand_in_any_order(model: Model, form: Form) -> None:
-    """Columns may be in any order and keep it; columns that are no features pass through."""
+    """Columns keep their order; columns that are no features pass through."""
     passengers = pa.table({"note": ["a", "b", "c", "d"]} | dict(reversed(PASSENGERS.items())))
     answer = score(model, write(passengers, form)).table()
     assert answer.column_names[:8] == ["note", *reversed(PASSENGERS)]
@@ -132,7 +132,10 @@ def _notes(answer: Answer) -> dict[bytes, bytes]:
 
 
 def test_counts_stand_where_each_form_has_room(model: Model) -> None:
-    """The counts are in Arrow's last message, in Parquet's metadata, or in a last line on request."""
+    """Each format has a place for the counts.
+
+    Arrow has them in the last message, Parquet in its metadata, text in a last line on request.
+    """
     rows = write(pa.table(PASSENGERS | {"sex": ["male", "x", "female", "y"]}), CSV)
     arrow = score(model, rows, "on_error=skip", accept=ARROW.media_type)
     expected = {b"lifeboat.rows-read": b"4", b"lifeboat.rows-scored": b"2", b"lifeboat.rows-failed": b"2"}
@@ -150,7 +153,7 @@ def test_counts_stand_where_each_form_has_room(model: Model) -> None:
 
 
 def test_csv_floats_read_back_to_the_same_bits(tmp_path: Path) -> None:
-    """A 32-bit result is written in the fewest digits that read back as the same number."""
+    """A 32-bit result is written in the fewest digits that preserve its value."""
     double = Model.load(small.double(tmp_path))
     numbers = np.frombuffer(np.random.default_rng(1).bytes(4 * 5000), np.float32)
     numbers = numbers[np.isfinite(numbers) & (np.abs(numbers) < 1e38)]

@@ -50,7 +50,7 @@ def test_lines_are_passed_as_they_were_written(other: str) -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \n\n\t\r\n"])
 @pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf", b"\n \n"], ids=["plain", "byte order mark", "blank"])
 def test_blank_lines_and_line_ends(begin: bytes, end: bytes) -> None:
-    """Lines end in LF or CRLF; blank lines are ignored; the last line end is optional."""
+    """Lines end in LF or CRLF, optional at the end; blank lines are ignored."""
     body = begin + _lines("", "").replace(b"\n", end)
     for each in (body, body.rstrip()):
         answer = score(titanic(), each)
@@ -96,7 +96,7 @@ def test_a_wrong_line_is_its_own_fault(line: str, reason: str) -> None:
 
 
 def test_lines_that_make_up_for_each_other() -> None:
-    """Two objects on one line and one object over two lines are three invalid rows, even if the counts match."""
+    """Objects on one line or over several lines are invalid, even if the counts match."""
     half = len(PASSENGER) // 2
     first, second = PASSENGER[:half], PASSENGER[half:]
     body = f"{{{PASSENGER}}}{{{PASSENGER}}}\n{{{first}\n{second}}}\n".encode()
@@ -104,19 +104,25 @@ def test_lines_that_make_up_for_each_other() -> None:
 
 
 def test_reserved_names_in_the_first_lines_refuse_the_file() -> None:
-    """A field with an output's name, escaped or not, is rejected before the first row if columns are needed."""
+    """A field with an output's name is rejected before the first row.
+
+    This holds for formats with columns, and for escaped names too.
+    """
     for name in ("error", "\\u0065rror", "predicted_\\u0073urvived"):
         refused = score(titanic(), _lines("", f'"{name}":1'), "on_error=null", accept=CSV.media_type).refusal()
         assert refused.field in {"error", "predicted_survived"}
 
 
 def test_names_with_nul_are_no_columns() -> None:
-    """A field name with a NUL is rejected if columns are needed; it would end the process inside the library."""
+    """A field name with a NUL is rejected for formats with columns.
+
+    It would end the process inside the library.
+    """
     assert score(titanic(), _lines('"a\\u0000":1'), accept=CSV.media_type).refusal().field == "columns"
 
 
 def test_the_first_lines_tell_the_columns_in_whatever_pieces_they_come() -> None:
-    """The columns of the response are the same for a body in one piece and in many."""
+    """The response's columns are the same for a body in one piece and many."""
     body = _lines('"a":1', '"b":"x"', '"c":0.5')
     whole, pieces = (score(titanic(), body, accept=CSV.media_type, sizes=sizes) for sizes in ((), [7] * len(body)))
     assert whole.body == pieces.body
@@ -129,7 +135,7 @@ def test_an_array_is_refused() -> None:
 
 
 def test_bytes_that_are_no_utf8() -> None:
-    """A line that isn't UTF-8 is that row's error, also in a field that only passes through."""
+    """A line that isn't UTF-8 is that row's error, even in a non-feature field."""
     body = _lines('"a":"x"', '"a":"@"', '"a":"y"').replace(b"@", b"\xff")
     for form in (NDJSON, CSV, ARROW):
         answer = score(titanic(), body, "on_error=null", accept=form.media_type)
@@ -141,7 +147,10 @@ def test_bytes_that_are_no_utf8() -> None:
 
 
 def test_whole_numbers_may_be_written_as_floats() -> None:
-    """1.0 is accepted for an integer, as data frames write it; the message names another invalid field."""
+    """1.0 is accepted for an integer, as data frames write it.
+
+    The message then names another invalid field.
+    """
     body = _lines("").replace(b'"pclass":1', b'"pclass":1.0').replace(b'"sibsp":0', b'"sibsp":0.0')
     assert _records(score(titanic(), body))[0]["predicted_survived"] == "survived"
     failed = score(titanic(), body.replace(b'"parch":0', b'"parch":true'))
@@ -172,7 +181,10 @@ def test_other_fields_become_columns() -> None:
 
 @pytest.mark.parametrize("late", ['"a":"x"', '"a":"x\\u0000y"', '"a":[1]'])
 def test_a_column_keeps_its_type(late: str) -> None:
-    """A field that changes its type in a later line is an error in formats with columns, and passes in NDJSON."""
+    """A field that changes its type later is an error in formats with columns.
+
+    In NDJSON it passes.
+    """
     body = _lines(*['"a":1'] * (3 * TEXT_ROWS), late)
     failed = score(titanic(), body, accept=CSV.media_type)
     assert failed.error is not None
@@ -228,7 +240,7 @@ _REQUIRED: Final = '"pclass":1,"sex":"female","sibsp":0,"parch":0'
 @pytest.mark.parametrize("others", ['"age":null,"fare":1,"embarked":"S"', '"note":"age: 1"', ""])
 @pytest.mark.parametrize("place", [0, 1, 500, 999])
 def test_names_are_checked_in_every_line(line: str, field: str, reason: str, others: str, place: int) -> None:
-    """A name in another spelling or given twice is its line's error, anywhere in a block."""
+    """A misspelled or duplicate name is its line's error, anywhere in a block."""
     lines = [f"{{{_REQUIRED}{',' if others else ''}{others}}}"] * 1_000
     lines[place] = f"{{{_REQUIRED},{line}}}"
     body = "\n".join(lines).encode()
@@ -242,7 +254,7 @@ def test_names_are_checked_in_every_line(line: str, field: str, reason: str, oth
 
 
 def test_names_that_only_look_wrong_pass() -> None:
-    """Feature names as values, inside values, or in another case beside the right name are no errors."""
+    """Feature names as values, inside values, or as another spelling are no errors."""
     other = '"note":"age","AGE":1,"inside":{"age":1,"Fare":2,"fare":{"fare":3}},"list":["age","age"]'
     answer = score(titanic(), _lines(*[other, '"n":"\\u00e9\\"age\\":1"', ""] * 300))
     assert answer.counts == (900, 900, 0)

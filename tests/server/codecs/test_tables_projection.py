@@ -45,7 +45,7 @@ def test_some_columns(writer: str, columns: str) -> None:
 
 
 def test_columns_that_are_not_needed_are_not_written_out() -> None:
-    """A column that would expand to gigabytes does no harm if the response leaves it out."""
+    """A column that expands to gigabytes does no harm if the response omits it."""
     codes = pa.DictionaryArray.from_arrays(pa.array([0] * 16_000, pa.int8()), pa.array(["a" * 1_000_000]))
     columns = {name: values * 4_000 for name, values in PASSENGERS.items()}
     body = stream(pa.table(columns).append_column("x", codes), "zstd")

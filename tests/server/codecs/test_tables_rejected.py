@@ -25,7 +25,7 @@ def test_a_column_that_is_not_there_is_refused(model: Model) -> None:
 
 @pytest.mark.parametrize("form", [CSV, ARROW, PARQUET], ids=lambda form: form.name)
 def test_other_columns_may_not(model: Model, form: Form) -> None:
-    """A table without a column for a feature that isn't nullable is rejected before the first row."""
+    """A table without a required feature's column is rejected before the first row."""
     refused = score(model, write(pa.table(PASSENGERS).drop(["sex"]), form)).refusal()
     assert (refused.code, refused.field) == ("invalid_argument", "sex")
     assert '"sex" missing; got "pclass", "age"' in refused.message
@@ -34,7 +34,10 @@ def test_other_columns_may_not(model: Model, form: Form) -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("name", ["predicted_survived", "probability_died", "error"])
 def test_columns_called_as_the_answers_are_refused(model: Model, form: Form, name: str) -> None:
-    """A column with the name of an added column is rejected; `error` is added only with on_error=null."""
+    """A column with the name of an added column is rejected.
+
+    `error` is added only with on_error=null.
+    """
     taken = write(pa.table(PASSENGERS | {name: ["x"] * 4}), form)
     refused = score(model, taken, "on_error=null", accept=ARROW.media_type).refusal()
     assert (refused.code, refused.field) == ("invalid_argument", name)

@@ -34,7 +34,7 @@ def _table(bad: Sequence[int]) -> pa.Table:
 
 
 def _told(reason: str | None, form: Form) -> str | None:
-    """Return the reason as it appears for a file format, which decides how the value is written."""
+    """Return the reason as it appears for a format, which decides the value's spelling."""
     if reason is None:
         return None
     return reason.replace("-1.0", "-1") if form is CSV else reason
@@ -43,7 +43,7 @@ def _told(reason: str | None, form: Form) -> str | None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("row", BAD)
 def test_a_wrong_row_is_told_by_its_number(form: Form, row: int) -> None:
-    """The error names the first invalid row by its number from 1, with column and reason, in any block."""
+    """The error names the first invalid row by its number, column and reason."""
     failed = score(titanic(), write(_table([row]), form))
     assert failed.error is not None
     assert failed.error.code == "invalid_argument"
@@ -63,7 +63,7 @@ def test_the_first_of_several_is_told() -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("wanted", FORMS, ids=lambda form: form.name)
 def test_wrong_rows_are_kept(form: Form, wanted: Form) -> None:
-    """on_error=null keeps every row in place; invalid rows have no prediction, and the reason in `error`."""
+    """on_error=null keeps invalid rows in place, without a prediction, with the reason in `error`."""
     table = _table([*BAD])
     answer = score(titanic(), write(table, form), "on_error=null&columns=none", accept=wanted.media_type)
     found = answer.table()
@@ -99,7 +99,7 @@ def test_a_table_of_nothing_but_wrong_rows(form: Form, query: str) -> None:
 
 @pytest.mark.parametrize("given", ["x", "-1", "1e999", "0x1", "1_0"])
 def test_a_wrong_value_is_kept_as_text(given: str) -> None:
-    """CSV output keeps an invalid value; in a typed number column it is null if it is no number."""
+    """CSV output keeps an invalid value; typed output has null for text."""
     body = f"pclass,sex,sibsp,parch,age\n1,male,0,0,{given}\n1,male,0,0,1\n".encode()
     answer = score(titanic(), body, "on_error=null")
     shown = given if given in {"-1", "1e999"} else f'"{given}"'
@@ -118,7 +118,7 @@ def test_whole_numbers_in_text(given: str) -> None:
 
 @pytest.mark.parametrize("given", ["nan", "NaN", ""])
 def test_not_a_number_is_null(given: str) -> None:
-    """NaN, which programs write for missing values, is null; a feature that isn't nullable rejects it."""
+    """NaN, which programs write for missing values, is null."""
     body = f"pclass,sex,sibsp,parch,age\n1,male,0,0,{given}\n".encode()
     missing = b"pclass,sex,sibsp,parch\n1,male,0,0\n"
     names = ["predicted_survived", "probability_died", "probability_survived"]
@@ -150,7 +150,10 @@ def _long_rows(value_bytes: int, **options: Any) -> bytes:  # noqa: ANN401 # pya
     ],
 )
 def test_long_rows_of_parquet(value_bytes: int, options: dict[str, Any]) -> None:
-    """Long rows of a Parquet file are read in smaller blocks, by the file's metadata, to limit memory."""
+    """Long Parquet rows are read in smaller blocks, to limit memory.
+
+    The file's metadata decide the size of the blocks.
+    """
     answer = score(titanic(), _long_rows(value_bytes, **options), "columns=none", accept=CSV.media_type)
     assert answer.error is None, answer.error.message
     assert answer.counts == (4_096, 4_096, 0)

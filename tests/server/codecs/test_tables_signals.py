@@ -1,4 +1,4 @@
-"""SIGTERM while a file is scored: the response is aborted, and the server and its reader process end."""
+"""SIGTERM while a file is scored: the response is aborted, all processes end."""
 
 import gzip
 import re
@@ -23,7 +23,7 @@ _TABLE: Final = pa.table({name: values * 2_000 for name, values in PASSENGERS.it
 
 
 def _many() -> pa.Table:
-    """Return rows that compress to a small file and give a response larger than any socket buffer."""
+    """Return rows that compress well and give a response above any socket buffer."""
     constant: dict[str, Any] = {"pclass": 1, "sex": "male", "sibsp": 0, "parch": 0}
     return pa.table({name: pa.repeat(value, _ROWS) for name, value in constant.items()})
 
@@ -78,7 +78,7 @@ def _children(process: ServerProcess) -> list[str]:
 
 @pytest.mark.parametrize("kind", BEGUN)
 def test_sigterm_while_a_file_comes(kind: str) -> None:
-    """A file whose end never comes is aborted at the end of the drain, and the server exits with 0."""
+    """The end of the drain aborts an incomplete file, and the server exits with 0."""
     body = BEGUN[kind]()
     with ServerProcess(LIFEBOAT_DRAIN_S="0") as process:
         host, port = process.address()
@@ -90,7 +90,7 @@ def test_sigterm_while_a_file_comes(kind: str) -> None:
 
 
 def test_sigterm_while_a_parquet_file_comes() -> None:
-    """A Parquet file, which is read only when complete, ends with the drain too if its end never comes."""
+    """An incomplete Parquet file, which is not read yet, ends with the drain too."""
     body = write(_TABLE, PARQUET)
     with ServerProcess(LIFEBOAT_DRAIN_S="0") as process:
         host, port = process.address()
@@ -103,7 +103,7 @@ def test_sigterm_while_a_parquet_file_comes() -> None:
 
 @pytest.mark.parametrize("kind", UNREAD)
 def test_sigterm_while_a_response_is_unread(kind: str) -> None:
-    """A response that its client does not read is aborted at the end of the drain, and the server exits with 0."""
+    """The end of the drain aborts an unread response, and the server exits with 0."""
     body = UNREAD[kind]()
     with ServerProcess(LIFEBOAT_DRAIN_S="0") as process:
         host, port = process.address()

@@ -1,4 +1,4 @@
-"""Variants of CSV: null words, decimal commas, lines before the header; and files that are no tables."""
+"""CSV variants: null words, decimal commas, lines before the header; and other file formats."""
 
 import bz2
 import csv
@@ -40,7 +40,7 @@ def _added(answer: Answer) -> list[str]:
 @pytest.mark.parametrize("null", sorted(NULLS))
 @pytest.mark.parametrize("row", ["1,female,{},0,0,50,S", "1,female,29,0,0,{},S", "1,female,29,0,0,50,{}"])
 def test_usual_spellings_are_null(null: str, row: str) -> None:
-    """A nullable number or category may be written NA, NULL and so on; the row passes through unchanged."""
+    """A nullable value may be written NA, NULL and so on, and passes through unchanged."""
     spelled = score(titanic(), HEADER + row.format(null).encode())
     empty = score(titanic(), HEADER + row.format("").encode())
     assert _added(spelled) == _added(empty)
@@ -96,7 +96,10 @@ def test_a_feature_of_any_text_keeps_its_words(tmp_path: Path) -> None:
 
 
 def test_decimal_commas() -> None:
-    """With ?decimal= numbers have decimal commas in the file and the response; columns pass through as written."""
+    """With ?decimal= the file and the response have decimal commas.
+
+    Columns pass through as they are written.
+    """
     body = HEADER.replace(b",", b";") + b"1;female;29,5;0;0;50,25;S\n"
     pointed = score(titanic(), HEADER + b"1,female,29.5,0,0,50.25,S\n")
     answer = score(titanic(), body, "decimal=,")
@@ -214,7 +217,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_file_without_its_line_ends_is_told(end: bytes) -> None:
-    """A file without its line ends, as `curl -d @file` sends it, is rejected with a hint."""
+    """A file without line ends, as `curl -d @file` sends it, gets a hint."""
     body = TEXT.encode().replace(b"\n", end)
     stripped = body.replace(b"\r", b"").replace(b"\n", b"")
     assert "--data-binary" in score(titanic(), stripped, content_type=FORM).refusal().message
@@ -222,7 +225,7 @@ def test_a_file_without_its_line_ends_is_told(end: bytes) -> None:
 
 
 def test_objects_without_their_line_ends_are_told() -> None:
-    """Several NDJSON objects on one line are rejected with the same hint; one object is a row."""
+    """Several NDJSON objects on one line get the same hint; one is a row."""
     row = b'{"pclass":1,"sex":"female","sibsp":0,"parch":0}'
     assert score(titanic(), row, content_type=FORM).error is None
     answer = score(titanic(), row * 2, content_type=FORM)

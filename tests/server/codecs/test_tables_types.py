@@ -1,4 +1,4 @@
-"""Columns of any type that are no features pass through exactly where the format has the type."""
+"""Columns of any type that are no features pass through exactly where possible."""
 
 import datetime as dt
 from decimal import Decimal
@@ -105,7 +105,7 @@ def test_encodings_inside_become_plain(kind: str, wanted: Form) -> None:
     ],
 )
 def test_types_as_text(kind: str, texts: list[str | None]) -> None:
-    """CSV has numbers with all their digits, times as ISO 8601, and bytes as hexadecimal digits."""
+    """CSV has numbers with all digits, times as ISO 8601, and bytes as hexadecimal."""
     assert _passed(EXACT[kind], ARROW, CSV).to_pylist() == texts
 
 
@@ -116,7 +116,7 @@ def test_lists_in_json(kind: str) -> None:
 
 
 def test_types_that_parquet_has_not() -> None:
-    """Dates and times in units that Parquet lacks are converted to its units, not to bare numbers."""
+    """Dates and times in units that Parquet lacks are converted to its units."""
     days = pa.array([_DAY, None] * 2, pa.date64())
     assert _passed(days, ARROW, PARQUET).to_pylist() == [_DAY, None] * 2
     times = pa.array([dt.time(1, 2), None] * 2, pa.time32("s"))
@@ -171,7 +171,7 @@ def test_a_feature_of_a_type_that_cant_be_read() -> None:
     ids=["moment", "zone in NDJSON", "zone in CSV", "scale"],
 )
 def test_values_that_a_form_cant_hold(column: Any, wanted: Form) -> None:  # noqa: ANN401
-    """A value that the response's format can't express is a client error, not a server error."""
+    """A value that the response's format can't express is a client error."""
     failed = score(
         titanic(), write(pa.table(PASSENGERS).append_column("extra", column), ARROW), accept=wanted.media_type
     )
@@ -180,7 +180,7 @@ def test_values_that_a_form_cant_hold(column: Any, wanted: Form) -> None:  # noq
 
 
 def test_an_error_in_the_middle_of_parquet_keeps_its_words() -> None:
-    """An error in a row keeps its message for Parquet output, NUL included, and there is no output."""
+    """An error in a row keeps its message for Parquet output, NUL included."""
     body = b"pclass,sex,sibsp,parch\n1,male,0,0\n1,a\0b,0,0\n"
     failed = score(titanic(), body, accept=PARQUET.media_type)
     assert failed.error is not None

@@ -27,7 +27,7 @@ def page(version: int) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository of one model: version 1 is stable; 1 and 2 have a card, 3 has none."""
+    """Return a repository with cards for versions 1 (stable) and 2, none for 3."""
     for version in (1, 2):
         (publish(tmp_path, version) / "card.html").write_text(page(version), encoding="utf-8")
     publish(tmp_path, 3)
@@ -69,7 +69,7 @@ def reads(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     ],
 )
 def test_the_card_of_a_version(app: InProcess, path: str, version: int) -> None:
-    """The response is the card of the named or default version; its security policy forbids scripts and requests."""
+    """The card of the named or default version is served, without scripts or requests."""
     answer = app.get(path)
     assert (answer.status_code, answer.text) == (200, page(version))
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -112,14 +112,14 @@ def test_who_has_it_already(app: InProcess, given: str, status: int) -> None:
     ],
 )
 def test_no_card(app: InProcess, path: str, words: str) -> None:
-    """A missing card, version, label or model is rejected with 404 and the common error envelope."""
+    """A missing card, version, label or model is rejected with 404."""
     answer = app.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert answer.json()["error"].startswith(words)
 
 
 def test_a_card_is_read_when_it_is_asked_for(app: InProcess, root: Path) -> None:
-    """A card written while the model is served is available at once, and 404 after its file is removed."""
+    """A card added or removed while its model is served is found at once."""
     path = root / "small" / "3" / "card.html"
     path.write_text(page(3), encoding="utf-8")
     assert app.get("/api/models/small/versions/3/card").text == page(3)
@@ -128,7 +128,7 @@ def test_a_card_is_read_when_it_is_asked_for(app: InProcess, root: Path) -> None
 
 
 def test_cards_are_described(app: InProcess) -> None:
-    """The OpenAPI document has the card of the model, of each version and of each label."""
+    """The OpenAPI document has the card of the model and of each version and label."""
     paths = app.get("/api/openapi.json").json()["paths"]
     assert {path for path in paths if path.endswith("/card")} == {
         CARD,
@@ -139,7 +139,7 @@ def test_cards_are_described(app: InProcess) -> None:
 
 
 def test_a_card_is_read_once(app: InProcess, root: Path, reads: list[Path]) -> None:
-    """A card is not read again while its file is unchanged; the same holds for a missing card."""
+    """A card is not read again while its file is unchanged or still missing."""
     for _ in range(3):
         assert app.get(CARD).text == page(1)
         assert app.get("/api/models/small/versions/2/card").text == page(2)
@@ -148,7 +148,7 @@ def test_a_card_is_read_once(app: InProcess, root: Path, reads: list[Path]) -> N
 
 
 def test_a_card_that_is_replaced(app: InProcess, root: Path, reads: list[Path]) -> None:
-    """A card is read again if another file with the same size and time replaces it."""
+    """A card is read again if another file with equal size and time replaces it."""
     assert app.get(CARD).text == page(1)
     path = root / "small" / "1" / "card.html"
     other = path.with_name("other.html")
@@ -160,7 +160,7 @@ def test_a_card_that_is_replaced(app: InProcess, root: Path, reads: list[Path]) 
 
 
 def test_a_card_that_was_just_written(app: InProcess, root: Path, reads: list[Path]) -> None:
-    """A card that is rewritten quickly with the same size is served with its current content."""
+    """A card rewritten quickly with the same size is served with its current content."""
     path = root / "small" / "1" / "card.html"
     for version in range(9):
         path.write_text(page(version), encoding="utf-8")
@@ -169,7 +169,10 @@ def test_a_card_that_was_just_written(app: InProcess, root: Path, reads: list[Pa
 
 
 def test_cards_that_are_too_much_for_memory(app: InProcess, reads: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cards that exceed the cache limit are read each time; the card served last stays cached."""
+    """Cards above the cache limit are read each time.
+
+    The card that was served last stays cached.
+    """
     monkeypatch.setattr(card, "_MAX_CACHED_BYTES", len(page(1).encode()))
     for _ in range(2):
         for version in (1, 2):

@@ -41,7 +41,7 @@ def test_description_holds_the_manifest(server: httpx.Client, manifest: dict[str
 
 
 def test_features_are_written_out(server: httpx.Client, manifest: dict[str, Any]) -> None:
-    """Every feature has all members, null if absent, but not the internal null value or field number."""
+    """Every feature has all public members, null if absent, and no internal ones."""
     features = server.get("/api/models/titanic").json()["features"]
     absent = {"nullable": False, "categories": None, "minimum": None, "maximum": None}
     hidden = {"null_value", "field_number"}
@@ -78,7 +78,10 @@ def test_several_models_and_versions(models: Path) -> None:
 
 
 def test_openapi_describes_queries(server: httpx.Client, manifest: dict[str, Any]) -> None:
-    """Each feature is a parameter of the GET with its range and categories; nullable ones may be omitted or empty."""
+    """Each feature is a GET parameter with its range and categories.
+
+    A nullable feature may be omitted or empty.
+    """
     path = server.get("/api/openapi.json").json()["paths"]["/api/models/titanic/versions/1/predict"]
     parameters = {each["name"]: each for each in path["get"]["parameters"] if each.get("in") == "query"}
     assert [*parameters] == [feature["name"] for feature in manifest["features"]]

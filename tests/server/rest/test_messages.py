@@ -149,14 +149,17 @@ NUMBERS: Final = [
     ("fare", "1e39", f"{FARE}1e+39|{FARE}1e39"),
     ("fare", "1e400", f"{FARE}1e400|{FARE}Infinity"),
 ]
-"""Numbers for the JSON and text interfaces: feature, value as JSON text, end of the message."""
+"""Numbers for the JSON and text interfaces, in the same form."""
 NO_JSON: Final = [
     ("age", "NaN", f"{AGE}NaN"),
     ("age", "-Infinity", f"{AGE}-Infinity"),
     ("sex", '"\\ud800"', f'{SEX}"\\ud800": a lone surrogate is no Unicode character'),
     ("sex", '"a\\udc00b"', f'{SEX}"a\\udc00b": a lone surrogate is no Unicode character'),
 ]
-"""Values that JSON doesn't have, and that decoders call malformed or truncated, in the same form."""
+"""Values that JSON doesn't have, in the same form.
+
+Decoders call them malformed or truncated.
+"""
 
 
 def _said(response: httpx.Response) -> str:
@@ -179,7 +182,7 @@ def _cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("send", "feature", "value", "words"), [*_cases()])
 def test_what_is_wrong_is_shown(server: httpx.Client, send: Send, feature: str, value: str, words: str) -> None:
-    """The message for an invalid value has the feature, what was expected, and the value in visible characters."""
+    """The message has the feature, what was expected, and the value in visible characters."""
     said = _said(send(server, RECORD | {feature: value}))
     assert feature in said.partition(": expected")[0]
     assert any(said.endswith(each) for each in words.split("|")), said
@@ -204,7 +207,7 @@ def test_a_byte_order_mark_is_taken(server: httpx.Client, send: Send) -> None:
 @pytest.mark.parametrize("name", ['"sex"', '"\\u0073ex"', '"fare"'])
 @pytest.mark.parametrize("without", ["", "age"])
 def test_a_name_given_twice_is_refused(server: httpx.Client, send: Send, name: str, without: str) -> None:
-    """A record with a duplicate name is rejected on every interface, also if one name is escaped."""
+    """A record with a duplicate name, escaped or not, is rejected on every interface."""
     record = {each: value for each, value in RECORD.items() if each != without}
     feature = json.loads(name)
     twice = {**record, "parch": f"{record['parch']},{name}:{record[feature]}"}
@@ -216,7 +219,7 @@ def test_a_name_given_twice_is_refused(server: httpx.Client, send: Send, name: s
 @pytest.mark.parametrize("send", [*(JSON | TEXT).values()], ids=[*(JSON | TEXT)])
 @pytest.mark.parametrize("name", ["Sex", " sex", "Age"])
 def test_a_name_written_otherwise_is_explained(server: httpx.Client, send: Send, name: str) -> None:
-    """A name that differs only in letter case or blanks is rejected, also if the feature is nullable."""
+    """A name that differs only in case or blanks is rejected, nullable or not."""
     right = name.strip().lower()
     record = {name if each == right else each: value for each, value in RECORD.items()}
     TYPES[name] = TYPES[right]
@@ -225,7 +228,7 @@ def test_a_name_written_otherwise_is_explained(server: httpx.Client, send: Send,
 
 
 def test_unicode_forms_are_explained(tmp_path: Path) -> None:
-    """The message says if a category differs from an expected one only in its Unicode form."""
+    """The message says if a category differs only in its Unicode form."""
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     word = msgspec.structs.replace(small.WORD, categories=[composed, "yes"], example=composed)
     small.write(

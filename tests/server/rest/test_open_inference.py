@@ -99,7 +99,7 @@ def test_model_metadata(server: httpx.Client, path: str) -> None:
 
 
 def test_infer(server: httpx.Client, request_body: Request) -> None:
-    """The response has the model, its version and all outputs, with datatype, shape and flat data."""
+    """The response has the model, its version, and all outputs with flat data."""
     answer = _infer(server, request_body)
     assert list(answer) == ["model_name", "model_version", "outputs"]
     assert (answer["model_name"], answer["model_version"]) == ("titanic", "1")
@@ -146,7 +146,10 @@ def test_id_is_echoed(server: httpx.Client, request_body: Request) -> None:
 def test_outputs_are_those_asked_for(
     server: httpx.Client, request_body: Request, wanted: list[str], given: list[str]
 ) -> None:
-    """The response has only the requested outputs, each once, in request order; an empty list means all outputs."""
+    """The response has only the requested outputs, in request order.
+
+    Each output comes once; an empty list means all outputs.
+    """
     every = {output["name"]: output for output in _infer(server, request_body)["outputs"]}
     answer = _infer(server, request_body | {"outputs": [{"name": name} for name in wanted]})
     assert answer["outputs"] == [every[name] for name in given]

@@ -94,7 +94,7 @@ def _refuse(server: httpx.Client, body: dict[str, Any], error: str, field: str) 
 def test_wrong_tensor(
     server: httpx.Client, inputs: dict[str, dict[str, Any]], name: str, change: dict[str, Any], words: str
 ) -> None:
-    """A wrong datatype, shape or value is rejected with the tensor, the element and what was expected."""
+    """A wrong datatype, shape or value is rejected with its tensor, row and expectation."""
     wrong = inputs | {name: inputs[name] | change}
     _refuse(server, {"inputs": list(wrong.values())}, f"{name}: {words}", name)
     assert server.post(INFER, json={"inputs": list(inputs.values())}).status_code == 200

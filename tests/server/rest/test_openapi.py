@@ -29,7 +29,7 @@ NUMBERED: Final = """g (float[N, 1] x) => (int64[N] label, float[N, 2] probabili
 RENAMED: Final = """g (float[N, 1] predicted_value) => (float[N, 1] value) {
   value = Add(predicted_value, predicted_value)
 }"""
-"""ONNX text of a model that doubles its input; the input has the name of an output column."""
+"""ONNX text of a doubling model whose input has an output column's name."""
 
 Document = dict[str, Any]
 
@@ -55,7 +55,10 @@ class Operation(NamedTuple):
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Yield a client of a server with models of each kind; one has two versions and a label."""
+    """Yield a client of a server with models of each kind.
+
+    One of them has two versions and a label.
+    """
     models = tmp_path_factory.mktemp("models")
     (models / "titanic").symlink_to(ROOT / "models" / "titanic")
     triple = small.onnx_bytes(TRIPLE)
@@ -119,7 +122,7 @@ def test_every_route_is_documented(document: Document) -> None:
 
 
 def test_every_call_is_documented(client: httpx.Client, document: Document) -> None:
-    """The document has exactly the RPC methods of the .proto files, and the server serves each method."""
+    """The document has exactly the RPC methods of the .proto files; all are served."""
     files = [path.read_text() for path in PROTO.glob("*.proto")]
     files += [
         client.get(f"/api/models/{model['name']}/service.proto").text
@@ -183,7 +186,7 @@ def test_the_wrong_record_is_refused_as_it_says(client: httpx.Client, operations
 
 
 def test_every_code_has_an_answer(document: Document, operations: list[Operation]) -> None:
-    """Each error code has a response with an example, and every reference in the document resolves."""
+    """Each error code has a response with an example, and every reference resolves."""
     responses = document["components"]["responses"]
     for code, status in CODES.items():
         content = responses[str(status.http)]["content"]["application/json"]
@@ -236,7 +239,7 @@ def test_who_has_it_is_told_so(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_gone_is_in_it_no_longer(tmp_path: Path) -> None:
-    """An unloaded model is no longer in the document, even if it is the default model."""
+    """An unloaded model is removed from the document, even the default model."""
     small.double(tmp_path)
     small.double(tmp_path, name="other")
     repository = Repository.load(tmp_path, "small")
@@ -249,7 +252,7 @@ def test_a_model_that_is_gone_is_in_it_no_longer(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_is_no_example(tmp_path: Path) -> None:
-    """Examples have no more records than the limit, and there is no CSV example that can't be scored."""
+    """Examples respect the row limit and contain no CSV that can't be scored."""
     column = msgspec.structs.replace(small.X, name="predicted_value")
     model = small.onnx_bytes(RENAMED)
     small.write(tmp_path, model, small.manifest(model, column, ((1.0, 2.0), (2.0, 4.0))))

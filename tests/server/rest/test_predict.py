@@ -16,7 +16,7 @@ PATHS = (
 
 
 def test_one_record_gets_one_answer(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """The response for one record has the model, its version, the label and each class's probability."""
+    """The response has the model, its version, the label and each class's probability."""
     response = server.post("/api/predict", json=passenger)
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
     answer = response.json()
@@ -30,7 +30,7 @@ def test_one_record_gets_one_answer(server: httpx.Client, passenger: dict[str, A
 
 
 def test_probability_is_the_positive_class_whatever_the_label(server: httpx.Client, passenger: dict[str, Any]) -> None:
-    """The probability is that of the positive class, also if the label is the other class."""
+    """The probability is the positive class's, also if the label is the other class."""
     answer = server.post("/api/predict", json=passenger | {"pclass": 3, "sex": "male"}).json()
     assert answer["label"] == "died"
     assert answer["probability"] == answer["probabilities"]["survived"] < 0.5
@@ -72,7 +72,7 @@ def test_limits_themselves_are_allowed(server: httpx.Client, passenger: dict[str
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_path_of_the_model_answers_the_same(server: httpx.Client, passenger: dict[str, Any], path: str) -> None:
-    """The paths of the default model, by name, by version and by label give equal responses."""
+    """All four paths of the default model give equal responses."""
     answer = server.post(path, json=passenger)
     assert answer.status_code == 200
     assert answer.json() == server.post("/api/predict", json=passenger).json()

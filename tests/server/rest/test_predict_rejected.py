@@ -89,7 +89,7 @@ def _still_answers(server: httpx.Client, passenger: dict[str, Any]) -> None:
 def test_wrong_value(
     server: httpx.Client, passenger: dict[str, Any], change: dict[str, Any], field: str, error: str
 ) -> None:
-    """An invalid value is rejected with its field, what was expected and the value, alone and in a list."""
+    """An invalid value, alone or in a list, is rejected with field and expectation."""
     record = passenger | change
     _refuse(server, json.dumps(record).encode(), error, field)
     inside = json.dumps({"records": [passenger, record]}).encode()
@@ -161,7 +161,7 @@ def test_name_given_twice(server: httpx.Client, after: str) -> None:
 
 
 PADDING = 6_000
-"""Number of records that makes a body too large to decode a second time for its message."""
+"""Number of records that makes a body too large for a second decoding."""
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def index(app: InProcess, body: bytes = b"") -> Any:  # noqa: ANN401 # JSON
 
 
 def test_statistics_count(app: InProcess) -> None:
-    """Statistics count requests, rows, runs and failures for each version, with the duration of each step."""
+    """Statistics count requests, rows, runs and failures for each version, with durations."""
     app.post("/api/predict", {"x": 1})
     app.post("/api/predict", {"records": [{"x": 1}] * 3})
     app.post("/api/predict", {"y": 1})
@@ -72,7 +72,7 @@ def test_unknown_models(server: httpx.Client) -> None:
 
 
 def test_index(root: Path) -> None:
-    """The index has every version with its state, and the reason if a version can't be served."""
+    """The index has every version with its state, and the reason if unavailable."""
     small.double(root, version=2)
     (root / "small" / "2" / "model.onnx").unlink()
     small.double(root, "other")
@@ -92,7 +92,7 @@ def test_index(root: Path) -> None:
 
 
 def test_a_new_version_is_loaded(app: InProcess, root: Path) -> None:
-    """After a load a newly published version is the default; the old version is still served by its number."""
+    """After a load the new version is the default; the old one is still served."""
     small.double(root, version=2)
     assert app.get("/v2/models/small/versions/2").status_code == 404
     assert app.post_bytes(f"{CONTROL}/load", b"{}", BEARER).json() == {}
@@ -111,7 +111,7 @@ def test_a_load_that_fails_keeps_the_old(app: InProcess, root: Path) -> None:
 
 
 def test_unload_and_load(app: InProcess) -> None:
-    """An unloaded model is rejected with 404 on every path and is in the index; a load serves it again."""
+    """An unloaded model is rejected with 404 on every path until its next load."""
     assert app.post_bytes(f"{CONTROL}/unload", b'{"parameters":{"unload_dependents":true}}', BEARER).json() == {}
     for path in ("/api/predict", "/api/models/small/predict", "/v2/models/small/infer"):
         assert app.post(path, {"x": 1}).status_code == 404
@@ -161,7 +161,7 @@ def test_what_a_load_does_not_take(app: InProcess, body: bytes, status: int) -> 
 
 @pytest.mark.parametrize("name", ["nothing", "..", ".draft", "%2e%2e"])
 def test_a_load_of_what_is_not_there(app: InProcess, name: str) -> None:
-    """A load of a missing model is rejected, and names like `..` never reach other folders."""
+    """A load of a missing model, or of names like `..`, is rejected."""
     response = app.post_bytes(f"/v2/repository/models/{name}/load", b"", BEARER)
     assert response.status_code in {400, 404}
     assert app.post("/api/predict", {"x": 1}).status_code == 200

@@ -19,7 +19,10 @@ SECRET = "indices element out of data bounds"  # noqa: S105 # part of onnxruntim
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, httpx.Client]]:
-    """Yield a server whose model fails in onnxruntime for an index outside its table, and a client of it."""
+    """Yield a server whose model fails in onnxruntime, and a client of it.
+
+    The model fails for an index outside its table.
+    """
     models = tmp_path_factory.mktemp("models")
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(models, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
@@ -42,9 +45,9 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPr
 def test_failure_is_opaque_and_logged(
     failing: tuple[ServerProcess, httpx.Client], path: str, body: dict[str, object]
 ) -> None:
-    """An unforeseen error's response has only the request id; the log has the traceback; the server goes on.
+    """An unforeseen error's response has only the request id; the log has the traceback.
 
-    Neither has the exception's message, because it may quote the input.
+    Neither has the exception's message, because it may quote the input. The server goes on.
     """
     process, client = failing
     response = client.post(path, json=body)
@@ -61,7 +64,7 @@ def test_failure_is_opaque_and_logged(
 
 
 def test_request_id_of_the_caller(failing: tuple[ServerProcess, httpx.Client]) -> None:
-    """The response has the request's own id, so that a failure can be traced across proxies."""
+    """The response has the request's own id, for tracing across proxies."""
     response = failing[1].post("/api/predict", json={"index": 9}, headers={"x-request-id": "edge:4f.1/a-b"})
     assert response.headers["x-request-id"] == "edge:4f.1/a-b"
 
@@ -78,7 +81,7 @@ def test_request_id_of_the_caller(failing: tuple[ServerProcess, httpx.Client]) -
     ],
 )
 def test_the_trace_of_a_failure(failing: tuple[ServerProcess, httpx.Client], trace: str, logged: str) -> None:
-    """The log line of a failure has the request's trace id if the traceparent is valid."""
+    """The log line of a failure has the trace id of a valid traceparent."""
     process, client = failing
     client.post("/api/predict", json={"index": 9}, headers={"x-request-id": "traced", "traceparent": trace})
     line = json.loads(process.read_until("request traced failed"))

@@ -25,7 +25,7 @@ TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 AGE: Final = 61.4375
 FARE: Final = 233.8125
 SECRETS: Final = ("61.4375", "233.8125", "femail", "-7.25", "zzyzx")
-"""Valid and invalid values that the calls below send; no other text in a line equals them."""
+"""Input values of the calls below; no other text in a line equals them."""
 RECORD: Final = {**PASSENGER, "age": AGE, "fare": FARE}
 WRONG: Final = {**RECORD, "sex": "femail"}
 
@@ -42,7 +42,7 @@ def logging_server(**settings: str) -> Iterator[tuple[ServerProcess, httpx.Clien
 
 
 def lines(process: ServerProcess, logger: str = "lifeboat.request") -> list[dict[str, Any]]:
-    """Return the lines of a logger; every line of the log must be a JSON object."""
+    """Return the lines of a logger, and check that every line is JSON."""
     every = [json.loads(line) for line in process.log]
     for line in every:
         assert {"time", "level", "logger", "message"} <= line.keys()
@@ -102,7 +102,7 @@ def call_everything(client: httpx.Client) -> list[httpx.Response]:
 
 
 def call_with_names_of_ones_own(client: httpx.Client, csv: str) -> list[httpx.Response]:
-    """Send requests with a value in place of a name, as in a file without a header."""
+    """Send requests with a value as a name, as in a file without a header."""
     named = {"name": "zzyzx", "shape": [1, 1], "datatype": "FP32", "data": [1]}
     header, _, row = csv.partition("\n")
     return [
@@ -120,7 +120,7 @@ def call_with_names_of_ones_own(client: httpx.Client, csv: str) -> list[httpx.Re
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_no_input_is_logged_unasked(form: str) -> None:
-    """By default each request has a line, on every interface, and no line has an input value."""
+    """By default no log line has an input value, on any interface."""
     with logging_server(LIFEBOAT_LOG_REQUESTS="all", LIFEBOAT_LOG_FORMAT=form, LIFEBOAT_LOG_LEVEL="debug") as (
         process,
         client,
@@ -251,7 +251,7 @@ def test_a_request_that_waits_past_the_drain_is_logged(kind: str) -> None:
 
 
 def test_requests_that_run_together_have_lines_of_their_own(tmp_path: Path) -> None:
-    """Each request in a batch has its own line, with its own id, status and rows, even if another one fails."""
+    """Each request in a batch has its own line, even if another request fails."""
     write_failing(tmp_path)
     bodies = [json.dumps(each).encode() for each in ({"index": 1}, {"index": 9}, {"records": [{"index": 2}] * 3})]
     settings = {"LIFEBOAT_MODELS": str(tmp_path), "LIFEBOAT_LOG_REQUESTS": "all", "LIFEBOAT_QUEUE_DELAY_US": "100000"}
@@ -291,7 +291,10 @@ def test_a_line_cannot_be_forged(form: str) -> None:
 
 
 def test_an_exception_is_one_line(tmp_path: Path) -> None:
-    """A traceback is one string in its line; the exception's message is included only with inputs."""
+    """A traceback is one string in its line.
+
+    The exception's message is included only if inputs are logged.
+    """
     write_failing(tmp_path)
     for inputs, is_told in (("0", False), ("1", True)):
         with logging_server(LIFEBOAT_MODELS=str(tmp_path), LIFEBOAT_LOG_INPUTS=inputs) as (process, client):
@@ -312,7 +315,10 @@ def test_an_exception_is_one_line(tmp_path: Path) -> None:
     ids=["process", "thread", "unraisable"],
 )
 def test_what_ends_by_an_exception_is_logged(fails: str) -> None:
-    """An exception that ends the process or a thread, or can't be caught, is a log line."""
+    """An exception that ends the process or a thread is a log line.
+
+    So is an exception that can't be caught.
+    """
     code = f"from server.telemetry import logs; logs.configure('json', inputs=False); {fails}"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     (line,) = map(json.loads, ended.stderr.splitlines())
@@ -322,7 +328,10 @@ def test_what_ends_by_an_exception_is_logged(fails: str) -> None:
 
 @pytest.mark.parametrize(("inputs", "is_told"), [(False, False), (True, True)])
 def test_what_asyncio_tells_of_a_task(*, inputs: bool, is_told: bool) -> None:
-    """A task that fails unobserved is a log line, without its message unless inputs are logged."""
+    """A task that fails unobserved is a log line.
+
+    Its message is included only if inputs are logged.
+    """
     code = f"""
 import asyncio
 from server.telemetry import logs

@@ -49,7 +49,7 @@ def client() -> Any:  # noqa: ANN401 # an iterator of a client
 
 
 def test_requests_rows_and_runs(client: httpx.Client, passenger: dict[str, Any]) -> None:
-    """Requests, rows and runs are counted, with durations in microseconds; at the end no request is pending."""
+    """Requests, rows and runs are counted, with durations in microseconds."""
     before = read(client)
     assert before["nv_inference_request_success"] == 0
     client.post("/api/predict", json=passenger)
@@ -119,7 +119,7 @@ def families(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 
 
 def test_rows_that_run_together(client: httpx.Client, passenger: dict[str, Any]) -> None:
-    """The batch histogram has batches by size: alone, at the edge of a bucket, above it, and in a thread."""
+    """The batch histogram counts batches by size, those in a thread too."""
     sizes = [1, 1, 2, 3, 256, 257, 300]
     for size in sizes:
         client.post("/api/predict", json={"records": [passenger] * size})

@@ -58,7 +58,10 @@ class Remote:
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"], ids=["short", "long"])
 def test_a_request_is_a_span_below_its_callers(kind: str) -> None:
-    """A prediction is a span in its client's trace, with child spans for queue and run; the response names it."""
+    """A prediction is a span in its client's trace, with queue and run below.
+
+    The response names the span.
+    """
     with collecting() as collector, traced(collector) as (_, client):
         body = json.dumps({"records": [RECORD, RECORD]})
         answer = client.post("/api/predict", content=body, headers=SAMPLED | {"content-type": kind})
@@ -92,7 +95,7 @@ def test_a_request_is_a_span_below_its_callers(kind: str) -> None:
 
 
 def test_every_interface_has_spans() -> None:
-    """Each call is a span named by its route or method, with its result and without its input."""
+    """Each call is a span named by its route or method, without its input."""
     wrong = request(**WRONG).SerializeToString()
     grpc = [("content-type", "application/grpc+proto"), ("te", "trailers")]
     settings = {"LIFEBOAT_HTTP2": "1", "LIFEBOAT_LOG_REQUESTS": "all"}
@@ -143,7 +146,10 @@ def test_every_interface_has_spans() -> None:
 
 
 def test_a_fault_of_the_server_is_an_error(tmp_path: Path) -> None:
-    """A span has status ERROR for a server error; the log line of an unforeseen error has the span's ids."""
+    """A span has status ERROR for a server error only.
+
+    The log line of an unforeseen error has the span's ids.
+    """
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(tmp_path, model, small.manifest(model, small.INDEX, answers=[(0, 10.0), (2, 30.0)]))
     settings = {"LIFEBOAT_MODELS": str(tmp_path), "LIFEBOAT_MAX_BATCHES": "0"}
@@ -183,7 +189,7 @@ def test_an_unsound_parent_is_none(given: str) -> None:
 
 
 def test_a_collector_that_is_down_costs_no_answer() -> None:
-    """Without a reachable collector requests get responses, and the server exits with 0 within the drain."""
+    """Without a reachable collector requests succeed, and the server exits with 0."""
     with socket.create_server(("127.0.0.1", 0)) as unanswered:
         down = Collector(unanswered.getsockname()[1])
         settings = {"LIFEBOAT_DRAIN_S": "2", "OTEL_BSP_SCHEDULE_DELAY": "10"}

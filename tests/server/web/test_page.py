@@ -53,7 +53,10 @@ def controls(page: str) -> dict[str, list[dict[str, str]]]:
 
 
 def test_the_form_is_in_the_page(app: InProcess) -> None:
-    """Each feature has its field before any script, with the manifest's kind, limits, example and null choice."""
+    """The page has each feature's field before any script.
+
+    The manifest gives the field's kind, limits, example, and the choice of null.
+    """
     page = app.get("/").text
     found = controls(page)
     assert set(PASSENGER) <= set(found)
@@ -73,7 +76,7 @@ def test_the_form_is_in_the_page(app: InProcess) -> None:
 
 
 def test_what_the_form_sends_is_answered(app: InProcess) -> None:
-    """The query that a browser makes of the untouched form gets a prediction, for every model."""
+    """The untouched form's query gets a prediction, for every model."""
     for name, action in (
         ("titanic", "/api/predict"),
         ("signs", "/api/models/signs/predict"),
@@ -90,7 +93,10 @@ def test_what_the_form_sends_is_answered(app: InProcess) -> None:
 
 
 def test_every_datatype_has_its_field(app: InProcess) -> None:
-    """Booleans are two choices, integers have limits if a browser's numbers are exact, text is text."""
+    """Each datatype has its control.
+
+    Booleans are two choices, integers have limits if a browser's numbers are exact, text is text.
+    """
     found = controls(app.get("/api/models/small/form").text)
     assert set(found) == set(every.ROWS)
     assert [each["value"] for each in found["bool"]] == ["true", "false"]
@@ -114,7 +120,10 @@ def test_what_a_manifest_says_is_text(tmp_path: Path) -> None:
 
 
 def test_nothing_of_it_is_inline_or_elsewhere(app: InProcess) -> None:
-    """The page has no inline scripts or styles and names no other host, and its policy forbids both."""
+    """The page has no inline scripts or styles, and names no other host.
+
+    Its policy forbids both.
+    """
     answer = app.get("/")
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["base-uri"] == "'none'"
@@ -150,7 +159,7 @@ def test_what_is_there_is_not_sent_again(app: InProcess, path: str, media_type: 
     ["/web/nothing.js", "/web/index.html", "/web/main.html", "/web/", "/?model=other", "/api/models/other/form"],
 )
 def test_what_is_not_there_is_told_as_ever(app: InProcess, path: str) -> None:
-    """A missing file, a template, and an unknown model are rejected with 404 and the error envelope."""
+    """A missing file, a template, and an unknown model are rejected with 404."""
     answer = app.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
