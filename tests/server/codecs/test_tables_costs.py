@@ -130,7 +130,7 @@ def test_record_batches_without_rows(server: ServerProcess, caller: httpx.Client
 @pytest.mark.alone
 @pytest.mark.parametrize("query", ["?on_error=null", "?on_error=null&decimal=,&delimiter=;"], ids=["points", "commas"])
 def test_wide_files(server: ServerProcess, caller: httpx.Client, query: str) -> None:
-    """The CPU time is proportional to the number of columns, even for invalid rows."""
+    """The CPU time grows about linearly with the columns, even for invalid rows."""
     caller.post(BATCH, content=HEADER + _ROW)
 
     def taken(columns: int, times: int) -> int:

@@ -32,7 +32,7 @@ def _fields(answer: Answer, name: str = "note") -> list[str]:
 
 
 def test_quotes_and_line_ends_in_fields() -> None:
-    """A quoted field may contain delimiters, quotes and line ends; an unquoted field quotes."""
+    """A quoted field may contain delimiters and line ends; any field may contain quotes."""
     notes = ['"a,b"', '"a ""b"""', '"a\nb"', '"a\r\nb"', '"a\rb"', "", '""', 'a"b"', '"a"b', " a ", "ß€😀", "'"]
     expected = [row[-1] for row in csv.reader(io.StringIO(_file(*notes).decode(), newline=""))][1:]
     assert _fields(score(titanic(), _file(*notes))) == expected

@@ -58,7 +58,7 @@ def test_selected_fields_of_ndjson_are_as_they_were_written() -> None:
 
 @pytest.mark.parametrize("late", ["9223372036854775808", "0.5", '"x"', "[1]"])
 def test_a_later_number_that_does_not_fit(late: str) -> None:
-    """A later value that doesn't fit the column's type is an error that names both."""
+    """A later value that doesn't fit the column's type is rejected with its field."""
     body = _lines(*['"id":1'] * (2 * TEXT_ROWS), f'"id":{late}')
     answer = score(titanic(), body, accept=CSV.media_type)
     assert answer.error is not None
