@@ -1,4 +1,4 @@
-"""The measuring of files, short: real files, a real server, and a client that checks what it gets."""
+"""Tests of the file benchmark with short windows: real files, a real server and a checking client."""
 
 import shutil
 import sys
@@ -35,7 +35,7 @@ def _only(monkeypatch: pytest.MonkeyPatch, *forms: str) -> None:
 
 
 def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of each form go through a round with both models: every figure is there, and what can't be isn't."""
+    """A round measures files of each format with both models; a figure that can't exist is None."""
     _only(monkeypatch, "arrow", "parquet")
     found = {(each.form, each.model): each for each in batch.measured(1)}
     assert set(found) == {(form, model) for form in ("arrow", "parquet") for model in ("Titanic", "linear")}
@@ -53,7 +53,7 @@ def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("form", sample_files.FORMS)
 def test_a_file_holds_the_passengers(form: str) -> None:
-    """A file of any form has as many rows as asked, the data set's over and over."""
+    """A file of any format has the requested number of rows, which repeat the data set."""
     table = sample_files.read(sample_files.written(form, ROWS), form)
     assert table.num_rows == ROWS
     assert table.column("fare")[0].as_py() == table.column("fare")[1309].as_py() == 211.3375
@@ -61,7 +61,7 @@ def test_a_file_holds_the_passengers(form: str) -> None:
 
 
 def test_an_answer_that_lacks_rows_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that comes back with other rows than it had isn't measured: the error says what came."""
+    """A file that comes back with a wrong number of rows is an error, not a figure."""
     _only(monkeypatch, "csv")
     monkeypatch.setattr(sample_files, "answers", lambda *_: (ROWS - 1, 0.9, 0.1))
     with pytest.raises(BenchError, match=f"of {ROWS} rows came back as {ROWS - 1}"):
@@ -73,7 +73,7 @@ def test_an_answer_that_lacks_rows_is_no_figure(monkeypatch: pytest.MonkeyPatch)
     [("csv", 500_000, ["CPU"]), ("csv", 900_000, ["rows a second"]), ("arrow", 1_300_000, ["CPU"]), ("ndjson", 1, [])],
 )
 def test_a_fast_model_is_held_to_a_number(form: str, alone: float, reached: list[str]) -> None:
-    """Files are held to a share of the model's own speed, and where that is far off to rows a second."""
+    """Files must reach a share of the model's speed, or rows per second."""
     held = _held(form, alone)
     assert [what for what in ("CPU", "rows a second") if any(each.startswith(what) for each in held)] == reached
 

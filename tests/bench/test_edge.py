@@ -1,4 +1,4 @@
-"""The way through the edge is measured beside the server's own, short."""
+"""Tests of the benchmark of the edge beside the server, with short windows."""
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ pytestmark = [
 
 
 def test_the_edge_is_measured_beside_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each way has times and CPU; a call through the edge is compared with one to the server; the page says how."""
+    """Each path has times and CPU, compared with its counterpart, and the report shows them."""
     monkeypatch.setattr(load_test, "WINDOW_S", 0.6)
     monkeypatch.setattr(load_test, "SETTLE_S", 0.5)
     monkeypatch.setattr(load_test, "TRIES", 1)

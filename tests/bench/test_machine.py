@@ -1,4 +1,4 @@
-"""The accounting of process trees: what a child's child does counts."""
+"""Tests of the accounting of process trees, with children and grandchildren."""
 
 import os
 import socket
@@ -31,7 +31,7 @@ def _spawn(code: str) -> "subprocess.Popen[str]":
 
 
 def test_a_child_that_ended_counts() -> None:
-    """The CPU of a tree is also that of children which have ended."""
+    """A tree's CPU time includes that of children which have ended."""
     with _spawn(_CHILD) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -40,7 +40,7 @@ def test_a_child_that_ended_counts() -> None:
 
 
 def test_a_tree_has_its_grandchildren() -> None:
-    """A tree is the process and all that came from it, and weighs more than the process alone."""
+    """A tree includes grandchildren, and its memory exceeds that of the process alone."""
     with _spawn(_NESTED) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -53,7 +53,7 @@ def test_a_tree_has_its_grandchildren() -> None:
 
 
 def test_what_a_process_listens_on() -> None:
-    """A port is found by the process that listens on it, and so is what the process was started as."""
+    """The ports that a process listens on, and its command line, are found by its process id."""
     with socket.create_server(("127.0.0.1", 0)) as opened:
         assert opened.getsockname()[1] in process_stats.listening(os.getpid())
         port = opened.getsockname()[1]

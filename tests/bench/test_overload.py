@@ -1,4 +1,4 @@
-"""Loads beyond the capacity are measured, short: what was answered, what was rejected, what others waited."""
+"""Tests of the overload benchmark with short windows: goodput, rejections, and waits of other clients."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load each level for so short a time as a busy machine lets requests through in."""
+    """Shorten each load to the minimum that gets requests through on a busy machine."""
     monkeypatch.setattr(overload, "SECONDS", 2.0)
     monkeypatch.setattr(overload, "ROUNDS", 1)
     monkeypatch.setattr(overload, "TIMES", (1,))
@@ -27,7 +27,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_loads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both versions of HTTP have goodput; a request that is wrong counts as a rejection; the page shows each level."""
+    """Both HTTP versions have goodput, wrong requests count as rejections, and the report shows both."""
     clients = 32  # an HTTP/2 connection ends after 3,840 requests, and h2load opens no other
     wrong = Offer("wrong", Call("/api/predict", b"{}"), clients)
     monkeypatch.setattr(overload, "offers", lambda: [Offer("right", overload.offer_of_one(), clients), wrong])
@@ -46,7 +46,7 @@ def test_loads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_waits() -> None:
-    """New connections are answered beside busy ones and beside an attack; the page shows each."""
+    """New connections get responses beside busy ones and during an attack; the report shows both."""
     busy, attack = overload.waits()
     assert (busy.calls, busy.lost, attack.lost) == (3, 0, 0)
     assert 0 < busy.p50_ms <= busy.p99_ms <= busy.worst_ms

@@ -1,4 +1,4 @@
-"""The benchmark's own way, short: real servers, real load, figures that can be told."""
+"""Tests of a benchmark round with short windows: real servers, real load."""
 
 import shutil
 import sys
@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The echo and this server go through a round: each window has requests and CPU, each start a right answer."""
+    """Each window of a round has requests and CPU, and each start a right response."""
     monkeypatch.setattr(load_test, "WINDOW_S", 0.5)
     monkeypatch.setattr(load_test, "SETTLE_S", 0.2)
     monkeypatch.setattr(load_test, "TRIES", 1)
@@ -41,7 +41,7 @@ def test_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_answer_is_no_start(tmp_path: Path) -> None:
-    """A server that answers something else isn't measured: the error has what it said."""
+    """A server with a wrong response isn't measured; the error quotes the response."""
     echo = targets.floor()
     wrong = targets.Contender(
         "wrong", "wrong", echo.command, {"wrong": Call("/", targets.RECORD, answer=("age",))}, folder=tmp_path
@@ -54,7 +54,7 @@ def test_a_wrong_answer_is_no_start(tmp_path: Path) -> None:
 
 
 def test_a_failed_call_is_no_figure(tmp_path: Path) -> None:
-    """Load that isn't all answered with 200 fails the window, naming the status."""
+    """Load with a response other than 200 fails the window and names the status."""
     ours = targets.lifeboat()
     with rounds.serving(ours, Cores.of_this_machine()) as (pid, port, _):
         target = Target(pid, port, Call("/api/predict", b"{}"), Cores.of_this_machine(), tmp_path)

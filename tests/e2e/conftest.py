@@ -1,4 +1,4 @@
-"""The real image, and the Worker in front of it."""
+"""Fixtures: the real image, and the Worker in front of it."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ SIDECAR: Final = "lifeboat-egress:local"
 
 @dataclass
 class Real:
-    """A Worker, and the real engine that its containers run in."""
+    """A Worker and the real container engine that runs its containers."""
 
     edge: Edge
     engine: Docker
@@ -33,7 +33,7 @@ def image() -> str:
 
 @contextmanager
 def worker(folder: Path, name: str, *options: str) -> Iterator[Real]:
-    """Run the Worker under a name of its own, by which its containers are known, with options of `wrangler dev`."""
+    """Run the Worker with options of `wrangler dev`; its containers carry `name`."""
     engine = Docker(name)
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     command = str(ROOT / "scripts/docker")
@@ -43,12 +43,12 @@ def worker(folder: Path, name: str, *options: str) -> Iterator[Real]:
             yield Real(edge, engine)
     finally:
         left = docker("ps", "--all", "--quiet", "--filter", f"name=workerd-[0-9a-f]+-{name}-").split()
-        # the runtime removes its own, but not those it is still removing
+        # the runtime removes its containers, but not always in time
         subprocess.run(["docker", "rm", "--force", *left], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="session")
 def real(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:  # noqa: ARG001 # built before, so that wrangler finds its layers
-    """Run the Worker as it is deployed, its containers built from the Dockerfile and run by the real engine."""
+    """Run the deployed Worker, with containers built from the Dockerfile."""
     with worker(tmp_path_factory.mktemp("real"), "lifeboat") as running:
         yield running

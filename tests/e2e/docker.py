@@ -1,4 +1,4 @@
-"""The docker command line, as the tests of the image use it."""
+"""The docker commands that the tests of the image use."""
 
 import json
 import re
@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from typing import Final
 
 BASIC: Final = ("--cpus", "0.25", "--memory", "1g", "--memory-swap", "1g")
-"""The limits of the platform's `basic` instance: a quarter of a CPU, 1 GiB of memory."""
+"""Limits of the platform's `basic` instance: a quarter of a CPU, 1 GiB of memory."""
 WAIT_S: Final = 60
 
 
 def docker(*arguments: str) -> str:
-    """Run a docker command; return what it printed."""
+    """Run a docker command; return its output."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
     return (done.stdout + done.stderr if arguments[0] == "logs" else done.stdout).strip()
 
 
 def wait_healthy(container: str) -> None:
-    """Wait until the image's own health check calls the container healthy: by its events, nothing is polled."""
+    """Wait for the event that the image's health check reports the container healthy."""
     filters = ["--filter", f"container={container}", "--filter", "event=health_status", "--filter", "event=die"]
     created = json.loads(docker("inspect", container))[0]["Created"]
     command = ["docker", "events", "--since", created, *filters, "--format", "{{.Status}}"]
@@ -48,28 +48,28 @@ def running(image: str, *options: str) -> Iterator[str]:
 
 
 class Docker:
-    """The containers that the Workers runtime makes of one Worker's instances; the sidecars left out."""
+    """The containers that the Workers runtime makes for one Worker, without the sidecars."""
 
     def __init__(self, worker: str) -> None:
-        """Look at those of the Worker of this name, from now on."""
+        """Watch the containers of the Worker with this name, from now on."""
         self._name = f"workerd-[0-9a-f]+-{worker}-InferenceContainer-[0-9a-f]+$"
         self._since = time.time()
 
     def running(self) -> list[str]:
-        """Return the ids of the running ones."""
+        """Return the ids of the running containers."""
         return docker("ps", "--quiet", "--no-trunc", "--filter", f"name={self._name}").split()
 
     def starts(self) -> int:
-        """Return how many were started since this was made."""
+        """Return how many containers started since this object was created."""
         when = ["--since", f"{self._since:.6f}", "--until", f"{time.time():.6f}"]
         names = docker("events", *when, "--filter", "event=start", "--format", "{{.Actor.Attributes.name}}").split()
         return sum(re.match(self._name, name) is not None for name in names)
 
     def kill(self, number: signal.Signals, *instances: str) -> None:
-        """Send a signal to some, or to all; return when each has ended, where it is SIGKILL."""
+        """Send a signal to `instances`, or to all. For SIGKILL, return when each has ended."""
         for each in instances or self.running():
             docker("kill", "--signal", number.name, each)
 
     def pause(self, instance: str) -> None:
-        """Have one accept what comes, and never answer: none of its processes runs any more."""
+        """Freeze all processes of a container: it accepts connections and never responds."""
         docker("pause", instance)

@@ -1,4 +1,4 @@
-"""The same way through the Worker as in tests/edge, with the real image at its end."""
+"""Tests of predictions and files through the Worker to the real image."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ EXPECTED = "survived"
 
 
 def test_a_prediction_travels_the_whole_way(real: Real) -> None:
-    """A cold call through the Worker and the Durable Object is answered by the real container; then within `basic`."""
+    """A cold request is served by the real container, also with the limits of `basic`."""
     assert not real.engine.running()
     assert real.edge.answered().json()["label"] == EXPECTED
     (container,) = real.engine.running()
@@ -29,7 +29,7 @@ def test_a_prediction_travels_the_whole_way(real: Real) -> None:
 
 
 def test_a_file_travels_the_whole_way(real: Real, passengers: list[Record]) -> None:
-    """Within `basic` the container scores a file through the Worker, to the last bit; a wrong one breaks off."""
+    """Within the limits of `basic` a file is scored bit for bit; a wrong one is cut off."""
     assert real.edge.answered().status_code == 200
     (container,) = real.engine.running()
     docker("update", *BASIC, container)
@@ -48,7 +48,7 @@ def test_a_file_travels_the_whole_way(real: Real, passengers: list[Record]) -> N
 
 
 def test_a_killed_container_is_replaced(real: Real) -> None:
-    """After the container is killed the call is answered again, by another."""
+    """After the container is killed, another one serves the next request."""
     assert real.edge.answered().status_code == 200
     first = real.engine.running()
     real.engine.kill(signal.SIGKILL)
@@ -58,7 +58,7 @@ def test_a_killed_container_is_replaced(real: Real) -> None:
 
 
 def test_cron_asks_the_container(real: Real) -> None:
-    """The scheduled handler finds the container ready."""
+    """The cron finds the container ready."""
     assert real.edge.answered().status_code == 200
     mark = len(real.edge.log.lines)
     assert real.edge.cron().status_code == 200

@@ -1,4 +1,4 @@
-"""The real image under a real engine, within the limits of the platform's `basic` instance."""
+"""Tests of the real image, with the limits of the platform's `basic` instance."""
 
 import io
 import json
@@ -27,15 +27,15 @@ from tests.server.support.files import Record, upload
 from tests.server.support.rpc import PREDICT, Http2, Spoken, decoded, request
 
 READ_ONLY = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
-TEMPORARY = "/tmp"  # noqa: S108 # the container's own
+TEMPORARY = "/tmp"  # noqa: S108 # a folder in the container
 FOR_FILES = ("arro3", "nanoarrow", "backports", "tqdm")
-"""The packages that read and write files, and nothing else."""
+"""The packages whose only use is to read and write files."""
 FORBIDDEN = ("sklearn", "skl2onnx", "pandas", "scipy", "pip", "gcc", "cc1", "bash", "sh", "apt", "dpkg", "export")
 
 
 @pytest.fixture(scope="module")
 def sizes(image: str) -> dict[str, int]:
-    """Return the path of every file in the image, and its bytes."""
+    """Return each path in the image with its size in bytes."""
     container = docker("create", image)
     try:
         export = subprocess.run(["docker", "export", container], capture_output=True, check=True).stdout
@@ -47,7 +47,7 @@ def sizes(image: str) -> dict[str, int]:
 
 @contextmanager
 def server(image: str, *options: str) -> Iterator[tuple[str, httpx.Client]]:
-    """Run the image with the limits of `basic`; yield the container and a client of its port, once it is ready."""
+    """Run the image with the limits of `basic`; yield the ready container and a client."""
     with running(image, "--publish", "127.0.0.1::8080", "--health-interval", "1s", *BASIC, *options) as container:
         wait_healthy(container)
         port = json.loads(docker("inspect", container))[0]["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
@@ -56,7 +56,7 @@ def server(image: str, *options: str) -> Iterator[tuple[str, httpx.Client]]:
 
 
 def test_it_answers_within_basic(image: str) -> None:
-    """On a quarter of a CPU and 1 GiB, read-only and without any capability, the image becomes healthy and predicts."""
+    """The image predicts on a quarter of a CPU and 1 GiB, read-only and without capabilities."""
     with server(image, *READ_ONLY) as (container, client):
         answer = client.post("/api/predict", json=PASSENGER)
         state = json.loads(docker("inspect", container))[0]
@@ -66,7 +66,7 @@ def test_it_answers_within_basic(image: str) -> None:
 
 
 def test_it_holds_only_what_runs(image: str, sizes: dict[str, int]) -> None:
-    """The image has no training code, compiler, package manager or shell, and runs as no root."""
+    """The image has no training code, compiler, package manager or shell, and doesn't run as root."""
     parts = {part for path in sizes for part in path.split("/")}
     assert parts.isdisjoint(FORBIDDEN)
     assert "app/models/titanic/1/model.onnx" in sizes
@@ -74,7 +74,7 @@ def test_it_holds_only_what_runs(image: str, sizes: dict[str, int]) -> None:
 
 
 def test_the_size_is_told(image: str, sizes: dict[str, int], capsys: pytest.CaptureFixture[str]) -> None:
-    """The image stays under 200 MB decompressed, with what reads and writes files."""
+    """The decompressed image is smaller than 200 MB."""
     size = int(json.loads(docker("inspect", image))[0]["Size"])
     tables = sum(size for path, size in sizes.items() if path.removeprefix("opt/site/").startswith(FOR_FILES))
     with capsys.disabled():
@@ -85,7 +85,7 @@ def test_the_size_is_told(image: str, sizes: dict[str, int], capsys: pytest.Capt
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
 def test_it_scores_files(image: str, passengers: list[Record], form: str) -> None:
-    """Within `basic`, read-only but for a folder for temporary files, the image scores a file of each form."""
+    """With the limits of `basic` the image scores a file of each format; only /tmp is writable."""
     with server(image, *READ_ONLY, "--tmpfs", TEMPORARY) as (container, client):
         response = client.put("/api/batch", content=_written(form, passengers), headers={"accept": "text/csv"})
         state = json.loads(docker("inspect", container))[0]["State"]
@@ -100,7 +100,7 @@ def test_it_scores_files(image: str, passengers: list[Record], form: str) -> Non
 
 
 def test_without_a_folder_for_temporary_files(image: str, passengers: list[Record]) -> None:
-    """All read-only, it scores what streams; Parquet, and a caller who only sends, are told what they lack."""
+    """Fully read-only, the image scores streams and rejects Parquet and clients that only send."""
     with server(image, *READ_ONLY, "--env", "LIFEBOAT_MAX_IDLE_S=4") as (container, client):
         for form in ("csv", "arrow"):
             assert client.put("/api/batch", content=_written(form, passengers)).status_code == 200
@@ -113,7 +113,7 @@ def test_without_a_folder_for_temporary_files(image: str, passengers: list[Recor
 
 
 def _reason(container: str, client: httpx.Client, body: bytes) -> str:
-    """Send a file and read nothing; return why the container's log says that it failed."""
+    """Send a file and read nothing; return the reason of the failure in the container's log."""
     command = ["docker", "logs", "--follow", "--tail", "0", container]
     with (
         upload(client) as sent,
@@ -123,7 +123,7 @@ def _reason(container: str, client: httpx.Client, body: bytes) -> str:
         assert log.stderr is not None
         watchdog = threading.Timer(WAIT_S, log.kill)
         watchdog.start()
-        sender.submit(sent.send, body)  # who publishes the port goes on taking it when the container has hung up
+        sender.submit(sent.send, body)  # docker's port proxy receives longer than the container
         failed = next((line for line in log.stderr if "batch failed (" in line), "nothing")
         watchdog.cancel()
         log.terminate()
@@ -132,7 +132,7 @@ def _reason(container: str, client: httpx.Client, body: bytes) -> str:
 
 
 def _written(form: str, passengers: list[Record]) -> bytes:
-    """Return the passengers as a file."""
+    """Return the passengers as a file of this format."""
     if form == "csv":
         return files.csv(passengers)
     table = pa.Table.from_pylist(passengers).select(files.NAMES)
@@ -146,7 +146,7 @@ def _written(form: str, passengers: list[Record]) -> bytes:
 
 
 class _Port:
-    """The published port of a container, for a caller that speaks HTTP/2."""
+    """The published port of a container, for an HTTP/2 client."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._address = (client.base_url.host, client.base_url.port or 80)
@@ -154,12 +154,12 @@ class _Port:
     def connect(self) -> socket.socket:
         return socket.create_connection(self._address)
 
-    def during(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 # whatever the work returns
+    def during(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 # the result of `work`
         return work()
 
 
 def test_calls(image: str) -> None:
-    """The image answers calls: Connect as it is, and native gRPC where HTTP/2 is asked for."""
+    """The image serves Connect calls, and native gRPC if HTTP/2 is enabled."""
     with server(image, "--env", "LIFEBOAT_HTTP2=1") as (_, client):
         expected = client.post("/api/predict", json=PASSENGER).json()
         assert client.post(PREDICT, json=PASSENGER).json() == expected
@@ -175,7 +175,7 @@ def test_calls(image: str) -> None:
 
 
 def test_sigterm_answers_what_is_in_flight(image: str) -> None:
-    """After SIGTERM a request whose body is still arriving is answered, and the container exits with 0."""
+    """A request whose body arrives after SIGTERM is served, and the container exits with 0."""
     body = json.dumps(PASSENGER).encode()
     head = f"POST /api/predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     with (
@@ -183,7 +183,7 @@ def test_sigterm_answers_what_is_in_flight(image: str) -> None:
         socket.create_connection((client.base_url.host, client.base_url.port)) as call,
     ):
         call.sendall(head + body[:10])
-        client.get("/v2/health/live")  # the server has taken up the call before this one
+        client.get("/v2/health/live")  # the server has accepted the request above before this one
         docker("kill", "--signal", "SIGTERM", container)
         call.sendall(body[10:])
         assert call.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -192,7 +192,7 @@ def test_sigterm_answers_what_is_in_flight(image: str) -> None:
 
 
 def test_a_damaged_model_is_refused(image: str, tmp_path: Path) -> None:
-    """An image whose model was changed by one byte ends with 1, naming model and version, and never serves."""
+    """An image with one changed byte in its model exits with 1 and names model and version."""
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models", models)
     model = models / "titanic/1/model.onnx"

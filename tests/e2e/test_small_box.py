@@ -1,4 +1,4 @@
-"""The image in the platform's smallest size: attacks of every kind beside good clients."""
+"""Tests of the image with the platform's smallest limits under attack."""
 
 import json
 
@@ -7,7 +7,7 @@ from tests.e2e.docker import BASIC, docker, running, wait_healthy
 
 
 def test_attacks_on_the_image(image: str) -> None:
-    """The container lives, good clients are answered meanwhile, and the memory comes back within 20 MB."""
+    """Under attack the container lives, serves good clients, and returns its memory within 20 MB."""
     options = ("--env", "LIFEBOAT_HTTP2=1", "--env", "LIFEBOAT_LOG_LEVEL=error", "--publish", "127.0.0.1::8080")
     with running(image, *BASIC, *options) as container:
         wait_healthy(container)

@@ -1,4 +1,4 @@
-"""What every edge does for its callers, whatever runs its instances: the stand-in of an engine, or a real one."""
+"""Behaviour that every deployment of the Worker shares, with a real container engine or the stand-in."""
 
 import asyncio
 import signal
@@ -19,15 +19,15 @@ from tests.server.support import files
 from tests.server.support.files import Record
 
 RATE: Final = 200
-"""Calls a second."""
+"""Requests per second."""
 SECONDS: Final = 4
 CALLERS: Final = 50
 DEADLINE: Final = {"x-request-timeout-ms": "4000"}
 ATTEMPT_S: Final = 1
-"""ATTEMPT_TIMEOUT_MS of the edge whose instances hang."""
+"""ATTEMPT_TIMEOUT_MS of the Worker whose instances hang."""
 PATIENCE_S: Final = 60
 SHARED_S: Final = 4
-"""How long calls are counted that instances share: one that was slow for once is left alone for half a second."""
+"""Seconds to count the requests of two instances. A slow instance is avoided for half a second."""
 NEVER_PASSES: Final = [
     ("GET", "/metrics", 404, "not_found"),
     ("GET", "/container/7", 404, "not_found"),
@@ -39,40 +39,40 @@ NEVER_PASSES: Final = [
     ("POST", "/inference.GRPCInferenceService/RepositoryModelUnload", 403, "permission_denied"),
     ("GET", "/api/%ff", 400, "invalid_argument"),
 ]
-"""Method and path of what isn't the callers', and the status and code that they are told."""
+"""Method and path of requests that clients may not send, with the expected status and error code."""
 NOTE_BYTES: Final = 500
 LARGE_ROWS: Final = 100_000
-"""With a note of so many bytes in each row, that many rows are 50 MB."""
+"""Rows of the large file. With a note of `NOTE_BYTES` in each row they are 50 MB."""
 SMALL: Final = 20
-"""Of a large file's bytes, one in so many are a small one."""
+"""The small file has the first `1 / SMALL` of the large file's bytes."""
 HELD_MB: Final = 20
-"""Most that the runtime's memory may grow by a file of 50 MB, which comes back as more."""
+"""Most MB that the runtime's memory may grow by for a file of 50 MB."""
 
 
 class Engine(Protocol):
-    """What runs the instances: each is known by its process, or by its container."""
+    """Runs the instances, each known by its process id or its container."""
 
     def running(self) -> list[Any]:
         """Return the running instances."""
 
     def starts(self) -> int:
-        """Return how many were ever started."""
+        """Return how many instances were ever started."""
 
-    def kill(self, number: signal.Signals, *instances: Any) -> None:  # noqa: ANN401 # as `running` names them
-        """Send a signal to some, or to all, and return when each has ended."""
+    def kill(self, number: signal.Signals, *instances: Any) -> None:  # noqa: ANN401 # the type that `running` returns
+        """Send a signal to `instances`, or to all running ones; return when each has ended."""
 
     def pause(self, instance: Any) -> None:  # noqa: ANN401
-        """Have one accept what comes, and never answer."""
+        """Make an instance accept connections and never respond."""
 
 
 def instance_of(response: httpx.Response) -> str:
-    """Return the name of the instance that answered."""
+    """Return the name of the instance that responded."""
     (said,) = [part for part in response.headers["server-timing"].split(", ") if part.startswith("instance;")]
     return str(said.partition('desc="')[2].rstrip('"'))
 
 
 def status(edge: Edge, headers: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Return what `GET /status` shows of each instance."""
+    """Return the instances in the response of `GET /status`."""
     (region,) = edge.http.get("/status", headers=headers).json()["regions"]
     return list(region["instances"])
 
@@ -80,7 +80,7 @@ def status(edge: Edge, headers: Mapping[str, str] | None = None) -> list[dict[st
 def until(
     edge: Edge, done: Callable[[list[dict[str, Any]]], bool], headers: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the status once it is so, which other parts of the stack bring about in their own time."""
+    """Poll `GET /status` until `done` accepts its instances; return them."""
     over = time.monotonic() + PATIENCE_S
     while not done(seen := status(edge, headers)):
         assert time.monotonic() < over, seen
@@ -89,7 +89,7 @@ def until(
 
 
 def cold_callers_share_one_start(edge: Edge, engine: Engine) -> None:
-    """Let callers all find nothing running: each is answered, by one start."""
+    """Send concurrent requests to a cold pool: one start serves all of them."""
     before = engine.starts()
     with ThreadPoolExecutor(CALLERS) as callers:
         statuses = list(callers.map(lambda _: edge.predict().status_code, range(CALLERS)))
@@ -99,16 +99,16 @@ def cold_callers_share_one_start(edge: Edge, engine: Engine) -> None:
 
 
 def what_never_passes_starts_nothing(edge: Edge, engine: Engine, method: str, path: str, told: tuple[int, str]) -> None:
-    """Ask by a path or method that isn't the callers': it is rejected, and no container starts for it."""
+    """Send a request that clients may not send: it is rejected and starts no container."""
     response = edge.http.request(method, path)
     assert (response.status_code, response.json()["code"]) == told
     assert not engine.running()
 
 
 async def called(edge: Edge, between: Mapping[int, Callable[[], None]]) -> tuple[Counter[int], float]:
-    """Call at the rate for the time, and do what is to be done before a call of a number, beside the calls.
+    """Send requests at `RATE` for `SECONDS`; run `between[n]` in a thread just before request `n`.
 
-    Returns the statuses there were, and the calls a second that were sent.
+    Return the statuses with their counts, and the requests per second that were sent.
     """
 
     async def one(http: httpx.AsyncClient) -> int:
@@ -130,9 +130,9 @@ async def called(edge: Edge, between: Mapping[int, Callable[[], None]]) -> tuple
 
 
 def a_kill_under_load_loses_no_call(edge: Edge, engine: Engine, killed: int) -> float:
-    """Kill `killed` of two instances, one right after the other, under load: every call is answered.
+    """Kill `killed` of two instances in quick succession under load: every request succeeds.
 
-    Returns the calls a second that were sent.
+    Return the requests per second that were sent.
     """
     instances = engine.running()
     assert len(instances) == 2
@@ -144,26 +144,27 @@ def a_kill_under_load_loses_no_call(edge: Edge, engine: Engine, killed: int) -> 
 
 
 def a_hung_instance_is_left_and_avoided(edge: Edge, engine: Engine) -> None:
-    """Have an instance accept and never answer: the one call that met it is told in time; later ones avoid it."""
+    """Hang an instance: one request gets an error in time; later requests avoid the instance."""
     engine.pause(engine.running()[0])
     mark = len(edge.log.lines)
     slowest = 0.0
     told = []
-    while f"hung: no answer in {ATTEMPT_S * 1000} ms" not in "".join(edge.log.lines[mark:]):  # asked, by chance
+    while f"hung: no answer in {ATTEMPT_S * 1000} ms" not in "".join(edge.log.lines[mark:]):  # chosen by chance
         began = time.monotonic()
         told.append(edge.predict(headers=DEADLINE))
         slowest = max(slowest, time.monotonic() - began)
-    alone = [each for each in told if each.status_code != 200]  # alone there: it may be what hung it
+    alone = [each for each in told if each.status_code != 200]  # no retry: it may be what hung it
     assert [(each.status_code, each.json()["code"]) for each in alone] == [(503, "unavailable")]
-    assert slowest < 4 * ATTEMPT_S  # its own deadline, of which the attempt took one second
+    assert slowest < 4 * ATTEMPT_S  # the request's own deadline; one attempt took a second of it
     asked = {instance_of(edge.predict(headers=DEADLINE)) for _ in range(20)}
     assert len(asked) == 1
 
 
 def a_hung_instance_is_started_anew(edge: Edge, engine: Engine) -> None:
-    """Have an instance accept and never answer: it is killed and started again, and until then the other answers.
+    """Hang an instance: it is killed and restarted, while the other instance serves requests.
 
-    The calls that met it together are answered by the other; one that met it alone is told to try again.
+    Concurrent requests that reached the hung instance are retried on the other one. A request that had the hung
+    instance to itself gets 503.
     """
     before = engine.starts()
     hung = engine.running()[0]
@@ -181,7 +182,7 @@ def a_hung_instance_is_started_anew(edge: Edge, engine: Engine) -> None:
 
 
 def two_instances_share_the_load(edge: Edge) -> None:
-    """Let many call, once neither instance is avoided for what it did before: both answer, each about as many."""
+    """Load both instances once neither is avoided: each serves about half of the requests."""
 
     def are_sound(instances: list[dict[str, Any]]) -> bool:
         return edge.predict().status_code == 200 and all(each["here"]["circuit"] == "closed" for each in instances)
@@ -204,10 +205,10 @@ def two_instances_share_the_load(edge: Edge) -> None:
 
 
 def the_pool_grows_under_load_and_shrinks_after(edge: Edge, engine: Engine) -> None:
-    """Give one instance more load than it should have: a second joins and takes its share; idle, both go to sleep."""
+    """Load one instance above its target: a second one joins. When idle, both go to sleep."""
     assert edge.answered().status_code == 200
     assert len(engine.running()) == 1
-    body = {"records": [PASSENGER] * 250}  # as many more would count as a call more, and be remembered for longer
+    body = {"records": [PASSENGER] * 250}  # more records would add to the load for longer
     over = time.monotonic() + PATIENCE_S
     served: set[str] = set()
     with ThreadPoolExecutor(4) as callers:
@@ -226,14 +227,14 @@ def the_pool_grows_under_load_and_shrinks_after(edge: Edge, engine: Engine) -> N
 
 
 def the_cron_holds_an_instance_awake(edge: Edge, engine: Engine, sleep_after_s: float) -> None:
-    """Let the cron ask an instance beyond its sleep time: it stays; asked no more, it is stopped, and exits with 0."""
+    """Call the cron beyond the sleep time: the instance stays. Without cron it exits with 0."""
     engine.kill(signal.SIGKILL)
     assert edge.cron().status_code == 200
     first, before = engine.running(), engine.starts()
     over = time.monotonic() + 1.2 * sleep_after_s
     while time.monotonic() < over:
         assert edge.cron().status_code == 200
-        time.sleep(2 * sleep_after_s / 3)  # the time between two crons, of which the sleep time is the longer
+        time.sleep(2 * sleep_after_s / 3)  # the time between two runs of the cron, shorter than the sleep time
     assert edge.predict().status_code == 200
     assert (engine.running(), engine.starts()) == (first, before)
     exits = status(edge)[0]["exits"].get("0", 0)
@@ -242,7 +243,7 @@ def the_cron_holds_an_instance_awake(edge: Edge, engine: Engine, sleep_after_s: 
 
 
 def large_file(folder: Path, passengers: list[Record]) -> Path:
-    """Write 50 MB of passengers, each with a note that comes back as it is."""
+    """Write a CSV file of 50 MB; each row has a note that the response repeats."""
     note = b"," + b"n" * (NOTE_BYTES - 1) + b"\n"
     file = folder / "large.csv"
     file.write_bytes(files.csv(passengers, LARGE_ROWS).replace(b"\n", note).replace(note, b",note\n", 1))
@@ -251,9 +252,9 @@ def large_file(folder: Path, passengers: list[Record]) -> Path:
 
 
 def a_large_file_takes_no_memory(edge: Edge, file: Path, scored: Path) -> float:
-    """Send a file, and put what comes back into `scored`: every row is there, and the runtime held little of it.
+    """Upload a large file and store the response in `scored`: the runtime's memory hardly grows.
 
-    Returns by how many MB the runtime's peak rose over what a small file had taken: the sum of its processes'.
+    Return by how many MB the peak memory of the runtime's processes exceeds their peak for a small file.
     """
     runtime = [pid for pid in process_stats.tree(edge.log.pid) if _name(pid) == "workerd"]
     assert runtime
@@ -261,7 +262,7 @@ def a_large_file_takes_no_memory(edge: Edge, file: Path, scored: Path) -> float:
     few = content[: content.rindex(b"\n", 0, len(content) // SMALL) + 1]
     assert edge.http.put(files.BATCH, content=few).status_code == 200
     for pid in runtime:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins again (proc_pid_clear_refs(5))
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the peak (proc_pid_clear_refs(5))
     before_mb = sum(map(process_stats.peak_mb, runtime))
     url = str(edge.http.base_url.join(files.BATCH))
     command = ["curl", "--silent", "--show-error", "--fail", "--upload-file", str(file), "--output", str(scored), url]

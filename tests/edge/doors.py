@@ -1,4 +1,4 @@
-"""A deployment that has every door: the deployed configuration with rates, and what its callers are rejected."""
+"""A deployment with authentication and rate limits, and the requests that it rejects."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.edge.stack import ROOT, Edge
 KEY: Final = "correct horse battery staple".replace(" ", "-")
 OTHER: Final = "other"
 RATE: Final = 20
-"""Calls a minute by one key."""
+"""Requests per minute with one key."""
 HASHES: Final = ",".join(
     f"{name}:{hashlib.sha256(key.encode()).hexdigest()}" for name, key in (("other", OTHER), ("mobile", KEY))
 )
@@ -29,7 +29,7 @@ simple = {{ limit = {by_key}, period = 60 }}
 
 
 def configuration(folder: Path, by_address: int = 1000) -> list[str]:
-    """Write the deployed configuration with both rates into a folder; return the options that make wrangler use it."""
+    """Write wrangler.toml with both rate limits into `folder`; return the options that make wrangler use it."""
     text = (ROOT / "wrangler.toml").read_text()
     for path in ("worker/index.ts", "./Dockerfile", "scripts/assets", "server/web", ".build/assets"):
         text = text.replace(f'"{path}"', f'"{ROOT / path}"')
@@ -39,7 +39,7 @@ def configuration(folder: Path, by_address: int = 1000) -> list[str]:
 
 
 def a_key_is_needed(edge: Edge, engine: Engine) -> None:
-    """Ask without a key, and with a wrong one: the caller is rejected, and no container starts."""
+    """Send requests without a key or with a wrong one: they are rejected and start no container."""
     for headers in ({}, {"x-api-key": "wrong"}, {"authorization": "Bearer wrong"}):
         response = edge.predict(headers=headers)
         assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")

@@ -1,7 +1,8 @@
-"""A stand-in for the sidecar that the Workers runtime reaches a container through, where its image can't be pulled.
+"""A stand-in for the sidecar between the Workers runtime and a container.
 
-It speaks what the runtime asks of that sidecar and no more: `CONNECT host:port` tunnels to a port of the container
-(200, or 400 where nothing listens), `PUT /egress` is accepted, `GET /ca` gives some text. It enforces no egress rule.
+It is for machines that can't pull the sidecar's image. It implements only what the runtime uses: `CONNECT host:port`
+opens a tunnel to a port of the container (200, or 400 if nothing listens there), `PUT /egress` is accepted, and `GET
+/ca` returns some text. It enforces no egress rule.
 """
 
 import asyncio
@@ -13,12 +14,12 @@ INGRESS_PORT = 39001
 
 
 async def serve(port: int, target: Callable[[int], int], host: str = "127.0.0.1") -> asyncio.Server:
-    """Listen on `port` (0 for a free one); `target` gives the local port that a container's port is reached at."""
+    """Listen on `port` (0 for a free one); `target` maps a container's port to a local port."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while not await _answered_last(reader, writer, target):
-                pass  # the runtime keeps the connection for its next try
+                pass  # the runtime retries on the same connection
         writer.close()
 
     return await asyncio.start_server(handle, host, port)
@@ -27,7 +28,7 @@ async def serve(port: int, target: Callable[[int], int], host: str = "127.0.0.1"
 async def _answered_last(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Callable[[int], int]
 ) -> bool:
-    """Answer one request; return whether it was the connection's last."""
+    """Respond to one request; return True if it was the last one of the connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     method, address, _ = head.split(" ", 2)
     if method != "CONNECT":
@@ -55,7 +56,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _main() -> None:
-    """Serve inside the container's own network, as the sidecar does: a container's port is the local one."""
+    """Serve inside the container's network, as the sidecar does: a container's port is the local port."""
     server = await serve(INGRESS_PORT, lambda port: port, "0.0.0.0")  # noqa: S104 # inside a container
     await server.serve_forever()
 

@@ -1,10 +1,10 @@
-"""A stand-in for a container engine: Docker's API on a unix socket, each container a `python -m server` of this tree.
+"""A stand-in for a container engine: Docker's API, with `python -m server` processes as containers.
 
     python -m tests.edge.engine SOCKET
 
-It answers what the Workers runtime asks of an engine, so that Worker, Durable Object, cron and server run together,
-for real, on a machine without one. `PUT /standin/command` with a JSON list replaces the command of later starts, so
-that a test can have a slow or a broken boot.
+It implements the part of Docker's API that the Workers runtime uses. With it, Worker, Durable Object, cron and server
+run together on a machine without a container engine. `PUT /standin/command` with a JSON list replaces the command of
+later starts, so that a test can have a slow or a broken start.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ def _free_port() -> int:
 
 @dataclass
 class StandIn:
-    """One container: a server process, or the sidecar of one, served by this process itself."""
+    """One container: a server process, or a sidecar, which this process serves itself."""
 
     name: str
     config: dict[str, Any]
@@ -49,33 +49,33 @@ class StandIn:
 
     @property
     def is_sidecar(self) -> bool:
-        """Whether the runtime made this one to reach another through."""
+        """Whether the runtime created this container as a sidecar."""
         return "--http-ingress-address" in (self.config.get("Cmd") or ())
 
     @property
     def network(self) -> str:
-        """The sidecar whose network this container shares."""
+        """Name of the sidecar whose network this container shares."""
         return str(self.config["HostConfig"]["NetworkMode"]).removeprefix("container:")
 
     @property
     def exit_code(self) -> int:
-        """As an engine tells it: 128 and the signal's number where one ended the process."""
+        """The exit code as Docker reports it: 128 plus the number of a fatal signal."""
         code = (self.process.returncode if self.process else 0) or 0
         return 128 - code if code < 0 else code
 
 
 class Engine:
-    """The containers, by name, and the routes that an engine's clients use."""
+    """The containers by name, and the routes of Docker's API."""
 
     def __init__(self) -> None:
-        """Begin with no container."""
+        """Create the engine with no container."""
         self.containers: dict[str, StandIn] = {}
         self.command = SERVER
         self.starts = 0
         self._watchers: set[asyncio.Task[None]] = set()
 
     def app(self) -> Starlette:
-        """Return the API."""
+        """Return the ASGI application of the API."""
         routes = [
             Route("/standin/command", self.set_command, methods=["PUT"]),
             Route("/standin/starts", lambda _: JSONResponse(self.starts)),
@@ -92,16 +92,16 @@ class Engine:
         return Starlette(routes=routes, exception_handlers={KeyError: _missing})
 
     async def set_command(self, request: Request) -> Response:
-        """Take the command of later starts; an empty one for the server itself."""
+        """Set the command of later starts; an empty list restores the server itself."""
         self.command = await request.json() or SERVER
         return Response(status_code=204)
 
     async def list(self, _request: Request) -> Response:
-        """Answer every container."""
+        """List every container."""
         return JSONResponse([self._described(each) for each in self.containers.values()])
 
     async def create(self, request: Request) -> Response:
-        """Make a container."""
+        """Create a container."""
         name = request.query_params["name"]
         if name in self.containers:
             return JSONResponse({"message": f"{name} is in use"}, 409)
@@ -131,13 +131,13 @@ class Engine:
         return Response(status_code=204)
 
     async def wait(self, request: Request) -> Response:
-        """Answer once the container has ended, or is gone where that is asked."""
+        """Respond when the container has ended, or has been removed if the condition is `removed`."""
         container = self.containers[request.path_params["name"]]
         await (container.removed if request.query_params.get("condition") == "removed" else container.exited).wait()
         return JSONResponse({"StatusCode": container.exit_code})
 
     async def kill(self, request: Request) -> Response:
-        """Send a signal, SIGKILL where none is named."""
+        """Send a signal to a container, SIGKILL by default."""
         container = self.containers[request.path_params["name"]]
         name = request.query_params.get("signal", "SIGKILL")
         number = int(name) if name.isdecimal() else signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
@@ -145,19 +145,19 @@ class Engine:
         return Response(status_code=204)
 
     async def remove(self, request: Request) -> Response:
-        """Remove a container, ended first."""
+        """Kill and remove a container."""
         container = self.containers.pop(request.path_params["name"])
         self._end(container, signal.SIGKILL)
         container.removed.set()
         return Response(status_code=204)
 
     def end_all(self) -> None:
-        """Leave no process behind."""
+        """Kill every container's process."""
         for container in self.containers.values():
             self._end(container, signal.SIGKILL)
 
     def _target(self, sidecar: str, port: int) -> int:
-        """Return the port of this machine at which a port of the sidecar's container is reached."""
+        """Return the local port for a port of the sidecar's container."""
         for container in self.containers.values():
             if not container.is_sidecar and container.network == sidecar and port == _SERVER_PORT:
                 return container.port
@@ -202,7 +202,7 @@ async def _missing(_request: Request, error: Exception) -> Response:
 
 
 def main() -> None:
-    """Serve on the unix socket named on the command line until SIGTERM; end every container with it."""
+    """Serve on the unix socket given on the command line until SIGTERM; then kill every container."""
     engine = Engine()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(sys.argv[1])

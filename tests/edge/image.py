@@ -1,7 +1,7 @@
-"""An image that is older or newer than the Worker: `python image.py MODEL`, the least that a server can be.
+"""A minimal server in an image older or newer than the Worker: `python image.py MODEL`.
 
-It knows readiness, a prediction and the list of its models; reports a load that nobody can read, and a header that
-nobody has heard of.
+It has readiness, a prediction and the list of models. It sends a load report that can't be parsed, and an unknown
+header.
 """
 
 import json
@@ -15,19 +15,19 @@ MODELS: Final = {"models": [{"name": "m", "version": MODEL}]}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by the model it was started with."""
+    """Responds with the model's name from the command line."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer readiness, the models, or a prediction, which may be kept for a minute."""
+        """Respond to readiness, the list of models, or a prediction that may be cached for a minute."""
         if self.path.startswith("/api/predict"):
             self._answer({"by": MODEL}, {"cache-control": "public, max-age=60, must-revalidate", "etag": f'"{MODEL}"'})
         else:
             self._answer(MODELS if self.path.startswith("/api/models") else {"ready": True})
 
     def do_POST(self) -> None:
-        """Answer a prediction."""
+        """Respond to a prediction."""
         self.rfile.read(int(self.headers["content-length"]))
         self._answer({"by": MODEL})
 

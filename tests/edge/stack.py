@@ -1,4 +1,4 @@
-"""The edge on this machine: wrangler's Workers runtime and an engine behind it, subprocesses that end with a test."""
+"""The Worker on this machine: wrangler's Workers runtime and a container engine, as subprocesses."""
 
 import os
 import re
@@ -23,14 +23,14 @@ CALL_S: Final = 60
 
 @dataclass
 class Command:
-    """A subprocess in a group of its own, its output kept line by line."""
+    """A subprocess in its own process group, with its output stored line by line."""
 
     arguments: list[str]
     environment: Mapping[str, str]
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Start it."""
+        """Start the subprocess."""
         self._grown = threading.Condition()
         self._process = subprocess.Popen(
             self.arguments,
@@ -47,7 +47,7 @@ class Command:
 
     @property
     def pid(self) -> int:
-        """Return the process that was started: the root of all that it started."""
+        """Return the process id of the subprocess, the root of its process tree."""
         return self._process.pid
 
     def _read(self) -> None:
@@ -58,7 +58,7 @@ class Command:
                 self._grown.notify_all()
 
     def wait_for(self, pattern: str, after: int = 0) -> re.Match[str]:
-        """Return the first match in the output from line `after` on; fail with the output where it doesn't come."""
+        """Return the first match in the output from line `after` on; fail on a timeout."""
 
         def found() -> re.Match[str] | None:
             return re.search(pattern, "".join(self.lines[after:]))
@@ -69,7 +69,7 @@ class Command:
         return match
 
     def stop(self) -> None:
-        """End the whole group."""
+        """End the process group."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is None:
                 os.killpg(self._process.pid, number)
@@ -85,17 +85,17 @@ class Command:
 
 @dataclass
 class Edge:
-    """A running Worker: `http` is its door, `log` what it and the runtime print."""
+    """A running Worker: `http` is its client, `log` its output and the runtime's."""
 
     http: httpx.Client
     log: Command
 
     def predict(self, record: object = PASSENGER, **options: Any) -> httpx.Response:  # noqa: ANN401 # httpx's own options
-        """Ask for one prediction."""
+        """Send one prediction request."""
         return self.http.post("/api/predict", json=record, **options)
 
     def answered(self) -> httpx.Response:
-        """Call, and retry a few times after a rejection in the error envelope."""
+        """Send a prediction request; retry a few times on 503 with the error envelope."""
         for _ in range(5):
             response = self.predict()
             if response.status_code != 503:
@@ -111,7 +111,7 @@ class Edge:
 
 @contextmanager
 def wrangler_dev(state: Path, docker: str, docker_host: str, *options: str, **environment: str) -> Iterator[Edge]:
-    """Run `wrangler dev` on a free port with this engine; `options` go to its command line."""
+    """Run `wrangler dev` on a free port with this container engine; `options` go to its command line."""
     settings = {
         "WRANGLER_DOCKER_BIN": docker,
         "WRANGLER_DOCKER_HOST": docker_host,
@@ -130,22 +130,22 @@ def wrangler_dev(state: Path, docker: str, docker_host: str, *options: str, **en
 
 
 def options(**variables: str | float) -> list[str]:
-    """Return the options that give the Worker these variables."""
+    """Return the wrangler options that set these variables of the Worker."""
     return [word for name, value in variables.items() for word in ("--var", f"{name}:{value}")]
 
 
 class Engine:
-    """The stand-in engine from outside: what it runs, and what it is told to run."""
+    """A client of the stand-in engine: its containers, and the command that starts them."""
 
     def __init__(self, socket: Path, log: Command) -> None:
-        """Talk to the engine at this socket; `log` is what its servers print."""
+        """Connect to the engine at this socket; `log` is the output of its servers."""
         self.log = log
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine", timeout=CALL_S
         )
 
     def servers(self) -> list[dict[str, Any]]:
-        """Return the server containers there are, running or not; the sidecars left out."""
+        """Return the server containers, running or not, without the sidecars."""
         return [each for each in self._http.get("/containers/json").json() if each["State"]["Pid"]]
 
     def running(self) -> list[int]:
@@ -157,14 +157,14 @@ class Engine:
         return int(self._http.get("/standin/starts").json())
 
     def kill(self, number: signal.Signals, *instances: int) -> None:
-        """Send a signal to servers by their process ids, or to every running one; return when each has ended."""
+        """Send a signal to servers by process id, or to all; return when each has ended."""
         for each in [each for each in self.servers() if each["State"]["Running"]]:
             if not instances or each["State"]["Pid"] in instances:
                 os.kill(each["State"]["Pid"], number)
                 self.ended(each["Name"])
 
     def pause(self, instance: int) -> None:
-        """Have a server accept what comes, and never answer."""
+        """Make a server accept connections and never respond."""
         os.kill(instance, signal.SIGSTOP)
 
     def ended(self, name: str) -> int:
@@ -172,18 +172,18 @@ class Engine:
         return int(self._http.post(f"/containers{name}/wait").json()["StatusCode"])
 
     def boot(self, script: str | None) -> None:
-        """Have later starts run this shell script, in which "$@" is the server; None for the server alone."""
+        """Make later starts run this shell script, where "$@" is the server; None restores the server."""
         command = [] if script is None else ["sh", "-c", script, "sh", sys.executable, "-m", "server"]
         self._http.put("/standin/command", json=command).raise_for_status()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection to the engine."""
         self._http.close()
 
 
 @dataclass
 class Local:
-    """A Worker, and the stand-in engine that its containers run in."""
+    """A Worker and the stand-in engine that runs its containers."""
 
     edge: Edge
     engine: Engine
@@ -191,7 +191,7 @@ class Local:
 
 @contextmanager
 def stand_in_engine(folder: Path) -> Iterator[tuple[Engine, str]]:
-    """Run the stand-in engine; yield it and the address that wrangler finds it at."""
+    """Run the stand-in engine; yield it and its address for wrangler."""
     socket = folder / "engine.sock"
     command = Command([sys.executable, "-m", "tests.edge.engine", str(socket)], {})
     command.wait_for("listening")

@@ -1,7 +1,8 @@
-"""A server whose only thread stalls for as long as a body says: `python stalling.py`, started in place of the real one.
+"""A server whose single thread stalls when a body says so: `python stalling.py`.
 
-While it stalls it answers nobody, as the real server would where a body kept its event loop busy. A body of
-`{"stall": 2.5}` stalls it for so many seconds, one of `{"exit": 134}` ends it. The output names each when it arrives.
+Tests start it instead of the real server. While it stalls it sends no response, like the real server if a body blocked
+its event loop. A body of `{"stall": 2.5}` stalls it for 2.5 seconds, and `{"exit": 134}` ends it. It prints a line when
+such a request arrives.
 """
 
 import json
@@ -11,14 +12,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request for each connection, in the server's only thread."""
+    """Handles one request per connection, in the server's only thread."""
 
     def do_GET(self) -> None:
-        """Answer readiness and the models."""
+        """Respond to readiness and the list of models."""
         self._answer({"ready": True, "models": []})
 
     def do_POST(self) -> None:
-        """Answer a prediction, after what its body asks for."""
+        """Stall or exit if the body says so, then respond with a prediction."""
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if "stall" in body:
             print(f"stalling {self.headers['x-request-id']}", flush=True)
@@ -42,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(HTTPServer):
-    """Lets connections wait while the thread stalls."""
+    """Accepts a backlog of connections while the thread stalls."""
 
     request_queue_size = 128
 

@@ -1,4 +1,4 @@
-"""Answers that are kept at the edge, by models and input; and images that are older or newer than the Worker."""
+"""Tests of the Worker's response cache, and of images that are older or newer than the Worker."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ OPTED = {"lifeboat-cache": "allow"}
 
 @pytest.fixture
 def image(lone: Local) -> Iterator[Callable[[str], None]]:
-    """Return how to put an image with a model in the running one's place; at the end the real server's is back."""
+    """Return a function that replaces the running image; restore the real server afterwards."""
 
     def roll(model: str) -> None:
         lone.engine.boot(f'exec "$1" tests/edge/image.py {model}')
@@ -33,7 +33,7 @@ def _get(local: Local, number: int, **headers: str) -> tuple[int, object, str | 
 
 
 def test_an_older_image_answers(lone: Local, image: Callable[[str], None]) -> None:
-    """An image that reports nothing that can be read, and says what nobody has heard of, is served all the same."""
+    """The Worker serves an image that sends an unreadable load report and an unknown header."""
     image("older")
     response = lone.edge.predict()
     assert (response.status_code, response.json()) == (200, {"by": "older"})
@@ -43,7 +43,7 @@ def test_an_older_image_answers(lone: Local, image: Callable[[str], None]) -> No
 
 
 def test_an_answer_is_kept_until_another_model_answers(lone: Local, image: Callable[[str], None]) -> None:
-    """The second answer is a hit; after a rollout none is an old one; after a rollback the old are right again."""
+    """A cached response is reused until the model changes, and again after a rollback to that model."""
     image("one")
     assert _get(lone, 1) == (200, "one", "miss")
     assert _get(lone, 1) == (200, "one", "hit")
@@ -57,7 +57,7 @@ def test_an_answer_is_kept_until_another_model_answers(lone: Local, image: Calla
 
 
 def test_a_hit_wakes_no_container(lone: Local, image: Callable[[str], None]) -> None:
-    """What is kept is answered while the instance sleeps, also to who has it already."""
+    """A cache hit is served while the instance sleeps, as is a conditional request."""
     image("kept")
     assert _get(lone, 7) == (200, "kept", "miss")
     lone.engine.kill(signal.SIGTERM)
@@ -68,7 +68,7 @@ def test_a_hit_wakes_no_container(lone: Local, image: Callable[[str], None]) -> 
 
 
 def test_a_post_may_opt_in(local: Local) -> None:
-    """A prediction by POST is answered from the cache where its caller asks for that, to the last bit the same."""
+    """A prediction by POST is served from the cache, byte for byte, if the client opts in."""
     assert local.edge.answered().status_code == 200
     record = PASSENGER | {"age": 61}
     first, second = (local.edge.predict(record, headers=OPTED) for _ in range(2))
@@ -78,8 +78,8 @@ def test_a_post_may_opt_in(local: Local) -> None:
 
 
 def test_the_servers_own_get_is_kept(local: Local, server: httpx.Client) -> None:
-    """A record that is a query is answered as the server answers it, the second time from the cache, with its tag."""
-    asked = {**PASSENGER, "age": 31.25}  # by nobody else: what others asked is kept
+    """A repeated GET prediction comes from the cache with the server's own content and ETag."""
+    asked = {**PASSENGER, "age": 31.25}  # no other test sends this record, so it is not cached yet
     query = {name: str(value) for name, value in asked.items() if value is not None}
     direct = server.get("/api/predict", params=query)
     assert direct.status_code == 200

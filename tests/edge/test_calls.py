@@ -1,4 +1,4 @@
-"""Calls of Connect and gRPC-Web through the Worker, by public clients; and what the edge rejects, as they read it."""
+"""Tests of Connect and gRPC-Web calls through the Worker, by public clients, and of the Worker's rejections."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ UNARY_CLIENTS: Final = ("connect-web", "connect-web json", "connect-web get", "c
 WEB_CLIENTS: Final = ("connect-web grpc-web", "connect-node grpc-web gzip", "grpc-web binary", "grpc-web text")
 CLIENTS: Final = (*UNARY_CLIENTS, *WEB_CLIENTS)
 STREAMING: Final = ("connect-web", "connect-web json", "connect-web grpc-web", "connect-node", "connect-node grpc-web")
-"""Clients that hand on a message before the answer ends; in Node the official one of gRPC-Web does not."""
+"""Clients that deliver a message before the response ends. Node's official gRPC-Web client does not."""
 PREDICT: Final = "/lifeboat.titanic.v1.TitanicService/Predict"
 STREAM: Final = "/lifeboat.titanic.v1.TitanicService/PredictStream"
 WATCH: Final = "/grpc.health.v1.Health/Watch"
@@ -26,13 +26,13 @@ CONTROL: Final = "/inference.GRPCInferenceService/RepositoryModelUnload"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, server: httpx.Client) -> Project:
-    """Return a project of the served .proto."""
+    """Return a Node project with the .proto that the server serves."""
     return Project(tmp_path_factory.mktemp("web"), server)
 
 
 @pytest.fixture
 def broken(local: Local) -> Iterator[Local]:
-    """Return an edge whose container doesn't come up."""
+    """Return the Worker with a container that fails to start."""
     local.engine.kill(signal.SIGKILL)
     local.engine.boot("exit 3")
     yield local
@@ -42,7 +42,7 @@ def broken(local: Local) -> Iterator[Local]:
 def test_answers_are_rests(
     local: Local, project: Project, server: httpx.Client, passengers: list[dict[str, Any]]
 ) -> None:
-    """Alone, together and as a stream, clients get through the Worker what REST answers directly, to the last bit."""
+    """Unary, batch and streaming calls through the Worker return the server's REST predictions, bit for bit."""
     records = passengers[::130]
     alone = [server.post("/api/predict", json=record).json() for record in records]
     together = server.post("/api/predict", json={"records": records}).json()
@@ -52,7 +52,7 @@ def test_answers_are_rests(
 
 
 def test_a_wrong_value_is_told(local: Local, project: Project) -> None:
-    """The server's rejection arrives with its code, message and field, of unary calls and streams alike."""
+    """The server's rejection of a unary call or stream arrives with code, message and field."""
     records = [PASSENGER, PASSENGER | {"pclass": 7}]
     words = "pclass: expected one of 1, 2, 3; got 7"
     alone = {"code": "invalid_argument", "message": words, "fields": ["pclass"]}
@@ -63,13 +63,13 @@ def test_a_wrong_value_is_told(local: Local, project: Project) -> None:
 
 
 def test_a_stream_is_not_held_back(local: Local, project: Project) -> None:
-    """The first message of a stream that doesn't end arrives."""
+    """The first message of an endless stream arrives at once."""
     told = project.said(local.edge.http, "watch", None, *STREAMING)
     assert told == {name: {"status": "SERVING"} for name in STREAMING}
 
 
 def test_text_is_not_held_back(local: Local) -> None:
-    """The same in base64, as the official client of gRPC-Web asks for it: a message is whole groups of four."""
+    """The first message of a gRPC-Web text stream arrives at once, in whole base64 groups of four."""
     headers = {"content-type": "application/grpc-web-text", "accept": "application/grpc-web-text"}
     with local.edge.http.stream("POST", WATCH, content=b"AAAAAAA=", headers=headers) as response:
         assert response.headers["content-type"] == "application/grpc-web-text"
@@ -77,14 +77,14 @@ def test_text_is_not_held_back(local: Local) -> None:
 
 
 def test_model_control_is_refused(local: Local, project: Project) -> None:
-    """Clients that would load a model are told that they may not."""
+    """A client that would load a model gets `permission_denied`."""
     refused = {"code": "permission_denied", "message": "model control is not reachable through the edge", "fields": []}
     told = project.said(local.edge.http, "load", "titanic", *CLIENTS)
     assert told == {name: {"failure": refused} for name in CLIENTS}
 
 
 def test_no_instance_is_told_as_unavailable(broken: Local, project: Project) -> None:
-    """Where no container comes up, each client is told `unavailable`, of unary calls and streams alike."""
+    """If no container starts, unary calls and streams get `unavailable`."""
     for name, answers in project.said(broken.edge.http, "refused", [PASSENGER], *CLIENTS).items():
         for kind, answer in answers.items():
             assert answer["failure"]["code"] == "unavailable", (name, kind)
@@ -92,11 +92,11 @@ def test_no_instance_is_told_as_unavailable(broken: Local, project: Project) -> 
 
 
 def test_a_death_under_a_call_is_told_as_unavailable(local: Local) -> None:
-    """A caller whose instance is killed while its body is on the way is told in the form of its own protocol."""
+    """If the instance is killed during a gRPC-Web request, the client gets `UNAVAILABLE` in its own protocol."""
     assert local.edge.answered().status_code == 200
 
     def body() -> Iterator[bytes]:
-        yield b"\0\0\x3f\xff\xff" + b" " * 1_000_000  # more than any buffer on the way holds back
+        yield b"\0\0\x3f\xff\xff" + b" " * 1_000_000  # larger than any buffer between the client and the server
         local.engine.kill(signal.SIGKILL)
         yield b" "
 
@@ -109,7 +109,7 @@ def test_a_death_under_a_call_is_told_as_unavailable(local: Local) -> None:
 
 @pytest.mark.parametrize("path", [PREDICT, STREAM, CONTROL])
 def test_native_grpc_is_refused_at_once(cold: Local, path: str) -> None:
-    """Native gRPC is told what to use, and no container starts for it."""
+    """Native gRPC is rejected with a hint at Connect and gRPC-Web, and starts no container."""
     response = cold.edge.http.post(path, content=b"\0\0\0\0\0", headers={"content-type": "application/grpc"})
     assert (response.status_code, response.headers["grpc-status"]) == (415, "12")
     assert "use Connect or gRPC-Web" in response.json()["message"]
@@ -120,7 +120,7 @@ def test_native_grpc_is_refused_at_once(cold: Local, path: str) -> None:
     "path", [CONTROL, CONTROL.replace("/Repo", "%2fRepo"), CONTROL.replace("Model", "%4Dodel"), "/.git/config"]
 )
 def test_what_never_passes_starts_nothing(cold: Local, path: str) -> None:
-    """Model control, however it is written, and what is no call, are rejected by the Worker alone."""
+    """The Worker rejects model control and unknown paths without starting a container."""
     response = cold.edge.http.post(path, json={})
     assert (response.status_code, response.json()["code"]) in {(403, "permission_denied"), (404, "not_found")}
     assert not cold.engine.running()
@@ -139,7 +139,7 @@ def test_what_never_passes_starts_nothing(cold: Local, path: str) -> None:
 def test_the_servers_plain_refusals_pass_unchanged(
     local: Local, server: httpx.Client, method: str, path: str, content_type: str, status: int
 ) -> None:
-    """What the server says in plain text, which no protocol has a form for, isn't taken for the platform's."""
+    """A plain-text error of the server passes unchanged; the Worker doesn't take it for the platform's."""
     headers = {"content-type": content_type}
     through, direct = (client.request(method, path, headers=headers) for client in (local.edge.http, server))
     assert (through.status_code, through.content) == (status, direct.content) == (direct.status_code, through.content)
@@ -148,7 +148,7 @@ def test_the_servers_plain_refusals_pass_unchanged(
 
 
 def test_the_platforms_failures_are_known() -> None:
-    """Of the Container class no failure has a status that a call's plain rejection by the server has."""
+    """No error of the Container class has the status of a plain-text rejection by the server."""
     source = ROOT / "node_modules" / "@cloudflare" / "containers" / "dist" / "lib" / "container.js"
     stated = {int(status) for status in re.findall(r"status: (\d{3})\b", source.read_text())}
     assert stated >= {429, 500, 503}

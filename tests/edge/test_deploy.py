@@ -1,4 +1,4 @@
-"""The page on deploying: its configuration is whole, and its keys open the door."""
+"""Tests of the deployment page: its configuration is complete, and its API keys work."""
 
 import hashlib
 import re
@@ -20,7 +20,7 @@ def _wrangler(*arguments: str) -> str:
 
 
 def test_the_deployed_configuration_is_whole() -> None:
-    """The configuration that is deployed names the basic instance, the cron, and a SQLite-backed class."""
+    """The deployed configuration passes a dry run and names instance type, cron and SQLite-backed class."""
     assert "--dry-run: exiting now" in _wrangler(*DRY_RUN)
     assert f"scripts/node npx wrangler {' '.join(DRY_RUN)} " in PAGE
     text = (ROOT / "wrangler.toml").read_text()
@@ -29,13 +29,13 @@ def test_the_deployed_configuration_is_whole() -> None:
 
 
 def test_the_platforms_own_log_lines_are_off() -> None:
-    """The platform's line for a request has the whole address, and a record may stand in its query."""
+    """The platform's request log is off: it has full URLs, and a query may hold a record."""
     observability = tomllib.loads((ROOT / "wrangler.toml").read_text())["observability"]
     assert observability == {"enabled": True, "logs": {"enabled": True, "invocation_logs": False}}
 
 
 def test_a_key_is_made_as_the_door_reads_it() -> None:
-    """The commands that make a key and put its hash print what the secret is to hold: a name, and the key's SHA-256."""
+    """The page's commands make a key and print the API_KEYS entry: a name and the key's SHA-256."""
     making = re.search(r"^(key=.*\nhash=.*\nprintf [^|]*)\|", PAGE, re.MULTILINE)
     changing = re.search(r"^ *(new_key=.*\n *new_hash=.*\n *printf [^|]*)\|", PAGE, re.MULTILINE)
     assert making

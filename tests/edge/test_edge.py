@@ -1,4 +1,4 @@
-"""A request's way through the Worker, its Durable Object and the container, and back."""
+"""Tests of requests through the Worker, its Durable Object and the container, and back."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def _tensors(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answers(client: httpx.Client) -> list[float]:
-    """Return the passenger's probability alone, among others, and by the Open Inference Protocol."""
+    """Return the passenger's probability from a single record, from a batch, and from the Open Inference Protocol."""
     other = PASSENGER | {"pclass": 3, "sex": "male", "age": None}
     alone = client.post("/api/predict", json=PASSENGER).json()
     among = client.post("/api/predict", json={"records": [other, PASSENGER, other]}).json()
@@ -32,14 +32,14 @@ def _answers(client: httpx.Client) -> list[float]:
 
 
 def test_health_starts_no_container(cold: Local) -> None:
-    """The Worker's own health is answered without starting a container."""
+    """The Worker's own health check starts no container."""
     response = cold.edge.http.get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
     assert not cold.engine.running()
 
 
 def test_the_page_starts_no_container(cold: Local) -> None:
-    """Both pages and their files are answered without a container, under the server's own headers, and named once."""
+    """The pages and their files are served without a container, with the server's headers and an ETag."""
     home = cold.edge.http.get("/")
     assert (home.status_code, home.headers["content-type"]) == (200, "text/html; charset=utf-8")
     script = cold.edge.http.get("/web/page.js")
@@ -55,14 +55,14 @@ def test_the_page_starts_no_container(cold: Local) -> None:
 
 
 def test_the_page_is_the_servers(local: Local, server: httpx.Client) -> None:
-    """The edge's page is to the letter what the server answers, and its form can be had again from an instance."""
+    """The Worker serves the server's own page, byte for byte, and takes the form from an instance."""
     assert local.edge.http.get("/").content == server.get("/").content
     form = "/api/models/titanic/form"
     assert local.edge.http.get(form).content == server.get(form).content
 
 
 def test_a_cold_call_waits_for_its_prediction(cold: Local) -> None:
-    """A call that finds no container running is answered by the one it starts."""
+    """A request to a cold pool waits for the container that it starts."""
     response = cold.edge.predict()
     assert response.status_code == 200
     assert response.json()["label"] == "survived"
@@ -70,17 +70,17 @@ def test_a_cold_call_waits_for_its_prediction(cold: Local) -> None:
 
 
 def test_every_way_gives_the_same_bits(local: Local, server: httpx.Client) -> None:
-    """One record has one answer to the last bit: alone, in company, as tensors, directly and through the Worker."""
+    """A record has the same prediction in any form, directly and through the Worker, bit for bit."""
     assert len({*_answers(server), *_answers(local.edge.http)}) == 1
 
 
 def test_concurrent_cold_calls_share_one_start(cold: Local) -> None:
-    """Fifty callers who find nothing running are all answered, by one start."""
+    """Fifty concurrent requests to a cold pool succeed with one start."""
     behaviour.cold_callers_share_one_start(cold.edge, cold.engine)
 
 
 def test_a_large_body_passes(local: Local) -> None:
-    """A body of thousands of records reaches the server whole and its answer comes back whole."""
+    """A body of thousands of records passes, and so does its response."""
     response = local.edge.predict({"records": [PASSENGER] * 5_000})
     assert response.status_code == 200
     assert len(response.json()["predictions"]) == 5_000
@@ -98,7 +98,7 @@ def test_a_large_body_passes(local: Local) -> None:
 def test_the_servers_errors_pass_unchanged(
     local: Local, server: httpx.Client, method: str, path: str, body: object, status: int, code: str
 ) -> None:
-    """What the server rejects reaches the caller through the Worker exactly as the server said it."""
+    """The server's error responses pass through the Worker unchanged."""
     through, direct = (client.request(method, path, json=body) for client in (local.edge.http, server))
     assert (through.status_code, through.json()["code"]) == (status, code)
     assert (through.status_code, through.content) == (direct.status_code, direct.content)
@@ -106,19 +106,19 @@ def test_the_servers_errors_pass_unchanged(
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), behaviour.NEVER_PASSES)
 def test_what_never_passes_is_told_so(cold: Local, method: str, path: str, status: int, code: str) -> None:
-    """A path or method that isn't the callers' is rejected by the Worker, and no container starts for it."""
+    """The Worker rejects a path or method that clients may not use, without starting a container."""
     behaviour.what_never_passes_starts_nothing(cold.edge, cold.engine, method, path, (status, code))
 
 
 def test_control_headers_are_stripped(local: Local) -> None:
-    """A caller can't choose the container's port by the platform's own header."""
+    """A client can't choose the container's port by the platform's own header."""
     response = local.edge.predict(headers={"cf-container-target-port": "22"})
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize("report", [{}, {"x-lifeboat-report": "1"}, {"x-lifeboat-wait": "no", "x-lifeboat-load": "9"}])
 def test_the_hops_own_words_are_no_callers(local: Local, report: dict[str, str]) -> None:
-    """Whatever a caller says in the headers by which the parts of the edge speak, it is shown none of them."""
+    """Internal headers in a client's request have no effect, and no response shows an internal header."""
     query = {name: str(value) for name, value in PASSENGER.items()}
     http = local.edge.http
     answers = [
@@ -135,13 +135,13 @@ def test_the_hops_own_words_are_no_callers(local: Local, report: dict[str, str])
 
 
 def test_the_request_id_comes_back(local: Local) -> None:
-    """A caller's sound request id is kept, an unsound one replaced."""
+    """A valid request id comes back in the response; an invalid one is replaced."""
     assert local.edge.predict(headers={"x-request-id": "abc-7"}).headers["x-request-id"] == "abc-7"
     assert " " not in local.edge.predict(headers={"x-request-id": "a b"}).headers["x-request-id"]
 
 
 def test_binary_tensors_pass(local: Local) -> None:
-    """Binary tensors pass Worker and Durable Object both ways, with the header that says where the JSON ends."""
+    """Binary tensors pass in both directions, with the header that gives the length of the JSON part."""
     infer = "/v2/models/titanic/infer"
     body, headers = blobs.request([PASSENGER], parameters={"binary_data_output": True})
     response = local.edge.http.post(infer, content=body, headers=headers)

@@ -1,4 +1,4 @@
-"""Instances that die, hang and come back under callers who lose no call by it."""
+"""Tests of instances that die, hang and come back, without a request lost."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.edge.stack import Local
 
 @pytest.fixture
 def both(pair: Local) -> Iterator[Local]:
-    """Return the edge with both of its instances up; what a test has stopped goes on."""
+    """Return the Worker with both instances up; resume paused instances afterwards."""
     assert pair.edge.cron().status_code == 200
     assert len(pair.engine.running()) == 2
     yield pair
@@ -24,27 +24,27 @@ def both(pair: Local) -> Iterator[Local]:
 
 
 def test_a_kill_under_load_loses_no_call(both: Local) -> None:
-    """Under 200 calls a second an instance that is killed takes no call with it."""
+    """No request fails when one of two instances is killed at 200 requests per second."""
     behaviour.a_kill_under_load_loses_no_call(both.edge, both.engine, killed=1)
 
 
 def test_the_death_of_all_under_load_loses_no_call(both: Local) -> None:
-    """Nor do both, one after the other: calls wait for the start."""
+    """No request fails when both instances are killed one after the other: requests wait for a start."""
     behaviour.a_kill_under_load_loses_no_call(both.edge, both.engine, killed=2)
 
 
 def test_an_instance_that_hangs_is_left_and_avoided(both: Local) -> None:
-    """A call to an instance that accepts and never responds is retried on another; later calls avoid it."""
+    """A hung instance fails at most one request in time; later requests avoid it."""
     behaviour.a_hung_instance_is_left_and_avoided(both.edge, both.engine)
 
 
 def test_an_instance_that_hangs_is_started_anew(both: Local) -> None:
-    """One that doesn't say that it lives is killed and started again."""
+    """An instance that fails its liveness check is killed and restarted."""
     behaviour.a_hung_instance_is_started_anew(both.edge, both.engine)
 
 
 def test_a_lone_instance_that_hangs_is_replaced_under_its_callers(lone: Local) -> None:
-    """Where there is no other, callers without a deadline are answered by the one that takes its place."""
+    """If the only instance hangs, requests without a deadline are served by its replacement."""
     assert lone.edge.answered().status_code == 200
     (stopped,) = lone.engine.running()
     os.kill(stopped, signal.SIGSTOP)
@@ -55,7 +55,7 @@ def test_a_lone_instance_that_hangs_is_replaced_under_its_callers(lone: Local) -
 
 
 def test_callers_in_a_hurry_have_a_hung_instance_found_out(lone: Local) -> None:
-    """Where nobody has time, an instance that hangs is asked all the same whether it lives, and started again."""
+    """A hung instance is detected and restarted even if every request has a short deadline."""
     assert lone.edge.answered().status_code == 200
     (stopped,) = lone.engine.running()
     os.kill(stopped, signal.SIGSTOP)
@@ -67,7 +67,7 @@ def test_callers_in_a_hurry_have_a_hung_instance_found_out(lone: Local) -> None:
 
 
 def test_a_deadline_is_kept_where_nobody_answers(lone: Local) -> None:
-    """A caller whose deadline passes is told so, in time, with the request id."""
+    """A request gets 504 with its request id when its deadline passes on a hung instance."""
     assert lone.edge.answered().status_code == 200
     (stopped,) = lone.engine.running()
     os.kill(stopped, signal.SIGSTOP)
@@ -80,7 +80,7 @@ def test_a_deadline_is_kept_where_nobody_answers(lone: Local) -> None:
 
 
 def test_callers_in_a_hurry_have_no_instance_doubted(both: Local) -> None:
-    """Deadlines that no server could keep are told as such; no instance is doubted for them, and none started."""
+    """Requests with impossible deadlines neither mark an instance as hung nor start one."""
     before = both.engine.starts(), [each["hung"] for each in status(both.edge)]
     for ms in ("0", "1", "2", "3") * 3:
         response = both.edge.predict(headers={"x-request-timeout-ms": ms})
@@ -89,11 +89,11 @@ def test_callers_in_a_hurry_have_no_instance_doubted(both: Local) -> None:
 
 
 def test_a_slow_sender_is_waited_for(both: Local) -> None:
-    """A body that takes longer to come than an instance may to answer is answered."""
+    """A body that arrives slower than the attempt timeout is still served."""
 
     def body() -> Iterator[bytes]:
         yield b'{"records":['
-        time.sleep(1.5 * ATTEMPT_S)  # the sender's own slowness is what is tried
+        time.sleep(1.5 * ATTEMPT_S)  # the slow upload is the condition under test
         yield b"]}"
 
     response = both.edge.http.post("/api/predict", content=body())
@@ -101,7 +101,7 @@ def test_a_slow_sender_is_waited_for(both: Local) -> None:
 
 
 def test_an_instance_that_hangs_under_a_streamed_body_is_started_anew(both: Local) -> None:
-    """Silence behind a body that is streamed has the instance asked whether it lives, long before the call is over."""
+    """An instance that hangs under a streamed body is checked and restarted before the request ends."""
     stopped = both.engine.running()
     for each in stopped:
         os.kill(each, signal.SIGSTOP)
@@ -111,5 +111,5 @@ def test_an_instance_that_hangs_under_a_streamed_body_is_started_anew(both: Loca
 
 
 def test_two_instances_share_the_load(both: Local) -> None:
-    """Calls of many callers go to both instances, about as many to each."""
+    """Concurrent requests are spread about evenly over both instances."""
     behaviour.two_instances_share_the_load(both.edge)

@@ -1,4 +1,4 @@
-"""Files through the Worker: streamed both ways, whole or broken off as the server ends them, and never cut by sleep."""
+"""Tests of files through the Worker: streaming in both directions, failures, compression, disconnects and sleep."""
 
 import gzip
 import io
@@ -28,12 +28,12 @@ from tests.server.support.process import connect
 WRONG: Final = b"1,female,29,0,0,7,X\n"
 WORDS: Final = 'row {row}: embarked: expected one of "C", "Q", "S" or null; got "X"'
 ROWS: Final = 100_000
-"""Rows of a file that is larger than all the buffers on its way."""
+"""Rows of a file larger than all the buffers between client and server."""
 COUNTS: Final = {"rows-read": 3, "rows-scored": 2, "rows-failed": 1}
 
 
 def _curl(*options: str) -> subprocess.CompletedProcess[bytes]:
-    """Run curl, which sends and reads at the same time."""
+    """Run curl, which sends and receives at the same time."""
     if shutil.which("curl") is None:
         pytest.skip("curl is missing (Debian: curl)")
     return subprocess.run(["curl", "--silent", "--show-error", *options], capture_output=True, check=False)
@@ -49,7 +49,7 @@ def _url(client: httpx.Client) -> str:
     [BATCH, *(f"/api/models/titanic{which}/batch" for which in ("", "/versions/1", "/labels/stable"))],
 )
 def test_a_file_is_scored(local: Local, passengers: list[Record], method: str, path: str) -> None:
-    """By either method and any path a file comes back with onnxruntime's own answers to the last bit."""
+    """By any method and path, a file is scored with onnxruntime's own outputs, bit for bit."""
     response = local.edge.http.request(method, path, content=files.csv(passengers))
     assert (response.status_code, response.headers["content-type"]) == (200, "text/csv")
     assert (response.headers["lifeboat-model"], response.headers["lifeboat-version"]) == ("titanic", "1")
@@ -57,7 +57,7 @@ def test_a_file_is_scored(local: Local, passengers: list[Record], method: str, p
 
 
 def test_a_response_of_no_bytes(local: Local) -> None:
-    """NDJSON whose rows are all skipped is 200 and empty, as from the server itself."""
+    """NDJSON whose rows are all skipped gets 200 with an empty body."""
     wrong = b'{"pclass":9,"sex":"female","sibsp":0,"parch":0}\n'
     response = local.edge.http.put(f"{BATCH}?on_error=skip", content=wrong)
     assert (response.status_code, response.headers["content-type"]) == (200, "application/x-ndjson")
@@ -75,7 +75,7 @@ def test_a_response_of_no_bytes(local: Local) -> None:
 def test_scored_rows_come_while_the_file_is_sent(
     local: Local, passengers: list[Record], encoding: str, unpacker: Callable[[], Callable[[bytes], bytes]]
 ) -> None:
-    """The answer to each row is there, however it is packed, before the next row is sent."""
+    """Each scored row arrives before the client sends the next row, also compressed."""
     unpack = unpacker()
     with upload(local.edge.http, f"accept-encoding: {encoding}") as sent:
         sent.send(HEADER + files.line(passengers[0]))
@@ -103,7 +103,7 @@ def _gunzip() -> Any:  # noqa: ANN401 # zlib has no public name for it
 def test_a_large_file_loses_no_row(
     local: Local, server: httpx.Client, passengers: list[Record], tmp_path: Path
 ) -> None:
-    """50 MB by `curl -T` come back through the Worker as the server answers them; the runtime holds little of them."""
+    """A file of 50 MB comes back as scored, while the runtime holds little of it."""
     file = behaviour.large_file(tmp_path, passengers)
     scored = tmp_path / "scored.csv"
     behaviour.a_large_file_takes_no_memory(local.edge, file, scored)
@@ -113,7 +113,7 @@ def test_a_large_file_loses_no_row(
 
 
 def test_who_reads_when_all_is_sent(local: Local, passengers: list[Record]) -> None:
-    """A caller who reads nothing before its file is sent, as most libraries do, is answered whole."""
+    """A client that reads nothing until it has sent its file gets the whole response."""
     response = local.edge.http.put(BATCH, content=files.csv(passengers, 2 * ROWS))
     assert response.status_code == 200
     assert response.content.count(b"\n") == 2 * ROWS + 1
@@ -121,7 +121,7 @@ def test_who_reads_when_all_is_sent(local: Local, passengers: list[Record]) -> N
 
 @pytest.mark.parametrize("size", ["content-length", "chunked"])
 def test_expect_100_continue(local: Local, passengers: list[Record], tmp_path: Path, size: str) -> None:
-    """curl, which asks whether to send, is told to go on, and its file is scored."""
+    """`Expect: 100-continue` from curl gets 100, and its file is scored."""
     file = tmp_path / "passengers.csv"
     file.write_bytes(files.csv(passengers))
     chunked = ["--header", "transfer-encoding: chunked"] if size == "chunked" else []
@@ -144,12 +144,12 @@ def test_expect_100_continue(local: Local, passengers: list[Record], tmp_path: P
 def test_a_stream_that_fails_is_broken_off(
     local: Local, passengers: list[Record], tmp_path: Path, form: str, end: str
 ) -> None:
-    """A wrong value in a late row ends the answer as a failure of curl and httpx, behind the reason."""
+    """A wrong value in a late row ends the response with the reason and a transport error."""
     file = tmp_path / "wrong.csv"
     file.write_bytes(files.csv(passengers, ROWS) + WRONG)
     words = WORDS.format(row=ROWS + 1)
     last = f"\n{end.format(words=words, quoted=json.dumps(words))}\n".encode()
-    for _ in range(4):  # what the runtime drops of an answer's end, it drops now and then
+    for _ in range(4):  # the runtime drops the end of a failed response only now and then
         done = _curl("--header", f"accept: {form}", "--upload-file", str(file), _url(local.edge.http))
         assert done.returncode == 18, done.stderr
         assert done.stdout.endswith(last)
@@ -163,20 +163,20 @@ def test_a_stream_that_fails_is_broken_off(
 def test_a_binary_stream_that_fails_is_broken_off(
     local: Local, passengers: list[Record], form: str, encoding: str
 ) -> None:
-    """An answer without an error in its text, as it is Arrow, Parquet or compressed, is a failure too."""
+    """A failed Arrow, Parquet or compressed response ends as a transport error."""
     headers = {"accept": form, "accept-encoding": encoding}
     with pytest.raises(httpx.RemoteProtocolError):
         local.edge.http.put(BATCH, content=files.csv(passengers, 4 * ROWS) + WRONG, headers=headers)
 
 
 def test_a_wrong_row_at_the_start_is_a_refusal(local: Local, passengers: list[Record]) -> None:
-    """What is found before the answer has begun is the envelope with its status, as the server says it."""
+    """An error found before the response starts is the error envelope with its status."""
     response = local.edge.http.put(BATCH, content=files.csv(passengers[:2]) + WRONG)
     assert (response.status_code, response.json()["error"]) == (400, WORDS.format(row=3))
 
 
 def test_a_death_under_a_file_breaks_it_off(local: Local, passengers: list[Record]) -> None:
-    """A container that is killed in the middle of a file takes the answer's end with it; the next file is scored."""
+    """A container killed during a file cuts off the response; the next file is scored."""
     local.edge.answered()
     with upload(local.edge.http) as sent:
         sent.send(files.csv(passengers))
@@ -190,7 +190,7 @@ def test_a_death_under_a_file_breaks_it_off(local: Local, passengers: list[Recor
 
 @pytest.mark.parametrize("form", ["csv", "ndjson", "arrow", "parquet"])
 def test_the_counts_arrive(local: Local, passengers: list[Record], form: str) -> None:
-    """Where trailers are dropped, the counts of every form arrive as its last record or in its metadata."""
+    """Without trailers, the counts arrive in the last record or the metadata of every format."""
     types = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
     headers = {"accept": types.get(form, f"application/vnd.apache.{form}" + ".stream" * (form == "arrow"))}
     body = files.csv(passengers[:2]) + WRONG
@@ -220,7 +220,7 @@ def _batches(content: bytes) -> Iterator[Any]:
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_packed_both_ways(local: Local, passengers: list[Record], encoding: str) -> None:
-    """A packed body reaches the server as it is, and a packed answer its caller, under the name of its packing."""
+    """A compressed body and a compressed response pass unchanged, with `Content-Encoding`."""
     pack, unpack = (gzip.compress, gzip.decompress) if encoding == "gzip" else (zstd.compress, zstd.decompress)
     headers = {"content-encoding": encoding, "accept-encoding": encoding}
     body = pack(files.csv(passengers))
@@ -231,7 +231,7 @@ def test_packed_both_ways(local: Local, passengers: list[Record], encoding: str)
 
 @pytest.mark.parametrize("accepted", [None, "identity", "br"])
 def test_no_answer_is_packed_unasked(local: Local, passengers: list[Record], accepted: str | None) -> None:
-    """Who doesn't take gzip or zstd gets the rows as they are, also where the platform would take gzip."""
+    """A client that accepts neither gzip nor zstd gets an uncompressed response."""
     headers = [] if accepted is None else [f"accept-encoding: {accepted}"]
     with upload(local.edge.http, *headers) as sent:
         sent.send(files.csv(passengers))
@@ -242,7 +242,7 @@ def test_no_answer_is_packed_unasked(local: Local, passengers: list[Record], acc
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_a_caller_who_leaves_stops_the_work(local: Local, passengers: list[Record], share: float) -> None:
-    """Who leaves in the middle of a file, or of its answer, stops the work in the container, which logs it."""
+    """A client that disconnects during a file or its response stops the container's work."""
     local.edge.answered()
     mark = len(local.engine.log.lines)
     body = files.csv(passengers, 10 * ROWS)
@@ -255,7 +255,7 @@ def test_a_caller_who_leaves_stops_the_work(local: Local, passengers: list[Recor
 
 
 def test_a_slow_file_keeps_its_instance_awake(sleepy: Local, passengers: list[Record]) -> None:
-    """A file that comes for longer than an instance stays awake is scored whole, by that instance."""
+    """A file that takes longer than the sleep time is scored by the instance that began it."""
     sleepy.edge.answered()
     before = sleepy.engine.running()
     with upload(sleepy.edge.http) as sent:
@@ -266,17 +266,17 @@ def test_a_slow_file_keeps_its_instance_awake(sleepy: Local, passengers: list[Re
         while time.monotonic() - began < 3 * SLEEP_AFTER_S:
             sent.send(files.line(passengers[rows]))
             rows += 1
-            time.sleep(SLEEP_AFTER_S / 2)  # the caller's own slowness is what is tried
+            time.sleep(SLEEP_AFTER_S / 2)  # the slow upload is the condition under test
         sent.end()
         text, trailers = sent.rest()
     assert trailers is not None
     files.check(text, passengers[:rows])
-    assert sleepy.edge.predict().status_code == 200  # it was not told to stop, which would have let the file end
+    assert sleepy.edge.predict().status_code == 200  # a stop signal would have let the file end
     assert sleepy.engine.running() == before
 
 
 def test_who_left_keeps_no_instance_awake(sleepy: Local, passengers: list[Record]) -> None:
-    """An instance whose last caller left in the middle of a file, before or behind the answer's head, goes to sleep."""
+    """An instance whose last clients disconnected during a file goes to sleep."""
     sleepy.edge.answered()
     (server,) = [each for each in sleepy.engine.servers() if each["State"]["Running"]]
     with upload(sleepy.edge.http) as sent, upload(sleepy.edge.http) as other:
@@ -288,7 +288,7 @@ def test_who_left_keeps_no_instance_awake(sleepy: Local, passengers: list[Record
 
 
 def test_score_sends_parts(local: Local, passengers: list[Record], tmp_path: Path) -> None:
-    """`python -m server score --url` sends a file in parts through the Worker, and writes one file of all rows."""
+    """`python -m server score --url` sends a file in parts and writes one file with all rows."""
     local.edge.answered()
     source, scored = tmp_path / "large.csv", tmp_path / "scored.csv"
     source.write_bytes(files.csv(passengers))

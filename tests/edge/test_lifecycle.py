@@ -1,4 +1,4 @@
-"""A container's life under the Worker: cold, warm, slow, crashed, killed, asleep."""
+"""Tests of a container's life under the Worker: cold, warm, slow, crashed, killed, asleep."""
 
 import json
 import signal
@@ -13,19 +13,19 @@ from tests.edge.conftest import SLEEP_AFTER_S
 from tests.edge.stack import Local
 
 SLOW_BOOT_S = 10
-"""Longer than the eight seconds the Container class gives a start unasked."""
+"""Seconds; more than the eight that the Container class allows by default."""
 
 
 @pytest.fixture
 def cold(cold: Local) -> Iterator[Local]:
-    """Return the edge with no container running; later starts are ordinary ones again."""
+    """Return the Worker with no container running; restore the normal start afterwards."""
     yield cold
     cold.engine.boot(None)
     cold.engine.kill(signal.SIGKILL)
 
 
 def test_cron_starts_and_checks_an_instance(cold: Local) -> None:
-    """The cron starts a cold instance and finds it ready, so that the next caller doesn't wait."""
+    """The cron starts a cold instance and waits until it is ready."""
     assert cold.edge.cron().status_code == 200
     before = cold.engine.starts()
     assert len(cold.engine.running()) == 1
@@ -34,7 +34,7 @@ def test_cron_starts_and_checks_an_instance(cold: Local) -> None:
 
 
 def test_cron_fails_when_an_instance_is_not_ready(cold: Local) -> None:
-    """The cron is marked as failed, naming the instance, where the server doesn't come up."""
+    """The cron fails with the instance's name in the log if the server doesn't start."""
     cold.engine.boot("exit 3")
     mark = len(cold.edge.log.lines)
     assert cold.edge.cron().status_code == 500
@@ -42,7 +42,7 @@ def test_cron_fails_when_an_instance_is_not_ready(cold: Local) -> None:
 
 
 def test_a_crashing_boot_is_told_as_unavailable(cold: Local) -> None:
-    """A boot that crashes is 503 with Retry-After, its exit code in the log, and the next good boot answers."""
+    """A start that crashes is 503 with Retry-After and a logged exit code; the next start succeeds."""
     cold.engine.boot("exit 3")
     mark = len(cold.edge.log.lines)
     response = cold.edge.predict()
@@ -55,7 +55,7 @@ def test_a_crashing_boot_is_told_as_unavailable(cold: Local) -> None:
 
 
 def test_a_slow_boot_is_waited_for(cold: Local) -> None:
-    """A boot slower than the platform's own patience is waited for, also when the caller who began it has left."""
+    """A start slower than the platform's default is waited for, even if its first client disconnected."""
     cold.engine.boot(f'sleep {SLOW_BOOT_S}; exec "$@"')
     before = cold.engine.starts()
     with pytest.raises(httpx.ReadTimeout):
@@ -65,7 +65,7 @@ def test_a_slow_boot_is_waited_for(cold: Local) -> None:
 
 
 def test_a_killed_instance_is_replaced(cold: Local) -> None:
-    """After an instance is killed the next calls are answered by a new one, or told to try again until they are."""
+    """A killed instance is replaced; until then, requests succeed or get a retryable error."""
     assert cold.edge.predict().status_code == 200
     killed = cold.engine.running()
     cold.engine.kill(signal.SIGKILL)
@@ -74,11 +74,11 @@ def test_a_killed_instance_is_replaced(cold: Local) -> None:
 
 
 def test_a_death_under_a_call_is_told_as_unavailable(cold: Local) -> None:
-    """A caller whose instance is killed while its body is on the way gets the error envelope with Retry-After."""
+    """If the instance is killed during a request, the client gets 503 with Retry-After."""
     assert cold.edge.predict().status_code == 200
 
     def body() -> Iterator[bytes]:
-        yield b'{"records":[' + b" " * 1_000_000  # more than any buffer on the way holds back
+        yield b'{"records":[' + b" " * 1_000_000  # larger than any buffer between the client and the server
         cold.engine.kill(signal.SIGKILL)
         yield b"]}"
 
@@ -88,7 +88,7 @@ def test_a_death_under_a_call_is_told_as_unavailable(cold: Local) -> None:
 
 
 def test_a_stop_under_load_is_clean(cold: Local) -> None:
-    """A container stopped under load ends with 0, and its callers get answers or are told to try again."""
+    """A container stopped under load exits with 0; its requests get 200 or 503."""
     assert cold.edge.predict().status_code == 200
     (server,) = [each for each in cold.engine.servers() if each["State"]["Running"]]
     with ThreadPoolExecutor(8) as callers:
@@ -103,12 +103,12 @@ def test_a_stop_under_load_is_clean(cold: Local) -> None:
 
 
 def test_the_cron_holds_an_instance_awake_and_idleness_ends_it(sleepy: Local) -> None:
-    """An instance that the cron asks stays past its sleep time, with no cold gap; one that nobody asks exits with 0."""
+    """The cron keeps an instance awake beyond its sleep time; an idle instance exits with 0."""
     behaviour.the_cron_holds_an_instance_awake(sleepy.edge, sleepy.engine, SLEEP_AFTER_S)
 
 
 def test_a_boot_longer_than_the_sleep_time_is_not_ended(sleepy: Local) -> None:
-    """An instance that sleeps after three seconds may boot for six: it isn't put to sleep while it boots."""
+    """An instance that takes longer to start than its sleep time isn't put to sleep meanwhile."""
     sleepy.engine.kill(signal.SIGKILL)
     sleepy.engine.boot('sleep 6; exec "$@"')
     before = sleepy.engine.starts()

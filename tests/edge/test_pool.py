@@ -1,4 +1,4 @@
-"""The pool as it grows, shrinks and is kept warm, and what `GET /status` shows of it."""
+"""Tests of the pool's growth, shrinking and warm-up, and of `GET /status`."""
 
 import os
 import signal
@@ -16,13 +16,13 @@ from tests.server.support.process import connect
 
 @pytest.fixture(scope="module")
 def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    """Run the Worker with an instance more under little load; idle ones sleep once their load is long past."""
+    """Run the Worker with a low target load; idle instances sleep when their load is forgotten."""
     folder = tmp_path_factory.mktemp("growing")
     yield from running(folder, *options(MAX_INSTANCES=2, TARGET_UTILISATION=0.4, SLEEP_AFTER="9s"))
 
 
 def test_status_starts_nothing(cold: Local) -> None:
-    """The pool's state is shown without a container being started for it."""
+    """`GET /status` shows the pool and starts no container."""
     response = cold.edge.http.get("/status")
     assert response.status_code == 200
     assert response.json()["regions"][0]["instances"][0]["name"] == "inference-0"
@@ -30,7 +30,7 @@ def test_status_starts_nothing(cold: Local) -> None:
 
 
 def test_status_counts_what_an_instance_went_through(lone: Local) -> None:
-    """Starts, the callers who waited for them, exits by their code and readiness are counted."""
+    """`GET /status` counts starts, requests that waited for them, exits by code, and readiness."""
     assert lone.edge.answered().status_code == 200
     (before,) = status(lone.edge)
     lone.engine.kill(signal.SIGKILL)
@@ -45,7 +45,7 @@ def test_status_counts_what_an_instance_went_through(lone: Local) -> None:
 
 
 def test_a_caller_who_leaves_is_counted_no_longer(lone: Local) -> None:
-    """Calls whose callers left are not taken for load, though their instance never answered them."""
+    """Requests of disconnected clients don't count as load, even if the instance never responded."""
     assert lone.edge.answered().status_code == 200
     (stopped,) = lone.engine.running()
     os.kill(stopped, signal.SIGSTOP)
@@ -57,7 +57,7 @@ def test_a_caller_who_leaves_is_counted_no_longer(lone: Local) -> None:
 
 
 def test_a_sender_who_breaks_off_speaks_against_no_instance(lone: Local) -> None:
-    """Uploads that end in the middle are their senders' doing: the instance behind them is not avoided."""
+    """An upload that the client breaks off doesn't open the instance's circuit."""
     assert lone.edge.answered().status_code == 200
     head = b"POST /api/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 400000\r\n\r\n"
     for _ in range(4):
@@ -69,12 +69,12 @@ def test_a_sender_who_breaks_off_speaks_against_no_instance(lone: Local) -> None
 
 
 def test_the_pool_grows_under_load_and_shrinks_after(growing: Local) -> None:
-    """Under more load than one instance should have a second joins and takes its share; idle, it goes to sleep."""
+    """A second instance joins under load and takes its share; idle, it goes to sleep."""
     behaviour.the_pool_grows_under_load_and_shrinks_after(growing.edge, growing.engine)
 
 
 def test_a_dead_instance_is_up_again_after_the_cron(lone: Local) -> None:
-    """A warm instance that died is started by the cron, and no caller waits for it."""
+    """The cron restarts a warm instance that died, and no request waits for it."""
     assert lone.edge.answered().status_code == 200
     lone.engine.kill(signal.SIGKILL)
     assert lone.edge.cron().status_code == 200

@@ -1,4 +1,4 @@
-"""Calls that hang or end the instance that gets them: each is answered with an error, and not spread over the pool."""
+"""Tests that requests which hang or end their instance aren't spread over the pool."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ from tests.edge.doors import HASHES, KEY, OTHER
 from tests.edge.stack import ROOT, Local, options
 
 DEAD_S: Final = 8
-"""DEAD_AFTER_MS: longer than any stall of these tests."""
+"""DEAD_AFTER_MS in seconds: longer than any stall of these tests."""
 STALL_S: Final = 1.2 * ATTEMPT_S
 HOSTILE: Final = {"x-api-key": KEY}
 GOOD: Final = {"x-api-key": OTHER, "x-request-timeout-ms": "20000"}
@@ -33,7 +33,7 @@ def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 @pytest.fixture
 def sound(frail: Local) -> Local:
-    """Return the edge with both instances up, and none of them in doubt."""
+    """Return the Worker with both instances up and none suspected."""
     assert frail.edge.cron().status_code == 200
     until(frail.edge, lambda seen: all(each["in_flight"] == 0 for each in seen), headers=GOOD)
     assert frail.edge.predict({}, headers=GOOD).status_code == 200
@@ -45,13 +45,13 @@ def _restarts(local: Local) -> tuple[int, int]:
 
 
 def _reached(local: Local, what: str, mark: int) -> int:
-    """Return how many instances said that such a call reached them."""
+    """Return how many instances logged that a request of this kind reached them."""
     return sum(line.startswith(what) for line in local.engine.log.lines[mark:])
 
 
 @pytest.mark.parametrize("deadline", [{}, {"x-request-timeout-ms": "1200"}])
 def test_a_call_that_hangs_an_instance_reaches_no_other(sound: Local, deadline: dict[str, str]) -> None:
-    """A call that hung its instance is answered with the error envelope; nothing is restarted, and both serve on."""
+    """A request that hung its instance gets the error envelope, and isn't sent to another instance."""
     before, mark = _restarts(sound), len(sound.engine.log.lines)
     response = sound.edge.predict({"stall": STALL_S}, headers=HOSTILE | deadline)
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
@@ -62,8 +62,8 @@ def test_a_call_that_hangs_an_instance_reaches_no_other(sound: Local, deadline: 
 
 
 def test_good_calls_are_answered_beside_calls_that_hang_instances(sound: Local) -> None:
-    """Beside calls that hang one instance after the other each good call is answered, and nothing is restarted."""
-    for _ in range(3):  # with those of the tests before: a client's first calls may be tried again
+    """Good requests succeed while other requests hang one instance after the other; nothing is restarted."""
+    for _ in range(3):  # together with earlier tests, this uses up the client's first requests, which may be retried
         sound.edge.predict({"stall": STALL_S}, headers=HOSTILE)
     before, mark = _restarts(sound), len(sound.engine.log.lines)
     hostile = 4
@@ -84,11 +84,11 @@ def test_good_calls_are_answered_beside_calls_that_hang_instances(sound: Local) 
     assert set(answered) == {200}
     assert {each.result() for each in attacks} == {503}
     assert _restarts(sound) == before
-    assert _reached(sound, "stalling", mark) <= hostile + 1  # one that met a silent instance is sent to the other
+    assert _reached(sound, "stalling", mark) <= hostile + 1  # a retry is due to a silent instance
 
 
 def test_a_call_that_ends_instances_ends_two_at_most(sound: Local) -> None:
-    """A call under which its instance ends is sent once more, and then answered with the error envelope."""
+    """A request that ends its instance is retried once, and then gets the error envelope."""
     mark = len(sound.engine.log.lines)
     response = sound.edge.predict({"exit": 134}, headers=GOOD)
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
@@ -97,7 +97,7 @@ def test_a_call_that_ends_instances_ends_two_at_most(sound: Local) -> None:
 
 
 def test_an_instance_that_stays_silent_is_restarted(sound: Local) -> None:
-    """Only the readiness check restarts an instance: one that answers nothing for DEAD_AFTER_MS."""
+    """The readiness check restarts an instance that sends no response for DEAD_AFTER_MS."""
     before = sound.engine.starts()
     with pytest.raises(httpx.ReadTimeout):
         sound.edge.predict({"stall": 600}, headers=HOSTILE, timeout=ATTEMPT_S / 2)

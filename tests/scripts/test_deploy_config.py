@@ -1,4 +1,4 @@
-"""scripts/deploy-config: the deployed configuration names the image's base by its digest; wrangler builds with it."""
+"""scripts/deploy-config writes a configuration with the base image's digest, and wrangler builds with it."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ echo "$*" >>"$CALLS"
 
 @pytest.fixture
 def written() -> Iterator[Path]:
-    """Return where the script writes, and leave nothing there."""
+    """Return the path that the script writes; remove the file afterwards."""
     yield WRITTEN
     WRITTEN.unlink(missing_ok=True)
 
@@ -31,7 +31,7 @@ def _deploy_config(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_wrangler_builds_the_image_on_the_named_base(written: Path, tmp_path: Path) -> None:
-    """The configuration is wrangler.toml but for the base, which reaches the engine as the argument the image takes."""
+    """The configuration is wrangler.toml plus the base, which the build gets as an argument."""
     assert _deploy_config(BASE).returncode == 0
     configuration = tomllib.loads(written.read_text())
     (container,) = configuration["containers"]
@@ -60,7 +60,7 @@ def test_wrangler_builds_the_image_on_the_named_base(written: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("base", ["", "debian:trixie-slim", "debian@sha256:0", f'x"{BASE}', f"{BASE}\nx = 1"])
 def test_a_base_without_a_digest_is_refused(written: Path, base: str) -> None:
-    """What names no digest, or more than an image, ends the deployment before anything is built."""
+    """A base without a digest, or with more than an image name, is rejected before the build."""
     done = _deploy_config(base)
     assert done.returncode == 2
     assert "base: expected an image by its digest" in done.stderr

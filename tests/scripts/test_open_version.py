@@ -1,4 +1,4 @@
-"""scripts/open-version against a repository of its own as origin, and a stand-in of the forge's command."""
+"""scripts/open-version, run against a local origin and a stand-in of the `gh` command."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-# A forge with a memory: what was created is listed as open from then on.
+# A stand-in with state: a created pull request is listed as open afterwards.
 GH: Final = """#!/bin/sh
 printf '%s\\n' "$*" >>"$FORGE/calls"
 case "$1 $2" in
@@ -21,7 +21,7 @@ esac
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a clone of a bare repository that holds the script and version 1 of a model."""
+    """Return a clone of a bare repository with the script and version 1 of a model."""
     tree = tmp_path / "tree"
     (tree / "scripts").mkdir(parents=True)
     (tree / "models" / "titanic" / "1").mkdir(parents=True)
@@ -41,14 +41,14 @@ def tree(tmp_path: Path) -> Path:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a runner: a name to commit by, and the stand-in first on PATH."""
+    """Return the environment of a CI runner: a committer, and the stand-in first on PATH."""
     who = {f"GIT_{role}_{what}": "export@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return os.environ | who | {"FORGE": str(folder), "PATH": path, "GIT_CONFIG_GLOBAL": os.devnull}
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git in a folder and return what it printed."""
+    """Run git in a folder; return its output."""
     done = subprocess.run(
         ["git", *arguments], cwd=folder, env=environment(folder.parent), capture_output=True, text=True, check=True
     )
@@ -56,7 +56,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def export(tree: Path, model: str) -> None:
-    """Leave the tree as an export of version 2 leaves it: a folder, the label, and a report that is not the models'."""
+    """Change the tree like an export of version 2, with a report outside models/."""
     git(tree, "switch", "--quiet", "main")
     (tree / "models" / "titanic" / "2").mkdir(exist_ok=True)
     (tree / "models" / "titanic" / "2" / "model.onnx").write_text(model)
@@ -73,13 +73,13 @@ def open_version(tree: Path) -> subprocess.CompletedProcess[str]:
 
 
 def calls(tree: Path) -> list[str]:
-    """Return what the forge was asked to change, without what it was only asked."""
+    """Return the stand-in's calls that change something, without queries."""
     written = tree.parent / "calls"
     return [call for call in written.read_text().splitlines() if "pr list" not in call] if written.exists() else []
 
 
 def test_nothing_new_opens_nothing(tree: Path) -> None:
-    """Where models/ is as it was, whatever else changed, nothing is pushed and the forge isn't asked."""
+    """If models/ is unchanged, nothing is pushed and `gh` isn't called."""
     (tree / "report.md").write_text("unchanged")
     done = open_version(tree)
     assert done.returncode == 0, done.stderr
@@ -88,7 +88,7 @@ def test_nothing_new_opens_nothing(tree: Path) -> None:
 
 
 def test_a_new_version_is_opened_with_its_report(tree: Path) -> None:
-    """The branch holds the change of models/ alone; the pull request goes to main and tells the run's report."""
+    """The branch has only the changes in models/; the pull request to main has the report."""
     export(tree, "two")
     done = open_version(tree)
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_a_new_version_is_opened_with_its_report(tree: Path) -> None:
 
 
 def test_another_run_updates_the_same_branch(tree: Path) -> None:
-    """A second export of that version replaces what the branch held, and the pull request that is open tells of it."""
+    """A second export of a version replaces the branch and edits the open pull request."""
     export(tree, "two")
     assert open_version(tree).returncode == 0
     export(tree, "two, again")
@@ -114,7 +114,7 @@ def test_another_run_updates_the_same_branch(tree: Path) -> None:
 
 
 def test_a_change_without_a_version_is_refused(tree: Path) -> None:
-    """Where models/ changed but no version did, the script ends with 1, shows what changed, and pushes nothing."""
+    """If models/ changed without a new version, the script exits with 1 and pushes nothing."""
     (tree / "models" / "titanic" / "labels.json").write_text("{}")
     done = open_version(tree)
     assert done.returncode == 1
@@ -123,7 +123,7 @@ def test_a_change_without_a_version_is_refused(tree: Path) -> None:
 
 
 def test_a_published_version_that_changed_is_refused(tree: Path) -> None:
-    """Versions are immutable: where a committed one's bytes differ, a new one beside it is not opened either."""
+    """If a published version's files changed, the script exits with 1, even beside a new version."""
     export(tree, "two")
     (tree / "models" / "titanic" / "1" / "model.onnx").write_text("tampered with")
     done = open_version(tree)

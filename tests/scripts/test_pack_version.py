@@ -1,4 +1,4 @@
-"""scripts/pack-version and scripts/unpack-version: a version crosses from a job that may not write to one that may."""
+"""scripts/pack-version and scripts/unpack-version carry a version from a read-only job to a writing one."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ SCRIPTS: Final = ("pack-version", "unpack-version")
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a repository that holds both scripts and version 1 of a model."""
+    """Return a repository with both scripts and version 1 of a model."""
     tree = tmp_path / "tree"
     (tree / "scripts").mkdir(parents=True)
     for script in SCRIPTS:
@@ -31,7 +31,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def version(tmp_path: Path) -> Path:
-    """Return the folder of a packed version, as it arrives."""
+    """Return the folder of a packed version, as the second job receives it."""
     folder = tmp_path / "version"
     (folder / "models/titanic/2").mkdir(parents=True)
     (folder / "models/titanic/2/model.onnx").write_text("two")
@@ -50,7 +50,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_packed_is_unpacked(tree: Path, tmp_path: Path) -> None:
-    """The changed files of models/ and the report arrive in another clone of the tree as they were."""
+    """The changed files of models/ and the report arrive unchanged in another clone."""
     other = tmp_path / "other"
     shutil.copytree(tree, other)
     (tree / "models/titanic/2").mkdir()
@@ -73,7 +73,7 @@ def test_what_is_packed_is_unpacked(tree: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_new_packs_nothing(tree: Path, tmp_path: Path) -> None:
-    """Where models/ is as it was, there is no folder, so no other job starts."""
+    """If models/ is unchanged, no folder is written, so no other job starts."""
     (tmp_path / "report.md").write_text("unchanged")
     done = _run(tree, "pack-version", tmp_path / "report.md", tmp_path / "version")
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def _file(path: str) -> Callable[[Path], None]:
 def test_what_is_no_version_is_refused_whole(
     tree: Path, version: Path, tmp_path: Path, hostile: Callable[[Path], None]
 ) -> None:
-    """A file elsewhere, a link or a name that no model has ends the job, and nothing of the folder is in the tree."""
+    """A file outside models/, a link or an invalid name ends the job without changing the tree."""
     hostile(version)
     before = _files(tree)
     done = _run(tree, "unpack-version", version, tmp_path / "text.md")
@@ -122,7 +122,7 @@ def test_what_is_no_version_is_refused_whole(
 
 
 def test_a_report_is_cut_to_what_the_forge_takes(tree: Path, version: Path, tmp_path: Path) -> None:
-    """A report of any length becomes the text of a pull request."""
+    """A report is cut to the forge's limit for the text of a pull request."""
     (version / "report.md").write_text("x" * 1_000_000)
     assert _run(tree, "unpack-version", version, tmp_path / "text.md").returncode == 0
     assert (tmp_path / "text.md").stat().st_size == 60_000

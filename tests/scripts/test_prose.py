@@ -1,4 +1,4 @@
-"""scripts/prose: words that docs, docstrings and comments may not have."""
+"""scripts/prose finds banned phrases in docs, docstrings and comments."""
 
 import subprocess
 from pathlib import Path
@@ -27,7 +27,7 @@ def prose(path: Path) -> "subprocess.CompletedProcess[str]":
     ],
 )
 def test_a_banned_phrase_is_found(tmp_path: Path, name: str, content: str) -> None:
-    """A phrase of the list is an error in a page, a docstring, a comment and the text of a page."""
+    """A banned phrase is an error in Markdown, a docstring, a comment and HTML text."""
     path = tmp_path / name
     path.write_text(content)
     found = prose(path)

@@ -1,4 +1,4 @@
-"""scripts/re-export before a stand-in exporter: what reaches it, and what the report holds of how it ended."""
+"""scripts/re-export with a stand-in exporter: its arguments, and the report of its outcome."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 MAKEFILE: Final = "export:\n\t.venv/bin/python -m export run $(EXPORT_FLAGS)\n"
-# Says what it was called with, and publishes or rejects as the test asks.
+# Prints its arguments, and publishes or rejects as the test requires.
 EXPORTER: Final = """#!/bin/sh
 echo "called: $*"
 [ "$3" = run ] || exit 0
@@ -21,7 +21,7 @@ exit 0
 
 
 def re_export(tree: Path, outcome: str, **inputs: str) -> subprocess.CompletedProcess[str]:
-    """Make the tree, and run the script there as the workflow does."""
+    """Create the tree and run the script there as the workflow does."""
     (tree / "scripts").mkdir()
     (tree / ".venv" / "bin").mkdir(parents=True)
     (tree / "models").mkdir()
@@ -37,7 +37,7 @@ def re_export(tree: Path, outcome: str, **inputs: str) -> subprocess.CompletedPr
 
 
 def test_a_new_version_is_reported_with_its_difference(tmp_path: Path) -> None:
-    """The inputs reach the exporter as its options; report and summary hold the run and the difference."""
+    """The inputs become exporter options; report and summary show the run and the difference."""
     done = re_export(tmp_path, "new", EXPORT_DATA="other.csv", EXPORT_SEED="7", EXPORT_FORCE="true")
     assert done.returncode == 0, done.stderr
     report = (tmp_path / "report.md").read_text()
@@ -48,7 +48,7 @@ def test_a_new_version_is_reported_with_its_difference(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("outcome", "code"), [("4", 2), ("unchanged", 0)])
 def test_without_a_new_version_there_is_no_difference(tmp_path: Path, outcome: str, code: int) -> None:
-    """A rejection ends with make's code and shows reason and exporter's code; an unchanged model ends well."""
+    """A rejection ends with make's exit code and shows its reason; an unchanged model ends with 0."""
     done = re_export(tmp_path, outcome, EXPORT_FORCE="false", EXPORT_DATA="", EXPORT_SEED="")
     assert done.returncode == code
     summary = (tmp_path / "summary.md").read_text()

@@ -1,4 +1,4 @@
-"""scripts/sbom: each package that a lock file holds stands in the bill of materials, with its version and hashes."""
+"""scripts/sbom lists each package of a lock file with its version and hashes."""
 
 import base64
 import json
@@ -11,12 +11,12 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 Locked = set[tuple[str, str, frozenset[str]]]
-"""Name, version and hashes (hex) of packages."""
+"""Name, version and hashes (hexadecimal) of packages."""
 
 
 @pytest.fixture(scope="module")
 def bills(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of the bills of materials."""
+    """Return the folder with the bills of materials."""
     folder = tmp_path_factory.mktemp("sbom") / "new"
     done = subprocess.run([ROOT / "scripts" / "sbom", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -30,13 +30,13 @@ def _components(bill: Path) -> list[dict[str, Any]]:
 
 
 def _hashes(component: dict[str, Any]) -> frozenset[str]:
-    """Return a component's hashes: its own, and those of the files that it is distributed as."""
+    """Return the hashes of a component and of the files it is distributed as."""
     files = [component, *component.get("externalReferences", [])]
     return frozenset(each["content"] for file in files for each in file.get("hashes", []))
 
 
 def test_what_the_image_installs_is_listed(bills: Path) -> None:
-    """The server's bill holds each package of requirements.lock, and no other."""
+    """The server's bill has exactly the packages of requirements.lock."""
     lock = (ROOT / "requirements.lock").read_text()
     blocks = re.findall(r"^([\w.-]+)==([\w.]+)[^\n]*((?:\n    --hash=sha256:[0-9a-f]{64}[^\n]*)+)", lock, re.MULTILINE)
     locked: Locked = {(name, version, frozenset(re.findall(r"[0-9a-f]{64}", text))) for name, version, text in blocks}
@@ -46,7 +46,7 @@ def test_what_the_image_installs_is_listed(bills: Path) -> None:
 
 
 def test_what_the_worker_is_built_from_is_listed(bills: Path) -> None:
-    """The Worker's bill holds each package of package-lock.json; only what is shipped is marked as required."""
+    """The Worker's bill has exactly the packages of package-lock.json; only shipped ones are required."""
     packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
     locked: Locked = set()
     for path, package in packages.items():

@@ -1,4 +1,4 @@
-"""scripts/venv: it says in words what a machine lacks, and installs the project beside what builds it."""
+"""scripts/venv explains what a machine lacks, and installs the project if its build tools are locked."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ OLD: Final = "#!/bin/sh\nexit 1\n"
     ids=["none", "too old", "no venv module"],
 )
 def test_what_is_missing_is_said_in_words(tmp_path: Path, python: str | None, words: str) -> None:
-    """Without a Python that will do, or without its venv module, the script ends with 1 and says what to install."""
+    """Without a suitable Python or its venv module, the script says what to install."""
     scripts, path = tmp_path / "scripts", tmp_path / "bin"
     scripts.mkdir()
     path.mkdir()
@@ -43,7 +43,7 @@ def test_what_is_missing_is_said_in_words(tmp_path: Path, python: str | None, wo
 
 
 def test_the_project_is_installed_beside_what_builds_it(tmp_path: Path) -> None:
-    """A lock that holds setuptools brings the project, whose command says what the module says."""
+    """A lock with setuptools also installs the project, whose command is that of the module."""
     tree, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
     elsewhere.mkdir()
     for folder in ("scripts", "export", "server"):
@@ -54,8 +54,8 @@ def test_the_project_is_installed_beside_what_builds_it(tmp_path: Path) -> None:
     python = tree / ".venv" / "bin" / "python"
     subprocess.run(
         [python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], check=True
-    )  # venv's own: another
-    # What is installed here is installed there too, so that nothing is fetched: a lock only names it.
+    )  # venv's setuptools may be another version
+    # The new environment sees the packages of this one, so nothing is downloaded; a lock only names packages.
     site = next((tree / ".venv").glob("lib/python*/site-packages"))
     (site / "here.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     (tree / "small.lock").write_text(f"numpy=={version('numpy')} --hash=sha256:{'0' * 64}\n")

@@ -1,4 +1,4 @@
-""".github/workflows: they are workflows, and what they run is there to be run."""
+""".github/workflows are valid, and the scripts, targets and actions they use exist."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ BY_FILE: Final = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workf
 
 
 def scripts(workflow: Path) -> list[str]:
-    """Return the text of each `run:` of a workflow, written on its line or in the block below it."""
+    """Return the text of each `run:` of a workflow, inline or as a block."""
     found = []
     lines = workflow.read_text().splitlines()
     for number, line in enumerate(lines):
@@ -29,14 +29,14 @@ def scripts(workflow: Path) -> list[str]:
 
 
 def test_there_are_workflows() -> None:
-    """The files and their scripts are found, so that the tests below test something."""
+    """The workflows and their scripts are found, so that the tests below check something."""
     assert [workflow.stem for workflow in WORKFLOWS] == ["ci", "deploy", "export", "scan"]
     assert all(len(scripts(workflow)) == workflow.read_text().count("run: ") >= 2 for workflow in WORKFLOWS)
 
 
 @BY_FILE
 def test_actionlint_finds_nothing(workflow: Path) -> None:
-    """Keys, types, expressions, permissions, cron and inputs are as the forge knows them."""
+    """Actionlint finds no error in keys, types, expressions, permissions, cron and inputs."""
     if not ACTIONLINT.exists():
         there = "make test-python builds it" if shutil.which("go") else "there is no go here to build it with"
         pytest.skip(f"actionlint is not installed: {there}")
@@ -46,7 +46,7 @@ def test_actionlint_finds_nothing(workflow: Path) -> None:
 
 @BY_FILE
 def test_every_script_is_one_and_every_target_a_target(workflow: Path) -> None:
-    """Bash can read each script, none holds an expression's text, and what it calls by make or path is in the tree."""
+    """Each script parses in Bash, has no expressions, and uses existing make targets and paths."""
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for script in scripts(workflow):
         read = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
@@ -57,7 +57,7 @@ def test_every_script_is_one_and_every_target_a_target(workflow: Path) -> None:
 
 
 def test_ci_runs_what_a_bare_machine_runs() -> None:
-    """The targets of .ci/run, in its order."""
+    """The CI workflow runs the targets of .ci/run in the same order."""
     bare = re.findall(r"^make ([a-z0-9-]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert bare
     workflow = ROOT / ".github" / "workflows" / "ci.yml"
@@ -66,7 +66,7 @@ def test_ci_runs_what_a_bare_machine_runs() -> None:
 
 @BY_FILE
 def test_actions_are_pinned(workflow: Path) -> None:
-    """Each action is named by its commit, and a comment says which version that is."""
+    """Each action is pinned by a commit, with its version in a comment."""
     used = re.findall(r"uses: (.*)", workflow.read_text())
     assert used
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
@@ -74,7 +74,7 @@ def test_actions_are_pinned(workflow: Path) -> None:
 
 @BY_FILE
 def test_no_job_has_a_permission_that_it_does_not_name(workflow: Path) -> None:
-    """At the top a workflow grants nothing; each job names what it needs."""
+    """A workflow grants no permission at the top; each job names its own."""
     text = workflow.read_text()
     assert re.search(r"^permissions: \{\}$", text, re.MULTILINE)
     assert text.count("\n    permissions:\n") == text.count("runs-on:")
@@ -82,7 +82,7 @@ def test_no_job_has_a_permission_that_it_does_not_name(workflow: Path) -> None:
 
 @BY_FILE
 def test_a_job_that_may_write_runs_no_third_party_code(workflow: Path) -> None:
-    """It installs nothing, and calls no target of make: only scripts that use git and the forge's command."""
+    """A job with write permission installs nothing and runs only scripts with git and `gh`."""
     for job in re.split(r"^  (?=\w+:$)", workflow.read_text().partition("\njobs:\n")[2], flags=re.MULTILINE):
         if ": write" not in job:
             assert "actions/checkout" not in job or "persist-credentials: false" in job
@@ -93,7 +93,7 @@ def test_a_job_that_may_write_runs_no_third_party_code(workflow: Path) -> None:
 
 
 def test_updates_are_proposed_for_folders_that_hold_what_is_updated() -> None:
-    """Each folder of an ecosystem has its lock file, its workflows or its Dockerfile."""
+    """Each folder of an update ecosystem has its lock file, workflows or Dockerfile."""
     holds = {"npm": "package-lock.json", "github-actions": ".github/workflows/ci.yml", "docker": "*Dockerfile"}
     text = (ROOT / ".github" / "dependabot.yml").read_text()
     found = re.findall(r"package-ecosystem: (\S+)\n    director(?:y|ies): (.*)", text)
@@ -116,7 +116,7 @@ def test_updates_are_proposed_for_folders_that_hold_what_is_updated() -> None:
 def test_a_wrong_input_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
 ) -> None:
-    """What a person typed wrong ends the export with 2 before it starts, and the job's summary says why."""
+    """A wrong input ends the export with 2 before it starts, and the job summary says why."""
     monkeypatch.setenv(variable, value)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     done = subprocess.run(
