@@ -1,4 +1,4 @@
-"""A server that did some of everything: each metric of it has a sample."""
+"""A server with at least one sample of every metric."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.server.support.repositories import TOKEN, load
 
 @contextmanager
 def busy(folder: Path, passengers: list[dict[str, Any]]) -> Iterator[httpx.Client]:
-    """Serve a copy of the committed models below `folder`; predictions, failures, a file and a reload are behind it."""
+    """Serve a copy of the committed models, after predictions, failures, a file and a reload."""
     models = Path(shutil.copytree(ROOT / "models", folder / "models"))
     with serving(LIFEBOAT_MODELS=str(models), LIFEBOAT_ADMIN_TOKEN=TOKEN) as client:
         for start in range(0, 1000, 250):

@@ -1,4 +1,4 @@
-"""A checkout as a reader has it: the tree's own files by links, the models copied, what the pages' commands ask for."""
+"""A checkout as a reader has it: links to the tree, copied models, input files."""
 
 import gzip
 import os
@@ -12,16 +12,16 @@ import pyarrow.parquet
 
 ROOT: Final = Path(__file__).parents[2]
 ELSEWHERE: Final = Path(__file__).parent / "elsewhere"
-"""Commands that stand in for what isn't on this machine: an account, a forge, an engine, the time to test all again."""
+"""Stand-ins for programs that need an account, a forge, a container engine or a full test run."""
 DATA: Final = ROOT / "export" / "data" / "titanic.csv"
 WEB: Final = ROOT / ".build" / "clients" / "web" / "node_modules"
-"""The packages that a page on TypeScript clients tells to install."""
+"""The packages that the page on TypeScript clients installs."""
 _MADE: Final = {".bench", ".bin", ".dev", ".export", ".lifeboat", ".server"}
 _OWN: Final = {".git", ".venv", "node_modules", ".build", ".wrangler", "models", "wrangler.toml"}
 
 
 def check_out(folder: Path) -> Path:
-    """Fill a folder with the tree as it is after `make test`, to be changed at will. Returns it."""
+    """Fill a folder with a changeable copy of the tree after `make test`; return the folder."""
     for entry in ROOT.iterdir():
         if entry.name not in _OWN:
             (folder / entry.name).symlink_to(entry)
@@ -33,7 +33,7 @@ def check_out(folder: Path) -> Path:
     _linked(WEB, folder / "node_modules")
     _linked(WEB / ".bin", folder / "node_modules" / ".bin")
     for made in (".venv/.server", ".venv/.export", ".venv/.dev", "node_modules/.lifeboat"):
-        (folder / made).touch()  # newer than what they are made of: make has nothing to do
+        (folder / made).touch()  # newer than its inputs, so that make has nothing to do
     (folder / "node_modules" / ".bin" / "wrangler").unlink(missing_ok=True)
     (folder / "node_modules" / ".bin" / "wrangler").symlink_to(ELSEWHERE / "wrangler")
     _passengers(folder)
@@ -41,7 +41,7 @@ def check_out(folder: Path) -> Path:
 
 
 def _linked(source: Path, folder: Path) -> None:
-    """Make a folder that has what another one has, where it has nothing of that name."""
+    """Create a folder with links to the entries of another one; leave existing entries."""
     folder.mkdir(exist_ok=True)
     for entry in source.iterdir() if source.exists() else ():
         if entry.name not in _MADE and not (folder / entry.name).exists():
@@ -49,7 +49,7 @@ def _linked(source: Path, folder: Path) -> None:
 
 
 def _passengers(folder: Path) -> None:
-    """Write the files that pages score and train on: passengers without the answer, and other data."""
+    """Write the files that the pages score and train on: passengers without the target, and changed data."""
     lines = DATA.read_text().splitlines(keepends=True)
     (folder / "new.csv").write_text("".join(lines[:1300]))
     passengers = "".join(line.partition(",")[2] for line in lines)
@@ -62,7 +62,7 @@ def _passengers(folder: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return what a reader's shell has there: its Python, its Node, any free port, and what stands in for elsewhere."""
+    """Return the environment of a reader's shell: Python, Node, a free port, and the stand-ins."""
     node = subprocess.run(
         ["scripts/node", "sh", "-c", "command -v node"], cwd=ROOT, capture_output=True, text=True, check=True
     )

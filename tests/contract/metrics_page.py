@@ -1,4 +1,4 @@
-"""What docs/reference/metrics.md says that there is."""
+"""The metrics that docs/reference/metrics.md documents."""
 
 import re
 from typing import Final, NamedTuple
@@ -11,20 +11,20 @@ _OF_HISTOGRAM: Final = re.compile(r"_(?:bucket|sum|count)$")
 
 
 class Told(NamedTuple):
-    """A metric, as the page or a server has it."""
+    """A metric's type and labels, from the page or from a server."""
 
     kind: str
     labels: frozenset[str]
 
 
 def documented() -> dict[str, Told]:
-    """Return every metric of the page."""
+    """Return every metric on the page."""
     rows = _ROW.findall((ROOT / "docs" / "reference" / "metrics.md").read_text())
     return {name: Told(kind, frozenset(labels.replace(",", " ").split())) for name, kind, labels in rows}
 
 
 def unknown(expression: str) -> set[str]:
-    """Return the metrics that a query names and the page doesn't have."""
+    """Return the metrics of a query that the page doesn't document."""
     known = documented()
     histograms = {name for name, told in known.items() if told.kind == "histogram"}
     return {

@@ -1,4 +1,4 @@
-"""Models that are not Titanic's, exported as a person does it, each from a spec and a CSV file."""
+"""Models besides Titanic's, exported by the command line, each from a spec and a CSV file."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ NAMES: Final = ("wine", "diabetes", "mixed")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A model that was trained, verified and published, and what scikit-learn says of each row of its data."""
+    """A model that was trained, verified and published, with its data and scikit-learn pipeline."""
 
     name: str
     spec: Spec
@@ -33,7 +33,7 @@ class Exported:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Return the rows as a caller would send them."""
+        """The rows as a client sends them."""
         columns = {}
         for feature in self.spec.features:
             values = self.X[feature.name]
@@ -45,7 +45,7 @@ class Exported:
 
 
 def frame(name: str) -> pd.DataFrame:
-    """Return a model's data: scikit-learn's own of wine and diabetes, drawn by a seed for the mixed one."""
+    """Return a model's data: scikit-learn's for wine and diabetes, seeded random data for `mixed`."""
     if name == "wine":
         return pd.DataFrame(load_wine(as_frame=True).frame)
     if name == "diabetes":
@@ -54,7 +54,7 @@ def frame(name: str) -> pd.DataFrame:
 
 
 def start(name: str, folder: Path) -> "subprocess.Popen[str]":
-    """Begin to train, verify and publish a model below `folder`, each step by its own command."""
+    """Start to train, verify and publish a model below `folder`, each step by its own command."""
     data = folder / f"{name}.csv"
     frame(name).to_csv(data, index=False)
     steps = [
@@ -70,7 +70,7 @@ def start(name: str, folder: Path) -> "subprocess.Popen[str]":
 
 
 def exported(name: str, folder: Path) -> Exported:
-    """Return what was published of a model below `folder`, with the pipeline that was trained."""
+    """Return the published model below `folder`, with the trained pipeline."""
     spec = read_spec(SPECS / f"{name}.py")
     found = find(folder / "work" / name, TRAINED, StepArtifact, "train").found
     assert isinstance(found, Trained)

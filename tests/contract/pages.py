@@ -1,4 +1,4 @@
-"""README and docs as a reader meets them: their fenced blocks in order, and what becomes of each."""
+"""README and docs as lists of fenced blocks, each with its kind of test."""
 
 import re
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ _BLOCK: Final = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 _NAME: Final = re.compile(r"(?:#|//) (?P<name>[\w./-]+\.\w+)$")
-"""The first line of a block that is a file: a comment, and in it the file's name alone."""
+"""The first line of a block that is a file: a comment with only the file's name."""
 _UNREAD: Final = "not run: "
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: where it stands, what it holds, the comment just above it, whether it follows the one before."""
+    """A fenced block: its position, content, and comment; `follows` is True directly after a command."""
 
     page: Path
     line: int
@@ -32,18 +32,18 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that the block shows, where it shows one."""
+        """Name of the file that the block shows; None if it shows none."""
         named = _NAME.match(self.text.partition("\n")[0])
         return named["name"] if named else None
 
     @property
     def unread(self) -> str | None:
-        """Why nobody runs it: the reason in a comment above it, `<!-- not run: ... -->`."""
+        """Reason why the block isn't run, from a comment above it: `<!-- not run: ... -->`."""
         return self.note.removeprefix(_UNREAD) if self.note.startswith(_UNREAD) else None
 
     @property
     def kind(self) -> str:
-        """What becomes of it; empty where nothing does, which is an error of the page's."""
+        """How the block is tested; empty if it isn't, which is an error in the page."""
         if self.unread:
             return "unread"
         if self.text.startswith("usage: "):

@@ -1,4 +1,4 @@
-"""A real Prometheus of a test's own: started on a free port, watched through its log, asked by its API."""
+"""A real Prometheus for one test: starts on a free port, and is queried by its API."""
 
 import json
 import re
@@ -22,7 +22,7 @@ SCRAPE: Final = "200ms"
 
 
 def program(name: str) -> str:
-    """Return where a program of Prometheus's is; skip the test where it isn't."""
+    """Return the path of one of Prometheus's programs; skip the test if it is missing."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is missing (Debian: prometheus)")
@@ -30,14 +30,14 @@ def program(name: str) -> str:
 
 
 class Prometheus:
-    """Its API."""
+    """A client of Prometheus's API."""
 
     def __init__(self, client: httpx.Client) -> None:
-        """Ask by `client`."""
+        """Send queries by `client`."""
         self._client = client
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the samples of a query now; fail where it is none."""
+        """Return the current samples of a query; fail if the query is invalid."""
         answer = self._client.get("/api/v1/query", params={"query": expression}).json()
         assert answer["status"] == "success", (expression, answer)
         found = answer["data"]["result"]
@@ -45,12 +45,12 @@ class Prometheus:
         return found
 
     def rules(self) -> list[dict[str, Any]]:
-        """Return every rule that it has loaded."""
+        """Return every rule that Prometheus has loaded."""
         groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
     def until(self, holds: Callable[[], bool], words: str) -> None:
-        """Ask until something holds; fail after HUNG_S."""
+        """Poll until `holds` returns True; fail with `words` after HUNG_S."""
         end_s = time.monotonic() + HUNG_S
         while not holds():
             assert time.monotonic() < end_s, words
@@ -58,7 +58,7 @@ class Prometheus:
 
 @contextmanager
 def scraping(target: httpx.Client, folder: Path) -> Iterator[Prometheus]:
-    """Let a Prometheus, by the configuration that is deployed, scrape a server often; its data stand below `folder`."""
+    """Run Prometheus with the deployed configuration and a short scrape interval; store data below `folder`."""
     config = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
     config = config.replace("127.0.0.1:8080", target.base_url.netloc.decode())
     config = re.sub(r"(scrape|evaluation)_interval: \w+", rf"\1_interval: {SCRAPE}", config)

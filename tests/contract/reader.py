@@ -1,4 +1,4 @@
-"""Somebody who reads a page and does what it says: types its commands, writes its files, looks at the answers."""
+"""Simulates a reader who follows a page: runs its commands, writes its files, compares the outputs."""
 
 import json
 import re
@@ -15,24 +15,24 @@ from tests.contract.pages import Block, blocks
 from tests.edge.stack import Command
 
 HUNG_S: Final = 180
-"""After this a command that is waited for in vain is ended, so that a test fails where it would hang."""
+"""Seconds after which a command that hangs is killed, so that the test fails instead of hanging."""
 SERVER: Final = "127.0.0.1:8080"
 EDGE: Final = ("https://lifeboat.<your subdomain>.workers.dev", "http://127.0.0.1:8787", "127.0.0.1:8787")
 PLACEHOLDERS: Final = {"https://lifeboat.example": f"http://{SERVER}", "<you>": "you", "<id>": "an-id"}
 OPTIONAL: Final = ("go", "grpcurl")
-"""Programs that a machine may lack; what needs them is then skipped, and named."""
+"""Programs that a machine may lack. Blocks that need one are skipped and named."""
 _COMMENT: Final = r"\s*(?:#.*)?"
 _STAYS: Final = re.compile(rf"(?:\w+=\S+ )*(?:make (?:run|edge)|\S*python -m server){_COMMENT}")
-"""A command that runs until it is stopped: it goes on behind the rest of the page."""
+"""A command that runs until it is stopped, beside the rest of the page."""
 _EXPORTS: Final = re.compile(rf"(?:\S*python -m export|\S*lifeboat-export) (?P<arguments>run\b[^#\n]*?){_COMMENT}")
-"""A command that trains: done once in a test run, whichever page asks for it first."""
+"""A command that trains. It runs once per test run, for all pages."""
 KEEPS_LABELS: Final = " --no-promote"
 _FOLDER: Final = re.compile(r"--models (\S+)")
 
 
 @dataclass
 class Shared:
-    """What pages have in common, as it lasts: a server and an edge that none of them changes, and what was exported."""
+    """State that pages share: a server and an edge that no page changes, and the exported models."""
 
     folder: Path
     server: str
@@ -41,7 +41,7 @@ class Shared:
     exported: dict[str, tuple[Path, str]] = field(default_factory=dict)
 
     def edge_address(self) -> str:
-        """Return the address of an edge as `make edge` runs it; the first caller starts it."""
+        """Return the address of the shared edge; the first call runs `make edge`."""
         if not self.edge:
             checkout = self.folder / "edge"
             checkout.mkdir()
@@ -50,17 +50,17 @@ class Shared:
 
 
 def start(line: str, folder: Path, stack: ExitStack) -> str:
-    """Start what stays, to be stopped with `stack`; return the address that it says it listens at."""
+    """Start a long-running command, stopped with `stack`; return the address in its output."""
     command = Command(["sh", "-c", f"cd '{folder}' && {line}"], environment(folder))
     stack.callback(command.stop)
     return command.wait_for(r"(?:running|Ready) on (http://\S+:\d+)")[1]
 
 
 class Reader:
-    """A reader of one page, in a checkout of their own; what a block printed is held for the answer behind it."""
+    """A reader of one page, in a separate checkout. Stores outputs for later comparison."""
 
     def __init__(self, folder: Path, shared: Shared, stack: ExitStack) -> None:
-        """Read in `folder`; what the page starts is stopped with `stack`."""
+        """Read in `folder`; `stack` stops the programs that the page starts."""
         self.folder = check_out(folder)
         self.skipped: list[str] = []
         self._shared = shared
@@ -74,12 +74,12 @@ class Reader:
         self._out = self._all = ""
 
     def read_page(self, page: Path) -> None:
-        """Do what a page says, from its first block to its last. Raises AssertionError where it isn't so."""
+        """Follow a page from its first block to its last. Raises AssertionError if a block fails."""
         for block in blocks(page):
             self.read(block)
 
     def read(self, block: Block) -> None:
-        """Do what a block says. Raises AssertionError where it isn't so."""
+        """Follow a block. Raises AssertionError if it fails or its output differs."""
         if block.kind == "answer":
             assert same(self._out if block.language else self._all, block), self._differs(block)
         elif block.kind == "typed":
@@ -94,7 +94,7 @@ class Reader:
             assert block.kind, f"{block}: nothing runs it; tests/contract/test_snippets.py says how a block is run"
 
     def _type(self, block: Block) -> None:
-        """Type the lines of a block; those that stay, and those that train, are taken one by one."""
+        """Run the lines of a block; lines that stay running or train are handled one by one."""
         self._out = self._all = ""
         lines: list[str] = []
         for line in [*block.text.splitlines(), ""]:
@@ -110,7 +110,7 @@ class Reader:
                 lines.append(line)
 
     def _shell(self, text: str, block: Block) -> None:
-        """Run a text by the shell, where and with what the one before it has left."""
+        """Run a text in the shell, with the directory and environment that the previous text left."""
         for program in OPTIONAL:
             asked = re.search(rf"^{program} ", text, re.MULTILINE)
             if asked and shutil.which(program, path=self._environment["PATH"]) is None:
@@ -140,14 +140,17 @@ class Reader:
         return done.stdout
 
     def _stay(self, line: str) -> None:
-        """Start what stays; the page's calls go to it from now on."""
+        """Start a long-running server; the page's later requests go to it."""
         if "make edge" in line:
             self._edge = self._shared.edge_address()
         else:
             self._server = start(line, self.folder, self._stack)
 
     def _export(self, line: str, arguments: str, block: Block) -> None:
-        """Train and publish, or copy what the same command made on another page; --no-promote leaves the labels."""
+        """Train and publish, or copy the result of the same command on another page.
+
+        With --no-promote the labels are restored.
+        """
         named = _FOLDER.search(arguments)
         models = self.folder / (named[1] if named else "models")
         before = {path.relative_to(models): path.read_bytes() for path in models.rglob("*") if path.is_file()}
@@ -165,7 +168,7 @@ class Reader:
         self._out, self._all = said, said
 
     def _write(self, block: Block) -> None:
-        """Write a file that a block shows; one that the tree has must be the same to the letter."""
+        """Write a file that a block shows. A file of the tree must be identical."""
         assert block.file
         if (ROOT / block.file).exists():
             assert (ROOT / block.file).read_text() == block.text, f"{block} is not {block.file}"
@@ -175,7 +178,7 @@ class Reader:
         path.write_text(self._addressed(block.text))
 
     def _configure(self, block: Block) -> None:
-        """Add a block to wrangler.toml; wrangler must find the whole good, and know every name of it."""
+        """Add a block to wrangler.toml; wrangler must accept the file and know every name in the block."""
         path = self.folder / "wrangler.toml"
         path.write_text(f"{path.read_text()}\n{block.text}")
         added = tomllib.loads(block.text)
@@ -184,7 +187,7 @@ class Reader:
         assert "Unexpected fields" not in self._all, f"{block}: {self._all}"
 
     def _addressed(self, text: str) -> str:
-        """Return a text with the addresses of this machine's servers for those that the page names."""
+        """Replace the page's addresses by those of this machine's servers."""
         for written, meant in PLACEHOLDERS.items():
             text = text.replace(written, meant)
         if SERVER in text:
@@ -200,7 +203,7 @@ class Reader:
         return self._edge
 
     def _let_in(self) -> None:
-        """Where the block before has put a secret, have an edge that knows it, also for what the shell remembers."""
+        """If the previous block set a secret, start an edge with it and update the shell."""
         secrets = self.folder / ".dev.vars"
         if secrets.exists() and secrets.read_text() != self._secrets:
             self._secrets = secrets.read_text()
@@ -212,7 +215,7 @@ class Reader:
 
 
 def same(said: str, block: Block) -> bool:
-    """Whether a command said what a block shows: JSON but for white space, text but for what `...` stands for."""
+    """Return True if an output matches a block: JSON except white space, text except `...`."""
     if block.language == "json":
         return read_json(said) == read_json(block.text)
     shown = re.escape(block.text.strip()).replace(re.escape("..."), ".*")
@@ -220,5 +223,5 @@ def same(said: str, block: Block) -> bool:
 
 
 def read_json(text: str) -> object:
-    """Return JSON with the order of its members, its numbers as they are written."""
+    """Return JSON with the order of its members and the spelling of its numbers."""
     return json.loads(text, object_pairs_hook=lambda pairs: pairs, parse_float=str, parse_int=str)

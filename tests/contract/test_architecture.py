@@ -1,4 +1,4 @@
-"""docs/architecture.md names folders and files that exist, and every package."""
+"""docs/architecture.md names existing files and folders, and every package."""
 
 import re
 from pathlib import Path
@@ -9,13 +9,13 @@ PAGE: Final = (ROOT / "docs" / "architecture.md").read_text()
 
 
 def _named(section: str) -> set[str]:
-    """Return the paths in backticks of a section."""
+    """Return the paths in backticks in a section."""
     text = PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     return set(re.findall(r"`((?:server|export|worker|docs|deploy|tests|bench)/[\w./-]*)`", text))
 
 
 def test_every_path_exists() -> None:
-    """Each path on the page is a file or a folder."""
+    """Each path on the page is an existing file or folder."""
     named = {each for section in ("The tree", "Where to change what", "Where to find what") for each in _named(section)}
     assert len(named) > 40
     assert [each for each in sorted(named) if not (ROOT / each).exists()] == []
@@ -29,7 +29,7 @@ def test_every_package_is_in_the_tree() -> None:
 
 
 def test_walks_lead_through_files() -> None:
-    """Each module of a walk exists, below the folder of its program."""
+    """Each module in the walks exists in its program's folder."""
     text = PAGE.partition("\n## Walks\n")[2].partition("\n## ")[0]
     modules = set(re.findall(r"`([\w/]+\.(?:py|ts))`", text))
     assert len(modules) > 30
@@ -40,6 +40,6 @@ def test_walks_lead_through_files() -> None:
 
 
 def test_the_glossary_is_sorted() -> None:
-    """Terms stand in the order of the alphabet, each once."""
+    """The glossary's terms are unique and in alphabetical order."""
     terms = re.findall(r"^\| ([^|]+?) \|", PAGE.partition("\n## Glossary\n")[2], re.MULTILINE)[2:]
     assert terms == sorted(set(terms), key=str.lower)

@@ -1,4 +1,4 @@
-"""The programs of the page on clients, where a server rejects them once and asks them to try again."""
+"""Tests of the programs on the page about clients, with a server that rejects their first request."""
 
 import shutil
 import subprocess
@@ -25,10 +25,10 @@ SAID: Final = "survived 0.8347\ninvalid_argument: age: expected a number from 0 
 
 
 class Front(ThreadingHTTPServer):
-    """A front of the server that rejects a caller's first call, and sends on what comes then."""
+    """A proxy of the server that rejects the first request and forwards the others."""
 
     def __init__(self, server: httpx.Client, status: int) -> None:
-        """Reject by `status`."""
+        """Reject the first request with `status`."""
         super().__init__(("127.0.0.1", 0), Call)
         self.server = server
         self.status = status
@@ -36,12 +36,12 @@ class Front(ThreadingHTTPServer):
 
 
 class Call(BaseHTTPRequestHandler):
-    """One call to the front."""
+    """One request to the proxy."""
 
     server: Front
 
     def do_POST(self) -> None:
-        """Reject the first, send on the others."""
+        """Reject the first request; forward the others."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.deadlines.append(self.headers["x-request-timeout-ms"])
         if len(self.server.deadlines) == 1:
@@ -58,12 +58,12 @@ class Call(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the library's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(params=[429, 503])
 def front(server: httpx.Client, request: pytest.FixtureRequest) -> Iterator[Front]:
-    """Yield a front that rejects the first call, by each status in turn."""
+    """Yield a proxy that rejects the first request with 429 or 503."""
     with Front(server, request.param) as front:
         thread = threading.Thread(target=front.serve_forever)
         thread.start()
@@ -74,7 +74,7 @@ def front(server: httpx.Client, request: pytest.FixtureRequest) -> Iterator[Fron
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_refused_call_is_made_again(tmp_path: Path, front: Front, name: str) -> None:
-    """Each program waits as it is told and calls again, with its deadline; what is wrong is not tried again."""
+    """Each program waits, retries with its deadline, and doesn't retry an invalid request."""
     program, *options = PROGRAMS[name].split()
     if program == "go" and shutil.which("go") is None:
         pytest.skip("go is missing")
@@ -96,7 +96,7 @@ def test_a_refused_call_is_made_again(tmp_path: Path, front: Front, name: str) -
 def test_the_typescript_is_typed(
     tmp_path: Path, server: httpx.Client, right: str, wrong: str, error: str | None
 ) -> None:
-    """The compiler finds nothing wrong with both programs, and a record's wrong type where there is one."""
+    """The compiler accepts both programs, and reports a wrong type in a record."""
     folder = check_out(tmp_path)
     (folder / "service.proto").write_text(server.get("/api/models/titanic/service.proto").text)
     (folder / "client.ts").write_text(SHOWN["client.ts"])
@@ -111,5 +111,5 @@ def test_the_typescript_is_typed(
 
 
 def test_every_program_is_tried() -> None:
-    """No program is shown that this test doesn't run, but for the typed client, whose library has ways of its own."""
+    """The test runs every program on the page, except the typed client, whose library retries differently."""
     assert {*SHOWN} == {*PROGRAMS, "typed.ts"}

@@ -1,4 +1,4 @@
-"""What is deployed beside the server: a real Prometheus takes the rules, and answers what the dashboard asks."""
+"""Tests of the deployed Prometheus rules and Grafana dashboard with a real Prometheus."""
 
 import json
 import re
@@ -25,7 +25,7 @@ ALERTS: Final = (DEPLOY / "prometheus" / "alerts.yml").read_text()
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory, passengers: list[dict[str, Any]]) -> Iterator[Prometheus]:
-    """Yield a Prometheus that has scraped a server which did some of everything."""
+    """Yield a Prometheus that has scraped a server with samples of every metric."""
     program("prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
     with busy(folder, passengers) as server, scraping(server, folder) as started:
@@ -41,13 +41,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, passengers: list[dict[s
     ids=["configuration", "rules"],
 )
 def test_promtool(arguments: list[str]) -> None:
-    """Configuration and rules are sound, and each rule fires when it should and not before."""
+    """Configuration and rules are valid, and each rule fires exactly when it should."""
     done = subprocess.run([program("promtool"), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_rule_is_tested_and_documented() -> None:
-    """Each alert has a unit test in which it fires, a row on the page, and metrics that there are."""
+    """Each alert has a unit test that fires it, a documented row, and existing metrics."""
     names = re.findall(r"- alert: (\w+)", ALERTS)
     tests = (DEPLOY / "prometheus" / "alerts.test.yml").read_text()
     page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
@@ -59,18 +59,18 @@ def test_every_rule_is_tested_and_documented() -> None:
 
 
 def test_the_rules_are_loaded(prometheus: Prometheus) -> None:
-    """Prometheus has every rule, evaluates each without an error, and sees what is wrong with the server's folder."""
+    """Prometheus evaluates every rule without an error, and reports the server's broken model folder."""
     names = re.findall(r"- alert: (\w+)", ALERTS)
     prometheus.until(lambda: {rule["health"] for rule in prometheus.rules()} == {"ok"}, "a rule fails")
     assert [rule["name"] for rule in prometheus.rules()] == names
     prometheus.until(lambda: bool(prometheus.query("ALERTS")), "no alert is pending")
     pending = {each["metric"]["alertname"] for each in prometheus.query("ALERTS")}
-    assert pending == {"LifeboatModelFault"}  # and no more: another version answers
+    assert pending == {"LifeboatModelFault"}  # no other alert, since another version serves requests
 
 
 @pytest.mark.parametrize("expression", QUERIES)
 def test_a_panel_has_something_to_show(prometheus: Prometheus, expression: str) -> None:
-    """Each query of the dashboard is of metrics that there are, and has samples."""
+    """Each query of the dashboard uses existing metrics and has samples."""
     assert not unknown(expression)
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
@@ -79,7 +79,7 @@ def test_a_panel_has_something_to_show(prometheus: Prometheus, expression: str) 
 
 
 def test_the_dashboard_is_one() -> None:
-    """Panels have numbers of their own and don't lie on each other, and ask the data source that was chosen."""
+    """Panels have unique ids, don't overlap, and query the selected data source."""
     panels = DASHBOARD["panels"]
     numbers = [panel["id"] for panel in panels]
     assert len(set(numbers)) == len(numbers)

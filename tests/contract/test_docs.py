@@ -1,4 +1,4 @@
-"""What README and docs state is so; what they show to be typed is run by test_snippets.py."""
+"""Tests of facts in README and docs. test_snippets.py runs their commands."""
 
 import re
 from dataclasses import fields
@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 def test_every_setting_is_documented() -> None:
-    """The page on settings names every environment variable, with its default."""
+    """The page on settings has every environment variable with its default."""
     page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     defaults = Settings()
     for field in fields(Settings):
@@ -25,14 +25,14 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_error_is_documented() -> None:
-    """The table of errors has every code, with its HTTP and gRPC status."""
+    """The table of errors has every code with its HTTP and gRPC status."""
     page = (ROOT / "docs" / "reference" / "api.md").read_text()
     for code, status in CODES.items():
         assert f"| `{code}` | {status.http} | {status.grpc} |" in page
 
 
 def test_every_worker_variable_is_documented() -> None:
-    """The page on settings names every variable of wrangler.toml, with its default."""
+    """The page on settings has every variable of wrangler.toml with its default."""
     page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     section = (ROOT / "wrangler.toml").read_text().partition("[vars]\n")[2].partition("\n[[")[0]
     variables = re.findall(r"^(\w+) = (.+)$", section, re.MULTILINE)
@@ -42,7 +42,7 @@ def test_every_worker_variable_is_documented() -> None:
 
 
 def test_the_readme_states_the_published_scores() -> None:
-    """The scores in the README are those of the published model's manifest."""
+    """The README's scores are those in the published model's manifest."""
     page = (ROOT / "README.md").read_text()
     metrics = read(ROOT / "models" / "titanic" / "1" / "manifest.json").metrics
     assert metrics is not None
@@ -56,14 +56,14 @@ def test_the_readme_states_the_published_scores() -> None:
 
 
 def test_every_make_target_is_in_the_readme() -> None:
-    """The README names every target that `make help` lists."""
+    """The README names every target of `make help`."""
     page = (ROOT / "README.md").read_text()
     for target in re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE):
         assert f"make {target}" in page or f"`{target}`" in page
 
 
 def test_the_speed_shown_is_the_speed_measured() -> None:
-    """README's table and the page on cost are what the results file of the last `make bench` says."""
+    """The README's table and the page on cost match the results file of the last `make bench`."""
     results = read_results()
     for path, name, text in tables(results):
         assert replaced(path.read_text(), name, text) == path.read_text()

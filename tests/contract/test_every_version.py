@@ -1,4 +1,4 @@
-"""Each version in models/, one that is new and named nowhere yet too: it is served, and answers as at export."""
+"""Tests that every version in models/ is served and predicts as it did at export."""
 
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ VERSIONS: Final = sorted(path.parent for path in MODELS.glob("*/[0-9]*/manifest.
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: f"{version.parent.name} {version.name}")
 def test_golden_rows_of_the_version_are_served(server: httpx.Client, version: Path) -> None:
-    """Each golden row, sent to the version by its number, is answered with its label and its probabilities."""
+    """Each golden row, sent to its version, gets the exported label and probabilities."""
     golden = manifests.read(version / "manifest.json").golden
     path = f"/api/models/{version.parent.name}/versions/{version.name}/predict"
     answers = server.post(path, json={"records": golden.records}).json()["predictions"]

@@ -1,4 +1,4 @@
-"""Commands within a sentence or a table: their targets, modules, options and subcommands are there."""
+"""Tests of commands in running text and tables: their targets, modules, options and subcommands exist."""
 
 import importlib.util
 import json
@@ -18,7 +18,7 @@ _COMMAND: Final = re.compile(r"(?:^|[\s/])(?P<program>make|python -m|wrangler|np
 
 
 def shown() -> dict[str, list[tuple[str, Path]]]:
-    """Return what the pages name of each program: what is behind its name, and where."""
+    """Return the commands of each program on the pages: the words after its name, and the page."""
     found: dict[str, list[tuple[str, Path]]] = {}
     for page in PAGES:
         for span in _INLINE.findall(_FENCED.sub("", page.read_text())):
@@ -31,26 +31,26 @@ SHOWN: Final = shown()
 
 
 def help_of(*command: str) -> str:
-    """Return the help of a command."""
+    """Return the help text of a command."""
     done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_programs_are_found() -> None:
-    """The pages name commands of each program, so that the tests below have something to look at."""
+    """The pages have commands of each program, so that the tests below check something."""
     assert set(SHOWN) == {"make", "python -m", "wrangler", "npm run"}
 
 
 def test_make() -> None:
-    """Each target is one of the Makefile's."""
+    """Each target of make exists."""
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for rest, page in SHOWN["make"]:
         assert rest.split()[0] in targets, (rest, page)
 
 
 def test_npm() -> None:
-    """Each script is one of package.json's."""
+    """Each npm script exists."""
     scripts = json.loads((ROOT / "package.json").read_text())["scripts"]
     for rest, page in SHOWN["npm run"]:
         assert rest.split()[0] in scripts, (rest, page)
@@ -58,7 +58,7 @@ def test_npm() -> None:
 
 @pytest.mark.parametrize("command", sorted({rest for rest, _ in SHOWN["python -m"]}))
 def test_python(command: str) -> None:
-    """Each module is there; each subcommand is in its help, and each option in the subcommand's."""
+    """Each module exists, its help has the subcommand, and the subcommand's help each option."""
     module, *words = command.split()
     assert importlib.util.find_spec(module), command
     options = [word for word in words if word.startswith("--") and word != "--help"]
@@ -71,7 +71,7 @@ def test_python(command: str) -> None:
 
 
 def test_wrangler() -> None:
-    """Each subcommand is one of wrangler's."""
+    """Each subcommand of wrangler exists."""
     told = help_of("scripts/node", "npx", "wrangler")
     for rest, page in SHOWN["wrangler"]:
         assert f"wrangler {rest.split()[0]} " in told, (rest, page)

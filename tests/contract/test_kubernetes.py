@@ -1,4 +1,4 @@
-"""The manifests of deploy/kubernetes: names that Kubernetes and KServe know, and a server that does what they say."""
+"""Tests of deploy/kubernetes: the manifests are valid, and the server behaves as they expect."""
 
 import http.client
 import json
@@ -24,7 +24,7 @@ IMAGE: Final = (ROOT / "Dockerfile").read_text()
 
 @pytest.fixture(scope="module", params=MANIFESTS, ids=lambda path: path.name)
 def documents(request: pytest.FixtureRequest) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return the documents of each manifest in turn, as they are written and as the models understand them."""
+    """Return each manifest's documents: as written, and as the Kubernetes and KServe models parse them."""
     done = subprocess.run(
         command("kserve", "manifest_calls.py", str(request.param)), capture_output=True, text=True, check=False
     )
@@ -34,45 +34,45 @@ def documents(request: pytest.FixtureRequest) -> list[tuple[dict[str, Any], dict
 
 @pytest.fixture
 def pod(documents: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """Return the pod that a manifest asks for."""
+    """Return the pod that a manifest describes."""
     spec = documents[0][0]["spec"]
     return dict(spec["predictor"] if "predictor" in spec else spec["template"]["spec"])
 
 
 @pytest.fixture
 def container(pod: dict[str, Any]) -> dict[str, Any]:
-    """Return the pod's one container."""
+    """Return the pod's only container."""
     (container,) = pod["containers"]
     return dict(container)
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    """Return the variables that the container is given."""
+    """Return the container's environment variables."""
     return {each["name"]: each["value"] for each in container["env"]}
 
 
 def probes(container: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what the kubelet asks."""
+    """Yield the HTTP requests of the kubelet's probes."""
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         if name in container:
             yield container[name]["httpGet"]
 
 
 def test_every_name_is_known(documents: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
-    """Kubernetes' and KServe's own models know every name, each value of its type."""
+    """Kubernetes' and KServe's own models know every name and accept every value."""
     for written, understood in documents:
         assert written == understood
 
 
 def test_the_settings_are_the_servers(container: dict[str, Any]) -> None:
-    """The variables are settings, and their values are taken."""
+    """The variables are settings with valid values."""
     given = environment(container)
     assert set(given) <= {variable(field.name) for field in fields(Settings)}
     from_environment(given)
 
 
 def test_the_port_is_one(documents: list[tuple[dict[str, Any], dict[str, Any]]], container: dict[str, Any]) -> None:
-    """The server listens where the probes, the service and Prometheus look."""
+    """The server listens on the port that the probes, the service and Prometheus use."""
     (port,) = container["ports"]
     assert str(port["containerPort"]) == environment(container)["PORT"] == re.findall(r"PORT=(\d+)", IMAGE)[0]
     assert {probe["port"] for probe in probes(container)} <= {port["name"], port["containerPort"]}
@@ -83,7 +83,7 @@ def test_the_port_is_one(documents: list[tuple[dict[str, Any], dict[str, Any]]],
 
 
 def test_it_runs_as_the_images_user(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    """The pod's user is the image's, without rights, its root only read, and /tmp there for files."""
+    """The pod runs as the image's user, without rights, with a read-only root and a writable /tmp."""
     context = pod["securityContext"]
     assert f"USER {context['runAsUser']}:{context['runAsGroup']}" in IMAGE
     assert context["runAsNonRoot"]
@@ -97,18 +97,18 @@ def test_it_runs_as_the_images_user(pod: dict[str, Any], container: dict[str, An
 
 
 def test_it_has_the_time_to_drain(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    """A pod isn't killed before its server gives up by itself."""
+    """The pod's grace period is longer than its preStop wait plus the server's drain time."""
     waits = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > waits + int(environment(container)["LIFEBOAT_DRAIN_S"])
 
 
 def test_kserve_finds_the_container() -> None:
-    """The predictor's container has the name that KServe looks for."""
+    """The predictor's container has the name that KServe requires."""
     assert "- name: kserve-container" in (ROOT / "deploy" / "kubernetes" / "kserve.yaml").read_text()
 
 
 def test_the_server_does_what_the_pod_expects(container: dict[str, Any], passenger: dict[str, Any]) -> None:
-    """With the pod's variables: every probe answers 200, a model answers by its own name, and SIGTERM drains."""
+    """With the pod's variables, every probe succeeds, the model is ready, and SIGTERM drains."""
     body = json.dumps(passenger).encode()
     with ServerProcess(**environment(container) | {"PORT": "0"}) as process:
         host, port = process.address()
@@ -119,7 +119,7 @@ def test_the_server_does_what_the_pod_expects(container: dict[str, Any], passeng
         caller.putrequest("POST", "/api/predict")
         caller.putheader("content-length", str(len(body)))
         caller.endheaders(body[:5])
-        httpx.get(f"http://{host}:{port}/v2/health/live")  # answered behind what the caller has sent
+        httpx.get(f"http://{host}:{port}/v2/health/live")  # a response means that the server has read the request above
         process.signal(signal.SIGTERM)
         process.read_until("Waiting for connections to close")
         with pytest.raises(httpx.ConnectError):

@@ -1,4 +1,4 @@
-"""The page on limits: variables, defaults and ranges are the server's, and so is the answer beyond."""
+"""Tests of the page on limits: variables, defaults, ranges, and responses above each limit."""
 
 import io
 import re
@@ -32,7 +32,7 @@ _ROW: Final = re.compile(r"^\| [^|]+ \| `(\w+)` \| `(\d+)` \| `(\d+)` \| `(\d+)`
 
 
 class Row(NamedTuple):
-    """A line of the page's first table."""
+    """A row of the page's first table."""
 
     variable: str
     default: str
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
     @property
     def field(self) -> str:
-        """The setting's name in the server."""
+        """Name of the setting in the server."""
         return next(field.name for field in fields(Settings) if variable(field.name) == self.variable)
 
 
@@ -76,7 +76,7 @@ BEYOND: Final[dict[str, tuple[int, Call]]] = {
     "max_columns": (0, lambda client, record: client.post_bytes("/api/batch", ",".join([*record, "x"]).encode())),
     "max_spool_bytes": (100, _parquet),
 }
-"""Settings so small that one call is beyond them."""
+"""A setting so low that the request beside it exceeds it."""
 ELSEWHERE: Final = {
     "max_held_bytes": "http/test_held_bodies.py::test_bodies_over_the_limit",
     "body_timeout_s": "http/test_held_bodies.py::test_a_body_that_takes_too_long",
@@ -91,12 +91,12 @@ ELSEWHERE: Final = {
     "max_model_bytes": "models/test_repository_files.py::test_a_model_over_the_limit",
     "drain_s": "http/test_start.py::test_drain_ends",
 }
-"""What takes a socket or more to go beyond: the tests of tests/server that do."""
+"""Limits that need a socket or more to exceed, with the test in tests/server for each."""
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.field)
 def test_default_and_range(row: Row) -> None:
-    """The default is the server's; the ends of the range are taken, and what is outside is not."""
+    """The default is the server's; the ends of the range are accepted, values outside are rejected."""
     assert str(getattr(Settings(), row.field)) == row.default
     for taken in (row.low, row.high):
         assert getattr(from_environment({row.variable: taken}), row.field) == int(taken)
@@ -107,7 +107,7 @@ def test_default_and_range(row: Row) -> None:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.field in BEYOND], ids=lambda row: row.field)
 def test_beyond(row: Row, passenger: dict[str, Any]) -> None:
-    """A call beyond the limit gets the status and the code that the page tells, with Retry-After where it says so."""
+    """A request above the limit gets the documented status, code and Retry-After."""
     status, code = re.match(r"(\d+) `(\w+)`", row.beyond).groups()  # type: ignore[union-attr] # each such row begins so
     small, call = BEYOND[row.field]
     repository = Repository.load(ROOT / "models")
@@ -121,7 +121,7 @@ def test_beyond(row: Row, passenger: dict[str, Any]) -> None:
 
 
 def test_every_limit_is_told_and_tried() -> None:
-    """Each setting that limits something is on the page, and a test goes beyond it."""
+    """Each limiting setting is on the page, and a test exceeds it."""
     told = {row.field for row in ROWS}
     assert {field.name for field in fields(Settings) if field.name.startswith("max_")} <= told
     assert told == {*BEYOND, *ELSEWHERE}
@@ -131,7 +131,7 @@ def test_every_limit_is_told_and_tried() -> None:
 
 
 def test_the_codes_are_the_tables() -> None:
-    """Every status on the page goes with its code."""
+    """Every status on the page has its code from the table of errors."""
     stated = re.findall(r"(\d{3}) `(\w+)`", PAGE)
     assert stated
     late = RequestTimeout("")
@@ -141,7 +141,7 @@ def test_the_codes_are_the_tables() -> None:
 
 
 def test_what_no_variable_changes() -> None:
-    """The fixed limits are those of the code."""
+    """The fixed limits on the page are those of the code."""
     assert f"explained | {MAX_EXPLAINED_FEATURES} | 501" in PAGE
     assert f"| {MAX_RECORD_BYTES >> 20} MiB | 413" in PAGE
     assert f"Arrow message | {MAX_METADATA_BYTES >> 20} MiB | 413" in PAGE

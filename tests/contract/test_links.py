@@ -1,4 +1,4 @@
-"""Every link of README and docs leads somewhere: a file of the tree, a heading of a page."""
+"""Tests that every link in README and docs leads to an existing file and heading."""
 
 import re
 from collections.abc import Iterator
@@ -15,27 +15,27 @@ _INDEX: Final = ROOT / "docs" / "README.md"
 
 
 def links(page: Path) -> Iterator[tuple[Path, str | None]]:
-    """Yield where a page's relative links lead: a path, and an anchor where there is one."""
+    """Yield the path and the optional anchor of each relative link on a page."""
     for match in _LINK.finditer(_FENCED.sub("", page.read_text())):
         yield (page.parent / match["path"]).resolve() if match["path"] else page, match["anchor"]
 
 
 def anchors(page: Path) -> set[str]:
-    """Return what the headings of a page can be linked by, as the forge makes them."""
+    """Return the anchors of a page's headings, as the forge makes them."""
     headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """A relative link names a file that is there, and a heading that is in it."""
+    """A relative link names an existing file and a heading in it."""
     for path, anchor in links(page):
         assert path.exists(), path
         assert anchor is None or anchor in anchors(path), f"{path}#{anchor}"
 
 
 def test_every_page_is_found_from_the_index() -> None:
-    """The index leads to every page, or to a page that does."""
+    """Every page can be reached from the index."""
     found, open_ = {_INDEX}, [_INDEX]
     while open_:
         new = {path for path, _ in links(open_.pop()) if path.suffix == ".md" and path.exists()} - found
@@ -45,7 +45,7 @@ def test_every_page_is_found_from_the_index() -> None:
 
 
 def test_an_anchor_is_made_as_the_forge_makes_it(tmp_path: Path) -> None:
-    """A heading's anchor is its words in lower case, with dashes, without marks."""
+    """A heading's anchor is its words in lower case, with dashes and without punctuation."""
     page = tmp_path / "page.md"
     page.write_text("# The `python -m export` command's help\n\n```sh\n# no heading\n```\n")
     assert anchors(page) == {"the-python--m-export-commands-help"}

@@ -1,4 +1,4 @@
-"""The page on metrics names every metric that there is, and no other."""
+"""Tests that the page on metrics has exactly the server's metrics."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tests.contract.metrics_page import Told, documented
 
 
 def test_every_metric_is_documented(tmp_path: Path, passengers: list[dict[str, Any]]) -> None:
-    """Each metric of the server stands on the page, with its type and its labels, and the page has no other."""
+    """The page has each of the server's metrics, with type and labels, and no other."""
     with busy(tmp_path, passengers) as client:
         text = client.get("/metrics").text
     scraped = {_name(text, each): _told(each) for each in text_string_to_metric_families(text)}
@@ -20,7 +20,7 @@ def test_every_metric_is_documented(tmp_path: Path, passengers: list[dict[str, A
 
 
 def _name(text: str, family: Metric) -> str:
-    """Return the name as the text has it: the reader takes `_total` off a counter's."""
+    """Return a metric's name as exposed: the parser strips `_total` from counters."""
     total = f"{family.name}_total"
     return total if f"# TYPE {total} " in text else family.name
 

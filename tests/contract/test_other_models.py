@@ -1,4 +1,4 @@
-"""Any tabular model: wine, diabetes and one of every datatype, exported from a spec, served beside Titanic's."""
+"""Tests of other tabular models: wine, diabetes and one with every datatype, served beside Titanic's."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from tests.server.support.process import ROOT, serving
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder below which the three models were exported, into a repository that has Titanic's."""
+    """Return a folder with a repository of Titanic's model and the three exported ones."""
     folder = tmp_path_factory.mktemp("other")
     shutil.copytree(ROOT / "models", folder / "models")
     processes = [start(name, folder) for name in NAMES]
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[httpx.Client]:
-    """Yield a client of a server that serves all four, no setting changed but the folder and the default."""
+    """Yield a client of a server of all four models, with only folder and default model set."""
     with serving(LIFEBOAT_MODELS=str(folder / "models"), LIFEBOAT_DEFAULT_MODEL="titanic") as client:
         yield client
 
@@ -41,7 +41,7 @@ def model(request: pytest.FixtureRequest, folder: Path) -> Exported:
 
 
 def test_all_are_served_beside_titanic(client: httpx.Client) -> None:
-    """The server tells of all four, each of its kind."""
+    """The server lists all four models with their kinds."""
     told = client.get("/api/models").json()
     kinds = {each["name"]: each["kind"] for each in told["models"]}
     assert kinds == {"titanic": "binary", "wine": "multiclass", "diabetes": "regression", "mixed": "binary"}
@@ -49,7 +49,7 @@ def test_all_are_served_beside_titanic(client: httpx.Client) -> None:
 
 
 def test_every_row_is_answered_as_scikit_learn_answers(client: httpx.Client, model: Exported) -> None:
-    """Every row of the data set gets scikit-learn's label, and its probabilities or value within the tolerance."""
+    """Every row gets scikit-learn's label, and its probabilities or value within the tolerance."""
     answers = client.post(f"/api/models/{model.name}/predict", json={"records": model.records}).json()["predictions"]
     expected = model.pipeline.predict(model.X)
     if model.spec.kind == "regression":
@@ -63,7 +63,7 @@ def test_every_row_is_answered_as_scikit_learn_answers(client: httpx.Client, mod
 
 
 def test_a_file_is_scored(client: httpx.Client, model: Exported, folder: Path) -> None:
-    """The CSV file it was trained on streams through, the answer beside every row."""
+    """The training file is scored, with a prediction in every row."""
     scored = client.put(
         f"/api/models/{model.name}/batch",
         content=(folder / f"{model.name}.csv").read_bytes(),
@@ -79,7 +79,7 @@ def test_a_file_is_scored(client: httpx.Client, model: Exported, folder: Path) -
 
 
 def test_drift_is_watched(client: httpx.Client, model: Exported) -> None:
-    """What is asked, of whatever datatype, stands in the bins that the exporter made of the training rows."""
+    """Requested values of any datatype fall into the exporter's bins, without drift."""
     for first in range(0, 300, 100):
         client.post(f"/api/models/{model.name}/predict", json={"records": (model.records * 3)[first : first + 100]})
     report = client.get(f"/api/models/{model.name}/drift").json()
@@ -90,7 +90,7 @@ def test_drift_is_watched(client: httpx.Client, model: Exported) -> None:
 
 
 def test_the_open_inference_protocol_answers(client: httpx.Client, model: Exported, folder: Path) -> None:
-    """Tensors of the manifest's datatypes are answered, by the golden rows' own answers."""
+    """Tensors of the manifest's datatypes get the outputs of the golden rows."""
     manifest = manifests.read(folder / "models" / model.name / "1" / "manifest.json")
     records = [each for each in manifest.golden.records if None not in each.values()]
     inputs = [
@@ -114,7 +114,7 @@ def test_the_open_inference_protocol_answers(client: httpx.Client, model: Export
 
 
 def test_a_typed_call_is_answered(client: httpx.Client, model: Exported) -> None:
-    """The typed service takes a record under the names that its .proto declares."""
+    """The typed service accepts a record with the field names in its .proto."""
     name = model.name.capitalize()
     declared = client.get(f"/api/models/{model.name}/service.proto").text
     assert f"service {name}Service" in declared
@@ -130,7 +130,7 @@ def test_a_typed_call_is_answered(client: httpx.Client, model: Exported) -> None
 
 
 def test_a_wrong_value_is_told(client: httpx.Client, model: Exported) -> None:
-    """A value beyond a feature's range is rejected by the feature's name."""
+    """A value outside a feature's range is rejected with the feature's name."""
     feature = model.spec.features[-1]
     record = model.records[0] | {feature.name: 1e6}
     refused = client.post(f"/api/models/{model.name}/predict", json=record)

@@ -1,4 +1,4 @@
-"""The page on paths has every route of the server, and no other; the page on calls has every method."""
+"""Tests that the page on paths has exactly the server's routes, and the RPC page every method."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ _OPTIONAL: Final = re.compile(r"\[([^\[\]]*)\]")
 
 
 def ways(path: str) -> set[str]:
-    """Return the paths that a written one stands for: with and without what is in brackets."""
+    """Return the paths that a pattern stands for, with and without each part in brackets."""
     group = _OPTIONAL.search(path)
     if group is None:
         return {path}
@@ -28,7 +28,7 @@ def ways(path: str) -> set[str]:
 
 
 def written() -> set[str]:
-    """Return each method and path of the page."""
+    """Return each method and path on the page."""
     page = (ROOT / "docs" / "reference" / "paths.md").read_text().replace("\\|", "|")
     return {
         f"{method} {way}"
@@ -40,14 +40,14 @@ def written() -> set[str]:
 
 
 def routed() -> set[str]:
-    """Return each method and path that the server has a route for; HEAD goes with GET."""
+    """Return each method and path of the server's routes, without HEAD."""
     app = create_app(Repository.load(ROOT / "models"), Settings())
     routes = [each for each in app.routes if isinstance(each, Route)]
     return {f"{method} {each.path}" for each in routes for method in (each.methods or set()) - {"HEAD"}}
 
 
 def test_every_route_is_on_the_page() -> None:
-    """Each route is told, and what is told is a route."""
+    """The page has exactly the server's routes."""
     assert routed() == written()
 
 
@@ -55,7 +55,7 @@ def test_every_route_is_on_the_page() -> None:
     "file", [inference_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR], ids=lambda file: file.name
 )
 def test_every_call_is_on_the_page(file: FileDescriptor) -> None:
-    """Each public service is on the page on calls; each of its methods too, but for reflection's one."""
+    """The RPC page has each public service and each method, except reflection's only one."""
     page = (ROOT / "docs" / "reference" / "rpc.md").read_text()
     for service in file.services_by_name.values():
         assert f"`{service.full_name}`" in page
@@ -64,5 +64,5 @@ def test_every_call_is_on_the_page(file: FileDescriptor) -> None:
 
 
 def test_what_brackets_mean() -> None:
-    """Brackets may stand in each other, and a bar divides them."""
+    """Brackets may nest, and a bar separates alternatives."""
     assert ways("/a[/b[/c|/d]]/e") == {"/a/e", "/a/b/e", "/a/b/c/e", "/a/b/d/e"}

@@ -1,4 +1,4 @@
-"""The committed model, from the exporter's promises to the served answer."""
+"""Tests of the committed model, from the exporter's claims to the served prediction."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def manifest() -> Manifest:
 
 @pytest.fixture(scope="module")
 def probabilities(part: Split) -> Any:  # noqa: ANN401 # an array
-    """Return the committed model's answers to the rows that it was not fitted on."""
+    """Return the committed model's probabilities for the held-out rows."""
     return Model.load(VERSION).run(columns(part.X_test))["probabilities"]
 
 
@@ -38,7 +38,7 @@ def test_better_than_the_baseline_on_held_out_rows(
     part: Split,
     probabilities: Any,  # noqa: ANN401 # an array
 ) -> None:
-    """On rows it never saw the model file is at least as accurate, and ranks as well, as logistic regression."""
+    """On held-out rows the model has at least the accuracy and ROC AUC of the baseline."""
     assert manifest.metrics is not None
     baseline, told = manifest.metrics.baseline, manifest.metrics.held_out
     labels = np.array(manifest.classes, dtype=object)[probabilities.argmax(axis=1)]
@@ -53,7 +53,7 @@ def test_better_than_the_baseline_on_held_out_rows(
 
 
 def test_better_than_the_baseline_over_many_splits(manifest: Manifest) -> None:
-    """The choice was no luck of one split: the means over all seeds are at least the baseline's."""
+    """The means of the metrics over all seeds are at least as good as the baseline's."""
     assert manifest.metrics is not None
     model, baseline = manifest.metrics.over_seeds.mean, manifest.metrics.baseline_over_seeds.mean
     assert manifest.metrics.seeds >= 20
@@ -64,7 +64,7 @@ def test_better_than_the_baseline_over_many_splits(manifest: Manifest) -> None:
 
 
 def test_manifest_speaks_of_this_data(manifest: Manifest, dataset: Dataset) -> None:
-    """The manifest's features are the exporter's, numbered; its provenance names the committed data by its digest."""
+    """The manifest has the exporter's features, numbered, and the digest of the committed data."""
     assert [feature.field_number for feature in manifest.features] == [1, 2, 3, 4, 5, 6, 7]
     assert tuple(replace(feature, field_number=0) for feature in manifest.features) == TITANIC.features
     provenance = manifest.provenance
@@ -73,7 +73,7 @@ def test_manifest_speaks_of_this_data(manifest: Manifest, dataset: Dataset) -> N
 
 
 def test_parity_was_perfect(manifest: Manifest) -> None:
-    """No label differed when it was verified: on all data, the edge cases, and around the splits of its trees."""
+    """Verification found no different label on all data, edge cases and tree thresholds."""
     parity = manifest.parity
     assert parity.label_flips == 0
     assert parity.edge_rows == len(manifest.golden.records)
@@ -83,7 +83,7 @@ def test_parity_was_perfect(manifest: Manifest) -> None:
 
 
 def test_golden_rows_are_served(server: httpx.Client, manifest: Manifest) -> None:
-    """Each golden row is one that a caller may send, and is answered as at export."""
+    """Each golden row is a valid record and gets the exported prediction."""
     answers = server.post("/api/predict", json={"records": manifest.golden.records}).json()["predictions"]
     assert len(answers) >= 30
     for answer, label, expected in zip(answers, *manifest.golden.outputs.values(), strict=True):
@@ -92,7 +92,7 @@ def test_golden_rows_are_served(server: httpx.Client, manifest: Manifest) -> Non
 
 
 def test_served_answer_is_scikit_learns(server: httpx.Client, pipeline: Pipeline, passenger: dict[str, Any]) -> None:
-    """A passenger is answered as scikit-learn's own pipeline, fitted again, answers."""
+    """A passenger gets the prediction of a newly fitted scikit-learn pipeline."""
     expected = pipeline.predict_proba(pd.DataFrame([passenger]))[0, 1]
     answer = server.post("/api/predict", json=passenger).json()
     assert answer["probability"] == pytest.approx(expected, abs=1e-5)
@@ -101,7 +101,7 @@ def test_served_answer_is_scikit_learns(server: httpx.Client, pipeline: Pipeline
 def test_every_row_is_served_as_scikit_learn_answers(
     server: httpx.Client, pipeline: Pipeline, dataset: Dataset, passengers: list[dict[str, Any]]
 ) -> None:
-    """Every row of the data set is served the label and, within 1e-5, the probability of scikit-learn."""
+    """Every row gets scikit-learn's label and, within 1e-5, its probability."""
     answers = server.post("/api/predict", json={"records": passengers}).json()["predictions"]
     served = np.array([answer["probability"] for answer in answers])
     np.testing.assert_allclose(served, pipeline.predict_proba(dataset.X)[:, 1], rtol=0, atol=1e-5)
@@ -109,6 +109,6 @@ def test_every_row_is_served_as_scikit_learn_answers(
 
 
 def test_labels_point_at_a_version_that_is_there() -> None:
-    """The label stable is set, to a version in the tree."""
+    """The label `stable` names an existing version."""
     labels = json.loads((VERSION.parent / "labels.json").read_text())
     assert (VERSION.parent / str(labels["stable"]) / "model.onnx").is_file()

@@ -1,4 +1,4 @@
-"""An engineer's day: changed data become version 2, it is rolled out and back, and a client that calls on sees that."""
+"""Test of a rollout and a rollback of version 2 under a client's requests."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ DATA = ROOT / "export" / "data" / "titanic.csv"
 
 
 class _Caller:
-    """A client that goes on calling, and remembers what it was answered."""
+    """A client that sends requests in a loop and stores the responses."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -27,7 +27,7 @@ class _Caller:
         self.answers: list[tuple[int, str]] = []
 
     def call(self) -> None:
-        """Call until it is ended."""
+        """Send requests until `calling` ends."""
         while not self._ended:
             answer = self._client.post("/api/predict", json=PASSENGER)
             with self._answered:
@@ -35,13 +35,13 @@ class _Caller:
                 self._answered.notify_all()
 
     def wait_for(self, version: str) -> None:
-        """Return when the last answer is of this version."""
+        """Wait until the latest response is from this version."""
         with self._answered:
             assert self._answered.wait_for(lambda: self.answers[-1:] == [(200, version)], HUNG_S), self.answers[-3:]
 
     @contextmanager
     def calling(self) -> Iterator[None]:
-        """Call meanwhile, in a thread."""
+        """Send requests in a thread while the block runs."""
         thread = threading.Thread(target=self.call)
         thread.start()
         try:
@@ -53,7 +53,7 @@ class _Caller:
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Path:
-    """Return a file of passengers of whom some are missing."""
+    """Return a file of passengers with some rows removed."""
     header, *rows = DATA.read_text().splitlines()
     path = tmp_path / "changed.csv"
     path.write_text("\n".join([header, *rows[40:]]) + "\n")
@@ -61,7 +61,7 @@ def changed(tmp_path: Path) -> Path:
 
 
 def test_a_day(models: Path, changed: Path) -> None:
-    """Of changed data version 2 is published and served, a rollback serves 1 again, and no call fails meanwhile."""
+    """Version 2 is published and served, a rollback serves version 1 again, and no request fails."""
     with (
         serving(LIFEBOAT_MODELS=str(models), LIFEBOAT_REPOSITORY_POLL_S="1") as client,
         httpx.Client(base_url=client.base_url, timeout=HUNG_S) as own,
@@ -85,7 +85,7 @@ def test_a_day(models: Path, changed: Path) -> None:
 
 
 def _check_second_version(models: Path, said: str) -> None:
-    """See that the second version was compared with the first, and how the two differ."""
+    """Check that version 2 was compared with version 1, and how `export diff` describes it."""
     assert "compare: beside stable version 1 on the same " in said
     manifest = manifests.read(models / "titanic" / "2" / "manifest.json")
     assert manifest.comparison is not None

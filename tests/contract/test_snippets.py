@@ -1,14 +1,17 @@
-"""Every block that README and docs show is run, in its page's order, and its answer is the one shown.
+"""Run every code block of README and docs in page order, and compare the outputs shown.
 
-sh        typed in a checkout of the page's own, as a person would; `make run`, `make edge` and `python -m server`
-stay, and later blocks call them; 127.0.0.1:8080 is else a server with nothing changed
-python    run; a block whose first line is a comment with a file's name, `# iris.py`, `// client.ts`, is that file:
-the tree's own to the letter where it has it, else written for the commands behind it
-toml      added to wrangler.toml, which wrangler must find good
-json, csv, text   directly behind such a block: what that printed, JSON but for white space; in text `...` stands
-for anything
-usage: .. compared by the tests in HELP
-<!-- not run: the reason -->   above a block: what else can't be run here
+How each kind of block is tested:
+
+- `sh`: runs in a checkout of its own for the page. `make run`, `make edge` and `python -m server` continue to run,
+  and later blocks send requests to them. Otherwise 127.0.0.1:8080 stands for a server with default settings.
+- `python`: runs.
+- a block that starts with a comment with only a file's name (`# iris.py`, `// client.ts`): must be identical to the
+  tree's file of that name; if there is none, the file is written for later commands.
+- `toml`: is added to wrangler.toml, which wrangler must accept.
+- `json`, `csv`, `text` directly after such a block: the expected output. JSON may differ in white space; in text,
+  `...` stands for anything.
+- `usage: ...`: is compared by the tests in HELP.
+- a block below `<!-- not run: the reason -->`: is not run.
 """
 
 from collections.abc import Iterator
@@ -26,27 +29,27 @@ HELP: Final = {
     "export.md": "tests/export/test_commands.py",
     "command-line-scoring.md": "tests/server/batch/test_score.py",
 }
-"""Pages that show a command's help, and the tests that hold them to it."""
+"""Pages that show a command's help, and the tests that compare it."""
 MOST_UNREAD: Final = 4
-"""Blocks that may say why they can't be run: a page that needs more of them shows what nobody tried."""
+"""Most blocks that may be exempt; on a page with more of them, too much is untested."""
 RUN: Final = [page for page in PAGES if blocks(page)]
 
 
 @pytest.fixture(scope="module")
 def shared(server: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    """Yield what pages have in common."""
+    """Yield the state that pages share."""
     with ExitStack() as stack:
         yield Shared(tmp_path_factory.mktemp("shared"), str(server.base_url).rstrip("/"), stack)
 
 
 def name(page: Path) -> str:
-    """Return a page's name in the tree."""
+    """Return a page's path in the tree."""
     return str(page.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_a_page_is_true(tmp_path: Path, shared: Shared, page: Path) -> None:
-    """What the page says to type works, and is answered as it shows."""
+    """The page's commands succeed, with the outputs it shows."""
     with ExitStack() as stack:
         reader = Reader(tmp_path, shared, stack)
         reader.read_page(page)
@@ -55,13 +58,13 @@ def test_a_page_is_true(tmp_path: Path, shared: Shared, page: Path) -> None:
 
 
 def test_what_is_not_run_is_little_and_says_why() -> None:
-    """Only a few blocks are not run, each with its reason."""
+    """Only a few blocks are not run, each with a reason."""
     unread = {str(block): block.unread for page in PAGES for block in blocks(page) if block.unread}
     assert len(unread) <= MOST_UNREAD, unread
 
 
 def test_help_is_compared_elsewhere() -> None:
-    """A page that shows a command's help is one that a test compares."""
+    """Each page that shows a command's help is compared by a test."""
     shows = {block.page.name for page in PAGES for block in blocks(page) if block.kind == "usage"}
     assert shows == set(HELP)
     for page, test in HELP.items():
@@ -84,7 +87,7 @@ def test_help_is_compared_elsewhere() -> None:
     ],
 )
 def test_a_wrong_page_fails(tmp_path: Path, shared: Shared, wrong: str, why: str) -> None:
-    """A block that nothing runs, that fails, or that shows another answer, fails the page."""
+    """A block of an unknown kind, a failure, or a different output fails the page."""
     (tmp_path / "checkout").mkdir()
     page = tmp_path / "page.md"
     page.write_text(wrong)

@@ -1,8 +1,8 @@
-"""What becomes of a column that passes through a file, by its type and the formats: tried, and written down.
+"""The table of what happens to a file's column, by type and file format.
 
-`python -m tests.contract.types_page` writes docs/reference/types.md. A cell is made of responses, never stated by
-hand: the values that came back are compared with those that were sent, and a cell says "altered" where a value is
-neither the same nor rejected by name.
+`python -m tests.contract.types_page` writes docs/reference/types.md. Each cell comes from responses: the values in a
+response are compared with the values sent. A cell says "altered" if a value is neither the same nor rejected with the
+column's name.
 """
 
 import csv
@@ -27,35 +27,35 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "types.md"
 FORMS: Final = (CSV, NDJSON, ARROW, PARQUET)
 _INFINITY: Final = float("inf")
 _ARROW: Final[Any] = pa
-"""pyarrow, where its stubs know less than it does."""
+"""pyarrow, for functions that its type stubs lack."""
 REJECTED: Final = "rejected by name"
 LEFT_OUT: Final = "left out"
 ALTERED: Final = "altered"
 
 
-def _same(value: Any) -> Any:  # noqa: ANN401 # of any type
+def _same(value: Any) -> Any:  # noqa: ANN401 # any type
     return value
 
 
 @dataclass(frozen=True)
 class Case:
-    """A type with its extreme values, and what they look like as text and as JSON."""
+    """A type with its extreme values, and their forms in text and JSON."""
 
     name: str
     column: Any
     """A pyarrow array."""
     words: str = ""
-    """How CSV and NDJSON show the values, where not as themselves."""
+    """How the page describes the values in CSV and NDJSON; empty if they are unchanged."""
     json_words: str | None = None
-    """The same of NDJSON alone, where the two differ."""
+    """The same for NDJSON only, if it differs from CSV."""
     text: Callable[[Any], str] = str
-    """A value that is not null as CSV has it."""
+    """Formats a value that is not null for CSV."""
     json: Callable[[Any], Any] = _same
-    """The same as NDJSON has it."""
+    """Formats a value that is not null for NDJSON."""
     values: Sequence[Any] | None = None
-    """The values, where Python's types can't hold what the array does."""
+    """The values, if Python's types can't hold those of the array."""
     in_parquet: bool = True
-    """Whether pyarrow writes the values to Parquet as they are."""
+    """Whether pyarrow writes the values to Parquet unchanged."""
 
     @property
     def sent(self) -> list[Any]:
@@ -248,7 +248,7 @@ def cases() -> list[Case]:
 
 
 def _file(column: Any, form: Form) -> bytes | None:  # noqa: ANN401
-    """Return a file that has the column beside the features; None where pyarrow can't write it."""
+    """Return a file with the column beside the features; None if pyarrow can't write it."""
     rows = len(column)
     features: dict[str, Any] = {
         "pclass": [1] * rows,
@@ -268,7 +268,7 @@ def _file(column: Any, form: Form) -> bytes | None:  # noqa: ANN401
 
 
 def outcome(case: Case, given: Form, wanted: Form) -> str | None:
-    """Return what becomes of a column; None where the input format has no such type."""
+    """Return what happens to a column; None if the input format has no such type."""
     body = _file(case.column, given) if given is ARROW or case.in_parquet else None
     if body is None:
         return None
@@ -325,7 +325,7 @@ def _typed(case: Case, given: Form, answer: Answer) -> str:
         return LEFT_OUT
     found = table.column("x").combine_chunks()
     sent = case.column.storage if isinstance(case.column, pa.ExtensionArray) else case.column
-    if given is PARQUET:  # what pyarrow itself reads of the file that was sent
+    if given is PARQUET:  # compare with what pyarrow reads from the file that was sent
         read = pq.read_table(io.BytesIO(_file(case.column, PARQUET) or b"")).column("x").combine_chunks()
         sent = read.storage if isinstance(read, pa.ExtensionArray) else read
     if pa.types.is_dictionary(sent.type):
@@ -334,7 +334,7 @@ def _typed(case: Case, given: Form, answer: Answer) -> str:
         return "kept" if found.equals(sent) or _all_nan(found, sent) else ALTERED
     try:
         same = found.cast(sent.type).equals(sent) or sent.cast(found.type).equals(found)
-    except (pa.ArrowException, ValueError):  # pyarrow casts no views and no run-ends
+    except (pa.ArrowException, ValueError):  # pyarrow can't cast views and run-end encoded arrays
         same = found.to_pylist() == sent.to_pylist()
     kind = str(found.type)
     return f"as `{kind}`" if same else f"{ALTERED}: {found} for {sent}"
@@ -345,7 +345,7 @@ def _all_nan(found: Any, sent: Any) -> bool:  # noqa: ANN401
 
 
 def row(case: Case) -> list[str]:
-    """Return a line of the table: what becomes of the type in each output format."""
+    """Return a row of the table: what happens to the type in each output format."""
     cells = []
     for wanted in FORMS:
         found = {given.name: outcome(case, given, wanted) for given in (ARROW, PARQUET)}

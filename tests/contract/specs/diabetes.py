@@ -1,4 +1,4 @@
-"""How far diabetes has gone on after a year: a regression, with an integer that stands for a category."""
+"""Predict the progression of diabetes after a year: a regression with an integer category."""
 
 from typing import Final
 

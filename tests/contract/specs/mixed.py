@@ -1,4 +1,4 @@
-"""A column of every datatype there is, with and without nulls, categories and words never seen in training."""
+"""A model with a column of every datatype, with and without nulls, and with unknown words."""
 
 from collections.abc import Sequence
 from typing import Final

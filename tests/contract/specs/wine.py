@@ -1,4 +1,4 @@
-"""Which of three cultivars a wine is of: several classes, floats only, a name that is no identifier."""
+"""Predict a wine's cultivar: three classes, only floats, a name that is no identifier."""
 
 from typing import Final
 
