@@ -1,4 +1,4 @@
-"""Public clients in environments of their own: their Python, and what a script says that runs there."""
+"""Runs scripts of public clients, each in its own Python environment, and returns their output."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ TOKEN: Final = "let me in"  # noqa: S105 # the tests' own
 
 
 def command(client: str, script: str, *arguments: str) -> list[str]:
-    """Return what runs a client's script in the client's environment; skip the test where there is none."""
+    """Return the command of a script in the client's environment; skip the test if it isn't installed."""
     python = ROOT / ".build" / "clients" / client / "bin" / "python"
     if not python.exists():
         pytest.skip(f"{client} is not installed; `make test` does it")
@@ -23,7 +23,7 @@ def command(client: str, script: str, *arguments: str) -> list[str]:
 
 
 def told(client: str, script: str, server: httpx.Client, *arguments: str, given: object = None) -> Any:  # noqa: ANN401
-    """Return what a client's script printed, which calls `server` and reads `given`: JSON, both of them."""
+    """Run a client's script against `server` with `given` on stdin; return its output. Both are JSON."""
     called = command(client, script, f"{server.base_url.host}:{server.base_url.port}", *arguments)
     done = subprocess.run(called, input=json.dumps(given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -31,6 +31,6 @@ def told(client: str, script: str, server: httpx.Client, *arguments: str, given:
 
 
 def said(client: str, records: list[dict[str, Any]], *arguments: str, script: str = "calls.py", **settings: str) -> Any:  # noqa: ANN401 # JSON
-    """Return what a client's script printed of a server of its own with these settings."""
+    """Run a client's script against a new server with these settings; return its output."""
     with serving(LIFEBOAT_ADMIN_TOKEN=TOKEN, **settings) as server:
         return told(client, script, server, *arguments, given=records)

@@ -1,4 +1,4 @@
-"""What the tests of public clients call with, and what onnxruntime itself answers."""
+"""Fixtures: records for the tests of public clients, and onnxruntime's outputs for them."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -16,13 +16,13 @@ DTYPES: Final = {"INT64": np.int64, "FP32": np.float32, "BYTES": object}
 
 @pytest.fixture(scope="session")
 def records(passengers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return some passengers, of whom some miss a value."""
+    """Return some passengers, including those with a missing value."""
     return passengers[::40] + [each for each in passengers if each["embarked"] is None or each["fare"] is None]
 
 
 @pytest.fixture(scope="session")
 def expected(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what onnxruntime itself gives for them."""
+    """Return onnxruntime's outputs for the records."""
     session = onnxruntime.InferenceSession(MODEL)
     feed = {}
     for name, datatype in DATATYPES.items():

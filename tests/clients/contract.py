@@ -1,7 +1,8 @@
-"""Our contract of a public service against a public client's own: prints where they differ, as JSON.
+"""Compare a public service's .proto with a client's own descriptors; print the differences as JSON.
 
-Run in the client's environment by tests/clients/test_contract.py:  contract.py MODULE... < FileDescriptorProto
-What only the client declares is no difference: a contract may have less, but nothing else.
+Run in the client's environment by tests/clients/test_contract.py: contract.py MODULE... < FileDescriptorProto
+
+Declarations that only the client has are no difference: our .proto may leave out some, but declare no others.
 """
 
 import importlib
@@ -18,7 +19,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 Declared = Iterator[tuple[str, list[str | int]]]
-"""Full names, each with what the wire needs to know of it."""
+"""Full names, each with its attributes that matter on the wire."""
 
 
 def of_enums(scope: str, enums: Iterable[EnumDescriptorProto]) -> Declared:
@@ -30,7 +31,7 @@ def of_enums(scope: str, enums: Iterable[EnumDescriptorProto]) -> Declared:
 
 
 def of_messages(scope: str, messages: Iterable[DescriptorProto]) -> Declared:
-    """Yield the messages of a file or message, and all that is in them."""
+    """Yield the messages of a file or message, with their fields and nested types."""
     for message in messages:
         name = f"{scope}.{message.name}"
         yield name, ["map entry" if message.options.map_entry else "message"]
@@ -53,7 +54,7 @@ def of_services(scope: str, services: Iterable[ServiceDescriptorProto]) -> Decla
 
 
 def declared(file: FileDescriptorProto) -> dict[str, list[str | int]]:
-    """Return all that a file declares."""
+    """Return all declarations of a file."""
     everything = dict(of_messages(file.package, file.message_type))
     everything |= of_enums(file.package, file.enum_type)
     everything |= of_services(file.package, file.service)
@@ -61,7 +62,7 @@ def declared(file: FileDescriptorProto) -> dict[str, list[str | int]]:
 
 
 def main() -> None:
-    """Print an object: the name of what differs to how we declare it, and how the client does, if at all."""
+    """Print an object: each differing name with our declaration and the client's (null if missing)."""
     ours = declared(FileDescriptorProto.FromString(sys.stdin.buffer.read()))
     theirs: dict[str, list[str | int]] = {}
     for module in sys.argv[1:]:

@@ -1,4 +1,4 @@
-"""The public clients of JavaScript: a project made of the served .proto, and what its calls print."""
+"""Public JavaScript clients: a project generated from the served .proto, and the output of its scripts."""
 
 import json
 import shutil
@@ -15,16 +15,16 @@ SOURCES: Final = Path(__file__).parent / "web"
 PACKAGES: Final = ROOT / ".build" / "clients" / "web" / "node_modules"
 PROTOS: Final = ROOT / "server" / "rpc" / "proto"
 HUNG_S: Final = 120
-"""After this a command that is waited for in vain is ended, so that a test fails where it would hang."""
+"""Seconds after which a command that hangs is killed, so that the test fails instead of hanging."""
 PUBLIC: Final = ("error_details", "health", "inference", "status")
-"""Files that are no model's."""
+"""Files that belong to no model."""
 
 
 class Project:
-    """A folder as a caller's own would be: packages, generated code, and the scripts that use both."""
+    """A client's project folder: packages, generated code, and the scripts that use both."""
 
     def __init__(self, folder: Path, server: httpx.Client) -> None:
-        """Generate code from what `server` serves of its default model; skip the test where nothing is installed."""
+        """Generate code from the default model's .proto; skip the test if the packages aren't installed."""
         if not (PACKAGES.parent / ".installed").exists():
             pytest.skip("the packages of tests/clients/web are not installed; `make test` does it")
         self._folder = folder
@@ -41,7 +41,7 @@ class Project:
         self._generate()
 
     def said(self, server: httpx.Client, scenario: str, given: object, *clients: str) -> dict[str, Any]:
-        """Return what each client got in a scenario of calls.mjs, by its name."""
+        """Return each client's results in a scenario of calls.mjs, by the client's name."""
         url = str(server.base_url).rstrip("/")
         done = _run("node", str(self._folder / "calls.mjs"), url, scenario, *clients, stdin=json.dumps(given))
         answers: dict[str, Any] = json.loads(done)
@@ -59,7 +59,7 @@ class Project:
 
 
 def _run(*command: str, stdin: str = "") -> str:
-    """Run a command with the Node that the project uses; return what it printed."""
+    """Run a command with the project's Node; return its output."""
     done = subprocess.run(
         ["scripts/node", *command],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Public HTTP clients that nobody here wrote, in environments of their own: every call, and onnxruntime's numbers."""
+"""Tests with public HTTP clients: every method, compared with onnxruntime's outputs."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from tests.passenger import DATATYPES
 
 
 def test_tritonclient(records: list[dict[str, Any]], expected: dict[str, Any]) -> None:
-    """Every method of tritonclient.http, sync and asyncio, JSON and binary, compressed and not."""
+    """Every method of tritonclient.http works: sync and asyncio, JSON and binary, compressed and uncompressed."""
     told = said("triton", records, TOKEN)
     for kind in ("sync", "aio"):
         answers = told[kind]
@@ -32,7 +32,7 @@ def test_tritonclient(records: list[dict[str, Any]], expected: dict[str, Any]) -
 
 
 def test_kserve(records: list[dict[str, Any]], expected: dict[str, Any]) -> None:
-    """Every method of kserve's InferenceRESTClient, JSON and binary."""
+    """Every method of kserve's InferenceRESTClient works, with JSON and binary tensors."""
     told = said("kserve", records)
     assert (told["live"], told["ready"], told["model ready"], told["other ready"]) == (True, True, True, False)
     assert len(told["infer"]) == 6

@@ -1,4 +1,4 @@
-"""The public services' contract: what public clients have of it in their own packages is what we declare."""
+"""Tests that the public services' .proto files agree with those in public clients' packages."""
 
 import json
 import subprocess
@@ -19,21 +19,21 @@ DETAILS: Final = ("grpcio", "google.rpc.error_details_pb2")
 CONTRACTS: Final = [
     pytest.param(inference_pb2.DESCRIPTOR, TRITON, id="inference"),
     pytest.param(health_pb2.DESCRIPTOR, HEALTH, id="health"),
-    # This package has the first name alone; tests/server/rpc/test_proto.py holds the two to be the same.
+    # This package has v1alpha only; tests/server/rpc/test_proto.py proves that v1 is the same.
     pytest.param(reflection_alpha_pb2.DESCRIPTOR, REFLECTION, id="reflection"),
     pytest.param(error_details_pb2.DESCRIPTOR, DETAILS, id="error details"),
 ]
 
 
 def as_message(descriptor: FileDescriptor) -> FileDescriptorProto:
-    """Return a descriptor as the message that it is sent as."""
+    """Return a descriptor as a FileDescriptorProto."""
     message = FileDescriptorProto()
     descriptor.CopyToProto(message)
     return message
 
 
 def differences(ours: FileDescriptorProto, client: str, *modules: str) -> Any:  # noqa: ANN401 # JSON
-    """Return what a client's modules declare otherwise, or not at all: names to our way and theirs."""
+    """Return declarations that a client's modules have differently or not at all: name to ours and theirs."""
     python = ENVIRONMENTS / client / "bin" / "python"
     if not python.exists():
         pytest.skip(f"{client} is not installed; `make test` does it")
@@ -45,12 +45,12 @@ def differences(ours: FileDescriptorProto, client: str, *modules: str) -> Any:  
 
 @pytest.mark.parametrize(("descriptor", "client"), CONTRACTS)
 def test_public_clients_declare_the_same(descriptor: FileDescriptor, client: tuple[str, ...]) -> None:
-    """Every message, field, enum value and method of ours is the client's: number, type, label, oneof and streams."""
+    """Our messages, fields, enum values and methods equal the client's in number, type, label, oneof and streams."""
     assert differences(as_message(descriptor), *client) == {}
 
 
 def test_a_difference_is_told() -> None:
-    """A field's other number, type, label or oneof, another stream and what the client hasn't are all found."""
+    """A different number, type, label, oneof or stream, and a declaration that the client lacks, are found."""
     ours = as_message(inference_pb2.DESCRIPTOR)
     messages = {message.name: message for message in ours.message_type}
     messages["StatisticDuration"].field[0].number = 3

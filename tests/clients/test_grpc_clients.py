@@ -1,4 +1,4 @@
-"""Public clients of the inference protocol's gRPC that nobody here wrote: every call, with onnxruntime's numbers."""
+"""Tests with public gRPC clients of the Open Inference Protocol: every method, compared with onnxruntime's outputs."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -32,7 +32,7 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
     "load with a configuration": ("UNIMPLEMENTED", "neither config nor files"),
     "unload of an unknown model": ("NOT_FOUND", "model 'other'"),
 }
-"""Wrong calls to the code that they end in, and words of its message."""
+"""Wrong calls, with the expected code and words of the message."""
 
 TRITONS_OWN: Final = [
     *(f"{verb}_{what}_settings" for verb in ("get", "update") for what in ("trace", "log")),
@@ -43,38 +43,38 @@ TRITONS_OWN: Final = [
 
 @pytest.fixture(scope="module")
 def both(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return what tritonclient's two gRPC clients gave, one server between them."""
+    """Return the results of tritonclient's sync and asyncio gRPC clients on one server."""
     told: dict[str, dict[str, Any]] = said("triton", records, TOKEN, script="grpc_calls.py", LIFEBOAT_HTTP2="1")
     return told
 
 
 @pytest.fixture(scope="module", params=["sync", "aio"])
 def triton(both: dict[str, dict[str, Any]], request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return what one of the clients gave."""
+    """Return the results of one of the clients."""
     return both[request.param]
 
 
 def one_row(expected: dict[str, Any], place: int) -> dict[str, Any]:
-    """Return what is expected of one record alone."""
+    """Return the expected outputs of one record."""
     return {name: [values[place]] for name, values in expected.items()}
 
 
 def test_triton_inference(triton: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Whatever outputs are asked for, compressed or not, of many rows and of one, the numbers are onnxruntime's."""
+    """Inference returns onnxruntime's outputs for any requested outputs, with and without compression."""
     assert triton["infer"] == [expected] * 6
     assert triton["one by one"] == [one_row(expected, place) for place in range(len(expected["label"]))]
     assert (triton["identity"], triton["no id"]) == (["titanic", "1", "abc"], ["titanic", "1", None])
 
 
 def test_triton_asynchronous_inference(both: dict[str, dict[str, Any]], expected: dict[str, Any]) -> None:
-    """The sync client's callbacks get the same numbers, or the failure; a classification names the likelier class."""
+    """The sync client's callbacks get the same outputs or the error; a classification names the likelier class."""
     assert both["sync"]["callbacks"] == [expected] * 6
     assert both["sync"]["failed callback"] == "StatusCode.NOT_FOUND"
     assert [each.split(":")[2] for each in both["sync"]["classification"]] == expected["label"]
 
 
 def test_triton_streams(both: dict[str, dict[str, Any]], expected: dict[str, Any]) -> None:
-    """A stream's answers come in the requests' order; one that fails is told so and ends nothing."""
+    """A stream's responses come in the order of the requests; a failed request doesn't end the stream."""
     stream = both["sync"]["stream"]
     assert stream["infer"] == [expected] * 19
     assert stream["ids"] == [str(number) for number in range(20) if number != 1]
@@ -89,7 +89,7 @@ def test_triton_streams(both: dict[str, dict[str, Any]], expected: dict[str, Any
 
 
 def test_triton_cancels(both: dict[str, dict[str, Any]]) -> None:
-    """A stream that its caller cancels ends as cancelled, and the connection goes on: later calls were answered."""
+    """A stream that the client cancels ends as cancelled, and the connection serves later calls."""
     assert both["sync"]["cancelled stream"] == "StatusCode.CANCELLED"
     assert both["aio"]["cancelled stream"] == "CancelledError"
     assert both["sync"]["refused"]
@@ -97,7 +97,7 @@ def test_triton_cancels(both: dict[str, dict[str, Any]]) -> None:
 
 
 def test_triton_health_and_descriptions(triton: dict[str, Any]) -> None:
-    """What server and model are is told in every form."""
+    """Health, metadata and configuration of server and model are the same in every form."""
     assert triton["live"] is triton["ready"] is triton["model ready"] is True
     assert triton["other ready"] is False
     assert triton["server metadata"]["name"] == "lifeboat"
@@ -112,7 +112,7 @@ def test_triton_health_and_descriptions(triton: dict[str, Any]) -> None:
 
 
 def test_triton_statistics(triton: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Of all models, of one and of one version the same is told: each row that was answered since the load."""
+    """The statistics of all models, one model and one version agree and count every row."""
     rows = len(expected["label"])
     assert triton["every statistics"] == triton["statistics"] == triton["version's statistics"]
     (counted,) = triton["statistics"]["model_stats"]
@@ -130,7 +130,7 @@ def test_triton_model_control(triton: dict[str, Any]) -> None:
 
 
 def test_what_is_tritons_alone(triton: dict[str, Any]) -> None:
-    """Its shared memory, traces and log settings are said to be not there."""
+    """Triton's own methods for shared memory, traces and logs are rejected as unimplemented."""
     assert set(triton["unimplemented"]) == set(TRITONS_OWN)
     for name, told in triton["unimplemented"].items():
         code, message = told
@@ -140,7 +140,7 @@ def test_what_is_tritons_alone(triton: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("what", ["one input", "every input", "output"])
 def test_tensors_in_shared_memory(triton: dict[str, Any], what: str) -> None:
-    """An inference that would read or write shared memory is rejected for that."""
+    """An inference with a tensor in shared memory is rejected for that reason."""
     code, message = triton["shared memory"][what]
     assert code == "UNIMPLEMENTED"
     assert "shared memory" in message
@@ -148,19 +148,19 @@ def test_tensors_in_shared_memory(triton: dict[str, Any], what: str) -> None:
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_triton_is_refused(triton: dict[str, Any], what: str) -> None:
-    """A wrong call ends in the right code, and its message names what is wrong."""
+    """A wrong call gets the right code, and its message names the error."""
     code, message = triton["refused"][what]
     assert code == REFUSED[what][0]
     assert REFUSED[what][1] in message
 
 
 def test_every_refusal_is_tried(triton: dict[str, Any]) -> None:
-    """No wrong call is made of which nothing is expected."""
+    """Each wrong call has an expected result."""
     assert set(triton["refused"]) == set(REFUSED)
 
 
 def test_kserve(records: list[dict[str, Any]], expected: dict[str, Any]) -> None:
-    """Every method of kserve's InferenceGRPCClient: typed contents, raw ones, and one or many rows."""
+    """Every method of kserve's InferenceGRPCClient works: typed and raw contents, one row and many."""
     told = said("kserve", records, script="grpc_calls.py", LIFEBOAT_HTTP2="1")
     assert (told["live"], told["ready"], told["model ready"], told["other ready"]) == (True, True, True, False)
     for kind in ("typed", "raw"):

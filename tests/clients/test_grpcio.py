@@ -1,4 +1,4 @@
-"""Plain gRPC stubs, in an environment of their own: health, reflection, and the typed service by its served .proto."""
+"""Tests with plain gRPC stubs: health, reflection, and the typed service from its served .proto."""
 
 import base64
 import signal
@@ -55,28 +55,28 @@ REFUSED: Final[Mapping[str, tuple[str, str, str | None]]] = {
     "no message": ("INVALID_ARGUMENT", "message: expected lifeboat.titanic.v1.PredictRequest in binary", None),
     "two messages": ("UNIMPLEMENTED", "request: expected one message; got more", None),
 }
-"""Wrong calls to the code and message that they end in, and the field that the details name."""
+"""Wrong calls, with the expected code, message, and field in the details."""
 NOT_FOUND: Final = 5
 CALLS: Final = 20_000
 
 
 @pytest.fixture(scope="module")
 def native() -> Iterator[httpx.Client]:
-    """Yield a client of a server that speaks native gRPC."""
+    """Yield a client of a server with native gRPC enabled."""
     with serving(LIFEBOAT_HTTP2="1") as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def typed(native: httpx.Client, records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return what the typed service's stubs gave."""
+    """Return the results of the typed service's stubs."""
     said: dict[str, dict[str, Any]] = told("grpcio", "typed_calls.py", native, given=records)
     return said
 
 
 @pytest.fixture
 def request_bytes(passenger: dict[str, Any]) -> str:
-    """Return a PredictRequest in binary, in base64."""
+    """Return a binary PredictRequest in base64."""
     file = typed_descriptor.file(manifests.read(TITANIC))
     pool = DescriptorPool()
     pool.Add(file)
@@ -91,7 +91,7 @@ def metrics(client: httpx.Client) -> dict[str, float]:
 
 
 def test_health(native: httpx.Client) -> None:
-    """Check, List and the first answer of Watch tell of the server, of each service, and of one there isn't."""
+    """Check, List and Watch return the status of the server and of each service."""
     for said in told("grpcio", "health_calls.py", native).values():
         assert said["check"] == ["SERVING"] * 4
         assert said["list"] == dict.fromkeys(["", *SERVICES], "SERVING")
@@ -101,7 +101,7 @@ def test_health(native: httpx.Client) -> None:
 
 @pytest.mark.parametrize("service", ["", "lifeboat.titanic.v1.TitanicService"])
 def test_watch_ends_when_the_server_does(service: str) -> None:
-    """Who watches is told at SIGTERM that nothing is served any longer, and doesn't hold up the server's end."""
+    """At SIGTERM a Watch stream gets NOT_SERVING and ends, and doesn't delay the server's end."""
     with ServerProcess(LIFEBOAT_HTTP2="1") as server:
         host, port = server.address()
         called = command("grpcio", "watch_calls.py", f"{host}:{port}", service)
@@ -115,13 +115,13 @@ def test_watch_ends_when_the_server_does(service: str) -> None:
 
 @pytest.fixture(scope="module")
 def reflected(native: httpx.Client) -> dict[str, Any]:
-    """Return what reflection finds."""
+    """Return the results of reflection."""
     found: dict[str, Any] = told("grpcio", "reflection_calls.py", native, given=PASSENGER)
     return found
 
 
 def test_reflection(reflected: dict[str, Any], native: httpx.Client, passenger: dict[str, Any]) -> None:
-    """Every service is listed, and what is asked for is found or told to be missing: enough to call Predict by."""
+    """Reflection lists every service and finds each symbol, so that a client can call Predict."""
     assert reflected["services"] == SERVICES
     assert {reflected[what] for what in ("file", "by name", "of a message")} == {"lifeboat/titanic/v1/service.proto"}
     assert {reflected[what] for what in ("of a nested message", "of an enum")} == {"inference.proto"}
@@ -133,13 +133,13 @@ def test_reflection(reflected: dict[str, Any], native: httpx.Client, passenger: 
 
 
 def test_extensions_of_what_there_is_not(reflected: dict[str, Any]) -> None:
-    """Asked for the extensions of a message that there isn't, the server says that it isn't there."""
+    """The extensions of an unknown message are NOT_FOUND."""
     assert reflected["extensions of what there isn't"] == NOT_FOUND
 
 
 @pytest.mark.parametrize("kind", ["sync", "aio"])
 def test_typed_service(typed: dict[str, dict[str, Any]], expected: dict[str, Any], kind: str) -> None:
-    """Stubs made from the served file get onnxruntime's numbers: one by one, at once, as a batch and as a stream."""
+    """Stubs from the served .proto get onnxruntime's outputs: single, concurrent, batch and stream calls."""
     said = typed[kind]
     for call in ("predict", "futures", "compressed", "batch", "stream", "after"):
         assert said[call] == expected, call
@@ -151,7 +151,7 @@ def test_typed_service(typed: dict[str, dict[str, Any]], expected: dict[str, Any
 @pytest.mark.parametrize("what", REFUSED)
 @pytest.mark.parametrize("kind", ["sync", "aio"])
 def test_typed_service_refuses(typed: dict[str, dict[str, Any]], kind: str, what: str) -> None:
-    """A wrong call ends in the right code; message and google.rpc.BadRequest name the field."""
+    """A wrong call gets the right code; message and google.rpc.BadRequest name the field."""
     code, message, field = REFUSED[what]
     said = typed[kind]["refused"][what]
     assert (said["code"], said["message"]) == (code, message)
@@ -160,12 +160,12 @@ def test_typed_service_refuses(typed: dict[str, dict[str, Any]], kind: str, what
 
 
 def test_every_refusal_is_tried(typed: dict[str, dict[str, Any]]) -> None:
-    """No wrong call is made of which nothing is expected."""
+    """Each wrong call has an expected result."""
     assert set(typed["sync"]["refused"]) == set(typed["aio"]["refused"]) == set(REFUSED)
 
 
 def test_what_is_given_up_is_not_run(request_bytes: str) -> None:
-    """A call whose deadline passes in the queue, and one that is cancelled there, end so, and cost no run."""
+    """A call that is late or cancelled in the queue ends so, and isn't run."""
     with serving(LIFEBOAT_HTTP2="1", LIFEBOAT_QUEUE_DELAY_US="1000000") as server:
         said = told("grpcio", "waiting_calls.py", server, given=request_bytes)
         counted = metrics(server)
@@ -178,5 +178,5 @@ def test_what_is_given_up_is_not_run(request_bytes: str) -> None:
 
 
 def test_many_calls_by_one_channel(native: httpx.Client, request_bytes: str) -> None:
-    """A channel that has made thousands of calls makes thousands more, and none of them fails."""
+    """One channel makes thousands of calls without an error."""
     assert told("grpcio", "many_calls.py", native, str(CALLS), given=request_bytes) == {"OK": CALLS}

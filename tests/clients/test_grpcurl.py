@@ -1,4 +1,4 @@
-"""grpcurl, which knows nothing but the server's address: what it lists, describes and calls by reflection."""
+"""Tests with grpcurl, which lists, describes and calls services by reflection."""
 
 import json
 import shutil
@@ -23,18 +23,18 @@ SERVICES: Final = [
     SERVICE,
 ]
 INVALID_ARGUMENT: Final = 64 + 3
-"""What it exits with: its own first code for a call that failed, and the call's."""
+"""grpcurl's exit code: 64 for a failed call, plus the call's code."""
 
 
 @pytest.fixture(scope="module")
 def native() -> Iterator[httpx.Client]:
-    """Yield a client of a server that speaks native gRPC."""
+    """Yield a client of a server with native gRPC enabled."""
     with serving(LIFEBOAT_HTTP2="1") as client:
         yield client
 
 
 def grpcurl(server: httpx.Client, *arguments: str, data: object = None) -> subprocess.CompletedProcess[str]:
-    """Run grpcurl against a server; with `data`, its last argument is the method to call."""
+    """Run grpcurl against a server; with `data`, the last argument is the method to call."""
     if not GRPCURL.exists():
         there = "`make test` builds it" if shutil.which("go") else "it is a Go program, and there is no go here"
         pytest.skip(f"grpcurl is not installed: {there}")
@@ -45,14 +45,14 @@ def grpcurl(server: httpx.Client, *arguments: str, data: object = None) -> subpr
 
 
 def printed(server: httpx.Client, *arguments: str, data: object = None) -> str:
-    """Return what grpcurl printed of a call that went well."""
+    """Return grpcurl's output of a successful call."""
     done = grpcurl(server, *arguments, data=data)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 def documents(text: str) -> list[Any]:
-    """Return the JSON documents that stand one behind the other."""
+    """Return the consecutive JSON documents in a text."""
     decoder, found, text = json.JSONDecoder(), [], text.strip()
     while text:
         document, end = decoder.raw_decode(text)
@@ -62,14 +62,14 @@ def documents(text: str) -> list[Any]:
 
 
 def test_list(native: httpx.Client) -> None:
-    """Every service is listed, and a service's methods."""
+    """`list` shows every service, and a service's methods."""
     assert printed(native, "list").split() == SERVICES
     methods = ["Predict", "PredictBatch", "PredictStream"]
     assert printed(native, "list", SERVICE).split() == [f"{SERVICE}.{method}" for method in methods]
 
 
 def test_describe(native: httpx.Client) -> None:
-    """Services and messages are shown as they are declared."""
+    """`describe` shows services and messages as declared."""
     assert "rpc PredictStream ( .lifeboat.titanic.v1.PredictBatchRequest )" in printed(native, "describe", SERVICE)
     described = printed(native, "describe", "lifeboat.titanic.v1.PredictRequest")
     assert "int64 pclass = 1;" in described
@@ -79,7 +79,7 @@ def test_describe(native: httpx.Client) -> None:
 
 
 def test_predict(native: httpx.Client) -> None:
-    """A record in JSON is answered as REST does; so are a stream's, one by one."""
+    """A JSON record gets the prediction of REST, alone and in a stream."""
     answer = native.post("/api/predict", json=PASSENGER).json()
     assert documents(printed(native, f"{SERVICE}/Predict", data=PASSENGER)) == [answer]
     unknown = {name: value for name, value in PASSENGER.items() if name != "age"} | {"sex": "male"}  # it takes no null
@@ -90,7 +90,7 @@ def test_predict(native: httpx.Client) -> None:
 
 
 def test_the_public_services(native: httpx.Client) -> None:
-    """The services of no model's own are called by reflection too."""
+    """The services that belong to no model can be called by reflection."""
     health = printed(native, "grpc.health.v1.Health/Check", data={"service": SERVICE})
     assert documents(health) == [{"status": "SERVING"}]
     ready = printed(native, "inference.GRPCInferenceService/ModelReady", data={"name": "titanic"})
@@ -98,7 +98,7 @@ def test_the_public_services(native: httpx.Client) -> None:
 
 
 def test_an_error(native: httpx.Client) -> None:
-    """A wrong record fails, and the details that are shown name the field."""
+    """A wrong record fails, and the error's details name the field."""
     done = grpcurl(native, f"{SERVICE}/Predict", data=PASSENGER | {"sex": "she"})
     message = 'sex: expected one of "female", "male"; got "she"'
     assert (done.returncode, done.stdout) == (INVALID_ARGUMENT, "")
@@ -110,6 +110,6 @@ def test_an_error(native: httpx.Client) -> None:
 
 
 def test_json_names(native: httpx.Client) -> None:
-    """The public services' messages are shown by their JSON names, as the protobuf mapping has them."""
+    """Messages of public services have the JSON names of the protobuf mapping."""
     (answer,) = documents(printed(native, "inference.GRPCInferenceService/ModelConfig", data={"name": "titanic"}))
     assert answer["config"]["maxBatchSize"] == 10_000

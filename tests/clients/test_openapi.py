@@ -1,4 +1,4 @@
-"""The server's own OpenAPI document: schemathesis, which nobody here wrote, finds nothing that isn't as it says."""
+"""Tests of the server's OpenAPI document with schemathesis, a public test generator."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from tests.server.support.process import serving
 PYTHON: Final = Path(__file__).parents[2] / ".build" / "clients" / "schemathesis" / "bin" / "python"
 CONFIG: Final = Path(__file__).parent / "schemathesis" / "schemathesis.toml"
 UNWRITTEN: Final = ["--phases", "coverage,fuzzing", "--suppress-health-check", "filter_too_much"]
-"""It can't write NDJSON, so not the examples either: tests/server/rest/test_openapi.py sends those."""
+"""schemathesis can't write NDJSON, so its examples are left out; tests/server/rest/test_openapi.py sends them."""
 TABLES: Final = "/(infer|batch)$"
 CALLS: Final = r"^/\w+(\.\w+)+/"
 STREAMS: Final = "(Watch|Stream|PredictStream|ModelStreamInfer|ServerReflectionInfo)$"
@@ -23,17 +23,17 @@ assert OPENAPI_31["$id"].startswith("https://spec.openapis.org/oas/3.1/schema/")
 for error in OPENAPI_31_VALIDATOR.iter_errors(json.load(sys.stdin)):
     print(error)
 """
-"""The official meta-schema, which is among what schemathesis has."""
+"""Validates with the official meta-schema, which comes with schemathesis."""
 ANSWERS: Final = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 KIND_OF_RUN: Final = [
     pytest.param(["--checks", "all", "--exclude-path-regex", f"{TABLES}|{CALLS}"], id="all but tensors, files, calls"),
-    # That a tensor has as many elements as its shape says, and what is in a file, can't be said in a schema: valid by
-    # it is not yet right.
+    # A schema can't express that a tensor has as many elements as its shape says, nor what a file contains: a body may
+    # be valid by the schema and still be wrong.
     pytest.param(
         ["--checks", "all", "--include-path-regex", TABLES, *UNWRITTEN, "--exclude-checks", "positive_data_acceptance"],
         id="tensors and files",
     ),
-    # A call takes what protobuf takes, as numbers that are strings: no schema tells that. A stream may last.
+    # A call accepts protobuf's JSON, such as numbers as strings, which no schema expresses. Streams may not end.
     pytest.param(
         ["--checks", ANSWERS, "--max-examples", "8", "--include-path-regex", CALLS, "--exclude-path-regex", STREAMS],
         id="calls",
@@ -43,7 +43,7 @@ KIND_OF_RUN: Final = [
 
 @pytest.mark.parametrize("options", KIND_OF_RUN)
 def test_schemathesis(tmp_path: Path, options: list[str]) -> None:
-    """Every check of schemathesis holds: statuses, types, schemas, what is valid accepted and what is not rejected."""
+    """Every check of schemathesis passes: statuses, types, schemas, acceptance and rejection."""
     if not PYTHON.exists():
         pytest.skip("schemathesis is not installed; `make test` does it")
     with serving(LIFEBOAT_ADMIN_TOKEN="nobody has it") as server:  # noqa: S106 # the test's own
@@ -67,7 +67,7 @@ def test_schemathesis(tmp_path: Path, options: list[str]) -> None:
 
 
 def test_meta_schema() -> None:
-    """The document is valid by the meta-schema of OpenAPI 3.1, and one that says nothing of its version is not."""
+    """The document is valid by the meta-schema of OpenAPI 3.1; one without a version is not."""
     if not PYTHON.exists():
         pytest.skip("schemathesis is not installed; `make test` does it")
     with serving() as server:

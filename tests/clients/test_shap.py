@@ -1,4 +1,4 @@
-"""Explanations beside those of the shap package, which nobody here wrote, of the same model and background."""
+"""Tests of explanations against the shap package, with the same model and background."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.clients.client import ROOT, told
 
 
 def test_shap_finds_the_same(server: httpx.Client, records: list[dict[str, Any]]) -> None:
-    """Its exact explainer, which asks /api/predict for every coalition, has the same base and contributions."""
+    """The exact explainer of shap, with /api/predict as the model, finds the same contributions."""
     records = records[::5] + records[-2:]
     assert any(None in record.values() for record in records)
     background = read(ROOT / "models" / "titanic" / "1" / "manifest.json").background

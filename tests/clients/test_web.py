@@ -1,4 +1,4 @@
-"""Public clients of Connect, gRPC-Web and gRPC in JavaScript: each answers as REST does, to the last bit."""
+"""Tests with public JavaScript clients of Connect, gRPC-Web and gRPC: each gets REST's predictions."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -25,32 +25,32 @@ HTTP2: Final = ("connect-node http2", *GRPC)
 DEADLINES: Final = {
     name: "grpc-timeout" if name in {*GRPC_WEB, *OFFICIAL, *GRPC} else "connect-timeout-ms" for name in (*HTTP1, *HTTP2)
 }
-"""The header that each client states its deadline in."""
+"""The header in which each client sends its deadline."""
 LATE: Final = ("the deadline passed before the answer", "the deadline passed before the request was whole")
 KINDS: Final = ("predict", "predictBatch", "predictStream")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, server: httpx.Client) -> Project:
-    """Return a project of the served .proto."""
+    """Return a Node project with the .proto that the server serves."""
     return Project(tmp_path_factory.mktemp("web"), server)
 
 
 @pytest.fixture(scope="module")
 def http2() -> Iterator[httpx.Client]:
-    """Serve HTTP/2 beside HTTP/1.1."""
+    """Yield a client of a server with HTTP/2 beside HTTP/1.1."""
     with serving(LIFEBOAT_HTTP2="1") as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def records(passengers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return some passengers, of whom some miss a value."""
+    """Return some passengers, including those with a missing value."""
     return passengers[::40] + [each for each in passengers if each["embarked"] is None or each["fare"] is None]
 
 
 def check_answers(rest: httpx.Client, records: list[dict[str, Any]], told: dict[str, Any]) -> None:
-    """Compare what each client got with what REST answers."""
+    """Compare each client's results with REST's predictions."""
     alone = [rest.post("/api/predict", json=record).json() for record in records]
     together = rest.post("/api/predict", json={"records": records}).json()
     for name, answers in told.items():
@@ -60,7 +60,7 @@ def check_answers(rest: httpx.Client, records: list[dict[str, Any]], told: dict[
 
 
 def check_refusals(rest: httpx.Client, project: Project, *clients: str) -> None:
-    """Compare how each client is told of a wrong record with what REST says."""
+    """Compare each client's error for a wrong record with REST's error."""
     records = [PASSENGER, PASSENGER | {"pclass": 7, "age": None}]
     alone = rest.post("/api/predict", json=records[-1]).json()
     among = rest.post("/api/predict", json={"records": records}).json()
@@ -73,17 +73,17 @@ def check_refusals(rest: httpx.Client, project: Project, *clients: str) -> None:
 
 
 def test_answers_are_rests(server: httpx.Client, project: Project, records: list[dict[str, Any]]) -> None:
-    """Alone, together and as a stream: on every wire of HTTP/1.1 the numbers, labels and names are REST's."""
+    """Unary, batch and streaming calls return REST's predictions in every protocol over HTTP/1.1."""
     check_answers(server, records, project.said(server, "answers", records, *HTTP1))
 
 
 def test_answers_over_http2_are_rests(http2: httpx.Client, project: Project, records: list[dict[str, Any]]) -> None:
-    """The same by native gRPC, and by Connect over HTTP/2."""
+    """Native gRPC, and Connect over HTTP/2, return REST's predictions."""
     check_answers(http2, records, project.said(http2, "answers", records, *HTTP2))
 
 
 def test_get_is_used(server: httpx.Client, project: Project) -> None:
-    """A client that may ask by GET does, and is answered; what streams, and other clients, post."""
+    """A client configured for GET uses it for unary calls; streams and other clients use POST."""
     told = project.said(server, "answers", [PASSENGER], *CONNECT_GET, "connect-web")
     methods = {
         name: [answers["sent"][kind]["method"] for kind in ("unary", "stream")] for name, answers in told.items()
@@ -92,31 +92,31 @@ def test_get_is_used(server: httpx.Client, project: Project) -> None:
 
 
 def test_a_wrong_value_is_told_on_every_wire(server: httpx.Client, project: Project) -> None:
-    """Code, message and the field in the BadRequest detail arrive, of unary calls and streams alike."""
+    """Code, message and the BadRequest detail's field arrive for unary calls and streams."""
     check_refusals(server, project, *HTTP1)
 
 
 def test_a_wrong_value_is_told_over_http2(http2: httpx.Client, project: Project) -> None:
-    """The same by native gRPC, whose status stands in trailers."""
+    """Code, message and field also arrive by native gRPC, which has its status in trailers."""
     check_refusals(http2, project, *HTTP2)
 
 
 def test_a_deadline_is_sent(http2: httpx.Client, project: Project) -> None:
-    """A client's own deadline goes with the call, in its protocol's header."""
+    """A client's deadline is sent with the call, in its protocol's header."""
     for name, answers in project.said(http2, "answers", [PASSENGER], *DEADLINES).items():
         for kind in ("unary", "stream"):
             stated = answers["sent"][kind]["headers"][DEADLINES[name]]
-            assert 29_000 < int(stated.removesuffix("m")) <= 30_000, name  # a client may count what it took itself
+            assert 29_000 < int(stated.removesuffix("m")) <= 30_000, name  # a client may subtract its own time
             assert stated.endswith("m") == (DEADLINES[name] == "grpc-timeout"), name
 
 
 def test_a_deadline_is_honoured(project: Project) -> None:
-    """A server that would answer too late says so when the time is up, and its words arrive."""
+    """A call that would be late gets `deadline_exceeded`, with the server's message, when its time is over."""
     given = {"record": PASSENGER, "deadlines": DEADLINES}
     with serving(LIFEBOAT_HTTP2="1", LIFEBOAT_QUEUE_DELAY_US="1000000") as server:
         for name, answers in project.said(server, "late", given, *DEADLINES).items():
             for kind in KINDS:
                 told = answers[kind]["failure"]
                 assert told["code"] == "deadline_exceeded", (name, kind)
-                # the time may be up between a request's head and its message, where they come apart
+                # if head and message arrive separately, the deadline may pass between them
                 assert told["message"] in LATE, (name, kind)

@@ -1,6 +1,6 @@
-"""grpc.health.v1 by its own stubs, sync and asyncio: prints what each call gave, as JSON.
+"""Call grpc.health.v1 with its stubs, sync and asyncio; print each result as JSON.
 
-Run in an environment of its own by tests/clients/test_grpcio.py:  health_calls.py HOST:PORT
+Run in a separate environment by tests/clients/test_grpcio.py: health_calls.py HOST:PORT
 """
 
 import asyncio
@@ -20,7 +20,7 @@ def asking(service):
 
 
 def run_sync(address):
-    """Call every method of the stub."""
+    """Call every method of the sync stub."""
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watched = stub.Watch(asking("other"), timeout=60)
@@ -41,7 +41,7 @@ def run_sync(address):
 
 
 async def run_aio(address):
-    """Call every method of the stub."""
+    """Call every method of the asyncio stub."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watched = stub.Watch(asking("other"), timeout=60)
@@ -60,7 +60,7 @@ async def run_aio(address):
 
 
 def main():
-    """Print what both kinds of stub gave."""
+    """Print the results of both stubs."""
     (address,) = sys.argv[1:]
     json.dump({"sync": run_sync(address), "aio": asyncio.run(run_aio(address))}, sys.stdout)
 

@@ -1,6 +1,6 @@
-"""Many calls by one channel, some of them at once: prints how many there were of each code, as JSON.
+"""Make many calls on one channel, some concurrently; print the number of calls per code as JSON.
 
-Run in an environment of its own by tests/clients/test_grpcio.py:  many_calls.py HOST:PORT CALLS < request in base64
+Run in a separate environment by tests/clients/test_grpcio.py: many_calls.py HOST:PORT CALLS < request in base64
 """
 
 import asyncio
@@ -16,13 +16,13 @@ AT_ONCE = 50
 
 
 async def main():
-    """Print what the calls ended in."""
+    """Print the number of calls per code."""
     address, calls = sys.argv[1:]
     request = base64.b64decode(json.load(sys.stdin))
     codes = collections.Counter()
     numbers = iter(range(int(calls)))
     async with grpc.aio.insecure_channel(address) as channel:
-        predict = channel.unary_unary(METHOD)  # bytes in, bytes out: the stub's own work is tried elsewhere
+        predict = channel.unary_unary(METHOD)  # bytes in and out: other tests cover the stub's own work
 
         async def work():
             for _ in numbers:

@@ -1,6 +1,6 @@
-"""grpcio-reflection's database of descriptors, which asks the server: prints what it finds, as JSON.
+"""Query the server's reflection by grpcio-reflection's descriptor database; print the results as JSON.
 
-Run in an environment of its own by tests/clients/test_grpcio.py:  reflection_calls.py HOST:PORT < record.json
+Run in a separate environment by tests/clients/test_grpcio.py: reflection_calls.py HOST:PORT < record.json
 """
 
 import json
@@ -18,7 +18,7 @@ SERVICE = "lifeboat.titanic.v1.TitanicService"
 
 
 def missing(find):
-    """Return whether a search finds nothing, and says so."""
+    """Return True if a search finds nothing."""
     try:
         find()
     except KeyError:
@@ -27,13 +27,13 @@ def missing(find):
 
 
 def refused(channel, **question):
-    """Return the code that is told in the answer to a question which the database doesn't pass on as it is."""
+    """Return the error code for a question that the database doesn't forward unchanged."""
     (answer,) = ServerReflectionStub(channel).ServerReflectionInfo(iter([ServerReflectionRequest(**question)]))
     return answer.error_response.error_code
 
 
 def predicted(channel, pool, record):
-    """Call a method that is known by reflection alone, and return the response for a record."""
+    """Call a method known only by reflection; return the response for a record."""
     method = pool.FindServiceByName(SERVICE).methods_by_name["Predict"]
     request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
     call = channel.unary_unary(
@@ -45,7 +45,7 @@ def predicted(channel, pool, record):
 
 
 def main():
-    """Print what is found."""
+    """Print the results."""
     record = json.load(sys.stdin)
     with grpc.insecure_channel(sys.argv[1]) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)

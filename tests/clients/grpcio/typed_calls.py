@@ -1,6 +1,6 @@
-"""The typed service by stubs that grpcio-tools makes from the .proto file that is served: prints what each call gave.
+"""Call the typed service with stubs generated from the served .proto; print each result.
 
-Run in an environment of its own by tests/clients/test_grpcio.py:  typed_calls.py HOST:PORT < records.json
+Run in a separate environment by tests/clients/test_grpcio.py: typed_calls.py HOST:PORT < records.json
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from grpc_status import rpc_status
 from grpc_tools import protoc
 
 OVER_S = -1.0
-"""A deadline that is over before the call is made."""
+"""Seconds; a deadline that has passed before the call."""
 MANY = 10_000
 
 
 def generated(address, folder):
-    """Return the modules made from the file that the server gives: the messages, and the stubs."""
+    """Generate and import the messages and the stubs of the served .proto."""
     with urllib.request.urlopen(f"http://{address}/api/models/titanic/service.proto") as answer:
         Path(folder, "service.proto").write_bytes(answer.read())
     options = ["protoc", f"-I{folder}", f"--python_out={folder}", f"--grpc_python_out={folder}", "service.proto"]
@@ -33,7 +33,7 @@ def generated(address, folder):
 
 
 def shown(answers):
-    """Return the numbers of several answers."""
+    """Return the labels and probabilities of several predictions."""
     for answer in answers:
         assert answer.probability == answer.probabilities["survived"]
     return {
@@ -43,7 +43,7 @@ def shown(answers):
 
 
 def told(error):
-    """Return how a call failed: code, message, and the details by their types' names."""
+    """Return a failed call's code, message, and details by type name."""
     status = rpc_status.from_call(error)
     said = {"code": error.code().name, "message": error.details(), "details": {}}
     if status is not None:
@@ -57,10 +57,10 @@ def told(error):
 
 
 class Requests:
-    """Requests of the generated types."""
+    """Requests in the generated types."""
 
     def __init__(self, messages, records):
-        """Make them of records; what is null is left out."""
+        """Create requests from records; null values are left out."""
         self.records = [
             messages.PredictRequest(**{name: value for name, value in record.items() if value is not None})
             for record in records
@@ -75,7 +75,7 @@ class Requests:
         self.many = messages.PredictBatchRequest(records=[self.right] * MANY)
 
     def refused(self, stub):
-        """Return calls that fail, by what is wrong."""
+        """Return calls that fail, by their error."""
         return {
             "category": lambda: stub.Predict(self.wrong),
             "batch": lambda: stub.PredictBatch(self.wrong_batch),
@@ -90,7 +90,7 @@ class Requests:
 
 
 def others(channel):
-    """Return calls of what there isn't, by what that is."""
+    """Return calls of unknown methods or with wrong messages, by their error."""
     return {
         "no such method": lambda: channel.unary_unary("/lifeboat.titanic.v1.TitanicService/Guess")(b""),
         "no such service": lambda: channel.unary_unary("/lifeboat.other.v1.OtherService/Predict")(b""),
@@ -100,7 +100,7 @@ def others(channel):
 
 
 def failed(call):
-    """Return how a call fails."""
+    """Return the error of a call."""
     try:
         answer = call()
         if isinstance(answer, grpc.Future):  # a stream
@@ -111,7 +111,7 @@ def failed(call):
 
 
 def run_sync(address, services, requests):
-    """Call every method of the stub."""
+    """Call every method of the sync stub."""
     with grpc.insecure_channel(address) as channel:
         stub = services.TitanicServiceStub(channel)
         served = stub.PredictBatch(requests.batch)
@@ -135,7 +135,7 @@ def run_sync(address, services, requests):
 
 
 async def failed_aio(call):
-    """Return how a call fails."""
+    """Return the error of an asyncio call."""
     try:
         called = call()
         if isinstance(called, grpc.aio.UnaryStreamCall):
@@ -149,7 +149,7 @@ async def failed_aio(call):
 
 
 async def run_aio(address, services, requests):
-    """Call every method of the stub."""
+    """Call every method of the asyncio stub."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = services.TitanicServiceStub(channel)
         served = await stub.PredictBatch(requests.batch)
@@ -175,7 +175,7 @@ async def run_aio(address, services, requests):
 
 
 def main():
-    """Print what both kinds of stub gave."""
+    """Print the results of both stubs."""
     (address,) = sys.argv[1:]
     records = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as folder:

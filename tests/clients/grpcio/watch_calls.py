@@ -1,6 +1,6 @@
-"""grpc.health.v1's Watch until the server ends it: prints a line for each status as it comes, and how the call ended.
+"""Watch a service by grpc.health.v1 until the server ends the stream; print each status and the code.
 
-Run in an environment of its own by tests/clients/test_grpcio.py:  watch_calls.py HOST:PORT SERVICE
+Run in a separate environment by tests/clients/test_grpcio.py: watch_calls.py HOST:PORT SERVICE
 """
 
 import sys
@@ -12,7 +12,7 @@ HUNG_S = 60
 
 
 def main():
-    """Print what is told."""
+    """Print each status when it arrives, then the call's code."""
     address, service = sys.argv[1:]
     with grpc.insecure_channel(address) as channel:
         watched = health_pb2_grpc.HealthStub(channel).Watch(
@@ -22,7 +22,7 @@ def main():
             for each in watched:
                 print(health_pb2.HealthCheckResponse.ServingStatus.Name(each.status), flush=True)
         except grpc.RpcError:
-            pass  # its code is the call's
+            pass  # the call has the code
         print(watched.code().name, flush=True)
 
 

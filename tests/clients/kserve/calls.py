@@ -1,6 +1,6 @@
-"""Every method of kserve's InferenceRESTClient that speaks version 2: prints what each gave, as JSON.
+"""Call every version 2 method of kserve's InferenceRESTClient; print each result as JSON.
 
-Run in an environment of its own by tests/clients/test_clients.py:  calls.py HOST:PORT < records.json
+Run in a separate environment by tests/clients/test_clients.py: calls.py HOST:PORT < records.json
 """
 
 import asyncio
@@ -40,14 +40,14 @@ def request(records, binary, outputs):
 
 
 def shown(response):
-    """Return an inference's numbers."""
+    """Return an inference's labels and probabilities."""
     by_name = {output.name: output.as_numpy() for output in response.outputs}
     labels = [each.decode() if isinstance(each, bytes) else str(each) for each in by_name["label"].tolist()]
     return {"label": labels, "probabilities": by_name["probabilities"].astype(np.float64).tolist()}
 
 
 async def main():
-    """Print what the client gave."""
+    """Print the client's results."""
     base = f"http://{sys.argv[1]}"
     records = json.load(sys.stdin)
     client = InferenceRESTClient(RESTConfig(protocol="v2"))

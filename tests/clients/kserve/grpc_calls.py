@@ -1,6 +1,6 @@
-"""Every method of kserve's InferenceGRPCClient: prints what each gave, as JSON.
+"""Call every method of kserve's InferenceGRPCClient; print each result as JSON.
 
-Run in an environment of its own by tests/clients/test_grpc_clients.py:  grpc_calls.py HOST:PORT < records.json
+Run in a separate environment by tests/clients/test_grpc_clients.py: grpc_calls.py HOST:PORT < records.json
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from kserve.protocol.infer_type import RequestedOutput
 
 RECORD = {"pclass": 1, "sex": "female", "age": 29.0, "sibsp": 0, "parch": 0, "fare": 211.3375, "embarked": "S"}
 OVER_S = -1.0
-"""A deadline that is over before the call is made."""
+"""Seconds; a deadline that has passed before the call."""
 
 
 def request(records, is_raw, outputs=None, model="titanic"):
-    """Return the records as the client's own request, with raw or with typed contents."""
+    """Return the records as the client's own request, with raw or typed contents."""
     given = []
     for name, (datatype, dtype) in DATATYPES.items():
         values = [NULLS[name] if record[name] is None else record[name] for record in records]
@@ -32,7 +32,7 @@ def request(records, is_raw, outputs=None, model="titanic"):
 
 
 async def inferred(client, records, is_raw):
-    """Return what inferences give with contents of one kind."""
+    """Return the results of inferences with raw or typed contents."""
     response = await client.infer(request(records, is_raw))
     alone = await asyncio.gather(*(client.infer(request([record], is_raw)) for record in records))
     return {
@@ -53,8 +53,8 @@ async def refused(call):
 
 
 async def main():
-    """Print what the client gave."""
-    logger.setLevel("CRITICAL")  # it logs what it raises
+    """Print the client's results."""
+    logger.setLevel("CRITICAL")  # the client logs each exception that it raises
     records = json.load(sys.stdin)
     async with InferenceGRPCClient(sys.argv[1]) as client:
         said = {

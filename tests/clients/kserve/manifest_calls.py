@@ -1,6 +1,6 @@
-"""Reads a manifest by Kubernetes' and KServe's own Python models: what `manifest_calls.py FILE` prints.
+"""Parse a manifest by Kubernetes' and KServe's own Python models: `manifest_calls.py FILE`.
 
-Prints each document, and beside it what the models make of it: a name that they don't know is missing there.
+Prints each document beside its parsed form, which lacks every name that the models don't know.
 """
 
 import json
@@ -15,7 +15,7 @@ CLIENT = kubernetes.client.ApiClient()
 
 
 def understood(kind, value):
-    """Return what is known of a value of this kind, by its name in the models."""
+    """Return the known part of a value of this kind, by the models' names."""
     if kind.startswith("list["):
         return [understood(kind[5:-1], each) for each in value]
     model = getattr(kserve, kind, None)
@@ -29,7 +29,7 @@ def understood(kind, value):
 
 
 def main():
-    """Print a list of pairs: a document as it is written, and as it is understood."""
+    """Print a list of pairs: a document as written, and as parsed."""
     told = []
     for document in yaml.safe_load_all(Path(sys.argv[1]).read_text()):
         version = document["apiVersion"].split("/")[-1]

@@ -1,6 +1,6 @@
-"""The shap package's exact explainer, whose model is a server's /api/predict: prints base and contributions, as JSON.
+"""Run shap's exact explainer with /api/predict as the model; print base and contributions as JSON.
 
-Run in an environment of its own by tests/clients/test_shap.py:  calls.py HOST:PORT < given.json
+Run in a separate environment by tests/clients/test_shap.py: calls.py HOST:PORT < given.json
 """
 
 import json
@@ -8,7 +8,7 @@ import os
 import sys
 import urllib.request
 
-os.environ["NUMBA_DISABLE_JIT"] = "1"  # to compile what shap has takes longer than to interpret it here
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # interpreting shap's code is faster here than compiling it
 
 import numpy as np
 from shap.explainers import Exact
@@ -17,7 +17,7 @@ from shap.maskers import Independent
 address = f"http://{sys.argv[1]}/api/predict"
 given = json.load(sys.stdin)
 names = list(given["background"][0])
-# shap masks numbers: each value, a null too, is its place among all that the feature has here.
+# shap masks numbers, so each value, including null, is replaced by its index among the feature's values.
 values = {name: [] for name in names}
 for record in given["background"] + given["records"]:
     for name in names:
@@ -26,12 +26,12 @@ for record in given["background"] + given["records"]:
 
 
 def numbers(records):
-    """Return records as an array."""
+    """Return records as an array of value indices."""
     return np.array([[values[name].index(record[name]) for name in names] for record in records], dtype=float)
 
 
 def predict(rows):
-    """Return the positive class's probability of each row of such an array."""
+    """Return the positive class's probability for each row of value indices."""
     records = [{name: values[name][int(at)] for name, at in zip(names, row, strict=True)} for row in rows]
     request = urllib.request.Request(address, json.dumps({"records": records}).encode())
     with urllib.request.urlopen(request) as response:  # noqa: S310 # the test's own

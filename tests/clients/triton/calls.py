@@ -1,6 +1,6 @@
-"""Every method of tritonclient.http, sync and asyncio, against one server: prints what each gave, as JSON.
+"""Call every method of tritonclient.http, sync and asyncio, on one server; print each result.
 
-Run in an environment of its own by tests/clients/test_clients.py:  calls.py HOST:PORT TOKEN < records.json
+Run in a separate environment by tests/clients/test_clients.py: calls.py HOST:PORT TOKEN < records.json
 """
 
 import asyncio
@@ -37,27 +37,27 @@ def inputs(module, records, binary):
     for name, (datatype, dtype) in DATATYPES.items():
         values = [NULLS[name] if record[name] is None else record[name] for record in records]
         tensor = module.InferInput(name, [len(records), 1], datatype)
-        is_binary = binary or name in ("age", "fare")  # the client can write no NaN in JSON
+        is_binary = binary or name in ("age", "fare")  # the client can't write NaN in JSON
         tensor.set_data_from_numpy(np.array(values, dtype=dtype).reshape(-1, 1), binary_data=is_binary)
         given.append(tensor)
     return given
 
 
 def outputs(module, kind):
-    """Return the outputs to ask for; None for the client's default."""
+    """Return the outputs to request; None for the client's default."""
     if kind == "default":
         return None
     return [module.InferRequestedOutput(name, binary_data=kind == "binary") for name in ("label", "probabilities")]
 
 
 def shown(result):
-    """Return an inference's numbers."""
+    """Return an inference's labels and probabilities."""
     labels = [each.decode() if isinstance(each, bytes) else each for each in result.as_numpy("label").tolist()]
     return {"label": labels, "probabilities": result.as_numpy("probabilities").astype(np.float64).tolist()}
 
 
 def arguments(module, records, form):
-    """Return what `infer` takes for one of the forms."""
+    """Return the arguments of `infer` for one of the forms."""
     return {
         "model_name": MODEL,
         "inputs": inputs(module, records, form["binary"]),
@@ -71,7 +71,7 @@ def arguments(module, records, form):
 
 
 def refused(call):
-    """Return the message of the exception that a call of what isn't served must raise."""
+    """Return the message of the exception that a rejected call must raise."""
     try:
         call()
     except InferenceServerException as error:
@@ -80,7 +80,7 @@ def refused(call):
 
 
 def run_sync(address, token, records):
-    """Call every method of the client."""
+    """Call every method of the sync client."""
     client = sync.InferenceServerClient(address)
     bearer = {"authorization": f"Bearer {token}"}
     said = {
@@ -142,7 +142,7 @@ async def run_aio(address, token, records):
 
 
 def main():
-    """Print what both clients gave."""
+    """Print the results of both clients as JSON."""
     address, token = sys.argv[1:]
     records = json.load(sys.stdin)
     said = {"sync": run_sync(address, token, records), "aio": asyncio.run(run_aio(address, token, records))}

@@ -1,6 +1,6 @@
-"""Every method of tritonclient.grpc, sync and asyncio, against one server: prints what each gave, as JSON.
+"""Call every method of tritonclient.grpc, sync and asyncio, on one server; print each result.
 
-Run in an environment of its own by tests/clients/test_grpc_clients.py:  grpc_calls.py HOST:PORT TOKEN < records.json
+Run in a separate environment by tests/clients/test_grpc_clients.py: grpc_calls.py HOST:PORT TOKEN < records.json
 """
 
 import asyncio
@@ -18,7 +18,7 @@ RECORD = {"pclass": 1, "sex": "female", "age": 29.0, "sibsp": 0, "parch": 0, "fa
 COMPRESSIONS = (None, "gzip")
 OUTPUTS = (None, ["label", "probabilities"], ["probabilities", "label"])
 OVER_S = -1.0
-"""A deadline that is over before the call is made."""
+"""Seconds; a deadline that has passed before the call."""
 
 
 def inputs(records, **replaced):
@@ -34,12 +34,12 @@ def inputs(records, **replaced):
 
 
 def asked(names):
-    """Return the outputs to ask for; None for the client's default."""
+    """Return the outputs to request; None for the client's default."""
     return None if names is None else [sync.InferRequestedOutput(name) for name in names]
 
 
 def forms(records):
-    """Yield what `infer` takes, in every form."""
+    """Yield the arguments of `infer` in every form."""
     for names in OUTPUTS:
         for compression in COMPRESSIONS:
             yield {
@@ -55,11 +55,11 @@ def forms(records):
 
 
 def identity(result):
-    """Return what else than numbers an inference's response says."""
+    """Return model, version and id of an inference's response."""
     response = result.get_response(as_json=True)
     message = result.get_response()
     assert (message.id, message.model_name) == (response.get("id", ""), response["model_name"])
-    assert result.get_output("label").datatype == "BYTES"  # as_json is lost here: the client returns nothing for it
+    assert result.get_output("label").datatype == "BYTES"  # without as_json, with which it returns None
     assert result.get_output("colour") is None
     return [response["model_name"], response["model_version"], response.get("id")]
 
@@ -74,7 +74,7 @@ def refused(call):
 
 
 async def refused_aio(call):
-    """Return the same of a call that is awaited."""
+    """Return the code and the message of the exception that an asyncio call must raise."""
     try:
         await call
     except InferenceServerException as error:
@@ -83,7 +83,7 @@ async def refused_aio(call):
 
 
 def tritons_own(client):
-    """Return the calls that are Triton's alone, of either client, by their names."""
+    """Return the calls that only Triton supports, for either client, by name."""
     return {
         "update_trace_settings": lambda: client.update_trace_settings(MODEL, {"trace_rate": "1"}),
         "get_trace_settings": lambda: client.get_trace_settings(MODEL),
@@ -99,7 +99,7 @@ def tritons_own(client):
 
 
 def wrong(token):
-    """Return the calls that are rejected, of either client, by their names."""
+    """Return the calls that are rejected, for either client, by name."""
     female = np.array([["she"]], dtype=object)
     calls = {
         "unknown model": lambda client: client.infer("other", inputs([RECORD])),
@@ -130,7 +130,7 @@ def wrong(token):
 
 
 def shared(names):
-    """Return the inputs, those of `names` in shared memory."""
+    """Return the inputs, with those of `names` in shared memory."""
     given = inputs([RECORD])
     for tensor in given:
         if tensor.name() in names:
@@ -139,7 +139,7 @@ def shared(names):
 
 
 def in_shared_memory():
-    """Return the inferences, of either client, whose tensors are or shall be in shared memory."""
+    """Return inferences with tensors in shared memory, for either client."""
     label = sync.InferRequestedOutput("label")
     label.set_shared_memory("a", 8)
     return {
@@ -150,7 +150,7 @@ def in_shared_memory():
 
 
 def streamed(client, records):
-    """Return what a stream gives: right requests, a wrong one and a right one, and what its end tells."""
+    """Return the results of a stream of right requests with two wrong ones."""
     told = queue.Queue()
     client.start_stream(lambda result, error: told.put((result, error)), compression_algorithm="gzip")
     client.async_stream_infer(MODEL, inputs(records), request_id="0")
@@ -170,7 +170,7 @@ def streamed(client, records):
 
 
 def cancelled(client):
-    """Return what is told of a stream that its caller cancels while the server waits for requests."""
+    """Return the status of a stream that the client cancels while the server waits for requests."""
     told = queue.Queue()
     client.start_stream(lambda result, error: told.put((result, error)))
     client.async_stream_infer(MODEL, inputs([RECORD]))
@@ -182,7 +182,7 @@ def cancelled(client):
 
 
 def run_sync(address, token, records):
-    """Call every method of the client."""
+    """Call every method of the sync client."""
     with sync.InferenceServerClient(address) as client:
         bearer = {"authorization": f"Bearer {token}"}
         said = {
@@ -233,7 +233,7 @@ def run_sync(address, token, records):
 
 
 async def streamed_aio(client, records):
-    """Return what a stream gives: right requests, and a wrong one among them."""
+    """Return the results of a stream of right requests with a wrong one among them."""
 
     async def requests():
         for number in range(20):
@@ -253,7 +253,7 @@ async def streamed_aio(client, records):
 
 
 async def cancelled_aio(client):
-    """Return what a stream's iterator ends in that is cancelled while the server waits for requests."""
+    """Return the exception of a stream that is cancelled while the server waits for requests."""
     never = asyncio.Event()
 
     async def requests():
@@ -315,7 +315,7 @@ async def run_aio(address, token, records):
 
 
 def main():
-    """Print what both clients gave."""
+    """Print the results of both clients as JSON."""
     address, token = sys.argv[1:]
     records = json.load(sys.stdin)
     said = {"sync": run_sync(address, token, records), "aio": asyncio.run(run_aio(address, token, records))}
