@@ -1,4 +1,4 @@
-"""Small models of every kind with the data they were fitted on, for the model card to be drawn of."""
+"""Small models of every kind with their data, as inputs of the model card."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ FEATURES: Final = (X, N, FLAG, SIDE, WORD)
 
 @dataclass(frozen=True, slots=True)
 class Carded:
-    """What a card is drawn from, and the pipeline that the model was converted from."""
+    """The inputs of a card, and the pipeline that the model was converted from."""
 
     manifest: Manifest
     model: Model
@@ -47,7 +47,7 @@ class Carded:
 
 
 def binary(rows: int = 300, held_out: int = 100, positive: str = "yes") -> Carded:
-    """Return a classifier of two classes."""
+    """Return a classifier with two classes."""
     cells = table(rows)
     chance = 1 / (1 + np.exp(-2 * cells["z"] - (cells["side"] == "left")))
     cells["y"] = np.where(np.random.default_rng(1).random(rows) < chance, "1", "0")
@@ -56,21 +56,21 @@ def binary(rows: int = 300, held_out: int = 100, positive: str = "yes") -> Carde
 
 
 def multiclass(rows: int = 300, held_out: int = 100, classes: Sequence[str] = ("low", "mid", "top")) -> Carded:
-    """Return a classifier of several classes, each of as many rows."""
+    """Return a classifier with several classes, each with as many rows."""
     cells = table(rows)
     cells["y"] = (cells["z"].argsort().argsort() * len(classes) // rows).astype(str)
     return made(spec("multiclass", dict(enumerate(classes))), cells, held_out)
 
 
 def regression(rows: int = 300, held_out: int = 100) -> Carded:
-    """Return a regression."""
+    """Return a regression model."""
     cells = table(rows)
     cells["y"] = (3 * cells["z"] + np.random.default_rng(2).normal(0, 1, rows)).round(3).astype(str)
     return made(spec("regression", {}), cells, held_out)
 
 
 def table(rows: int) -> pd.DataFrame:
-    """Return cells of every datatype; `z` is what decides, and no feature."""
+    """Return a table with various datatypes. The target depends on `z`, which is no feature."""
     drawn = np.random.default_rng(0)
     z = drawn.normal(0, 1, rows)
     return pd.DataFrame(
@@ -123,7 +123,7 @@ def made(described: Spec, cells: pd.DataFrame, held_out: int) -> Carded:
 
 
 def metrics(described: Spec, fitted: Pipeline, part: Split) -> Metrics:
-    """Return the scores on the held-out rows, with made-up intervals and spreads."""
+    """Return the scores on the held-out rows, with invented intervals and spreads."""
     classes = [] if described.kind == "regression" else [*fitted.classes_]
     told = scores(part.y_test, answers_of(described, fitted, part.X_test), classes, described.positive_class)
     spread = Spread(mean=told, deviation=dict.fromkeys(told, 0.01))

@@ -1,4 +1,4 @@
-"""`python -m export` as a person runs it."""
+"""Runs `python -m export` as a subprocess."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run that has ended: where it was to publish, its exit code, what it said on either stream."""
+    """One finished run: its repository, exit code, standard output and standard error."""
 
     models: Path
     code: int
@@ -20,12 +20,12 @@ class Run:
 
 
 def export(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Call the command line."""
+    """Run the command line with these arguments."""
     command = [sys.executable, "-m", "export", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def export_run(models: Path, *arguments: str) -> Run:
-    """Take every step, to publish into `models`."""
+    """Run `export run`, which publishes into `models`."""
     done = export("run", "--models", str(models), *arguments)
     return Run(models, done.returncode, done.stdout, done.stderr)

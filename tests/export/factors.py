@@ -1,4 +1,4 @@
-"""Models distinguished by the factor they multiply with, published in a moment."""
+"""Minimal models that multiply x by a factor, published quickly."""
 
 import functools
 from collections.abc import Callable
@@ -20,35 +20,35 @@ PROMOTED: Final = Terms(promote=True)
 
 @functools.cache
 def model(factor: float) -> bytes:
-    """Return the model.onnx that answers `factor` times x."""
+    """Return a model.onnx that returns `factor` times x."""
     return small.onnx_bytes(
         f"g (float[N, 1] x) => (float[N, 1] value) <float[1] factor = {{{factor}}}> {{ value = Mul(x, factor) }}"
     )
 
 
-def describing(factor: float, **members: Any) -> Callable[[int], Manifest]:  # noqa: ANN401 # of any type
-    """Return what describes that model as any version."""
+def describing(factor: float, **members: Any) -> Callable[[int], Manifest]:  # noqa: ANN401 # any type
+    """Return a function that makes the model's manifest for any version."""
     made = model(factor)
     return lambda version: small.manifest(made, answers=[(1.0, factor)], version=version, **members)
 
 
 def publish(root: Path, factor: float, terms: Terms = PROMOTED, **members: Any) -> Published:  # noqa: ANN401 # the same
-    """Publish the model of this factor, stable unless the terms say otherwise."""
+    """Publish the model of this factor, as stable by default."""
     return publish_model(root, NAME, model(factor), describing(factor, **members), terms)
 
 
 def factor_of(served: Model) -> float:
-    """Return the factor that a model answers with."""
+    """Return the factor of a loaded model."""
     return float(served.run({"x": np.ones((1, 1), np.float32)})["value"][0, 0])
 
 
 def stable_factor(root: Path) -> float:
-    """Return the factor of what a server of the repository answers with by default."""
+    """Return the factor of the model that a server of the repository uses by default."""
     return factor_of(Repository.load(root, NAME).resolve())
 
 
 def files(home: Path) -> dict[str, bytes]:
-    """Return every file below a folder, dot-files too, by its path in there: equal where nothing was changed."""
+    """Return every file below a folder, including dot files, by its relative path."""
     return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
 
 

@@ -1,7 +1,7 @@
-"""Rows whose truth is known, and models of each kind that are known to be good or bad at them.
+"""Rows with a known truth, and models that are known to be good or bad.
 
-Every row is one number x, and every model answers by its product with a slope: the sigmoid of it (binary), the softmax
-of its negative, 0 and it (multiclass), or itself (regression). The truth was drawn by TRUE_SLOPE.
+Each row is one number x. Each model multiplies x by a slope, and returns the sigmoid of the product (binary), the
+softmax of its negative, 0 and it (multiclass), or the product itself (regression). The truth was drawn with TRUE_SLOPE.
 """
 
 import functools
@@ -59,7 +59,7 @@ GRAPHS: Final = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRE
 
 
 def stiff(features: Sequence[Feature], _seed: int) -> dict[str, Pipeline]:
-    """Return the candidate: fitted so stiffly that it hardly learns anything."""
+    """Return one candidate, regularized so strongly that it learns almost nothing."""
     return {"stiff": pipeline(features, LogisticRegression(C=1e-6))}
 
 
@@ -78,7 +78,7 @@ def spec(kind: Kind) -> Spec:
 
 
 def data(kind: Kind, rows: int = ROWS, unit: float = 1.0) -> Dataset:
-    """Return that many rows; more of them begin with the fewer. A regression's answers are told in units of `unit`."""
+    """Return rows, fewer as a prefix of more. A regression's targets are multiplied by `unit`."""
     drawn = np.random.default_rng(SEED)
     lines = []
     for x, luck in drawn.uniform((-2.0, 0.0), (2.0, 1.0), (rows, 2)).astype(np.float32):
@@ -98,17 +98,17 @@ def data(kind: Kind, rows: int = ROWS, unit: float = 1.0) -> Dataset:
 
 @functools.cache
 def source(kind: Kind) -> Source:
-    """Return what the model of a kind is made from."""
+    """Return the source of the model of a kind."""
     return Source.of(spec(kind), data(kind), SEED)
 
 
 @functools.cache
 def trained() -> Candidate:
-    """Return the binary model that was trained and verified: its slope is next to nothing."""
+    """Return the trained and verified binary model, whose slope is almost zero."""
     return verify(source("binary"), train(source("binary"), Console()), Console())
 
 
-def champion(root: Path, kind: Kind, slope: float, **members: Any) -> Path:  # noqa: ANN401 # of any type
+def champion(root: Path, kind: Kind, slope: float, **members: Any) -> Path:  # noqa: ANN401 # any type
     """Write the model of this slope as version 1, labelled stable. Returns its folder."""
     made = candidate(kind, slope, **members)
     folder = small.write(root, made.model, made.manifest)
@@ -123,14 +123,14 @@ def loaded(kind: Kind, slope: float, **members: Any) -> Model:  # noqa: ANN401 #
 
 
 def like_trained(slope: float) -> Candidate:
-    """Return the binary model of this slope with all that was found out about the trained one."""
+    """Return the binary model of this slope with the trained model's manifest, except digest and golden rows."""
     made, found = candidate("binary", slope), trained().manifest
     own = {name: getattr(made.manifest, name) for name in ("sha256", "golden")}
     return Candidate(made.model, msgspec.structs.replace(found, **own))
 
 
 def candidate(kind: Kind, slope: float, feature: Feature = small.X, **members: Any) -> Candidate:  # noqa: ANN401 # the same
-    """Return the model of this slope as it would be verified; its one feature may have another name than x."""
+    """Return the model of this slope as if verified; its feature may have another name than x."""
     graph = re.sub(r"\bx\b", feature.name, GRAPHS[kind].replace("SLOPE", str(slope)))
     model = small.onnx_bytes(graph)
     names = ["value"] if kind == "regression" else ["label", "probabilities"]

@@ -1,10 +1,10 @@
-"""Kill what writes to a model repository right before each of its steps: a program, run by a test.
+"""A program that kills a process before each of its writes to a model repository.
 
-`python -m tests.export.killing ACTION FOLDER` makes the repository `FOLDER/before`, copies it to `FOLDER/1`,
-`FOLDER/2` and so on, and takes the action in each copy by a process that is killed before its first, second, ...
-step; the last copy's process comes to its end. Steps are whatever Python does to the file system below the copy, and
-the lines of `atomic_files.write`, so that a file may be left empty, and written and not flushed. `FOLDER/events.json`
-then holds what the last did, in its order.
+`python -m tests.export.killing ACTION FOLDER` makes the repository `FOLDER/before` and copies it to `FOLDER/1`,
+`FOLDER/2` and so on. It runs the action in each copy by a process that is killed before its first, second, ... step;
+the last copy's process finishes. Steps are the operations of Python on the file system below the copy, and the lines of
+`atomic_files.write`, so that a file may be left empty, or written but not flushed. `FOLDER/events.json` then has the
+last process's operations in order.
 """
 
 import itertools
@@ -29,7 +29,7 @@ WRITE: Final = atomic_files.write.__code__
 
 
 def prepare(action: str, root: Path) -> None:
-    """Make the repository that an action begins with; another model stands in it, whatever becomes of the first."""
+    """Create the repository before an action, with another model that no action changes."""
     shutil.copytree(factors.publish(root / "aside", 7).path.parent, root / "other")
     shutil.rmtree(root / "aside")
     manifest = root / "other" / "1" / "manifest.json"
@@ -52,10 +52,10 @@ ACTIONS: Final[Mapping[str, Callable[[Path], object]]] = {
 
 
 class Watch:
-    """What a process does to the file system below `root`; before step number `last` it is killed."""
+    """Records a process's file system operations below `root`; kills the process before step number `last`."""
 
     def __init__(self, root: Path, last: int) -> None:
-        """Begin to watch."""
+        """Start to record."""
         self.events: list[tuple[str, str]] = []
         self._root = f"{root}/"
         self._steps = 0
@@ -66,7 +66,7 @@ class Watch:
             self._saw("fsync", self._path(descriptor))
             fsync(descriptor)
 
-        os.fsync = seen  # type: ignore[assignment] # audit hooks are not told of it
+        os.fsync = seen  # type: ignore[assignment] # audit hooks don't report fsync
         sys.addaudithook(self._audit)
         sys.settrace(self._trace)
 
@@ -74,13 +74,13 @@ class Watch:
         if event in KINDS:
             path = self._path(arguments[0])
             if event == "open" and (isinstance(arguments[0], int) or not arguments[2] & (os.O_WRONLY | os.O_RDWR)):
-                return  # what only reads, or was opened before, changes nothing
+                return  # opening to read, or reopening a descriptor, changes nothing
             if event == "os.rename":
                 path = f"{path} to {self._path(arguments[1])}"
             if path != "elsewhere":
                 self._saw(event, path)
 
-    def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:  # noqa: ANN401 # as settrace has it
+    def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:  # noqa: ANN401 # the type of settrace
         if frame.f_code is not WRITE:
             return None
         if event == "line":
@@ -103,7 +103,7 @@ class Watch:
 
 
 def main(action: str, folder: Path) -> None:
-    """Take the action in one copy after another until it isn't killed any more."""
+    """Run the action in one copy after another until it isn't killed."""
     if _child(lambda: prepare(action, folder / "before")):
         raise SystemExit(f"{action} can't be prepared")
     for number in itertools.count(1):
@@ -124,14 +124,14 @@ def _act(action: str, root: Path, number: int) -> None:
 
 
 def _child(act: Callable[[], None]) -> int:
-    """Do it in a process of its own, forked before any thread is started. Returns its status."""
+    """Call `act` in a child process, forked before any thread starts. Returns its status."""
     child = os.fork()
     if not child:
         status = 1
         try:
             act()
             status = 0
-        finally:  # whatever it is: a child must not go on as its parent
+        finally:  # also for an exception: a child must not continue as its parent
             if status:
                 traceback.print_exc()
             os._exit(status)

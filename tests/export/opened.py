@@ -1,4 +1,4 @@
-"""A model card taken apart, as a browser would."""
+"""A parsed model card."""
 
 from html.parser import HTMLParser
 
@@ -7,7 +7,7 @@ from tests.export.carded import Carded
 
 
 class Page(HTMLParser):
-    """A page taken apart: its tags in order, its words, the words of each figure; every tag must be closed in turn."""
+    """A parsed page: tags, words, and the words of each figure. Checks that tags are closed."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Page(HTMLParser):
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
+        """Store a tag."""
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
         if tag == "figure":
             self.figures.append({"h3": "", "figcaption": ""})
@@ -28,16 +28,16 @@ class Page(HTMLParser):
             self._open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag that closes itself, as only SVG's may."""
+        """Store a self-closing tag, which only SVG allows."""
         assert "svg" in self._open
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
-        """Hold a tag's end to its start."""
+        """Check that the closing tag matches the last open one."""
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Note words."""
+        """Store words."""
         if "style" in self._open:
             return
         self.words += data
@@ -46,7 +46,7 @@ class Page(HTMLParser):
                 self.figures[-1][part] += data
 
     def every(self, tag: str) -> list[dict[str, str]]:
-        """Return the attributes of each tag of this name."""
+        """Return the attributes of each tag with this name."""
         return [attributes for name, attributes in self.tags if name == tag]
 
 

@@ -1,4 +1,4 @@
-"""A published version and its data to its model card, as a reader sees it."""
+"""Tests of the model card as a reader sees it."""
 
 import hashlib
 import os
@@ -38,14 +38,14 @@ print(hashlib.sha256(card(made.manifest, made.model, made.data, made.part)).hexd
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
 def made(request: pytest.FixtureRequest) -> Carded:
-    """Return a model of each kind."""
+    """Return a model of each kind in turn."""
     kind: Callable[[], Carded] = request.param
     return kind()
 
 
 @pytest.fixture(scope="module")
 def page(made: Carded) -> Page:
-    """Return its card."""
+    """Return the model's card."""
     return Page(drawn(made))
 
 
@@ -55,7 +55,7 @@ def test_page_is_the_same_again(made: Carded) -> None:
 
 
 def test_page_is_the_same_in_another_process(tmp_path: Path) -> None:
-    """Another process, with other hashes and another matplotlibrc, draws the same bytes."""
+    """Another process with a different hash seed, matplotlibrc and time zone draws the same bytes."""
     (tmp_path / "matplotlibrc").write_text("axes.labelpad: 20\nxtick.direction: in\nfont.size: 30\n")
     other = {"PYTHONHASHSEED": "3", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "TZ": "Asia/Tokyo"}
     done = subprocess.run(
@@ -65,7 +65,7 @@ def test_page_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 
 def test_page_needs_nothing_from_outside(page: Page) -> None:
-    """No script, no handler, no address but the page's own parts: a policy that allows inline styles alone shows it."""
+    """The page has no script, event handler or external address."""
     assert {"script", "link", "iframe", "object", "embed", "base", "form"}.isdisjoint({tag for tag, _ in page.tags})
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith(("on", "xmlns"))]
@@ -78,7 +78,7 @@ def test_page_needs_nothing_from_outside(page: Page) -> None:
 
 
 def test_page_can_be_read_by_any_means(page: Page) -> None:
-    """Each picture has a name, each table's headers their scope, each reference its target, and no id stands twice."""
+    """The page is accessible: named pictures, table headers with scopes, valid references and unique ids."""
     assert page.every("html") == [{"lang": "en"}]
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.every("meta")
     assert all(each.get("aria-label") for each in page.every("svg") if "aria-hidden" not in each)
@@ -92,13 +92,13 @@ def test_page_can_be_read_by_any_means(page: Page) -> None:
 
 
 def test_sections_stand_in_their_order(page: Page) -> None:
-    """The sections are those that docs/reference/card.md tells of, and the links above lead to each."""
+    """The sections are those in docs/reference/card.md, and the links at the top lead to them."""
     assert [each["id"] for each in page.every("section")] == SECTIONS
     assert [each["href"] for each in page.every("a")] == [f"#{name}" for name in SECTIONS]
 
 
 def test_every_figure_says_what_it_shows(page: Page) -> None:
-    """Each figure has a title and a caption with a number in it."""
+    """Each figure has a title and a caption with a number."""
     assert len(page.figures) >= 8
     assert all(each["h3"] for each in page.figures)
     assert all(re.search(r"\d", each["figcaption"]) for each in page.figures)
@@ -113,14 +113,14 @@ def test_every_figure_says_what_it_shows(page: Page) -> None:
     ],
 )
 def test_pictures_of_each_kind(kind: Callable[[], Carded], titles: list[str]) -> None:
-    """Each kind has its pictures, then importance, then a partial dependence for each of five features."""
+    """Each kind has its own pictures, then importance, then partial dependence for each feature."""
     found = [each["h3"] for each in Page(drawn(kind())).figures]
     assert found[: len(titles) + 1] == [*titles, "Permutation importance"]
     assert sorted(found[len(titles) + 1 :]) == ["flag", "n", "side", "word", "x"]
 
 
 def test_what_is_learnt_is_on_top() -> None:
-    """The verdict is the share of right labels; the column that decides is the first of importance."""
+    """The summary has the accuracy, and the deciding column has the highest importance."""
     made = binary()
     page = Page(drawn(made))
     assert made.manifest.metrics is not None
@@ -131,7 +131,7 @@ def test_what_is_learnt_is_on_top() -> None:
 
 
 def test_text_is_escaped() -> None:
-    """A script as class, description, limit, feature or category is words on the page, in pictures too."""
+    """A script as class, description, limit, feature or category is escaped, in pictures too."""
     page = Page(drawn(_hostile(binary(positive=HOSTILE))))
     assert "script" not in {tag for tag, _ in page.tags}
     assert page.words.count(HOSTILE) >= 10
@@ -139,7 +139,7 @@ def test_text_is_escaped() -> None:
 
 
 def _hostile(made: Carded) -> Carded:
-    """Return the model with a script for a feature's name, in its file, its manifest and its data."""
+    """Return the model with a script as feature name in its file, manifest and data."""
     model = onnx.load_from_string(made.model._session._model_bytes)  # noqa: SLF001 # the file it was made from
     for node in model.graph.node:
         node.input[:] = [HOSTILE if name == "x" else name for name in node.input]
@@ -169,7 +169,7 @@ def _hostile(made: Carded) -> Carded:
 
 @pytest.mark.parametrize(("kind", "rows"), [(binary, 2), (multiclass, 3), (regression, 2)])
 def test_few_rows_are_drawn_and_said(kind: Callable[..., Carded], rows: int) -> None:
-    """A class with one held-out row breaks nothing, and the card says how little that is."""
+    """A class with one held-out row is drawn, and the card warns that the rows are few."""
     made = kind(200, 20)
     places = [int((made.part.y_test == name).argmax()) for name in made.manifest.classes] or [0, 1]
     part = made.part
@@ -180,7 +180,7 @@ def test_few_rows_are_drawn_and_said(kind: Callable[..., Carded], rows: int) -> 
 
 
 def test_many_classes_are_cut_and_said() -> None:
-    """Of ten classes the pictures draw eight and say so; the table has them all."""
+    """Pictures show eight of ten classes and say so; the table has all."""
     page = Page(drawn(multiclass(600, 200, [f"class {place}" for place in range(10)])))
     captions = {each["h3"]: each["figcaption"] for each in page.figures}
     assert "The 8 classes with the most held-out rows are drawn, 2 are not." in captions["ROC"]
@@ -188,7 +188,7 @@ def test_many_classes_are_cut_and_said() -> None:
 
 
 def test_version_before_is_told_of() -> None:
-    """Better, worse by force, and not comparable are each said plainly."""
+    """The card says whether the version is better, worse by force, or not comparable."""
     made = binary(200, 60)
     better = Comparison(version=2, rows=60, loss="log_loss", difference=-0.05, interval=[-0.08, -0.02])
     assert "Beside version 2, stable before it: better beyond the noise; log loss a row 0.05 lower" in _words(
@@ -208,7 +208,7 @@ def _words(made: Carded, manifest: Manifest) -> str:
 
 
 def test_manifest_of_an_older_exporter_is_drawn() -> None:
-    """What the manifest doesn't have is counted here or said to be missing."""
+    """Values that an older manifest lacks are computed or said to be missing."""
     made = multiclass(200, 60)
     words = _words(made, replace(made.manifest, metrics=None, reference=None, limits=[]))
     assert "No scores are recorded" in words
@@ -216,7 +216,7 @@ def test_manifest_of_an_older_exporter_is_drawn() -> None:
 
 
 def test_limits_follow_from_the_data() -> None:
-    """Ranges beyond training, rare categories and the author's own sentences are listed."""
+    """The card lists ranges beyond training, rare categories and the author's own limits."""
     made = binary()
     words = Page(drawn(made)).words
     low, high = np.nanmin(made.part.X_train["x"]), np.nanmax(made.part.X_train["x"])
@@ -227,7 +227,7 @@ def test_limits_follow_from_the_data() -> None:
 
 
 def test_command_makes_the_model_again() -> None:
-    """The command names data, seed, and the spec of any model but the one that needs none named."""
+    """The command has data and seed, and the spec unless it is the default one."""
     made = binary(200, 60)
     words = Page(drawn(made)).words
     assert "python -m export run --spec small_binary.py --data small.csv --seed 7" in words
@@ -239,7 +239,7 @@ def test_command_makes_the_model_again() -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_is_enough(scheme: str) -> None:
-    """Words have a contrast of 4.5 to 1 with what they stand on, lines of 3 to 1, in both schemes (WCAG 2.2 AA)."""
+    """In both colour schemes text has a contrast of 4.5, lines of 3 (WCAG 2.2 AA)."""
     style = (ROOT / "export" / "card" / "style.css").read_text()
     light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", light + (dark if scheme == "dark" else "")))

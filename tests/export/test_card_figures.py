@@ -1,4 +1,4 @@
-"""The figures that the card tells are scikit-learn's own, or follow from the model's answers alone."""
+"""Tests that the card's figures agree with scikit-learn's, or with the model's predictions."""
 
 import re
 
@@ -37,7 +37,7 @@ def _captions(made: Carded) -> dict[str, str]:
 
 
 def test_areas_are_scikit_learns() -> None:
-    """The areas under both curves are scikit-learn's, and the curves have them under them."""
+    """The areas under both curves are scikit-learn's, and match the drawn curves."""
     roc, recall = curves.roc(HITS, CHANCES), curves.precision_recall(HITS, CHANCES)
     assert roc.area == roc_auc_score(HITS, CHANCES) == pytest.approx(np.trapezoid(roc.y, roc.x))
     assert recall.area == average_precision_score(HITS, CHANCES)
@@ -45,7 +45,7 @@ def test_areas_are_scikit_learns() -> None:
 
 
 def test_calibration_is_scikit_learns() -> None:
-    """The points are those of calibration_curve; the error weighs their distances by rows."""
+    """The points are those of calibration_curve; the error is their distance weighted by rows."""
     drawn = np.random.default_rng(0)
     chances = drawn.random(400)
     hits = drawn.random(400) < chances**2
@@ -64,13 +64,13 @@ def test_calibration_is_scikit_learns() -> None:
 
 
 def test_interval_of_a_share_is_wilsons() -> None:
-    """8 of 10 has the interval that every table gives."""
+    """The Wilson interval of 8 of 10 has its published values."""
     low, high = curves.wilson(np.array([0.8]), np.array([10]))
     assert (low[0], high[0]) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
 
 
 def test_captions_tell_the_models_own_figures(made: Carded) -> None:
-    """The captions' areas, base rate and counts are those of the ONNX model's answers on the held-out rows."""
+    """The captions' areas, base rate and counts come from the ONNX model on the held-out rows."""
     answers, hits = answers_of(made.model, made.part.X_test)[:, 1], made.part.y_test == "yes"
     captions = _captions(made)
     assert captions["ROC"].startswith(f"Area {roc_auc_score(hits, answers):.3f}: ")
@@ -82,7 +82,7 @@ def test_captions_tell_the_models_own_figures(made: Carded) -> None:
 
 
 def test_confusion_is_scikit_learns() -> None:
-    """The counts are those of confusion_matrix, lines the true classes."""
+    """The counts are those of confusion_matrix, with true classes as rows."""
     made = multiclass()
     classes = made.manifest.classes
     labels = np.array(classes, dtype=object)[answers_of(made.model, made.part.X_test).argmax(axis=1)]
@@ -95,7 +95,7 @@ def test_confusion_is_scikit_learns() -> None:
 
 
 def test_residuals_are_true_less_predicted() -> None:
-    """A regression's captions tell the errors of the ONNX model's answers."""
+    """A regression's captions have the errors of the ONNX model's predictions."""
     made = regression()
     left = made.part.y_test - answers_of(made.model, made.part.X_test)
     captions = _captions(made)
@@ -104,7 +104,7 @@ def test_residuals_are_true_less_predicted() -> None:
 
 
 def test_importance_is_the_rise_of_the_loss(made: Carded) -> None:
-    """A column that decides has about the loss of answers to shuffled rows; one that is constant has none at all."""
+    """Importance is the rise in loss for shuffled rows; a constant column has none."""
     constant = made.part.X_test.assign(flag=True)
     part = Split(made.part.X_train, constant, made.part.y_train, made.part.y_test, made.part.held_out)
     found = importances(Subject.of(made.manifest, made.model, made.data, part))
@@ -121,7 +121,7 @@ def test_importance_is_the_rise_of_the_loss(made: Carded) -> None:
 
 
 def test_order_of_the_table_plays_no_part() -> None:
-    """Where rows are too many to shuffle all, those of a table sorted by its target are drawn from all of it."""
+    """Importance on a sample doesn't depend on the order of the table."""
     made = regression(6000, 5000)
     part, order = made.part, made.part.y_test.argsort()
     in_order = Split(part.X_train, part.X_test.iloc[order], part.y_train, part.y_test[order], part.held_out)
@@ -134,7 +134,7 @@ def test_order_of_the_table_plays_no_part() -> None:
 
 @pytest.mark.parametrize("feature", [X, FLAG, SIDE], ids=lambda feature: feature.name)
 def test_partial_dependence_is_scikit_learns(made: Carded, feature: Feature) -> None:
-    """The means over the grid are those that scikit-learn finds with the pipeline."""
+    """The means over the grid are those of scikit-learn's partial_dependence for the pipeline."""
     told = effect(_subject(made), feature)
     assert told is not None
     expected = partial_dependence(
@@ -149,7 +149,7 @@ def test_partial_dependence_is_scikit_learns(made: Carded, feature: Feature) -> 
 
 
 def test_null_is_asked_about(made: Carded) -> None:
-    """A nullable feature's mean answer without a value is the mean over rows whose cell is empty."""
+    """A nullable feature's mean without a value is the mean over rows with an empty cell."""
     told = effect(_subject(made), X)
     assert told is not None
     assert told.null is not None
@@ -158,7 +158,7 @@ def test_null_is_asked_about(made: Carded) -> None:
 
 
 def test_category_of_no_training_row_is_tried_too(made: Carded) -> None:
-    """Every allowed category has its mark, seen in training or not."""
+    """Every allowed category is on the grid, even if no training row has it."""
     told = effect(_subject(made), SIDE)
     assert told is not None
     assert told.grid == ["left", "right", "none"]

@@ -1,4 +1,4 @@
-"""`python -m export run`: data to a published model."""
+"""Tests of `python -m export run`, from data to a published model."""
 
 import json
 from importlib.metadata import version as installed
@@ -21,12 +21,12 @@ COMMITTED = Path(__file__).parents[2] / "models" / "titanic" / "1"
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return a whole run with nothing asked for but another place to publish."""
+    """Return a complete run with defaults, except the repository."""
     return export_run(tmp_path_factory.mktemp("models"))
 
 
 def test_run_tells_every_step(done: Run) -> None:
-    """A run ends with 0 and tells each of its steps and what may come next."""
+    """A run ends with 0 and prints each step."""
     assert done.code == 0, done.complained
     for step in (
         "data: titanic.csv, 1309 rows, 269 of them held out (seed 1912)",
@@ -45,7 +45,7 @@ def test_run_publishes_what_serves(done: Run) -> None:
 
 
 def test_run_reproduces_the_committed_model(done: Run, dataset: Dataset) -> None:
-    """The committed model comes out again: byte for byte with the same libraries, and in any case in its answers."""
+    """A run reproduces the committed model: the same bytes with the same libraries, otherwise the same predictions."""
     committed, again = Model.load(COMMITTED), Model.load(done.models / "titanic" / "1")
     expected, got = (model.run(columns(dataset.X))["probabilities"] for model in (committed, again))
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
@@ -55,7 +55,7 @@ def test_run_reproduces_the_committed_model(done: Run, dataset: Dataset) -> None
 
 
 def test_run_again_changes_nothing(done: Run) -> None:
-    """The same recipe a second time trains nothing, publishes nothing and changes no byte."""
+    """A second run with the same recipe trains and publishes nothing and changes no byte."""
     before = {path: path.read_bytes() for path in done.models.rglob("*") if path.is_file()}
     again = export_run(done.models)
     assert again.code == 0, again.complained
@@ -64,13 +64,13 @@ def test_run_again_changes_nothing(done: Run) -> None:
 
 
 def test_first_run_tells_nothing_of_the_api(done: Run) -> None:
-    """A first run begins with version 1 of the typed RPC API, and has nothing to tell of it."""
+    """A first run has version 1 of the typed RPC API and prints no change of it."""
     assert "\napi: " not in done.said
     assert manifests.read(done.models / "titanic" / "1" / "manifest.json").api_version == 1
 
 
 def test_run_tells_what_is_incompatible(models: Path) -> None:
-    """A run over a version that callers of the new one can't follow says so, with the changes, and publishes it."""
+    """A run with incompatible changes prints them and publishes a new API version."""
     path = models / "titanic" / "1" / "manifest.json"
     path.write_text(path.read_text().replace('"name": "sex"', '"name": "gender"'))
     small.digest(path.parent)
@@ -84,7 +84,7 @@ def test_run_tells_what_is_incompatible(models: Path) -> None:
 
 
 def test_refused_run(tmp_path: Path) -> None:
-    """A run that is rejected ends with 1, says why in one line, and publishes nothing."""
+    """A rejected run ends with 1, prints one line and publishes nothing."""
     data = tmp_path / "data.csv"
     data.write_text(DATA.read_text().replace(",female,", ",woman,", 1))
     refused = export_run(tmp_path / "models", "--data", str(data))
@@ -95,7 +95,7 @@ def test_refused_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["run", "--speed"]])
 def test_wrong_command(arguments: list[str]) -> None:
-    """A command line that isn't one ends with 2 and the usage."""
+    """An invalid command line ends with 2 and prints the usage."""
     ended = export(*arguments)
     assert ended.returncode == 2
     assert "usage: python -m export" in ended.stderr

@@ -1,4 +1,4 @@
-"""The commands of the exporter, called as its entry point is: what they do, say and end with."""
+"""Tests of the exporter's commands through its entry point: effects, output and exit codes."""
 
 import json
 import re
@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def source(tmp_path: Path) -> list[str]:
-    """Return the options that name a tiny spec, its data, and a repository that isn't there yet."""
+    """Return options for a tiny spec, its data, and a new repository."""
     return tiny.write(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a repository of two versions, the second one stable, and what that was made from."""
+    """Return a folder with a repository of two versions, the second one stable, with spec and data."""
     folder = tmp_path_factory.mktemp("published")
     source = tiny.write(folder)
     assert main(["run", *source]) == 0
@@ -36,7 +36,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def two(published: Path, tmp_path: Path) -> list[str]:
-    """Return the option that names a copy of it below the test's own folder."""
+    """Return the option for a copy of that repository in the test's folder."""
     shutil.copytree(published, tmp_path, dirs_exist_ok=True)
     return ["--models", str(tmp_path / "models")]
 
@@ -46,7 +46,7 @@ def _labels(folder: Path) -> Any:  # noqa: ANN401 # JSON
 
 
 def test_run_twice_changes_nothing(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The same recipe again trains nothing, publishes nothing and changes no byte."""
+    """A second run with the same recipe trains and publishes nothing and changes no byte."""
     assert main(["run", *source]) == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     capsys.readouterr()
@@ -60,7 +60,7 @@ def test_run_twice_changes_nothing(tmp_path: Path, source: list[str], capsys: py
 
 
 def test_an_unchanged_recipe_moves_no_label(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that has nothing new to publish leaves a label that was rolled back, and says how to move it."""
+    """A run with nothing new leaves a rolled-back label, and prints the command to move it."""
     assert main(["rollback", "tiny", *two]) == 0
     assert main(["run", "--spec", str(tmp_path / "tiny.py"), "--data", str(tmp_path / "tiny.csv"), *two]) == 0
     said = capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_an_unchanged_recipe_moves_no_label(tmp_path: Path, two: list[str], caps
 
 
 def test_a_publication_stopped_before_its_label_is_finished(tmp_path: Path, source: list[str]) -> None:
-    """Where the only thing that lacks is the label, the next run sets it."""
+    """If only the label is missing, the next run sets it."""
     assert main(["run", *source]) == 0
     (tmp_path / "models" / "tiny" / "labels.json").unlink()
     assert main(["run", *source]) == 0
@@ -85,7 +85,7 @@ def test_no_promote(tmp_path: Path, source: list[str]) -> None:
 
 
 def test_changed_data_are_a_new_version(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Other data make version 2, with a card, compared with version 1, and stable."""
+    """Changed data make version 2, with a card and a comparison with version 1, and stable."""
     folder = tmp_path / "models" / "tiny" / "2"
     assert _labels(tmp_path) == {"stable": 2}
     assert (folder / "card.html").is_file()
@@ -98,7 +98,7 @@ def test_changed_data_are_a_new_version(tmp_path: Path, two: list[str], capsys: 
 
 
 def test_diff(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A diff tells signature, provenance, scores, and how the two answer the data; stable may be version 1 or 2."""
+    """A diff shows signature, provenance, scores and disagreement, in either order of versions."""
     assert main(["diff", "tiny", "--data", str(tmp_path / "tiny.csv"), *two]) == 0
     said = capsys.readouterr().out
     assert said.startswith("diff: tiny 1 and 2\nsignature: the same\nmade from:\n  dataset sha256: ")
@@ -111,7 +111,7 @@ def test_diff(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]
 
 
 def test_label_and_rollback(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A label is set, moved back and taken away; what serves follows the file."""
+    """A label is set, rolled back and removed, and the server follows it."""
     assert main(["label", "tiny", "canary", "1", *two]) == 0
     assert _labels(tmp_path) == {"stable": 2, "canary": 1}
     assert main(["rollback", "tiny", *two]) == 0
@@ -136,13 +136,13 @@ def test_label_and_rollback(tmp_path: Path, two: list[str], capsys: pytest.Captu
     ],
 )
 def test_refused_commands(two: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    """What isn't there is rejected with what there is instead, and ends with 1."""
+    """A missing version, label or model is rejected with the existing ones and exit code 1."""
     assert main([*arguments, *two]) == 1
     assert words in capsys.readouterr().err
 
 
 def test_the_steps_one_by_one(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Train, verify and publish, each a command, come to what run comes to, and each names the next."""
+    """Train, verify and publish give the same result as run; each prints the next command."""
     spec, work, models = source[:2], ["--work", str(tmp_path / "work")], source[4:]
     assert main(["train", *source[:4], *work]) == 0
     assert f"next: python -m export verify --spec {source[1]} --work {work[1]}\n" in capsys.readouterr().out
@@ -155,7 +155,7 @@ def test_the_steps_one_by_one(tmp_path: Path, source: list[str], capsys: pytest.
 
 
 def test_steps_out_of_order(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A step whose step before was not taken, or is of other data, names the one to take."""
+    """A step without its predecessor, or with other data, names the step to run first."""
     spec, work, models = source[:2], ["--work", str(tmp_path / "work")], source[4:]
     assert main(["verify", *spec, *work]) == 1
     assert "is not there; first: python -m export train" in capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_steps_out_of_order(tmp_path: Path, source: list[str], capsys: pytest.Ca
 
 
 def test_card(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A version's card is found, and drawn again to the byte from its own data, not from other data."""
+    """A version's card is found, and redrawn byte for byte from its own data only."""
     assert main(["card", "tiny", *two]) == 0
     published = tmp_path / "models" / "tiny" / "2" / "card.html"
     assert capsys.readouterr().out.startswith(f"card: {published}\n")
@@ -185,7 +185,7 @@ def test_card(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]
 
 
 def test_json(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json there is one object on standard output, and nothing else."""
+    """With --json standard output has one object and nothing else."""
     assert main(["run", *source, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["model"], told["version"], told["new"], told["stable"]) == ("tiny", 1, True, 1)
@@ -203,7 +203,7 @@ def test_json(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[s
 def test_what_nobody_foresaw_is_told_a_machine_too(
     source: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failure that is no rejection ends with its traceback, and the object says that it failed."""
+    """An unexpected exception is raised with its traceback, and the JSON object has its error."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("of all things")
@@ -216,7 +216,7 @@ def test_what_nobody_foresaw_is_told_a_machine_too(
 
 
 def test_worse_ends_with_4(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A model that is worse than the stable one ends with 4 and is not published; --force publishes it."""
+    """A model worse than the stable one ends with 4 and isn't published, unless with --force."""
     assert main(["run", *source]) == 0
     tiny.write(tmp_path, tiny.SPEC.replace("LogisticRegression()", "LogisticRegression(C=1e-6)"))
     assert main(["run", *source]) == 4
@@ -227,7 +227,7 @@ def test_worse_ends_with_4(tmp_path: Path, source: list[str], capsys: pytest.Cap
 
 
 def test_parity_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A pipeline whose conversion disagrees ends with 3, the worst rows and the likely cause, and publishes nothing."""
+    """A conversion that disagrees ends with 3, shows the worst rows and likely cause, and publishes nothing."""
     spec = tiny.SPEC.replace(
         "pipeline(features, LogisticRegression())",
         'Pipeline([("scale", StandardScaler()), ("trees", DecisionTreeClassifier(random_state=0))])',
@@ -256,7 +256,7 @@ def test_parity_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_spec_that_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], estimator: str, code: int, words: str
 ) -> None:
-    """What a spec's own pipeline can't do is rejected with the candidate's name and the reason, no traceback."""
+    """A spec whose pipeline fails is rejected with the candidate's name and reason, without a traceback."""
     spec = tiny.SPEC.replace("pipeline(features, LogisticRegression())", f"Pipeline([('linear', {estimator})])")
     spec = (
         "from sklearn.neighbors import KNeighborsClassifier\nfrom sklearn.pipeline import Pipeline\n"
@@ -279,7 +279,7 @@ def test_a_spec_that_fails(
 def test_candidates_that_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], candidates: str, words: str
 ) -> None:
-    """A spec whose function gives no pipelines is rejected before anything is fitted."""
+    """A spec whose function returns no pipelines is rejected before anything is fitted."""
     spec = re.sub(r"candidates=.*", f"candidates={candidates},", tiny.SPEC)
     assert main(["run", *tiny.write(tmp_path, spec)]) == 1
     refused = capsys.readouterr()
@@ -290,7 +290,7 @@ def test_candidates_that_are_none(
 def test_broken_labels_are_told_before_the_work(
     tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A repository whose labels can't be read rejects a run before anything is trained."""
+    """Unreadable labels reject a run before anything is trained."""
     (tmp_path / "models" / "tiny" / "labels.json").write_text("{")
     assert main(["run", "--spec", str(tmp_path / "tiny.py"), "--data", str(tmp_path / "tiny.csv"), *two]) == 1
     refused = capsys.readouterr()
@@ -302,7 +302,7 @@ def test_broken_labels_are_told_before_the_work(
 def test_every_command_is_documented(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page on the exporter shows the help of every command to the letter, 100 columns wide."""
+    """The exporter's page shows every command's help exactly, 100 columns wide."""
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])

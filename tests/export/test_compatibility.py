@@ -1,4 +1,4 @@
-"""The newest published contract and a new one to the new one's field numbers and version of the typed RPC API."""
+"""Tests of field numbers and API versions of a new contract after the newest published one."""
 
 from itertools import permutations
 from typing import Any, Final
@@ -59,18 +59,18 @@ AGE: Final = _feature("age", "FP32", 5, nullable=True)
 WORD: Final = _feature("word", "BYTES", 1)
 CABIN: Final = _feature("cabin", "BYTES", nullable=True)
 PUBLISHED: Final = _contract(COUNT, AGE, WORD, api_version=3)
-"""Its numbers are in no order and leave some out, as those of a contract with a history."""
+"""A contract with a history: its numbers have gaps and are not in order."""
 
 
 def test_first_contract() -> None:
-    """The first contract of a model is version 1 of its API, and its features are numbered in their order."""
+    """The first contract has API version 1, and its features are numbered in order."""
     first = follow(None, _contract(replace(AGE, field_number=0), CABIN, WORD, api_version=7))
     assert first.api_version == 1
     assert _numbers(first) == {"age": 1, "cabin": 2, "word": 3}
 
 
 def test_contract_that_follows_itself() -> None:
-    """A contract that follows itself is unchanged, whether or not the exporter numbered it beforehand."""
+    """A contract that follows itself is unchanged, with or without previous numbers."""
     assert follow(PUBLISHED, PUBLISHED) == PUBLISHED
     anew = [replace(feature, field_number=0) for feature in PUBLISHED.features]
     assert follow(PUBLISHED, replace(PUBLISHED, features=anew, api_version=1)) == PUBLISHED
@@ -88,7 +88,7 @@ def test_contract_that_follows_itself() -> None:
     ids=["order", "words and categories", "range", "null value", "datatype of the same protobuf type"],
 )
 def test_compatible_feature(features: list[Feature]) -> None:
-    """What no message shows leaves the version of the API, and each feature its number."""
+    """A change that no message shows keeps the API version and each feature's number."""
     again = follow(PUBLISHED, _contract(*(replace(feature, field_number=0) for feature in features)))
     assert incompatible_changes(PUBLISHED, again) == []
     assert again.api_version == 3
@@ -97,13 +97,13 @@ def test_compatible_feature(features: list[Feature]) -> None:
 
 @pytest.mark.parametrize("members", [{"target": "other"}, {"classes": ["a", "b"]}, {"description": "Told otherwise."}])
 def test_compatible_member(members: dict[str, Any]) -> None:
-    """Another target, other classes, other words leave the version of the API, and each feature its number."""
+    """Another target, other classes or descriptions keep the API version and each feature's number."""
     again = follow(PUBLISHED, replace(PUBLISHED, **members))
     assert again == replace(PUBLISHED, **members)
 
 
 def test_nullable_features_are_numbered_after_all_others() -> None:
-    """A nullable feature more, wherever it stands, gets one more than the largest number there is."""
+    """A new nullable feature gets the next number after the largest one."""
     deck = replace(CABIN, name="deck")
     again = follow(PUBLISHED, _contract(CABIN, COUNT, deck, AGE, WORD))
     assert again.api_version == 3
@@ -111,7 +111,7 @@ def test_nullable_features_are_numbered_after_all_others() -> None:
 
 
 def test_number_after_protobufs_own_is_skipped() -> None:
-    """The numbers that protobuf keeps for itself are given to no feature."""
+    """Numbers that protobuf reserves are skipped."""
     published = _contract(replace(COUNT, field_number=18_999))
     assert _numbers(follow(published, _contract(COUNT, CABIN))) == {"count": 18_999, "cabin": 20_000}
 
@@ -133,7 +133,7 @@ def test_number_after_protobufs_own_is_skipped() -> None:
     ids=["removed", "nullable renamed", "renamed", "added", "not nullable", "nullable", "protobuf type"],
 )
 def test_incompatible_feature(features: list[Feature], changes: list[str]) -> None:
-    """What older callers' messages can't follow is told, and makes a new version of the API, numbered from 1."""
+    """An incompatible change is reported, and makes a new API version, numbered from 1."""
     described = _contract(*features)
     assert incompatible_changes(PUBLISHED, described) == changes
     again = follow(PUBLISHED, described)
@@ -142,7 +142,7 @@ def test_incompatible_feature(features: list[Feature], changes: list[str]) -> No
 
 
 def test_another_kind() -> None:
-    """Another kind of model answers with other fields: a new version of the API."""
+    """Another kind of model has other response fields, so it makes a new API version."""
     described = replace(PUBLISHED, kind="multiclass")
     assert incompatible_changes(PUBLISHED, described) == ["kind changed from regression to multiclass"]
     assert follow(PUBLISHED, described).api_version == 4
@@ -150,7 +150,7 @@ def test_another_kind() -> None:
 
 @pytest.mark.parametrize("datatype", TYPES)
 def test_datatypes_of_one_protobuf_type(datatype: Datatype) -> None:
-    """A feature's datatype may become those of the same protobuf type, and no other."""
+    """A feature's datatype may change only within the same protobuf type."""
     published = follow(None, _contract(_feature("x", datatype)))
     kept = [other for other in TYPES if follow(published, _contract(_feature("x", other))).api_version == 1]
     assert kept == [other for other in TYPES if TYPES[other] == TYPES[datatype]]
@@ -171,7 +171,7 @@ _some_features = st.fixed_dictionaries(
 
 @st.composite
 def _histories(draw: st.DrawFn) -> list[Manifest]:
-    """Return contracts published one after another; each is the one before with some of its features changed."""
+    """Return consecutively published contracts, each with some changed features."""
     features = draw(_some_features.filter(len))
     published: list[Manifest] = []
     for _ in range(draw(st.integers(2, 4))):
@@ -197,7 +197,7 @@ def _histories(draw: st.DrawFn) -> list[Manifest]:
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(_histories())
 def test_callers_of_one_api_version_understand_each_other(history: list[Manifest]) -> None:
-    """Bytes written by any contract of an API version mean the same to any other; what one doesn't know is null."""
+    """Contracts of one API version read each other's bytes alike; unknown features are null."""
     for manifest in history:
         manifests.check(manifest)
     for writer, reader in permutations(history, 2):
@@ -211,7 +211,7 @@ def test_callers_of_one_api_version_understand_each_other(history: list[Manifest
 
 
 def _message_class(manifest: Manifest) -> type[Message]:
-    """Return the class of the messages that hold one record, as protoc would compile it."""
+    """Return the message class for one record, as protoc would compile it."""
     file = descriptor_pb2.FileDescriptorProto(name="record.proto", syntax="proto3")
     message = file.message_type.add(name="Record")
     for feature in manifest.features:
@@ -230,7 +230,7 @@ def _message_class(manifest: Manifest) -> type[Message]:
 
 
 def _messages(manifest: Manifest) -> list[Message]:
-    """Return records: one of values, one of zeros, one with null wherever it may be."""
+    """Return three records: with values, with zeros, and with null wherever possible."""
     record = _message_class(manifest)
     values: dict[str, Any] = {"BOOL": True, "BYTES": "a"}
     some = {feature.name: values.get(feature.datatype, 7) for feature in manifest.features}
@@ -238,5 +238,5 @@ def _messages(manifest: Manifest) -> list[Message]:
 
 
 def _value(message: Message, feature: Feature) -> object:
-    """Return what a message says of a feature; None for null."""
+    """Return a feature's value in a message; None for null."""
     return None if feature.nullable and not message.HasField(feature.name) else getattr(message, feature.name)

@@ -1,4 +1,4 @@
-"""What a command says: a bar on a terminal, plain lines elsewhere, one object for a machine."""
+"""Tests of the exporter's output: a progress bar on a terminal, plain lines elsewhere, JSON with --json."""
 
 import os
 import pty
@@ -11,7 +11,7 @@ from export.console import Console
 
 
 def _shown(console: Console, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return what a terminal as standard error was sent while three items were worked on."""
+    """Return the output on a terminal during a step with three items."""
     reader, writer = pty.openpty()
     termios.tcsetwinsize(writer, (24, 80))
     with os.fdopen(writer, "w") as terminal, os.fdopen(reader, "rb"):
@@ -23,17 +23,17 @@ def _shown(console: Console, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal a long step shows how far it is."""
+    """On a terminal a long step shows its progress."""
     assert "splits:   0%" in _shown(Console(), monkeypatch)
 
 
 def test_a_machine_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With --json no bar is shown, though there is a terminal."""
+    """With --json no progress bar is shown, even on a terminal."""
     assert _shown(Console(json=True), monkeypatch).strip() == ""
 
 
 def test_elsewhere_there_are_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where standard error is no terminal, a long step is its lines alone."""
+    """Without a terminal a long step prints only its lines."""
     console = Console()
     for number in console.track([1, 2], "splits"):
         console.say(f"split {number}")

@@ -1,4 +1,4 @@
-"""A fitted pipeline to ONNX bytes."""
+"""Tests of the conversion of a fitted pipeline to ONNX bytes."""
 
 import os
 import subprocess
@@ -41,12 +41,12 @@ def converted(pipeline: Pipeline) -> Converted:
 
 @pytest.fixture(scope="module")
 def graph(converted: Converted) -> onnx.GraphProto:
-    """Return the graph that the bytes hold."""
+    """Return the ONNX graph."""
     return onnx.load_from_string(converted.model).graph
 
 
 def test_inputs_are_the_features(graph: onnx.GraphProto) -> None:
-    """Each feature is an input of shape [rows, 1] of its datatype, in the features' order."""
+    """Each feature is an input of shape [rows, 1] with its datatype, in the features' order."""
     types = {"INT64": onnx.TensorProto.INT64, "BYTES": onnx.TensorProto.STRING, "FP32": onnx.TensorProto.FLOAT}
     inputs = [(each.name, each.type.tensor_type.elem_type) for each in graph.input]
     assert inputs == [(feature.name, types[feature.datatype]) for feature in TITANIC.features]
@@ -56,7 +56,7 @@ def test_inputs_are_the_features(graph: onnx.GraphProto) -> None:
 
 
 def test_outputs_are_tensors(graph: onnx.GraphProto, converted: Converted) -> None:
-    """The outputs are a label and a tensor of probabilities, no map a row."""
+    """The outputs are a label and a tensor of probabilities, without a map per row."""
     assert "ZipMap" not in {node.op_type for node in graph.node}
     assert [each.type.WhichOneof("value") for each in graph.output] == ["tensor_type", "tensor_type"]
     assert [(each.name, each.role, each.datatype, each.shape) for each in converted.outputs] == [
@@ -66,19 +66,19 @@ def test_outputs_are_tensors(graph: onnx.GraphProto, converted: Converted) -> No
 
 
 def test_versions_are_those_of_the_file(converted: Converted) -> None:
-    """The IR version and opsets told are the file's own."""
+    """The reported IR version and opsets are the file's."""
     model = onnx.load_from_string(converted.model)
     assert converted.ir_version == model.ir_version
     assert converted.opsets == {each.domain or "ai.onnx": each.version for each in model.opset_import}
 
 
 def test_same_pipeline_gives_the_same_bytes(pipeline: Pipeline, converted: Converted) -> None:
-    """Converting twice gives the same file."""
+    """Converting twice gives the same bytes."""
     assert convert(pipeline, TITANIC.features, 2).model == converted.model
 
 
 def test_bytes_do_not_depend_on_hashing() -> None:
-    """Training and converting in processes that hash strings otherwise gives the same file."""
+    """Training and converting with other hash seeds gives the same bytes."""
     root = Path(__file__).parents[2]
     processes = [
         subprocess.Popen(
@@ -105,7 +105,7 @@ def test_bytes_do_not_depend_on_hashing() -> None:
     ],
 )
 def test_feature_named_like_an_output(name: str, kind: BaseEstimator, expected: list[str]) -> None:
-    """A feature keeps its name where the converter calls an output so: the output has another, and answers the same."""
+    """A feature keeps a name that the converter gives to an output; the output is renamed."""
     features = [Feature(name=each, datatype="FP32", description="", example=1.0) for each in (name, f"{name}_2")]
     X = pd.DataFrame({name: [0.0, 1.0, 2.0, 3.0], f"{name}_2": [3.0, 0.0, 2.0, 1.0]}, dtype="float32")
     truths = X[name] if len(expected) == 1 else np.array(["low", "low", "top", "top"])
@@ -116,7 +116,7 @@ def test_feature_named_like_an_output(name: str, kind: BaseEstimator, expected: 
 
 
 def test_pipeline_that_is_no_classifier() -> None:
-    """A pipeline that has no label and probabilities to answer is rejected as a classifier."""
+    """A pipeline without label and probabilities is rejected as a classifier."""
     feature = Feature(name="x", datatype="FP32", description="", example=1.0, field_number=1)
     X = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
     pipeline = Pipeline([("regress", LinearRegression())]).fit(X, X["x"])

@@ -1,4 +1,4 @@
-"""titanic.csv to a checked data set, and its split."""
+"""Tests of reading titanic.csv into a checked data set, and of its split."""
 
 import hashlib
 import re
@@ -25,14 +25,14 @@ def _load(tmp_path: Path, *rows: str, header: str = HEADER) -> Dataset:
 
 
 def test_file_is_the_one_described(dataset: Dataset) -> None:
-    """The file's digest is the one that its README states, and is handed on."""
+    """The file's digest is in its README and in the data set."""
     digest = hashlib.sha256(DATA.read_bytes()).hexdigest()
     assert f"SHA-256 of titanic.csv: `{digest}`" in README.read_text()
     assert (dataset.table.sha256, dataset.table.name, len(dataset.y)) == (digest, "titanic.csv", 1309)
 
 
 def test_missing_values_are_those_described(dataset: Dataset) -> None:
-    """Each feature misses as many values as the README says, fed as its null value."""
+    """Each feature has as many missing values as the README says, replaced by its null value."""
     table = dict(re.findall(r"^\| (\w+) \|.*\| (\d+) \|$", README.read_text(), re.MULTILINE))
     assert list(table) == HEADER.split(",")
     nulls = {name: int((dataset.X[name].isna() | (dataset.X[name] == "")).sum()) for name in dataset.X.columns}
@@ -40,13 +40,13 @@ def test_missing_values_are_those_described(dataset: Dataset) -> None:
 
 
 def test_columns_are_the_features_alone(dataset: Dataset) -> None:
-    """What gives the answer away, the lifeboat's or the body's number, is not in the file."""
+    """The file has no columns that reveal the target, such as the lifeboat's number."""
     assert DATA.read_text().partition("\n")[0] == HEADER
     assert list(dataset.X.columns) == HEADER.split(",")[1:]
 
 
 def test_columns_as_the_model_takes_them(dataset: Dataset) -> None:
-    """Each feature becomes an array of shape [rows, 1] in the model's own datatype."""
+    """Each feature becomes an array of shape [rows, 1] in its datatype."""
     arrays = columns(dataset.X)
     assert {array.shape for array in arrays.values()} == {(1309, 1)}
     assert [str(array.dtype) for array in arrays.values()] == [
@@ -61,7 +61,7 @@ def test_columns_as_the_model_takes_them(dataset: Dataset) -> None:
 
 
 def test_empty_cells_become_null_values(tmp_path: Path) -> None:
-    """An empty cell of a nullable feature is what the model is fed for null."""
+    """An empty cell of a nullable feature becomes the feature's null value."""
     X = _load(tmp_path, "0,3,male,,0,0,,", GOOD).X
     assert np.isnan(X["age"][0])
     assert np.isnan(X["fare"][0])
@@ -69,7 +69,7 @@ def test_empty_cells_become_null_values(tmp_path: Path) -> None:
 
 
 def test_file_of_another_program(tmp_path: Path, dataset: Dataset) -> None:
-    """A byte order mark, a return before each new line and quotes around every cell are no part of the data."""
+    """A byte order mark, CRLF line ends and quoted cells don't change the data."""
     path = tmp_path / "theirs.csv"
     lines = ['"' + line.replace(",", '","') + '"' for line in DATA.read_text().splitlines()]
     path.write_bytes("\ufeff".encode() + "\r\n".join(lines).encode())
@@ -79,7 +79,7 @@ def test_file_of_another_program(tmp_path: Path, dataset: Dataset) -> None:
 
 
 def test_line_of_names_that_is_not_the_rows_own(tmp_path: Path) -> None:
-    """A name that stands there twice is no one's, and rows with a cell more than there are names are rejected."""
+    """A name that occurs twice is ambiguous, and rows with more cells than names are rejected."""
     with pytest.raises(DataError, match='column "age" could be any of "age", "age"'):
         _load(tmp_path, f"{GOOD},30", header=f"{HEADER},age")
     with pytest.raises(DataError, match="row 1: expected 8 fields; got 9"):
@@ -96,7 +96,7 @@ def test_line_of_names_that_is_not_the_rows_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_that_is_cut_off_or_too_long(tmp_path: Path, row: str, words: str) -> None:
-    """A row of fewer or more fields than there are names is rejected as the server rejects it: nothing is filled up."""
+    """A row with too few or too many fields is rejected with the server's own message."""
     with pytest.raises(DataError, match=re.escape(f"passengers.csv: {words}")):
         _load(tmp_path, GOOD, row)
     refused = score(titanic(), (tmp_path / "passengers.csv").read_bytes()).error
@@ -105,7 +105,7 @@ def test_a_row_that_is_cut_off_or_too_long(tmp_path: Path, row: str, words: str)
 
 
 def test_rows_are_counted_as_records(tmp_path: Path) -> None:
-    """A line end in quotes ends no row, and blank lines count for none."""
+    """A line end in quotes ends no row, and blank lines don't count."""
     quoted = '1,1,female,29,0,0,211.3375,"S"\n\n'
     named = f"{HEADER},name"
     with pytest.raises(DataError, match="row 3: expected 9 fields; got 1"):
@@ -114,13 +114,13 @@ def test_rows_are_counted_as_records(tmp_path: Path) -> None:
 
 
 def test_class_without_rows(tmp_path: Path) -> None:
-    """A class of which there is no row can't be learnt: that is said before anything is trained."""
+    """A class without rows is rejected before training."""
     with pytest.raises(DataError, match="survived: expected rows of every class; there is none of died"):
         Source.of(TITANIC, _load(tmp_path, GOOD, GOOD), 1)
 
 
 def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
-    """A word such as NA is a value, and a wrong one: nothing is missing by its name."""
+    """A word such as NA is an invalid value, not a missing one."""
     with pytest.raises(DataError, match=r"embarked: row 1: .*got \"NA\"$"):
         _load(tmp_path, "0,3,male,22,0,0,7.25,NA")
 
@@ -151,14 +151,14 @@ def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_cell(tmp_path: Path, row: str, words: str) -> None:
-    """A cell that the signature doesn't allow is rejected with its column, its row and what was expected."""
+    """A cell that the signature doesn't allow is rejected with its column, row and expected value."""
     with pytest.raises(DataError, match=re.escape(words)):
         _load(tmp_path, GOOD, row)
 
 
 @pytest.mark.parametrize("column", HEADER.split(","))
 def test_missing_column(tmp_path: Path, column: str) -> None:
-    """A file without one of the columns is rejected with that column's name."""
+    """A file without one of the columns is rejected with the column's name."""
     with pytest.raises(DataError, match=f'expected a column "{column}"; there is '):
         _load(tmp_path, GOOD, header=HEADER.replace(column, f"no_{column}"))
 
@@ -179,20 +179,20 @@ def test_no_table(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that isn't there is rejected with its path."""
+    """A missing file is rejected with its path."""
     with pytest.raises(DataError, match=r"nowhere\.csv: "):
         load(TITANIC, tmp_path / "nowhere.csv")
 
 
 def test_split_is_the_seed_s(dataset: Dataset) -> None:
-    """The same seed holds out the same rows, another one others."""
+    """The same seed holds out the same rows, another seed other rows."""
     one, same, other = split(dataset, 7), split(dataset, 7), split(dataset, 8)
     assert list(one.X_test.index) == list(same.X_test.index)
     assert list(one.X_test.index) != list(other.X_test.index)
 
 
 def test_split_keeps_every_row_once(dataset: Dataset) -> None:
-    """About a fifth of the rows is held out, and no row is on both sides."""
+    """About a fifth of the rows is held out, and each row is on one side."""
     part = split(dataset, 7)
     assert sorted([*part.X_train.index, *part.X_test.index]) == list(range(1309))
     assert (len(part.y_train), len(part.y_test)) == (len(part.X_train), len(part.X_test))
@@ -200,7 +200,7 @@ def test_split_keeps_every_row_once(dataset: Dataset) -> None:
 
 
 def test_a_row_is_held_out_of_every_later_version(tmp_path: Path) -> None:
-    """A row keeps its side when others come before and after it, whatever their target; equal rows are on one side."""
+    """A row keeps its side when the data grow, and equal rows are on one side."""
     lines = DATA.read_text().splitlines()
     grown = tmp_path / "grown.csv"
     grown.write_text(
@@ -224,7 +224,7 @@ def test_too_few_rows_to_hold_some_out(tmp_path: Path, rows: int) -> None:
 
 
 def test_column_names_in_other_cases(tmp_path: Path) -> None:
-    """Kaggle's names of the columns are read; where two columns could be meant, neither is."""
+    """Kaggle's column names are read; a name that matches two columns is rejected."""
     kaggle = "PassengerId,Survived,Pclass,Name,Sex,Age,SibSp,Parch,Ticket,Fare,Cabin,Embarked"
     row = '1,1,1,"Allen, Miss. Elisabeth",female,29,0,0,24160,211.3375,B5,S'
     assert _load(tmp_path, row, header=kaggle).X.equals(_load(tmp_path, GOOD).X)
@@ -233,13 +233,13 @@ def test_column_names_in_other_cases(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_written_as_floats(tmp_path: Path) -> None:
-    """An integer may be written as 1.0, as tables with missing values have it, the target too."""
+    """An integer may be written as 1.0, also in the target."""
     written = _load(tmp_path, "1.0,1.0,female,29,0.0,0,211.3375,S")
     assert written.X.equals(_load(tmp_path, GOOD).X)
     assert list(written.y) == ["survived"]
 
 
 def test_a_column_of_which_no_row_has_a_value(tmp_path: Path) -> None:
-    """A column that is empty in every row is rejected by name: there is nothing to fill it with."""
+    """A column without any value is rejected by name."""
     with pytest.raises(DataError, match="age: no row has a value"):
         _load(tmp_path, "1,1,female,,0,0,1,S", "0,3,male,,0,0,1,S")

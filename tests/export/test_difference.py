@@ -1,4 +1,4 @@
-"""Two versions compared as `diff` tells it: signature, what they were made from, scores, answers to the same rows."""
+"""Tests of `diff` between two versions: signature, provenance, scores, and predictions for the same rows."""
 
 import hashlib
 import math
@@ -41,19 +41,19 @@ CHOICE: Final = """g (float[N, 1] x) => (string[N] label, float[N, 2] probabilit
   best = ArgMax<axis = 1, keepdims = 0>(probabilities)
   label = Gather(names, best)
 }"""
-"""Says yes the more surely, the larger SLOPE times x is."""
+"""Predicts "yes" with higher probability, the larger SLOPE times x is."""
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository whose versions 1 to 3 answer so many times x."""
+    """Return a repository whose versions 1 to 3 multiply x by their number."""
     for factor in (1, 2, 3):
         factors.publish(tmp_path, factor)
     return tmp_path
 
 
 def test_difference_of_answers(root: Path, tmp_path: Path) -> None:
-    """Two versions' answers are those that onnxruntime itself gives for the two files, the worst rows first."""
+    """The difference of predictions agrees with onnxruntime's outputs, with the worst rows first."""
     x = np.array([0.5, -4.0, 1.0, 3.0, 2.0], np.float32).reshape(-1, 1)
     path = tmp_path / "rows.csv"
     path.write_text("other,X\n" + "".join(f"a,{value}\n" for value in x[:, 0]))
@@ -71,7 +71,7 @@ def test_difference_of_answers(root: Path, tmp_path: Path) -> None:
 
 
 def test_difference_of_labels(tmp_path: Path) -> None:
-    """Of a classifier the largest difference in a probability counts, and the rows whose label differs."""
+    """For classifiers the difference is the largest one in a probability, and changed labels are counted."""
     for version, slope in ((1, 1.0), (2, -0.5)):
         _classifier(tmp_path, version, slope)
     x = np.array([-2.0, -1.0, 0.0, 1.0, 4.0], np.float32).reshape(-1, 1)
@@ -88,14 +88,14 @@ def test_difference_of_labels(tmp_path: Path) -> None:
 
 
 def test_same_answers(root: Path) -> None:
-    """Versions that answer alike differ in nothing, and there is no worst row."""
+    """Versions with equal predictions have no difference and no worst row."""
     found = _compared(root, "x\n1\n2\n", (2, 2)).disagreement
     assert found is not None
     assert (found.rows, found.labels, found.largest, found.mean, found.worst) == (2, 0, 0.0, 0.0, [])
 
 
 def test_worst_row_has_each_columns_own_type(tmp_path: Path) -> None:
-    """A row is shown as a caller would send it: whole numbers whole, what is missing as null; JSON can hold it."""
+    """A worst row has the types of a client's record, and can be encoded as JSON."""
     for version, operation in ((1, "Add"), (2, "Sub")):
         model = small.onnx_bytes(
             f"""g (int64[N, 1] count, float[N, 1] weight) => (float[N, 1] value) <float[1] none = {{0}}> {{
@@ -116,7 +116,7 @@ def test_worst_row_has_each_columns_own_type(tmp_path: Path) -> None:
 
 
 def test_missing_value_is_null(tmp_path: Path) -> None:
-    """A row's missing number is shown as null."""
+    """A missing number in a row is shown as null."""
     for version, answer in ((1, 1.0), (2, 2.0)):
         graph = f"g (float[N, 1] weight) => (float[N, 1] value) <float[1] none = {{{answer}}}> {{ m = IsNaN(weight)\n"
         model = small.onnx_bytes(graph + "value = Where(m, none, weight) }")
@@ -127,7 +127,7 @@ def test_missing_value_is_null(tmp_path: Path) -> None:
 
 
 def test_other_classes_are_not_compared(tmp_path: Path) -> None:
-    """The answers of models with other classes, or of another kind, mean other things, and are not compared."""
+    """Models with other classes, or of another kind, aren't compared by their predictions."""
     _classifier(tmp_path, 1, 1.0)
     _classifier(tmp_path, 2, 1.0, classes=["no", "maybe"], positive_class="maybe")
     found = _compared(tmp_path, "x\n1\n")
@@ -142,7 +142,7 @@ def test_other_classes_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_nothing_to_answer(root: Path) -> None:
-    """Without rows the answers are not compared; rows that a signature doesn't allow, and no row at all, are told."""
+    """Without rows predictions aren't compared; invalid rows and a table without rows are rejected."""
     assert difference(root, NAME, (1, 2), None).disagreement is None
     for text, words in (
         ("x\nmany\n", 'x: row 1: expected numbers; got "many"'),
@@ -154,7 +154,7 @@ def test_nothing_to_answer(root: Path) -> None:
 
 
 def test_difference_of_signatures(tmp_path: Path) -> None:
-    """A feature that was added, removed or changed is told, member by member, and what callers must follow."""
+    """Added, removed and changed features are listed by member, with incompatible changes."""
     before = small.manifest(b"", small.X, features=[small.X, COUNT, WEIGHT], api_version=2)
     changed = msgspec.structs.replace(COUNT, datatype="INT32", minimum=0.0, maximum=9.0, description="How many.")
     other = msgspec.structs.replace(small.WORD, name="word", field_number=4)
@@ -178,7 +178,7 @@ def test_difference_of_signatures(tmp_path: Path) -> None:
 
 
 def test_difference_of_what_they_were_made_from(tmp_path: Path) -> None:
-    """Data, estimator, seed, calibration and libraries that differ are told; what is the same isn't."""
+    """Differences in data, estimator, seed, calibration and libraries are listed."""
     old = small.manifest(b"").provenance
     new = msgspec.structs.replace(
         old, dataset="grown.csv", dataset_rows=9, seed=7, calibration="sigmoid", versions={"onnx": "2", "numpy": "3"}
@@ -197,14 +197,14 @@ def test_difference_of_what_they_were_made_from(tmp_path: Path) -> None:
 
 
 def test_difference_of_scores(tmp_path: Path) -> None:
-    """Scores that both have stand beside each other; where one has none there is nothing to compare."""
+    """Scores of both versions are listed side by side; a score that one lacks is left out."""
     old, new = (small.manifest(b"", metrics=_metrics(**each)) for each in ({"rmse": 2.0, "r2": 0.5}, {"rmse": 1.0}))
     assert _told(tmp_path, old, new).scores == {"rmse": [2.0, 1.0]}
     assert _told(tmp_path, old, small.manifest(b"")).scores == {}
 
 
 def test_broken_version_is_not_compared(root: Path) -> None:
-    """A version that a server would not load is not compared."""
+    """A version that a server would reject isn't compared."""
     factors.damage(root / NAME, 2)
     with pytest.raises(DigestError):
         difference(root, NAME, (1, 2), None)
@@ -227,21 +227,21 @@ def _metrics(**scores: float) -> Metrics:
 
 
 def _run(folder: Path, x: Any) -> dict[str, Any]:  # noqa: ANN401 # an array
-    """Return what onnxruntime itself answers, by the outputs' names."""
+    """Return onnxruntime's outputs by name."""
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_outputs()]
     return dict(zip(names, session.run(names, {"x": x}), strict=True))
 
 
 def _compared(root: Path, text: str, numbers: tuple[int, int] = (1, 2)) -> Difference:
-    """Return the difference of two versions with their answers to a CSV file of this text."""
+    """Return the difference of two versions, with predictions for a CSV file of this text."""
     path = root / "rows.csv"
     path.write_text(text)
     return difference(root, NAME, numbers, read_table(path))
 
 
 def _told(root: Path, before: Manifest, after: Manifest) -> Difference:
-    """Return the difference of two manifests; the model of each answers 0 to anything."""
+    """Return the difference of two manifests, with models that always return 0."""
     for version, each in ((1, before), (2, after)):
         inputs = ", ".join(f"{TYPES[feature.datatype]}[N, 1] {feature.name}" for feature in each.features)
         first = each.features[0].name
@@ -257,13 +257,13 @@ def _told(root: Path, before: Manifest, after: Manifest) -> Difference:
 
 
 def _write(root: Path, model: bytes, version: int, features: list[Feature], outputs: dict[str, Any]) -> None:
-    """Write a version that gives these answers to its features' examples."""
+    """Write a version with these outputs for its features' examples."""
     golden = Golden(records=[{each.name: each.example for each in features}], outputs=outputs, tolerance=1e-5)
     small.write(root, model, small.manifest(model, version=version, features=features, golden=golden))
 
 
-def _classifier(root: Path, version: int, slope: float, **members: Any) -> None:  # noqa: ANN401 # of any type
-    """Write a version that says yes the more surely, the larger x times the slope is."""
+def _classifier(root: Path, version: int, slope: float, **members: Any) -> None:  # noqa: ANN401 # any type
+    """Write a classifier that predicts "yes" with higher probability, the larger x times the slope is."""
     model = small.onnx_bytes(CHOICE.replace("SLOPE", str(slope)))
     yes = 1 / (1 + math.exp(-slope))
     described: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A version whose model.onnx is not the published one any more, by as little as a byte: nobody takes it for whole."""
+"""Tests that a version with a changed file is never treated as intact."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ RECIPE = msgspec.structs.replace(small.manifest(b"").provenance, recipe="a recip
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository whose versions 1 and 2 are whole, and 2's model.onnx then changed by one byte."""
+    """Return a repository with version 1 intact, and one changed byte in version 2's model.onnx."""
     factors.publish(tmp_path, 1)
     factors.publish(tmp_path, 2, provenance=RECIPE)
     assert find_recipe(tmp_path / NAME, "a recipe") == 2
@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_it_is_not_loaded(root: Path) -> None:
-    """It is rejected at load, with both digests; a server serves the other versions."""
+    """A changed version is rejected at load with both digests; a server serves the others."""
     with pytest.raises(DigestError, match=r"model\.onnx: expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}"):
         Model.load(root / NAME / "2")
     served = Repository.load(root).versions(NAME)
@@ -40,7 +40,7 @@ def test_it_is_not_loaded(root: Path) -> None:
 
 
 def test_it_is_listed_as_broken(root: Path) -> None:
-    """The list of versions tells why it can't be served."""
+    """The list of versions shows why a changed version can't be served."""
     broken, whole = compare.entries(root, NAME)
     assert (broken.version, broken.manifest, broken.labels) == (2, None, [])
     assert "expected SHA-256" in broken.broken
@@ -49,14 +49,14 @@ def test_it_is_listed_as_broken(root: Path) -> None:
 
 
 def test_it_can_not_be_labelled(root: Path) -> None:
-    """No label can be moved to it."""
+    """No label can be moved to a changed version."""
     with pytest.raises(DigestError):
         move(root, NAME, "stable", 2)
     assert factors.stable_factor(root) == 1
 
 
 def test_its_recipe_is_made_again(root: Path) -> None:
-    """Its recipe counts as one that no version was made by, and is published again."""
+    """A changed version's recipe doesn't count as published, and is published again."""
     home = root / NAME
     assert find_recipe(home, "a recipe") is None
     published = factors.publish(root, 2, provenance=RECIPE)
@@ -66,7 +66,7 @@ def test_its_recipe_is_made_again(root: Path) -> None:
 
 
 def test_older_version_of_the_recipe_that_is_whole(root: Path) -> None:
-    """Where an older version of the same recipe is whole, it is that one."""
+    """If an older version of the same recipe is intact, it is found instead."""
     factors.publish(root, 2, provenance=RECIPE)
     factors.publish(root, 4, provenance=RECIPE)
     factors.damage(root / NAME, 4)
@@ -74,7 +74,7 @@ def test_older_version_of_the_recipe_that_is_whole(root: Path) -> None:
 
 
 def test_manifest_that_was_tampered_with(root: Path) -> None:
-    """Nor is a version taken for this very model whose golden rows were changed: a server would reject it."""
+    """A version with changed golden rows isn't taken as the same model."""
     factors.publish(root, 3)
     golden = {"records": [{"x": 1.0}], "outputs": {"value": [[4.0]]}, "tolerance": 1e-5}
     small.edit(root / NAME / "3", golden=golden)
@@ -87,7 +87,7 @@ def test_manifest_that_was_tampered_with(root: Path) -> None:
 
 
 def test_what_is_published_has_digests(root: Path) -> None:
-    """A version's digest file covers all that stands beside it, and is the same for the same files."""
+    """A version's digest file covers all of its files and depends only on their content."""
     made = factors.publish(root, 3, Terms(files=lambda *_: {"card.html": b"card"}))
     files = {path.name: path.read_bytes() for path in made.path.iterdir()}
     stated = files.pop("SHA256SUMS")
@@ -98,7 +98,7 @@ def test_what_is_published_has_digests(root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "card.html", "SHA256SUMS"])
 def test_a_changed_byte_is_listed(root: Path, name: str) -> None:
-    """A version of which a file was changed, or is gone, is listed with the reason, the card too."""
+    """A version with a changed or missing file is listed with the reason."""
     made = factors.publish(root, 3, Terms(files=lambda *_: {"card.html": b"card"}))
     path = made.path / name
     path.write_bytes(path.read_bytes() + b" ")

@@ -1,4 +1,4 @@
-"""A challenger beside the stable version on the same held-out rows: a worse one replaces nothing unless forced."""
+"""Tests of the gate: a model worse than the stable version on held-out rows isn't published."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def _release(root: Path, candidate: Candidate, kind: Kind = "binary", *, force: 
 
 
 def _refused(root: Path, candidate: Candidate, kind: Kind = "binary") -> str:
-    """Return why a candidate is rejected, after seeing that nothing at all was changed."""
+    """Return why a candidate is rejected, after checking that no file changed."""
     before = factors.files(root)
     with pytest.raises(WorseError) as refused:
         _release(root, candidate, kind)
@@ -52,7 +52,7 @@ def _compare(kind: Kind, challenger: float, champion: float, data: Dataset | Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_worse_is_refused(tmp_path: Path, kind: Kind) -> None:
-    """A challenger that is clearly worse is rejected with the figures; nothing is published, no label moves."""
+    """A clearly worse model is rejected with figures; nothing is published, no label moves."""
     gated.champion(tmp_path, kind, TRUE_SLOPE)
     refused = _refused(tmp_path, gated.candidate(kind, BAD), kind)
     rows, loss = len(gated.source(kind).part.y_test), "squared_error" if kind == "regression" else "log_loss"
@@ -64,13 +64,13 @@ def test_worse_is_refused(tmp_path: Path, kind: Kind) -> None:
 
 
 def test_trained_model_that_is_worse_is_refused(tmp_path: Path) -> None:
-    """So is one that was trained and verified, whatever its scores."""
+    """A worse model that was trained and verified is rejected too."""
     gated.champion(tmp_path, "binary", TRUE_SLOPE)
     assert re.search(FIGURES, _refused(tmp_path, gated.trained()))
 
 
 def test_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A worse one is published where that is forced, and its manifest says so for good."""
+    """With --force a worse model is published, and its manifest says so."""
     gated.champion(tmp_path, "binary", TRUE_SLOPE)
     published = _release(tmp_path, gated.trained(), force=True)
     comparison = manifests.read(tmp_path / NAME / "2" / "manifest.json").comparison
@@ -84,7 +84,7 @@ def test_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("force", [False, True])
 def test_difference_within_the_noise_passes(tmp_path: Path, force: bool) -> None:
-    """What the held-out rows can't tell from no difference passes, forced or not, and is not called forced."""
+    """A difference within the noise passes, forced or not, and isn't recorded as forced."""
     gated.champion(tmp_path, "binary", TRUE_SLOPE)
     published = _release(tmp_path, gated.like_trained(1.01 * TRUE_SLOPE), force=force)
     assert (published.version, published.stable) == (2, 2)
@@ -94,7 +94,7 @@ def test_difference_within_the_noise_passes(tmp_path: Path, force: bool) -> None
 
 
 def test_better_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A better one takes the place of the stable version; the figures are told."""
+    """A better model becomes stable, and the figures are printed."""
     gated.champion(tmp_path, "binary", -TRUE_SLOPE)
     published = _release(tmp_path, gated.trained())
     assert (published.version, published.stable) == (2, 2)
@@ -106,7 +106,7 @@ def test_better_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_judgement(kind: Kind) -> None:
-    """Of each kind the better is never worse, the worse always is, and one beside itself differs in nothing."""
+    """For each kind the better model passes, the worse is rejected, and equal ones don't differ."""
     assert is_worse(_compare(kind, BAD, TRUE_SLOPE))
     better = _compare(kind, TRUE_SLOPE, BAD)
     assert not is_worse(better)
@@ -121,7 +121,7 @@ def test_judgement(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_interval_is_the_paired_bootstraps(kind: Kind) -> None:
-    """The interval is that of the rows' differences: percentiles of their means over 2,000 samples of a seed."""
+    """The interval is a paired bootstrap: percentiles of the rows' mean differences over 2,000 samples."""
     source = gated.source(kind)
     x = source.part.X_test[["x"]].to_numpy(np.float32)
     apart = _losses(kind, 2.0, x) - _losses(kind, TRUE_SLOPE, x)
@@ -136,7 +136,7 @@ def test_interval_is_the_paired_bootstraps(kind: Kind) -> None:
 
 
 def test_same_seed_gives_the_same_figures() -> None:
-    """The same seed gives the same figures, another one others that are near."""
+    """The same seed gives the same figures, another seed similar ones."""
     source = gated.source("binary")
     worse, better = (gated.loaded("binary", slope) for slope in (1.0, TRUE_SLOPE))
     one, same, other = (compare(worse, better, source.data, source.part.held_out, seed) for seed in (1, 1, 2))
@@ -147,7 +147,7 @@ def test_same_seed_gives_the_same_figures() -> None:
 
 
 def test_unit_of_the_target_does_not_matter() -> None:
-    """A regression's target may be told in any unit, however small its numbers are then."""
+    """The unit of a regression's target doesn't change the decision."""
     unit = 2.0**-20
     data = gated.data("regression", unit=unit)
     small_unit = _compare("regression", BAD * unit, TRUE_SLOPE * unit, data)
@@ -159,7 +159,7 @@ def test_unit_of_the_target_does_not_matter() -> None:
 
 
 def test_only_held_out_rows_count() -> None:
-    """What stands in the rows that were trained on plays no part."""
+    """Only held-out rows are compared."""
     data = gated.source("binary").data
     held_out = split(data, SEED).held_out
     turned = np.where(held_out, data.y, np.where(data.y == "yes", "no", "yes").astype(object))
@@ -169,7 +169,7 @@ def test_only_held_out_rows_count() -> None:
 
 
 def test_champion_never_saw_a_held_out_row_though_the_data_grew() -> None:
-    """Rows that are held out for the challenger were held out for a champion that was made from fewer rows."""
+    """Held-out rows stay held out when the data grow, so no stable version was trained on them."""
     before, after = gated.data("binary"), gated.data("binary", 2 * gated.ROWS)
     champion, challenger = split(before, SEED), split(after, SEED)
     assert challenger.held_out[: gated.ROWS].tolist() == champion.held_out.tolist()
@@ -180,7 +180,7 @@ def test_champion_never_saw_a_held_out_row_though_the_data_grew() -> None:
 
 
 def test_other_classes_can_not_be_compared(tmp_path: Path) -> None:
-    """A stable version of other classes can't be compared with: rejected, unless it is forced."""
+    """A stable version with other classes can't be compared: the model is rejected unless forced."""
     gated.champion(tmp_path, "binary", 1.0, classes=["off", "on"], positive_class="on")
     refused = _refused(tmp_path, gated.trained())
     assert refused == (
@@ -196,7 +196,7 @@ def test_other_classes_can_not_be_compared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("members", [{"target": "another"}, {"classes": ["yes", "no"]}])
 def test_other_answers_can_not_be_compared(tmp_path: Path, members: dict[str, Any]) -> None:
-    """Nor can one whose target is another, or whose probabilities stand in another order."""
+    """A stable version with another target or order of classes can't be compared."""
     gated.champion(tmp_path, "binary", 1.0, **members)
     assert "they can't be compared" in _refused(tmp_path, gated.trained())
 
@@ -210,14 +210,14 @@ def test_other_answers_can_not_be_compared(tmp_path: Path, members: dict[str, An
     ids=["range", "column"],
 )
 def test_rows_that_the_stable_version_does_not_take(tmp_path: Path, feature: Feature, words: str) -> None:
-    """A stable version whose signature doesn't allow the rows can't be compared with."""
+    """A stable version whose signature doesn't allow the rows can't be compared."""
     gated.champion(tmp_path, "binary", 1.0, feature=feature)
     refused = _refused(tmp_path, gated.trained())
     assert re.search(f"^the stable version 1 can't be asked about the held-out rows: .*{words}", refused)
 
 
 def test_answers_that_are_no_numbers_can_not_be_compared() -> None:
-    """A difference that is no number is no proof that the challenger isn't worse."""
+    """A difference that isn't a number counts as not comparable."""
     source = gated.source("regression")
     whole, endless = gated.loaded("regression", 1.0), gated.loaded("regression", 3e38)
     for models in ((whole, endless), (endless, whole)):
@@ -226,7 +226,7 @@ def test_answers_that_are_no_numbers_can_not_be_compared() -> None:
 
 
 def test_broken_stable_version_blocks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A stable version that can't be loaded is told, and the new one takes its place: it serves nobody."""
+    """A broken stable version is reported and replaced without a comparison."""
     gated.champion(tmp_path, "binary", TRUE_SLOPE)
     factors.damage(tmp_path / NAME, 1)
     published = _release(tmp_path, gated.trained())
@@ -237,7 +237,7 @@ def test_broken_stable_version_blocks_nothing(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_stable_version_is_the_one_compared_with(tmp_path: Path) -> None:
-    """It is the version labelled stable that counts, and not the newest."""
+    """The comparison is with the version labelled stable, not with the newest."""
     gated.champion(tmp_path, "binary", BAD)
     made = gated.candidate("binary", TRUE_SLOPE, version=2)
     small.write(tmp_path, made.model, made.manifest)
@@ -248,7 +248,7 @@ def test_stable_version_is_the_one_compared_with(tmp_path: Path) -> None:
 
 
 def test_nothing_stable_nothing_to_compare(tmp_path: Path) -> None:
-    """Where nothing is stable there is nothing to be compared with."""
+    """Without a stable version there is no comparison."""
     gated.champion(tmp_path, "binary", TRUE_SLOPE)
     (tmp_path / NAME / "labels.json").write_text('{"canary": 1}')
     published = _release(tmp_path, gated.trained())
@@ -256,13 +256,13 @@ def test_nothing_stable_nothing_to_compare(tmp_path: Path) -> None:
 
 
 def test_stopped_publication_is_something_to_do(tmp_path: Path) -> None:
-    """A recipe whose publication was stopped before its label moved is not done, unless the label was moved since."""
+    """A recipe whose publication stopped before its label moved is resumed, unless the label moved since."""
     source, publish_options, home = gated.source("binary"), PublishOptions(tmp_path), tmp_path / NAME
     gated.champion(tmp_path, "binary", -TRUE_SLOPE)
     assert not unchanged(source, publish_options, Console())
     release(source, gated.trained(), PublishOptions(tmp_path, promote=False), Console())
     assert unchanged(source, publish_options, Console())
-    intend(home, 2)  # as the publication leaves it that is killed between the two
+    intend(home, 2)  # the state after a kill between the two steps
     assert not unchanged(source, publish_options, Console())
     assert unchanged(source, PublishOptions(tmp_path, promote=False), Console())
     assert _release(tmp_path, gated.trained()).stable == 2
@@ -273,7 +273,7 @@ def test_stopped_publication_is_something_to_do(tmp_path: Path) -> None:
 
 
 def test_champion_that_may_have_seen_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What decides which rows are held out is the seed and the features: where they differ, that is told."""
+    """If seed or features differ, the held-out rows do too, and the run warns about it."""
     manifest = gated.candidate("binary", 1.0).manifest
     seeded = msgspec.structs.replace(manifest, provenance=msgspec.structs.replace(manifest.provenance, seed=SEED))
     x = manifest.features[0]
@@ -289,7 +289,7 @@ def test_champion_that_may_have_seen_the_rows(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_too_few_rows_to_be_compared_on() -> None:
-    """Data of which no row can be held out make no source, and so no challenger."""
+    """Data with too few rows to hold some out are rejected."""
     with pytest.raises(DataError, match="too few"):
         Source.of(gated.spec("regression"), gated.data("regression", 3), SEED)
 
