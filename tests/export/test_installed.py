@@ -1,4 +1,4 @@
-"""The command `lifeboat-export`, where the project is installed, and the wheel it would be installed from."""
+"""Tests of the installed command `lifeboat-export`, and of the project's wheel."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ COMMAND: Final = Path(sys.executable).parent / "lifeboat-export"
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "--seed", "none"], []], ids=" ".join)
 def test_the_installed_command_is_the_module(tmp_path: Path, arguments: list[str]) -> None:
-    """`lifeboat-export` from any folder prints what `python -m export` prints, and ends with the same code."""
+    """`lifeboat-export` in any folder has the output and exit code of `python -m export`."""
     where = [sys.executable, "-c", "import export; print(export.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=False).stdout.strip()
     if not found:
@@ -34,7 +34,7 @@ def test_the_installed_command_is_the_module(tmp_path: Path, arguments: list[str
 
 
 def test_the_wheel_holds_every_file_of_server_and_export_and_nothing_else(tmp_path: Path) -> None:
-    """What the two packages hold in the tree is in the wheel, data too; the tree's other folders are not."""
+    """The wheel has all files of the two packages, including data, and no other folder."""
     tree = tmp_path / "tree"
     for folder in ("export", "server"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))

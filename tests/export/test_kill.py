@@ -1,4 +1,4 @@
-"""What writes to a model repository, killed at each of its steps: servers find it whole, and so does who is next."""
+"""Tests that a process killed at any write leaves the model repository valid for servers and publishers."""
 
 import os
 import subprocess
@@ -20,9 +20,9 @@ Event = tuple[str, str]
 
 
 def _killed(action: str, folder: Path) -> list[Path]:
-    """Return the repositories that are left where an action is killed before its first step, its second, ...; whole."""
+    """Return the repositories that remain after a kill before each step; the last one is complete."""
     command = [sys.executable, "-m", "tests.export.killing", action, str(folder)]
-    one_thread = {"OPENBLAS_NUM_THREADS": "1"}  # it forks
+    one_thread = {"OPENBLAS_NUM_THREADS": "1"}  # the program forks
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **one_thread}, capture_output=True, text=True, check=False
     )
@@ -33,7 +33,7 @@ def _killed(action: str, folder: Path) -> list[Path]:
 
 
 def _stable(root: Path) -> int | None:
-    """Return where stable points, None where it isn't set; after seeing that all that is there is whole."""
+    """Return the version labelled stable, or None, after checking that the repository is valid."""
     home = root / factors.NAME
     if not home.exists():
         return None
@@ -57,18 +57,18 @@ def _dot_files(root: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Return what is left of publications of version 3, where 1 and 2 are and stable was moved back to 1."""
+    """Return the repositories after killed publications of version 3, with 1 stable and 2 published."""
     return _killed("publish", tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Return what is left of the very first publications of a model."""
+    """Return the repositories after killed first publications of a model."""
     return _killed("first", tmp_path_factory.mktemp("first"))
 
 
 def test_killed_publication(published: list[Path]) -> None:
-    """A publication killed at any step leaves what was there or all of the new; taken again, it comes to its end."""
+    """A killed publication leaves the old state or the complete new one; a second run completes it."""
     seen = []
     for root in published:
         seen.append(_stable(root))
@@ -83,13 +83,13 @@ def test_killed_publication(published: list[Path]) -> None:
         again = factors.publish(root, 3)
         assert (again.version, again.stable, _stable(root), _dot_files(root)) == (3, 3, 3, [])
         assert rollback(root, factors.NAME, "stable") == (3, 1)
-        assert factors.publish(root, 3).stable == _stable(root) == 1  # it was moved back on purpose
+        assert factors.publish(root, 3).stable == _stable(root) == 1  # the rollback was on purpose
     assert seen == sorted(seen, key=lambda label: label or 0)
     assert set(seen) == {1, 3}
 
 
 def test_killed_first_publication(first: list[Path]) -> None:
-    """So does the very first, and keeps no other model from being served."""
+    """The same holds for a first publication, and other models are served meanwhile."""
     seen = []
     for root in first:
         seen.append(_stable(root))
@@ -102,7 +102,7 @@ def test_killed_first_publication(first: list[Path]) -> None:
 
 
 def test_killed_move(tmp_path: Path) -> None:
-    """A label whose move is killed points at the old version or the new one, and rolls back from there."""
+    """A label whose move is killed has the old or new version, and rolls back."""
     seen = []
     for root in _killed("move", tmp_path):
         stable = _stable(root)
@@ -118,7 +118,7 @@ def test_killed_move(tmp_path: Path) -> None:
 
 
 def test_killed_rollback(tmp_path: Path) -> None:
-    """A label whose rollback is killed points at the version it left or the one before, and rolls back from there."""
+    """A label whose rollback is killed points at either version, and can be rolled back further."""
     seen = []
     for root in _killed("rollback", tmp_path):
         stable = _stable(root)
@@ -134,7 +134,7 @@ def test_killed_rollback(tmp_path: Path) -> None:
 
 
 def test_killed_removal(tmp_path: Path) -> None:
-    """A label whose removal is killed is there or not, and once it is gone nothing of its past comes back."""
+    """A label whose removal is killed exists or not; once removed, its history stays removed."""
     seen = []
     for root in _killed("remove", tmp_path):
         seen.append(_stable(root))
@@ -147,7 +147,10 @@ def test_killed_removal(tmp_path: Path) -> None:
 
 
 def test_what_is_published_is_on_the_disk_before_it_is_seen(published: list[Path], first: list[Path]) -> None:
-    """A version's files, then their names, then its own name are flushed; only then does the label follow, so too."""
+    """A version is flushed to disk before it is visible, and visible before its label moves.
+
+    Order: its files, the names of the files, its own name, then the label, which is flushed in the same way.
+    """
     for version, copies in ((3, published), (1, first)):
         events = _events(copies)
         (draft,) = {path for event, path in events if event == "os.mkdir" and ".draft-" in path}
@@ -167,7 +170,7 @@ def test_what_is_published_is_on_the_disk_before_it_is_seen(published: list[Path
 
 
 def test_history_is_on_the_disk_before_the_label_moves(published: list[Path]) -> None:
-    """Where a label moves on, the place it leaves is noted, flushed and named, before it does."""
+    """The history is flushed before the label moves."""
     events = _events(published)
     noted = events.index(("os.rename", "small/.draft-history.json to small/history.json"))
     assert _last(events, "fsync", "small/.draft-history.json") < noted
@@ -175,7 +178,7 @@ def test_history_is_on_the_disk_before_the_label_moves(published: list[Path]) ->
 
 
 def _events(copies: list[Path]) -> list[Event]:
-    """Return what the last of them, which was not killed, did to the file system, in its order."""
+    """Return the file system operations of the last process, which wasn't killed, in order."""
     return msgspec.json.decode((copies[0].parent / "events.json").read_bytes(), type=list[Event])
 
 

@@ -1,4 +1,4 @@
-"""Labels of a model's versions: moved in one step, moved back step by step, and left alone by whatever is rejected."""
+"""Tests of labels: atomic moves, rollbacks step by step, and no change after a rejection."""
 
 import re
 import shutil
@@ -29,12 +29,12 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def home(root: Path) -> Path:
-    """Return the model's folder in it."""
+    """Return the model's folder in the repository."""
     return root / NAME
 
 
 def test_rollback_step_by_step(root: Path) -> None:
-    """Each rollback goes one step further back, until there is none before: that is told, and nothing is changed."""
+    """Each rollback goes back one step; without an earlier version it is rejected and changes nothing."""
     assert factors.stable_factor(root) == 3
     assert rollback(root, NAME, "stable") == (3, 2)
     assert factors.stable_factor(root) == 2
@@ -48,7 +48,7 @@ def test_rollback_step_by_step(root: Path) -> None:
 
 
 def test_move_after_a_rollback(root: Path) -> None:
-    """A rollback undoes the last move, whichever way it went, and forgets where the label had been since."""
+    """A rollback undoes the last move in either direction, and removes it from the history."""
     rollback(root, NAME, "stable")
     assert move(root, NAME, "stable", 1) == 2
     assert move(root, NAME, "stable", 3) == 1
@@ -56,7 +56,7 @@ def test_move_after_a_rollback(root: Path) -> None:
 
 
 def test_other_labels_are_left_alone(root: Path, home: Path) -> None:
-    """Each label has a place and a past of its own."""
+    """Each label has its own version and history."""
     assert move(root, NAME, "canary", 3) is None
     assert move(root, NAME, "canary", 1) == 3
     assert rollback(root, NAME, "stable") == (3, 2)
@@ -70,7 +70,7 @@ def test_other_labels_are_left_alone(root: Path, home: Path) -> None:
 
 
 def test_label_that_is_removed_is_forgotten(root: Path, home: Path) -> None:
-    """A label that is set again after its removal has no past; the past of others stays."""
+    """A label that is set again after its removal has no history; other labels keep theirs."""
     move(root, NAME, "canary", 3)
     move(root, NAME, "canary", 1)
     assert remove(root, NAME, "canary") == 1
@@ -81,7 +81,7 @@ def test_label_that_is_removed_is_forgotten(root: Path, home: Path) -> None:
 
 
 def test_versions_removed_by_hand_are_passed_over(root: Path, home: Path) -> None:
-    """A rollback passes over versions that are there no longer, and leaves one that is gone."""
+    """A rollback skips versions that no longer exist, and works from a deleted version."""
     shutil.rmtree(home / "2")
     shutil.rmtree(home / "3")
     assert rollback(root, NAME, "stable") == (3, 1)
@@ -91,7 +91,7 @@ def test_versions_removed_by_hand_are_passed_over(root: Path, home: Path) -> Non
 
 
 def test_number_of_a_version_that_was_removed_is_not_used_again(root: Path, home: Path) -> None:
-    """A new version gets a number that no label points at, or has pointed at: a rollback can't meet another model."""
+    """A new version never gets the number of a removed version in a label's history."""
     rollback(root, NAME, "stable")
     move(root, NAME, "canary", 3)
     move(root, NAME, "canary", 1)
@@ -101,7 +101,7 @@ def test_number_of_a_version_that_was_removed_is_not_used_again(root: Path, home
 
 @pytest.mark.parametrize("label", ["", "a/b", "/", " stable", "stable ", "\n", "a\nb", "2"])
 def test_name_that_no_label_can_have(root: Path, label: str) -> None:
-    """A label stands in paths, lines and commands: none is empty, has a slash or a line's end, or is a number."""
+    """A label that is empty, a number, or has slashes, line ends or outer spaces is rejected."""
     before = factors.files(root)
     with pytest.raises(
         LabelError, match=f"^label: expected a name without slashes .*; got {re.escape(quoted(label))}$"
@@ -111,7 +111,7 @@ def test_name_that_no_label_can_have(root: Path, label: str) -> None:
 
 
 def test_unknown_version(root: Path) -> None:
-    """A version that is not there can't be labelled; those that are there are named."""
+    """A version that doesn't exist can't be labelled; the error lists the existing ones."""
     before = factors.files(root)
     with pytest.raises(LabelError, match=r"^small has no version 4; there is 1, 2, 3$"):
         move(root, NAME, "stable", 4)
@@ -119,7 +119,7 @@ def test_unknown_version(root: Path) -> None:
 
 
 def test_unknown_label(root: Path) -> None:
-    """A label that is not set can be neither rolled back nor removed; those that are set are named."""
+    """An unset label can't be rolled back or removed; the error lists the set labels."""
     before = factors.files(root)
     for act in (rollback, remove):
         with pytest.raises(LabelError, match=r"^small has no label 'canary'; there is stable$"):
@@ -129,7 +129,7 @@ def test_unknown_label(root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["large", "", ".", "..", "small/1"])
 def test_unknown_model(root: Path, name: str) -> None:
-    """A model that is not there is told with those that are, and no folder is made for it."""
+    """An unknown model is rejected with the existing ones, and no folder is created."""
     before = factors.files(root)
     for act in (lambda: move(root, name, "stable", 1), lambda: rollback(root, name, "stable")):
         with pytest.raises(LabelError, match=f": there is no model '{re.escape(name)}'; there is small$"):
@@ -139,14 +139,14 @@ def test_unknown_model(root: Path, name: str) -> None:
 
 
 def test_no_repository(tmp_path: Path) -> None:
-    """Where there is no repository there is no model, and none is made."""
+    """Without a repository a label is rejected, and no repository is created."""
     with pytest.raises(LabelError, match=r"there is no model 'small'; there is none$"):
         move(tmp_path / "models", NAME, "stable", 1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_version_that_would_not_load(root: Path, home: Path) -> None:
-    """A version that no server would load can be neither labelled nor rolled back to: the label stays."""
+    """A version that a server would reject can't be labelled or rolled back to; the label stays."""
     factors.damage(home, 2)
     before = factors.files(root)
     with pytest.raises(DigestError):
@@ -158,7 +158,7 @@ def test_version_that_would_not_load(root: Path, home: Path) -> None:
 
 
 def test_folder_that_was_copied(root: Path, home: Path) -> None:
-    """A version's folder copied by hand says that it is another: no server serves it, so it can't be labelled."""
+    """A copied version folder has the wrong version in its manifest, so it can't be labelled."""
     shutil.copytree(home / "1", home / "7")
     before = factors.files(root)
     with pytest.raises(ModelError, match="its manifest says small version 1"):
@@ -168,7 +168,7 @@ def test_folder_that_was_copied(root: Path, home: Path) -> None:
 
 @pytest.mark.parametrize("members", [{"name": "another"}, {"version": 9}])
 def test_manifest_that_says_it_is_another(root: Path, members: dict[str, Any]) -> None:
-    """Nor is anything published whose manifest says another name or number than its folder."""
+    """A model whose manifest has another name or version than its folder isn't published."""
     before = factors.files(root)
 
     def describe(version: int) -> Manifest:
@@ -192,7 +192,7 @@ def test_manifest_that_says_it_is_another(root: Path, members: dict[str, Any]) -
 )
 @pytest.mark.parametrize("file", ["labels.json", "history.json"])
 def test_broken_file(root: Path, home: Path, file: str, act: Any) -> None:  # noqa: ANN401 # a function
-    """A broken labels.json or history.json is told by its path, and nothing is written over it."""
+    """An invalid labels.json or history.json is rejected with its path and isn't overwritten."""
     for content in ("{", '{"stable": "1"}', "[1]", '{"stable": 1.5}', "\xff"):
         (home / file).write_text(content, encoding="latin-1")
         before = factors.files(root)
@@ -202,7 +202,7 @@ def test_broken_file(root: Path, home: Path, file: str, act: Any) -> None:  # no
 
 
 def test_move_to_where_it_points(root: Path, home: Path) -> None:
-    """A label moved to where it points already is left as it is, byte for byte and second for second, and its past."""
+    """A label moved to its current version leaves files, times and history unchanged."""
     (home / LABELS_FILE).write_text('{ "stable" : 3 }')
     before, times = factors.files(root), {path: path.stat().st_mtime_ns for path in home.glob("*.json")}
     inodes = {path: path.stat().st_ino for path in home.glob("*.json")}
@@ -214,7 +214,7 @@ def test_move_to_where_it_points(root: Path, home: Path) -> None:
 
 
 def test_files_are_replaced_and_never_written_over(root: Path, home: Path) -> None:
-    """Who has a labels.json open reads it to its end as it was: another file takes its place."""
+    """Label files are replaced, never overwritten, so a reader sees the complete old file."""
     with (home / LABELS_FILE).open() as labels_file, (home / "history.json").open() as history:
         move(root, NAME, "stable", 1)
         assert (labels_file.read(), history.read()) == ('{"stable":3}\n', '{"stable":[1,2]}\n')
@@ -222,7 +222,7 @@ def test_files_are_replaced_and_never_written_over(root: Path, home: Path) -> No
 
 
 def test_past_is_bounded(root: Path, home: Path) -> None:
-    """A label's past keeps its last MAX_HISTORY moves."""
+    """A label's history has at most MAX_HISTORY moves."""
     for each in range(MAX_HISTORY + 5):
         move(root, NAME, "stable", 1 + each % 2)
     past = read_history(home)["stable"]
@@ -232,7 +232,7 @@ def test_past_is_bounded(root: Path, home: Path) -> None:
 
 
 def test_publication_without_promotion_leaves_the_label(root: Path) -> None:
-    """A version that is not promoted leaves stable where it is, and can be promoted later, and moved back."""
+    """A version that isn't promoted leaves stable unchanged, and can be promoted later and rolled back."""
     published = factors.publish(root, 4, PLAIN)
     assert (published.version, published.stable) == (4, 3)
     assert factors.stable_factor(root) == 3
@@ -242,7 +242,7 @@ def test_publication_without_promotion_leaves_the_label(root: Path) -> None:
 
 
 def test_same_model_again_does_not_undo_a_rollback(root: Path) -> None:
-    """Publishing what the newest version is already leaves stable where it was moved back to."""
+    """Publishing the newest version again doesn't undo a rollback."""
     rollback(root, NAME, "stable")
     published = factors.publish(root, 3)
     assert (published.version, published.new, published.stable) == (3, False, 2)
@@ -250,7 +250,7 @@ def test_same_model_again_does_not_undo_a_rollback(root: Path) -> None:
 
 
 def test_same_model_again_labels_what_nothing_is_stable_beside(root: Path) -> None:
-    """Where nothing is stable, publishing the newest version again labels it, and leaves the other labels."""
+    """Without a stable version, publishing the newest version again labels it stable."""
     move(root, NAME, "canary", 2)
     remove(root, NAME, "stable")
     published = factors.publish(root, 3)
@@ -259,7 +259,7 @@ def test_same_model_again_labels_what_nothing_is_stable_beside(root: Path) -> No
 
 
 def test_names_of_the_models(root: Path) -> None:
-    """The models of a repository are its folders, those that begin with a dot and files left out."""
+    """The models of a repository are its folders, without dot folders and files."""
     (root / ".draft").mkdir()
     (root / "another").mkdir()
     (root / "README.md").touch()

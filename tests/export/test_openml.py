@@ -1,4 +1,4 @@
-"""--openml: the same passengers as OpenML has them, fetched by scikit-learn's own means."""
+"""Tests of --openml: OpenML's passengers, fetched by scikit-learn."""
 
 import shutil
 from dataclasses import replace
@@ -17,12 +17,12 @@ ANSWERS: Final = {
     "api-v1-jdq-40945.json.gz": "api/v1/json/data/qualities/40945.gz",
     "data-v1-dl-16826755.arff.gz": "data/v1/download/16826755/Titanic.arff.gz",
 }
-"""What scikit-learn's wheel carries of OpenML's answers about this data set, and where its cache would have them."""
+"""OpenML's responses for this data set in scikit-learn's wheel, with their paths in its cache."""
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return scikit-learn's cache with those answers in it: nothing has to be fetched."""
+    """Return scikit-learn's cache with these responses, so that nothing is downloaded."""
     for file, place in ANSWERS.items():
         path = tmp_path / "openml" / "openml.org" / place
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("cache")
 def test_the_same_passengers() -> None:
-    """OpenML's table holds the passengers of the committed file, those that the wheel carries of them."""
+    """OpenML's rows in the wheel are all in the committed file."""
     fetched, committed = dataset(fetch_table(TITANIC), TITANIC), load(TITANIC)
     assert len(fetched.y) > 0
     ours = {repr(row) for row in zip(*(committed.X[name] for name in committed.X), committed.y, strict=True)}
@@ -45,18 +45,18 @@ def test_the_same_passengers() -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_the_digest_is_the_tables() -> None:
-    """The same answers are the same data, by their digest."""
+    """The same responses have the same digest."""
     assert fetch_table(TITANIC).sha256 == fetch_table(TITANIC).sha256
 
 
 def test_a_spec_without_a_number() -> None:
-    """A spec that names no data set at OpenML is rejected."""
+    """A spec without an OpenML number is rejected."""
     with pytest.raises(DataError, match="titanic: its spec names no data set at OpenML"):
         fetch_table(replace(TITANIC, openml=None))
 
 
 def test_what_cannot_be_had(cache: Path) -> None:
-    """An answer that is no answer is rejected with the data set's number."""
+    """An invalid response is rejected with the data set's number."""
     shutil.rmtree(cache / "openml" / "openml.org" / "api" / "v1" / "json" / "data" / "features")
     (cache / "openml" / "openml.org" / "api" / "v1" / "json" / "data" / "features").write_bytes(b"")
     with pytest.raises(DataError, match=r"^OpenML 40945: \w+"):

@@ -1,4 +1,4 @@
-"""A model to models/<name>/<version>: atomic, and never over a version that exists."""
+"""Tests of publication to models/<name>/<version>: atomic, and never over an existing version."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def _publish(root: Path, graph: str, answer: float) -> int:
 
 
 def test_first_version(tmp_path: Path) -> None:
-    """The first version is 1; it holds the model's bytes and the manifest described, and serves."""
+    """The first version is 1, has the model's bytes and manifest, and can be served."""
     model = small.onnx_bytes(small.DOUBLE)
     published = publish(tmp_path, "small", model, lambda version: _describe(model, version))
     assert (published.version, published.new, published.path) == (1, True, tmp_path / "small" / "1")
@@ -38,13 +38,13 @@ def test_first_version(tmp_path: Path) -> None:
 
 
 def test_version_can_be_read_by_everyone(tmp_path: Path) -> None:
-    """A version can be read by another user, as the one in a container is."""
+    """A version is readable by other users, such as the container's."""
     _publish(tmp_path, small.DOUBLE, 2.0)
     assert (tmp_path / "small" / "1").stat().st_mode & 0o777 == 0o755
 
 
 def test_another_model_is_the_next_version(tmp_path: Path) -> None:
-    """Another model becomes the next number, beyond the highest there is, and the older ones stay."""
+    """Another model gets the number after the highest one, and older versions stay."""
     assert _publish(tmp_path, small.DOUBLE, 2.0) == 1
     (tmp_path / "small" / "1").rename(tmp_path / "small" / "9")
     assert _publish(tmp_path, TRIPLE, 3.0) == 10
@@ -52,7 +52,7 @@ def test_another_model_is_the_next_version(tmp_path: Path) -> None:
 
 
 def test_same_model_makes_no_version(tmp_path: Path) -> None:
-    """The model that the newest version already is makes no new one."""
+    """Publishing the newest version's model again makes no new version."""
     _publish(tmp_path, small.DOUBLE, 2.0)
     model = small.onnx_bytes(small.DOUBLE)
     published = publish(tmp_path, "small", model, lambda version: _describe(model, version))
@@ -61,7 +61,7 @@ def test_same_model_makes_no_version(tmp_path: Path) -> None:
 
 
 def test_same_model_with_another_contract_is_a_new_version(tmp_path: Path) -> None:
-    """The same model with another contract is a new version: it is the manifest that the server checks by."""
+    """The same model with another manifest is a new version."""
     _publish(tmp_path, small.DOUBLE, 2.0)
     model = small.onnx_bytes(small.DOUBLE)
 
@@ -73,14 +73,14 @@ def test_same_model_with_another_contract_is_a_new_version(tmp_path: Path) -> No
 
 
 def test_broken_version_is_followed_by_a_whole_one(tmp_path: Path) -> None:
-    """Where the newest version can't be read, the same model is published again beside it."""
+    """If the newest version can't be read, the same model is published again as a new version."""
     _publish(tmp_path, small.DOUBLE, 2.0)
     (tmp_path / "small" / "1" / "manifest.json").write_text("{")
     assert _publish(tmp_path, small.DOUBLE, 2.0) == 2
 
 
 def _publish_anew(root: Path, feature: Feature, graph: str, golden: tuple[object, float]) -> Published:
-    """Publish a model of one feature, not numbered yet."""
+    """Publish a model of one feature without a field number."""
     model = small.onnx_bytes(graph)
     unnumbered = msgspec.structs.replace(feature, field_number=0)
     return publish(
@@ -89,7 +89,7 @@ def _publish_anew(root: Path, feature: Feature, graph: str, golden: tuple[object
 
 
 def test_next_version_keeps_the_field_numbers(tmp_path: Path) -> None:
-    """A feature of the same name keeps its field number, and the version of the API stays, from version to version."""
+    """A feature of the same name keeps its field number across versions, and the API version stays."""
     _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0))
     path = tmp_path / "small" / "1" / "manifest.json"
     path.write_text(path.read_text().replace('"field_number": 1,', '"field_number": 5,'))
@@ -100,7 +100,7 @@ def test_next_version_keeps_the_field_numbers(tmp_path: Path) -> None:
 
 
 def test_same_model_with_numbers_of_its_own_makes_no_version(tmp_path: Path) -> None:
-    """Publishing again what the newest version is makes no new one, whatever numbers it has, and changes no byte."""
+    """Publishing the newest version's model again changes nothing, whatever field numbers it has."""
     path = _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0)).path / "manifest.json"
     path.write_text(path.read_text().replace('"field_number": 1,', '"field_number": 5,'))
     path.write_text(path.read_text().replace('"api_version": 1,', '"api_version": 3,'))
@@ -112,7 +112,7 @@ def test_same_model_with_numbers_of_its_own_makes_no_version(tmp_path: Path) -> 
 
 
 def test_incompatible_version_is_a_new_version_of_the_api(tmp_path: Path) -> None:
-    """An incompatible version's API is one above the version's before it, and the publication tells why."""
+    """An incompatible version gets the next API version, and the publication reports the changes."""
     _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0))
     published = _publish_anew(tmp_path, small.INDEX, small.LOOK_UP, (1, 20.0))
     assert (published.version, published.api_version) == (2, 2)
@@ -121,7 +121,7 @@ def test_incompatible_version_is_a_new_version_of_the_api(tmp_path: Path) -> Non
 
 
 def test_api_follows_the_newest_version_that_can_be_read(tmp_path: Path) -> None:
-    """A version whose manifest can't be read, and that no server serves, is passed over."""
+    """The API version follows the newest version with a readable manifest."""
     _publish_anew(tmp_path, small.X, small.DOUBLE, (1.0, 2.0))
     _publish_anew(tmp_path, small.INDEX, small.LOOK_UP, (1, 20.0))
     (tmp_path / "small" / "10").mkdir()
@@ -130,13 +130,13 @@ def test_api_follows_the_newest_version_that_can_be_read(tmp_path: Path) -> None
 
 
 def test_older_model_again_is_a_new_version(tmp_path: Path) -> None:
-    """A model that an older version is, but not the newest, is published again."""
+    """A model equal to an older version, but not to the newest, is published again."""
     assert [_publish(tmp_path, small.DOUBLE, 2.0), _publish(tmp_path, TRIPLE, 3.0)] == [1, 2]
     assert _publish(tmp_path, small.DOUBLE, 2.0) == 3
 
 
 def test_refused_model_leaves_nothing(tmp_path: Path) -> None:
-    """A model that the server would reject leaves neither version nor draft, and the good one stays."""
+    """A model that a server would reject leaves no version and no draft."""
     _publish(tmp_path, small.DOUBLE, 2.0)
     model = small.onnx_bytes(TRIPLE)
     with pytest.raises(GoldenError):
@@ -148,7 +148,7 @@ def test_refused_model_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_failure_to_describe_leaves_nothing(tmp_path: Path) -> None:
-    """Whatever interrupts the publication, nothing is left behind."""
+    """An interrupted publication leaves nothing."""
 
     def interrupt(_version: int) -> Manifest:
         raise KeyboardInterrupt
@@ -159,7 +159,7 @@ def test_failure_to_describe_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_promote(tmp_path: Path) -> None:
-    """Promoting points stable at a version, leaves other labels, and no draft."""
+    """Promotion points stable at a version, and leaves other labels and no draft."""
     for graph, answer in ((small.DOUBLE, 2.0), (TRIPLE, 3.0)):
         _publish(tmp_path, graph, answer)
     path = tmp_path / "small" / "labels.json"
@@ -173,7 +173,7 @@ def test_promote(tmp_path: Path) -> None:
 
 
 def test_promoting_what_is_stable_writes_nothing(tmp_path: Path) -> None:
-    """Promoting the version that is stable leaves the file as it is, byte for byte."""
+    """Promoting the stable version leaves the label file unchanged, byte for byte."""
     _publish(tmp_path, small.DOUBLE, 2.0)
     path = tmp_path / "small" / "labels.json"
     path.write_text('{ "stable": 1 }')

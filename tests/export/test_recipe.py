@@ -1,4 +1,4 @@
-"""What decides a model's bytes, to one digest."""
+"""Tests of the recipe: the digest of everything that decides a model's bytes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def _of(source: Source, spec: Spec) -> str:
 
 
 def test_the_same_is_the_same(source: Source, tmp_path: Path) -> None:
-    """The same spec and data give the same digest, read again too, and wherever they stand."""
+    """The same spec and data have the same recipe, also after rereading and in another folder."""
     assert len(recipe(source)) == 64
     again = tmp_path / "elsewhere"
     again.mkdir()
@@ -38,7 +38,7 @@ def test_the_same_is_the_same(source: Source, tmp_path: Path) -> None:
 
 
 def test_whatever_decides_the_model_changes_it(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other data, seed, features, words, pipelines, libraries or CPU are another recipe."""
+    """Other data, seed, features, descriptions, pipelines, libraries or CPU change the recipe."""
     spec = source.spec
     tiny.points(301).to_csv(tmp_path / "other.csv", index=False)
     found = [
@@ -60,12 +60,12 @@ def test_whatever_decides_the_model_changes_it(source: Source, tmp_path: Path, m
 
 
 def test_where_something_is_does_not(source: Source) -> None:
-    """Where the data come from is not what the model is made of."""
+    """The location of the data doesn't change the recipe."""
     assert _of(source, replace(source.spec, data=Path("elsewhere.csv"), openml=1)) == recipe(source)
 
 
 def test_titanic_has_one() -> None:
-    """The recipe of the shipped spec can be taken, twice the same."""
+    """The recipe of Titanic's spec is the same when computed twice."""
     source = Source.of(TITANIC, load(TITANIC), 1)
     assert recipe(source) == recipe(source)
 
@@ -87,7 +87,7 @@ class Doubled(TransformerMixin, BaseEstimator):
 
 
 def test_what_a_spec_has_of_its_own_changes_it(tmp_path: Path) -> None:
-    """A class of the spec's own file, and every number of an array that it is given, are part of the recipe."""
+    """The recipe covers classes in the spec's file and every number of an array argument."""
     tail = tiny.SPEC.replace(
         "pipeline(features, LogisticRegression())", "Pipeline([('own', Doubled(EDGES)), ('lr', LogisticRegression())])"
     )

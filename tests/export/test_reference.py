@@ -1,4 +1,4 @@
-"""Training rows to histograms, shares and a sample."""
+"""Tests of reference statistics: histograms, shares and a sample of training rows."""
 
 from itertools import pairwise
 
@@ -20,7 +20,7 @@ COUNT = Feature(name="count", datatype="INT64", nullable=True, null_value=-1, mi
 
 
 def test_every_training_row_is_counted(part: Split) -> None:
-    """The committed manifest's reference counts each training row once in every column, and nulls apart."""
+    """The committed reference counts each training row once in every column, with nulls apart."""
     manifest = manifests.read(MODELS / "titanic" / "1" / "manifest.json")
     assert manifest.reference is not None
     assert manifest.reference.rows == len(part.X_train)
@@ -33,7 +33,7 @@ def test_every_training_row_is_counted(part: Split) -> None:
 
 
 def test_bins_hold_what_their_edges_say(part: Split) -> None:
-    """A bin's count is of the values above the edge before it and up to its own."""
+    """A bin counts the values above the previous edge and up to its own."""
     told = reference(TITANIC.features, part.X_train, np.linspace(0, 1, len(part.X_train)), "binary")
     fare = told.features["fare"]
     assert fare.edges is not None
@@ -47,7 +47,7 @@ def test_bins_hold_what_their_edges_say(part: Split) -> None:
 
 
 def test_other_columns() -> None:
-    """Words are counted by name up to a bound, the rest together; booleans as two; an integer's null apart."""
+    """Strings are counted by value up to a limit, booleans as two values, nulls apart."""
     words = [f"w{number:03}" for number in range(MAX_CATEGORIES + 20)]
     X = pd.DataFrame(
         {
@@ -66,7 +66,7 @@ def test_other_columns() -> None:
 
 
 def test_background_is_a_sample_that_a_caller_may_send(part: Split) -> None:
-    """The sample is of training rows, at most 32, null as null, and the same for the same seed."""
+    """The background has at most 32 training rows as valid records, the same for a seed."""
     rows = background(TITANIC.features, part.X_train, SEED)
     assert len(rows) == MAX_BACKGROUND_ROWS
     signature = Signature(TITANIC.features)

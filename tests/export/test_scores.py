@@ -1,4 +1,4 @@
-"""Answers and truths to scores: those that scikit-learn has, or that a few lines of arithmetic give."""
+"""Tests that scores agree with scikit-learn's, or with a direct calculation."""
 
 import math
 from itertools import product
@@ -25,7 +25,7 @@ THREE: Final = ("high", "low", "middle")
 
 
 def _answers(classes: tuple[str, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return truths, and probabilities that know something of them."""
+    """Return truths, and probabilities that correlate with them."""
     drawn = np.random.default_rng(3)
     places = drawn.integers(len(classes), size=ROWS)
     odds = drawn.uniform(0.1, 1.0, (ROWS, len(classes)))
@@ -41,13 +41,13 @@ def _values() -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _auc(truth: NDArray[np.bool_], probability: NDArray[Any]) -> float:
-    """Return the share of pairs of a true and another row that stand in the right order."""
+    """Return the share of pairs of a true and another row in the right order."""
     pairs = list(product(probability[truth], probability[~truth]))
     return float(np.mean([(one > other) + 0.5 * (one == other) for one, other in pairs]))
 
 
 def test_binary_scores() -> None:
-    """Of two classes, brier and log loss are those of the positive one's probability."""
+    """For two classes, Brier score and log loss use the positive class's probability."""
     truths, answers = _answers(TWO)
     for positive in TWO:
         truth, probability = truths == positive, answers[:, TWO.index(positive)].astype(np.float64)
@@ -64,7 +64,7 @@ def test_binary_scores() -> None:
 
 
 def test_multiclass_scores() -> None:
-    """Of several classes, each is taken against the rest with the same weight, and brier is summed over them."""
+    """For several classes ROC AUC is one against the rest, equally weighted, and Brier is a sum."""
     truths, answers = _answers(THREE)
     hits = truths[:, None] == np.array(THREE, dtype=object)
     assert scores(truths, answers, THREE) == pytest.approx(
@@ -81,7 +81,7 @@ def test_multiclass_scores() -> None:
 
 
 def test_regression_scores() -> None:
-    """Of a regression they are the root of the mean square, the mean size, and the share of variance explained."""
+    """Regression scores are the root mean squared error, mean absolute error, and R squared."""
     truths, answers = _values()
     errors = answers.astype(np.float64) - truths
     assert scores(truths, answers) == pytest.approx(
@@ -96,7 +96,7 @@ def test_regression_scores() -> None:
 
 @pytest.mark.parametrize("classes", [TWO, THREE])
 def test_losses_of_a_classifier(classes: tuple[str, ...]) -> None:
-    """Each row's loss is minus the logarithm of its class's probability: their mean is scikit-learn's log loss."""
+    """A classifier's loss per row is the negative log probability, with scikit-learn's log loss as mean."""
     truths, answers = _answers(classes)
     each = losses(truths, answers, classes)
     assert each.shape == (ROWS,)
@@ -107,7 +107,7 @@ def test_losses_of_a_classifier(classes: tuple[str, ...]) -> None:
 
 
 def test_losses_of_a_regression() -> None:
-    """Each row's loss is its error squared: their mean is scikit-learn's, in double precision."""
+    """A regression's loss per row is the squared error, with scikit-learn's as mean, in double precision."""
     truths, answers = _values()
     each = losses(truths, answers)
     assert each.shape == (ROWS,)
@@ -116,7 +116,7 @@ def test_losses_of_a_regression() -> None:
 
 
 def test_wrong_certainty_costs_a_bounded_loss() -> None:
-    """A class that was given no probability at all costs as much as the least that float32 can tell from it."""
+    """A true class with probability zero has the loss of the least probability that float32 can distinguish."""
     truths = np.array(["no", "yes"], dtype=object)
     each = losses(truths, np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), TWO)
     assert each.tolist() == [pytest.approx(-math.log(LEAST_PROBABILITY)), 0.0]
@@ -124,7 +124,7 @@ def test_wrong_certainty_costs_a_bounded_loss() -> None:
 
 @pytest.mark.parametrize("classes", [TWO, THREE])
 def test_intervals_of_a_classifier_hold_the_score(classes: tuple[str, ...]) -> None:
-    """Each score stands in its interval."""
+    """Each classifier score lies in its interval."""
     truths, answers = _answers(classes)
     positive = "yes" if classes == TWO else None
     whole = scores(truths, answers, classes, positive)
@@ -135,7 +135,7 @@ def test_intervals_of_a_classifier_hold_the_score(classes: tuple[str, ...]) -> N
 
 
 def test_intervals_of_a_regression() -> None:
-    """Each score stands in its interval, which the seed decides, and which narrows as rows are added."""
+    """Each regression score lies in its interval, which depends on the seed and narrows with more rows."""
 
     def found(times: int, seed: int = 5) -> dict[str, list[float]]:
         truths, answers = (np.tile(each, times) for each in _values())
@@ -151,7 +151,7 @@ def test_intervals_of_a_regression() -> None:
 
 
 def test_every_sample_keeps_each_class() -> None:
-    """A class of a single row is in every sample, once: no score is without it."""
+    """Each sample has every class, even a class with a single row."""
     truths = np.array(["yes", *["no"] * 30], dtype=object)
     sure = np.tile([0.1, 0.9], (31, 1))
     found = intervals(truths, sure, TWO, "yes", 1)
@@ -163,7 +163,7 @@ def test_every_sample_keeps_each_class() -> None:
 def test_samples_are_scored_as_scikit_learn_scores_them(
     classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interval's ends are percentiles of the scores that scikit-learn gives each sample of the rows."""
+    """The ends of an interval are percentiles of scikit-learn's scores for each sample."""
     monkeypatch.setattr("export.training.metrics.RESAMPLES", 40)
     truths, answers = _answers(classes) if classes else _values()
     positive = "yes" if classes == TWO else None
@@ -177,7 +177,7 @@ def test_samples_are_scored_as_scikit_learn_scores_them(
 
 
 def test_interval_of_a_mean() -> None:
-    """The interval of a mean is about 1.96 standard errors to both sides, in the values' own unit, however small."""
+    """The interval of a mean is about 1.96 standard errors to both sides, in any unit."""
     values = np.random.default_rng(1).normal(2.0, 3.0, 400)
     low, high = mean_interval(values, 9)
     assert low < values.mean() < high
@@ -187,5 +187,5 @@ def test_interval_of_a_mean() -> None:
 
 
 def test_significant_digits() -> None:
-    """A number is told by its first six digits, whatever its size."""
+    """A number is rounded to six significant digits, whatever its size."""
     assert [significant(each) for each in (1234567.8, 1.23456789e-12, -0.5, 0.0)] == [1234570.0, 1.23457e-12, -0.5, 0.0]

@@ -1,4 +1,4 @@
-"""A Python file to a model spec that contradicts nothing."""
+"""Tests of reading a Python file as a consistent model spec."""
 
 import re
 from dataclasses import replace
@@ -17,12 +17,12 @@ REGRESSION = Spec(name="line", description="", kind="regression", target="y", fe
 
 
 def test_titanic_is_sound() -> None:
-    """The spec that is shipped is one."""
+    """The shipped spec is valid."""
     check_spec(TITANIC)
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
-    """A file that defines one Spec is read, whatever it calls it."""
+    """A file that defines one Spec is read, whatever the variable's name."""
     tiny.write(tmp_path)
     spec = read_spec(tmp_path / "tiny.py")
     assert (spec.name, spec.kind, [feature.name for feature in spec.features]) == ("tiny", "binary", ["x", "y"])
@@ -44,7 +44,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_none(tmp_path: Path, content: str, words: str) -> None:
-    """A file that can't be run, or defines no sound Spec, is rejected with its path and the reason."""
+    """A file that fails, or defines no valid Spec, is rejected with its path and the reason."""
     path = tmp_path / "spec.py"
     path.write_text(content)
     with pytest.raises(SpecError, match=re.escape(str(path)) + ".*" + re.escape(words)):
@@ -53,7 +53,7 @@ def test_a_file_that_is_none(tmp_path: Path, content: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["nowhere.py", "spec.txt"])
 def test_a_path_that_is_none(tmp_path: Path, name: str) -> None:
-    """A path at which there is no Python file is rejected."""
+    """A path without a Python file is rejected."""
     (tmp_path / "spec.txt").write_text(tiny.SPEC)
     with pytest.raises(SpecError, match="expected a Python file"):
         read_spec(tmp_path / name)
@@ -74,7 +74,7 @@ def test_a_path_that_is_none(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_what_contradicts_itself(members: dict[str, Any], words: str) -> None:
-    """A spec that contradicts itself is rejected by the member at fault."""
+    """An inconsistent spec is rejected with the wrong member."""
     with pytest.raises(SpecError, match=re.escape(words)):
         check_spec(replace(REGRESSION, **members))
 
@@ -105,6 +105,6 @@ def test_what_contradicts_itself(members: dict[str, Any], words: str) -> None:
     ],
 )
 def test_a_feature_that_contradicts_itself(feature: Feature, words: str) -> None:
-    """A feature is rejected if it does not allow its own example or category, or has no value left for null."""
+    """A feature that doesn't allow its own example, category or null is rejected."""
     with pytest.raises(SpecError, match=re.escape(words)):
         check_spec(replace(REGRESSION, features=(feature,)))

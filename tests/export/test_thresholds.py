@@ -1,4 +1,4 @@
-"""Split thresholds to the rows around them."""
+"""Tests of the rows around split thresholds of trees."""
 
 import numpy as np
 import onnx
@@ -44,7 +44,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def answers(table: pd.DataFrame) -> np.ndarray:
-    """Return classes that all three decide."""
+    """Return classes that depend on all three features."""
     return np.where(table["x"] + table["count"] / 5 + (table["sex"] == "f") > 1.3, "yes", "no").astype(object)
 
 
@@ -53,7 +53,7 @@ def _rows(fitted: Pipeline, table: pd.DataFrame, classes: int = 2) -> pd.DataFra
 
 
 def test_every_split_is_surrounded(table: pd.DataFrame, answers: np.ndarray) -> None:
-    """Each threshold of a float is there with its float32 neighbours, each of a count with the numbers beside it."""
+    """Each threshold is surrounded: by float32 neighbours for a float, by adjacent integers for a count."""
     fitted = pipeline(FEATURES, GradientBoostingClassifier(n_estimators=20, random_state=0)).fit(table, answers)
     trees = [tree for (tree,) in fitted.steps[-1][1].estimators_]
     places = {name: place.start for name, place in fitted.steps[0][1].output_indices_.items()}
@@ -74,7 +74,7 @@ def test_every_split_is_surrounded(table: pd.DataFrame, answers: np.ndarray) -> 
 
 
 def test_rows_stay_in_the_signature(table: pd.DataFrame, answers: np.ndarray) -> None:
-    """No row leaves a feature's range, and a category is never varied."""
+    """No row is outside a feature's range, and categories don't vary."""
     fitted = pipeline(FEATURES, HistGradientBoostingClassifier(max_iter=20, random_state=0)).fit(table, answers)
     rows = _rows(fitted, table)
     assert len(rows) > 50
@@ -83,7 +83,7 @@ def test_rows_stay_in_the_signature(table: pd.DataFrame, answers: np.ndarray) ->
 
 
 def test_a_model_without_trees_has_none(table: pd.DataFrame, answers: np.ndarray) -> None:
-    """A linear model splits nowhere."""
+    """A linear model has no threshold rows."""
     fitted = pipeline(FEATURES, LogisticRegression()).fit(table, answers)
     assert len(_rows(fitted, table)) == 0
 
@@ -95,7 +95,7 @@ def test_regression_trees_split_too(table: pd.DataFrame) -> None:
 
 
 def test_thresholds_behind_a_scaler_are_taken_back() -> None:
-    """A scaler before trees is rejected by the rows around its splits, though every row of the data agrees."""
+    """A scaler before trees is rejected by threshold rows, even if every data row agrees."""
     points = tiny.points(120).astype(np.float32)
     features = tuple(Feature(name=name, datatype="FP32", description="", example=1.0) for name in "xy")
     X, y = points[["x", "y"]], np.where(points["above"] > 0, "above", "below").astype(object)
@@ -112,7 +112,7 @@ def test_thresholds_behind_a_scaler_are_taken_back() -> None:
 
 
 def test_rows_are_what_the_model_takes(table: pd.DataFrame, answers: np.ndarray) -> None:
-    """The rows can be run as they are."""
+    """The model accepts the rows unchanged."""
     fitted = pipeline(FEATURES, GradientBoostingClassifier(n_estimators=5, random_state=0)).fit(table, answers)
     converted = convert(fitted, FEATURES, 2)
     assert {each.name for each in onnx.load_from_string(converted.model).graph.input} == set(columns(table))
@@ -143,7 +143,7 @@ NUMBERS = (X, Feature(name="far", datatype="FP32", description="", example=1000.
     ids=["scaler", "selector", "bins", "bins of a block"],
 )
 def test_what_stands_before_the_estimator_is_undone(steps: list[BaseEstimator]) -> None:
-    """Thresholds are found in the features' own terms, whatever scales, selects or cuts them once gathered."""
+    """Thresholds are converted back to feature values through scalers, selectors and bins."""
     drawn = np.random.default_rng(0)
     table = pd.DataFrame({"x": drawn.normal(3, 2, 400), "far": drawn.normal(1000, 300, 400)}).astype(np.float32)
     truths = np.where((table["x"] - 3) / 2 + (table["far"] - 1000) / 900 + drawn.normal(size=400) > 0, "yes", "no")
@@ -155,7 +155,7 @@ def test_what_stands_before_the_estimator_is_undone(steps: list[BaseEstimator]) 
 
 
 def test_columns_made_before_a_scaler(table: pd.DataFrame, answers: np.ndarray) -> None:
-    """A scaler of more columns than there are features stops nothing: thresholds are tried in what there is."""
+    """A scaler of more columns than features causes no error, and thresholds are still tried."""
     made = Pipeline([("powers", PolynomialFeatures(2)), ("scale", StandardScaler())])
     encode = ColumnTransformer([("n", made, ["x", "count"])])
     fitted = Pipeline([("encode", encode), ("tree", DecisionTreeClassifier(random_state=0))]).fit(table, answers)

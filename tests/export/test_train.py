@@ -1,4 +1,4 @@
-"""Training rows to a fitted pipeline: what is compared, chosen, calibrated and told."""
+"""Tests of training: comparison of candidates, choice, calibration and scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -57,7 +57,7 @@ def _source(spec: Spec, rows: int = 300, noise: float = 0.5) -> Source:
 
 
 class _Seen(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
-    """Answers a half, and keeps what it was fitted on."""
+    """Predicts one half, and stores the number of rows of each fit."""
 
     rows: list[int] = []  # noqa: RUF012 # clones share it on purpose
 
@@ -74,7 +74,7 @@ class _Seen(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-lear
 
 
 def test_the_least_loss_wins() -> None:
-    """The candidate with the least log loss is chosen, and each one's mean and spread over the folds is told."""
+    """The candidate with the least log loss is chosen, with mean and deviation of each candidate."""
     source = _source(_spec(poor=LogisticRegression(C=1e-4), good=LogisticRegression()))
     fitted = fit(source, Console(json=True))
     assert fitted.estimator == "good"
@@ -84,7 +84,7 @@ def test_the_least_loss_wins() -> None:
 
 
 def test_the_loss_is_that_of_repeated_cross_validation() -> None:
-    """What is told of a candidate is the mean over the folds of models fitted on the other folds alone."""
+    """A candidate's mean is over folds, each predicted by a model fitted on the other folds."""
     source = _source(_spec(good=LogisticRegression()))
     told = fit(source, Console(json=True)).candidates["good"]
     X, y, each = source.part.X_train, source.part.y_train, []
@@ -96,7 +96,7 @@ def test_the_loss_is_that_of_repeated_cross_validation() -> None:
 
 
 def test_no_held_out_row_is_fitted_on() -> None:
-    """Cross-validation and the fit see training rows alone: each fold some of them, the fit all, and nothing else."""
+    """Cross-validation and the final fit use training rows only."""
     _Seen.rows.clear()
     source = _source(_spec(seen=_Seen()))
     fit(source, Console(json=True))
@@ -105,7 +105,7 @@ def test_no_held_out_row_is_fitted_on() -> None:
 
 
 def test_calibration_stays_where_it_helps() -> None:
-    """Probabilities that are too sure are corrected, those of a model that is right are left."""
+    """Overconfident probabilities are calibrated; those of a well-calibrated model are not."""
     drawn = np.random.default_rng(0)
     table = tiny.points(600, noise=1.0)
     for copy in range(10):
@@ -120,7 +120,7 @@ def test_calibration_stays_where_it_helps() -> None:
 
 
 def test_a_classifier_that_can_not_be_calibrated_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    """What can't be calibrated is fitted as it is, and one line says why and what would help."""
+    """A classifier that can't be calibrated is fitted unchanged, and one line explains why."""
     members = [("linear", LogisticRegression()), ("naive", GaussianNB())]
     fitted = fit(_source(_spec(stacked=StackingClassifier(members))), Console())
     assert (fitted.estimator, fitted.calibration, list(fitted.candidates)) == ("stacked", None, ["stacked"])
@@ -136,7 +136,7 @@ def replace_name(feature: Feature, name: str) -> Feature:
 
 
 def test_scores_are_told_with_intervals_and_spread() -> None:
-    """Each score of the held-out rows lies in its interval, and twenty other splits tell mean and spread."""
+    """Each held-out score lies in its interval, and twenty other splits give mean and deviation."""
     source = _source(_spec(good=LogisticRegression()))
     metrics = measure(source, fit(source, Console(json=True)), Console(json=True))
     assert metrics.held_out_rows == len(source.part.y_test)
@@ -149,7 +149,7 @@ def test_scores_are_told_with_intervals_and_spread() -> None:
 
 
 def test_too_few_rows_of_a_class() -> None:
-    """A class that has too few rows for the folds is rejected by name, before anything is fitted."""
+    """A class with too few rows for the folds is rejected by name before any fit."""
     spec = _spec(good=LogisticRegression())
     table = tiny.points(300)
     table["above"] = 0
@@ -161,7 +161,7 @@ def test_too_few_rows_of_a_class() -> None:
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
 def test_every_ready_candidate_agrees_with_its_conversion(kind: str) -> None:
-    """Each of the four candidates there are for a kind, calibrated too, is converted to the same answers."""
+    """Each built-in candidate of a kind, calibrated or not, agrees with its conversion."""
     table = tiny.points(400)
     table["level"] = np.digitize(table["y"] - table["x"], [-1, 1])
     target = {"binary": "above", "multiclass": "level", "regression": "y"}[kind]
@@ -190,7 +190,7 @@ def test_every_ready_candidate_agrees_with_its_conversion(kind: str) -> None:
 
 
 def test_titanic_has_the_candidates_it_says() -> None:
-    """Titanic's candidates are a plain linear model and three of trees."""
+    """Titanic's candidates are a linear model and three tree models."""
     assert list(candidates(TITANIC, 1)) == [
         "logistic_regression",
         "random_forest",

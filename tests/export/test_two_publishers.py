@@ -1,4 +1,4 @@
-"""Several that publish at once into one repository: one works at a time, and none loses what another did."""
+"""Tests of concurrent publishers: one works at a time, and no publication is lost."""
 
 import os
 import signal
@@ -68,7 +68,7 @@ except KeyboardInterrupt:
 
 @contextmanager
 def _started(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a program, and kill it where it is not done in the end, or in HUNG_S: a test fails where it would hang."""
+    """Start a program; kill it at the end or after HUNG_S seconds."""
     command = [sys.executable, "-W", "error", "-c", program, *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         hung = threading.Timer(HUNG_S, process.kill)
@@ -86,7 +86,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 
 def _check(root: Path, published: dict[int, float]) -> None:
-    """See that each version answers as the model that became it, stable is the highest, and no dot-file is left."""
+    """Check that each version has its model, the highest is stable, and no dot file remains."""
     served = Repository.load(root, factors.NAME).versions(factors.NAME)
     assert {version: factors.factor_of(model) for version, model in served.models.items()} == published
     assert (served.failed, served.labels) == ({}, {"stable": max(published)})
@@ -94,7 +94,7 @@ def _check(root: Path, published: dict[int, float]) -> None:
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    """Two processes that publish different models, round for round, get versions of their own; the last is stable."""
+    """Two processes that publish different models get different versions; the last one is stable."""
     with _started(PUBLISH, tmp_path, 100, ROUNDS) as one, _started(PUBLISH, tmp_path, 200, ROUNDS) as other:
         assert [_line(one), _line(other)] == ["ready", "ready"]
         for each in (one, other):
@@ -110,7 +110,7 @@ def test_two_processes(tmp_path: Path) -> None:
 
 
 def test_eight_threads(tmp_path: Path) -> None:
-    """So do threads; those that are rejected in between, and leave the model's folder empty, disturb nobody."""
+    """Eight threads get different versions, beside rejected publications that leave the folder empty."""
     together = threading.Barrier(8)
 
     def publish(worker: int) -> dict[int, float]:
@@ -135,7 +135,7 @@ def test_eight_threads(tmp_path: Path) -> None:
 
 
 def test_refused_publishers_of_a_model_that_is_not_there(tmp_path: Path) -> None:
-    """Publishers that all are rejected, each removing the folder that another is about to use, leave nothing."""
+    """Rejected publishers, which remove the folder that another one will use, leave nothing."""
 
     def publish(factor: int) -> None:
         for _ in range(10):
@@ -148,7 +148,7 @@ def test_refused_publishers_of_a_model_that_is_not_there(tmp_path: Path) -> None
 
 
 def test_killed_holder_keeps_nobody_out(tmp_path: Path) -> None:
-    """A publisher that waits for one that is killed goes on, and so does the next one."""
+    """A publisher that waits for a killed one gets the lock, and so does the next."""
     home = tmp_path / factors.NAME
     with _started(HOLD, home) as holder:
         assert _line(holder) == "held"
@@ -165,7 +165,7 @@ def test_killed_holder_keeps_nobody_out(tmp_path: Path) -> None:
 
 
 def test_interrupted_waiter_leaves_the_lock_to_its_holder(tmp_path: Path) -> None:
-    """Who is interrupted while it waits does not remove the other's lock, and lets nobody else in."""
+    """An interrupted waiter doesn't remove the holder's lock, so no other publisher gets it."""
     home = tmp_path / factors.NAME
     with ExitStack() as started:
         with locked(home):

@@ -1,4 +1,4 @@
-"""scikit-learn against onnxruntime."""
+"""Tests of parity between scikit-learn and onnxruntime."""
 
 import math
 from typing import Any
@@ -38,12 +38,12 @@ DEPENDENT = """g (float[N, 1] x) => (float[N, 1] label, float[N, 1] probabilitie
   extra = Cast<to = 1>(rows)
   probabilities = Add(x, extra)
 }"""
-"""Answers x and the number of rows: no batch size settles it."""
+"""Returns x plus the number of rows, so no batch size makes its outputs independent."""
 
 
 @pytest.fixture(scope="module")
 def verified(pipeline: Pipeline) -> Verified:
-    """Return the published pipeline beside its conversion."""
+    """Return the published pipeline with its conversion."""
     return Verified(pipeline, convert(pipeline, TITANIC.features, 2), TITANIC.features)
 
 
@@ -54,7 +54,7 @@ def edges() -> list[dict[str, Scalar | None]]:
 
 
 def test_edges_are_within_the_signature(edges: list[dict[str, Scalar | None]]) -> None:
-    """No edge case is beyond what the signature allows: they become golden rows, which a caller may send."""
+    """Each edge case is a valid record, since edge cases become golden rows."""
     signature = Signature(TITANIC.features)
     signature.check(signature.from_records(edges))
     assert {record["age"] for record in edges} >= {None, 0.0, 120.0}
@@ -69,7 +69,7 @@ def test_published_pipeline_agrees(verified: Verified, dataset: Dataset, edges: 
 
 
 def test_model_of_another_pipeline_disagrees(pipeline: Pipeline, dataset: Dataset, part: Split) -> None:
-    """A model converted from another fit is rejected, with the figures and the worst row."""
+    """A model converted from another fit is rejected with figures and the worst row."""
     other = candidates(TITANIC, 1)["gradient_boosting"].fit(part.X_test, part.y_test)
     verified = Verified(pipeline, convert(other, TITANIC.features, 2), TITANIC.features)
     with pytest.raises(
@@ -81,7 +81,7 @@ def test_model_of_another_pipeline_disagrees(pipeline: Pipeline, dataset: Datase
 
 def test_scaler_before_trees_disagrees(dataset: Dataset, part: Split) -> None:
     """A scaler before trees, whose float32 rounding moves rows across splits, is rejected."""
-    pipeline = candidates(TITANIC, 0)["logistic_regression"]  # the candidate that has a scaler
+    pipeline = candidates(TITANIC, 0)["logistic_regression"]  # the candidate with a scaler
     trees = GradientBoostingClassifier(n_estimators=50, max_depth=8, random_state=0)
     pipeline.steps[-1] = ("classify", trees)
     pipeline.fit(part.X_train, part.y_train)
@@ -96,7 +96,7 @@ def test_scaler_before_trees_disagrees(dataset: Dataset, part: Split) -> None:
     "datatypes", [("INT64", "FP32"), ("INT32", "UINT8"), ("BOOL", "UINT8"), ("FP64", "INT64", "FP32"), ("FP16", "BOOL")]
 )
 def test_datatypes_beside_each_other(datatypes: tuple[Datatype, ...]) -> None:
-    """Columns of several datatypes, in whatever order, are converted to the same answers."""
+    """Columns of several datatypes, in any order, are converted with equal predictions."""
     drawn = np.random.default_rng(0)
     features = [
         Feature(name=f"x{place}", datatype=datatype, description="", example=True if datatype == "BOOL" else 1)
@@ -112,7 +112,7 @@ def test_datatypes_beside_each_other(datatypes: tuple[Datatype, ...]) -> None:
 
 
 def test_row_that_cannot_be_answered() -> None:
-    """A pipeline that fails on a word never seen, which the signature allows, is rejected."""
+    """A pipeline that fails on an unknown string, which the signature allows, is rejected."""
     word = Feature(name="word", datatype="BYTES", description="", example="a", field_number=1)
     X = pd.DataFrame({"word": np.array(["a", "b"] * 20, dtype=object)})
     encode = OneHotEncoder(handle_unknown="error", sparse_output=False, dtype=np.float32)
@@ -125,7 +125,7 @@ def test_row_that_cannot_be_answered() -> None:
 
 
 def test_answer_that_is_no_number_disagrees(pipeline: Pipeline, dataset: Dataset) -> None:
-    """A model that answers NaN is rejected, however the others agree."""
+    """A model that returns NaN is rejected."""
     inputs = ", ".join(
         f"{ {'INT64': 'int64', 'BYTES': 'string', 'FP32': 'float'}[f.datatype] }[N, 1] {f.name}"
         for f in TITANIC.features
@@ -158,7 +158,7 @@ def _column_of_numbers() -> pd.DataFrame:
 
 
 def test_fewest_rows_are_found() -> None:
-    """A model that answers fewer than four rows otherwise must be run with four at least."""
+    """A model with other outputs for fewer than four rows needs a batch of at least four."""
     graph = small.LONELY.replace("(float[N, 1] value)", "(float[N, 1] label, float[N, 1] probabilities)")
     graph = graph.replace("value = Add(x, extra)", "label = Identity(x)\n probabilities = Add(x, extra)")
     verified = Verified(Pipeline([("nothing", "passthrough")]), _converted(graph), [small.X])
@@ -166,7 +166,7 @@ def test_fewest_rows_are_found() -> None:
 
 
 def test_answers_that_always_depend_on_company() -> None:
-    """A model whose answers no batch size makes independent is rejected."""
+    """A model whose outputs depend on the batch at every size is rejected."""
     verified = Verified(Pipeline([("nothing", "passthrough")]), _converted(DEPENDENT), [small.X])
     with pytest.raises(ParityError, match="answers depend on the batch a row stands in"):
         verified.min_batch_rows(_column_of_numbers())
@@ -181,7 +181,7 @@ def test_answers_that_always_depend_on_company() -> None:
     ],
 )
 def test_an_estimator_that_depends_on_company_is_named(estimator: BaseEstimator, y: list[Any], other: str) -> None:
-    """The rejection names the estimator that is computed otherwise in other batches, and estimators that are not."""
+    """The rejection names the estimator whose sums depend on the batch, and alternatives."""
     X = pd.DataFrame({"x": [0.0, 1.0, 2.0, 5.0]})
     verified = Verified(Pipeline([("only", estimator.fit(X, y))]), _converted(DEPENDENT), [small.X])
     with pytest.raises(ParityError, match=f"sums of {type(estimator).__name__} .*row by row: {other}, a random forest"):
@@ -193,7 +193,7 @@ def test_an_estimator_that_depends_on_company_is_named(estimator: BaseEstimator,
 def test_categories_of_histogram_boosting_are_named(
     dataset: Dataset, part: Split, cast: list[tuple[str, Any]], *, is_stacked: bool
 ) -> None:
-    """A difference that comes of categories which the converter ignores is explained by them, whatever else is odd."""
+    """A difference due to categories that the converter ignores is explained by them."""
     boosting: Any = HistGradientBoostingClassifier(max_iter=20, categorical_features=[0], random_state=0)
     if is_stacked:
         boosting = StackingClassifier([("boosting", boosting)], LogisticRegression(), cv=2)
@@ -205,7 +205,7 @@ def test_categories_of_histogram_boosting_are_named(
 
 
 def test_linear_model_is_run_in_batches_that_settle_it() -> None:
-    """Run in batches of the size found, a linear model gives each row the bits it has among all."""
+    """In batches of the size found, a linear model returns the same bits as for all rows."""
     numbers = np.random.default_rng(0).normal(size=(200, len(NUMBERS)))
     X = pd.DataFrame(numbers.astype(np.float32), columns=[feature.name for feature in NUMBERS])
     y = np.where(X.sum(axis=1) > 0, "more", "less").astype(object)
@@ -218,7 +218,7 @@ def test_linear_model_is_run_in_batches_that_settle_it() -> None:
 
 
 def test_edges_of_the_signature(edges: list[dict[str, Scalar | None]]) -> None:
-    """The edge cases hold every category, every null, every limit, and the example first."""
+    """The edge cases have every category, null and limit, and start with the example."""
     assert edges[0] == EXAMPLE
     for feature in TITANIC.features:
         values = [record[feature.name] for record in edges]
@@ -230,7 +230,7 @@ def test_edges_of_the_signature(edges: list[dict[str, Scalar | None]]) -> None:
 
 
 def test_golden_rows_are_what_the_model_answers(verified: Verified, edges: list[dict[str, Scalar | None]]) -> None:
-    """The golden answers are the model's own, one for each record."""
+    """The golden outputs are the model's, one per record."""
     golden = verified.golden(edges)
     labels, probabilities = verified.run(edge_rows(TITANIC.features, edges))
     assert labels is not None

@@ -1,4 +1,4 @@
-"""The versions that are there: found by number or label, and listed as `list` tells them."""
+"""Tests of finding versions by number or label, and of the list of versions."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.export.factors import NAME
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a repository with versions 1 to 3 of a model; 2 is stable, 1 is both canary and old."""
+    """Return a repository with versions 1 to 3: 2 is stable, 1 is canary and old."""
     for factor in (1, 2):
         factors.publish(tmp_path, factor)
     factors.publish(tmp_path, 3, PLAIN)
@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_list(root: Path) -> None:
-    """The versions are listed, newest first, each with its labels; what a server would not load with the reason."""
+    """Versions are listed newest first with their labels; a broken one has its reason."""
     (root / NAME / "9").mkdir()
     (root / NAME / ".draft-left").mkdir()
     factors.damage(root / NAME, 2)
@@ -44,7 +44,7 @@ def test_list(root: Path) -> None:
 
 
 def test_list_of_a_version_that_says_it_is_another(root: Path) -> None:
-    """A folder whose manifest says another number is listed as broken: no server serves it."""
+    """A folder whose manifest has another number is listed as broken."""
     (root / NAME / "3").rename(root / NAME / "4")
     assert "says small version 3" in entries(root, NAME)[0].broken
 
@@ -53,25 +53,25 @@ def test_list_of_a_version_that_says_it_is_another(root: Path) -> None:
     ("wanted", "version"), [("1", 1), ("3", 3), ("stable", 2), ("canary", 1), ("old", 1), (None, 2), ("03", 3)]
 )
 def test_find(root: Path, wanted: str | None, version: int) -> None:
-    """A version is found by its number or a label; where none is asked for, it is the stable one."""
+    """A version is found by number or label; without either, the stable one."""
     assert find(root, NAME, wanted) == version
 
 
 def test_find_without_stable(root: Path) -> None:
-    """Where nothing is stable, it is the newest version, as a server has it."""
+    """Without a stable version the newest is found, as in a server."""
     remove(root, NAME, "stable")
     assert find(root, NAME, None) == 3
 
 
 def test_number_comes_before_a_label_of_that_name(root: Path) -> None:
-    """A label that a file calls as a number is found, but a version of that number is meant, where there is one."""
+    """A number finds the version of that number, before a label of that name."""
     (root / NAME / "labels.json").write_text('{"3": 1, "7": 1}')
     assert (find(root, NAME, "3"), find(root, NAME, "7")) == (3, 1)
 
 
 @pytest.mark.parametrize("wanted", ["4", "beta", "", "-1", "²"])
 def test_find_what_is_not_there(root: Path, wanted: str) -> None:
-    """What is no version and no label is told, with those there are."""
+    """An unknown version or label is rejected with the existing ones."""
     words = f"small has no version or label {wanted!r}; there is 3, 2, 1, stable, old, canary"
     with pytest.raises(LabelError, match=f"^{re.escape(words)}$"):
         find(root, NAME, wanted)
@@ -93,12 +93,12 @@ def test_find_what_is_not_there(root: Path, wanted: str) -> None:
     ],
 )
 def test_pair(root: Path, before: str | None, after: str | None, expected: tuple[int, int]) -> None:
-    """Stable and the newest are compared where nothing is asked for, or the one before where both are one."""
+    """Stable is compared with the newest by default, or with its predecessor if both are equal."""
     assert pair(root, NAME, before, after) == expected
 
 
 def test_pair_where_there_is_one(tmp_path: Path) -> None:
-    """One version alone has none to be compared with."""
+    """A single version has none to be compared with."""
     factors.publish(tmp_path, 1)
     with pytest.raises(LabelError, match=r"^small has no version before 1 to compare it with$"):
         pair(tmp_path, NAME, None, None)

@@ -1,4 +1,4 @@
-"""A model that is made in a moment: a spec with one cheap candidate, and a CSV file that fits it."""
+"""A model that is made quickly: a spec with one cheap candidate, and a matching CSV file."""
 
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,7 @@ TINY = Spec(
 
 
 def write(folder: Path, spec: str = SPEC) -> list[str]:
-    """Write the spec and its data into `folder`. Returns the options that name them and a repository there."""
+    """Write the spec and its data into `folder`; return options for them and a repository there."""
     (folder / "tiny.py").write_text(spec)
     points().to_csv(folder / "tiny.csv", index=False)
     return [
@@ -39,7 +39,7 @@ def write(folder: Path, spec: str = SPEC) -> list[str]:
 
 
 def points(rows: int = 300, seed: int = 0, noise: float = 0.5) -> pd.DataFrame:
-    """Return points around a line: `noise` blurs which side of it they are on."""
+    """Return points around a line; `noise` blurs on which side they are."""
     drawn = np.random.default_rng(seed)
     table = pd.DataFrame(drawn.normal(size=(rows, 2)).round(3), columns=["x", "y"])
     table["above"] = (table["y"] - table["x"] + drawn.normal(0, noise, rows) > 0).astype(int)
