@@ -1,8 +1,8 @@
 """A stand-in for the sidecar between the Workers runtime and a container.
 
 It is for machines that can't pull the sidecar's image. It implements only what the runtime uses: `CONNECT host:port`
-opens a tunnel to a port of the container (200, or 400 if nothing listens there), `PUT /egress` is accepted, and `GET
-/ca` returns some text. It enforces no egress rule.
+opens a tunnel to a port of the container (200, or 400 if nothing listens there), `PUT /egress` is accepted, and
+`GET /ca` returns some text. It enforces no egress rule.
 """
 
 import asyncio

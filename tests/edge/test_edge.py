@@ -55,7 +55,7 @@ def test_the_page_starts_no_container(cold: Local) -> None:
 
 
 def test_the_page_is_the_servers(local: Local, server: httpx.Client) -> None:
-    """The Worker serves the server's own page, byte for byte, and takes the form from an instance."""
+    """The Worker serves the server's own page, byte for byte, and forwards requests for the form."""
     assert local.edge.http.get("/").content == server.get("/").content
     form = "/api/models/titanic/form"
     assert local.edge.http.get(form).content == server.get(form).content

@@ -97,7 +97,7 @@ def test_a_slow_sender_is_waited_for(both: Local) -> None:
         yield b"]}"
 
     response = both.edge.http.post("/api/predict", content=body())
-    assert (response.status_code, response.json()["code"]) == (400, "invalid_argument")  # no records, the server says
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_argument")  # the body has no records
 
 
 def test_an_instance_that_hangs_under_a_streamed_body_is_started_anew(both: Local) -> None:

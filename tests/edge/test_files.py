@@ -149,7 +149,7 @@ def test_a_stream_that_fails_is_broken_off(
     file.write_bytes(files.csv(passengers, ROWS) + WRONG)
     words = WORDS.format(row=ROWS + 1)
     last = f"\n{end.format(words=words, quoted=json.dumps(words))}\n".encode()
-    for _ in range(4):  # the runtime drops the end of a failed response only now and then
+    for _ in range(4):  # four times: the runtime drops the end of a response only now and then
         done = _curl("--header", f"accept: {form}", "--upload-file", str(file), _url(local.edge.http))
         assert done.returncode == 18, done.stderr
         assert done.stdout.endswith(last)
@@ -271,7 +271,7 @@ def test_a_slow_file_keeps_its_instance_awake(sleepy: Local, passengers: list[Re
         text, trailers = sent.rest()
     assert trailers is not None
     files.check(text, passengers[:rows])
-    assert sleepy.edge.predict().status_code == 200  # a stop signal would have let the file end
+    assert sleepy.edge.predict().status_code == 200  # no stop signal, which would also let the file end
     assert sleepy.engine.running() == before
 
 

@@ -84,7 +84,7 @@ def test_good_calls_are_answered_beside_calls_that_hang_instances(sound: Local) 
     assert set(answered) == {200}
     assert {each.result() for each in attacks} == {503}
     assert _restarts(sound) == before
-    assert _reached(sound, "stalling", mark) <= hostile + 1  # a retry is due to a silent instance
+    assert _reached(sound, "stalling", mark) <= hostile + 1  # one retry after a silent instance
 
 
 def test_a_call_that_ends_instances_ends_two_at_most(sound: Local) -> None:

@@ -46,7 +46,7 @@ def _feature(name: str, datatype: Datatype, number: int = 0, *, nullable: bool =
     )
 
 
-def _contract(*features: Feature, **members: Any) -> Manifest:  # noqa: ANN401 # of any type
+def _contract(*features: Feature, **members: Any) -> Manifest:  # noqa: ANN401 # any type
     return small.manifest(b"", **{"features": list(features), **members})
 
 
