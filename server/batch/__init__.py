@@ -1,1 +1,1 @@
-"""Score files of rows: options, the job, reading, writing."""
+"""Batch endpoint: options, job, scorer, writer and response of a scored file."""

@@ -1,6 +1,6 @@
-"""Score one file: read, score and write it in a thread of its own.
+"""Batch job: read, score and write one file in its own thread.
 
-Imported when the first file arrives: a start never pays for it.
+Imported when the first file arrives, so that it does not delay the start.
 """
 
 import os
@@ -25,17 +25,19 @@ if TYPE_CHECKING:
     from server.inference.drift.monitor import Drift
 
 NICENESS = 19
-"""How much a thread that scores files lets others go first, the most there is: they have one CPU together."""
+"""Priority of a thread that scores files: the lowest, because it shares one CPU with the event loop."""
 SWITCH_S = 0.0001
-"""How long such a thread may hold the interpreter while the event loop waits for it; Python's own 5 ms are for programs
-that nobody waits for."""
+"""Seconds that a thread that scores files may hold the interpreter lock while the event loop waits for it.
+
+Python's default of 5 ms would delay every small request.
+"""
 
 
 class Job:
-    """One file that is being scored."""
+    """The job of scoring one file."""
 
     def __init__(self, asked: BatchOptions, settings: Settings, drift: "Drift | None" = None) -> None:
-        """Score as `asked`, within the limits of `settings`; `drift` looks at the rows."""
+        """Use the options `asked` and the limits of `settings`; `drift` observes the rows."""
         self.counts = Counts()
         self._asked = asked
         self._settings = settings
@@ -43,18 +45,19 @@ class Job:
         self._scorer: Scorer | None = None
         self._writer: Writer | None = None
         self.left_out: Collection[str] = ()
-        """Columns of the file that were to be passed on and can't be; known when `begin` is called."""
+        """Columns of the file that can't be passed on; set before `run` calls `begin`."""
 
     def run(self, source: Source, is_dry: Callable[[], bool], sink: Sink, begin: Callable[[Form], None]) -> None:
-        """Read `source` to its end and write the answer.
+        """Read `source` to its end and write the response to `sink`.
 
-        `begin` is told the answer's form before its first byte; `is_dry` whether the source has nothing now: then what
-        is there of the answer is sent. Raises RequestError: before `begin` for what can be told from the header.
+        Calls `begin` with the response's format before the first byte. When `is_dry()` is true, the source has no bytes
+        now, and the buffered part of the response is sent. Raises RequestError; before `begin` for errors that the
+        file's header shows.
         """
         try:
             self._run(_Prompt(source, is_dry), sink, begin)
         except RequestError as error:
-            # What was read stays in memory as long as the frames that a traceback holds: this error is never logged.
+            # A traceback holds frames, and they hold the rows in memory. This error is never logged.
             error.__context__ = error.__cause__ = None
             raise error.with_traceback(None) from None
 
@@ -102,18 +105,21 @@ class Job:
         sink.flush()
 
     def stop(self) -> None:
-        """End the model's run that is under way: no client waits for it. To be called on the event loop."""
+        """Terminate the current run of the model: no client waits for it. Call this on the event loop."""
         if self._scorer is not None:
             self._scorer.stop()
 
     def error_trailer_bytes(self, error: RequestError) -> bytes:
-        """Return what ends an answer that is broken off, as its form can say it; nothing where it is packed."""
+        """Return the bytes that state `error` at the end of an aborted response.
+
+        Empty if the response is compressed or its format can't state an error.
+        """
         if self._writer is None or self._asked.answer_encoding != "identity":
             return b""
         return self._writer.failed(error)
 
     def close(self) -> None:
-        """Drop what was read."""
+        """Release the rows that were read."""
         self._writer = None
 
     def _reading(self) -> Reading:
@@ -132,7 +138,10 @@ class Job:
         )
 
     def _needed(self) -> Collection[str] | None:
-        """Return the columns whose values the response or the model needs; None: all, or names that have commas."""
+        """Return the columns whose values the response or the model needs; None: all columns.
+
+        A requested name that contains commas is still in parts here: the table then reads all its columns.
+        """
         wanted = self._asked.wanted.columns
         if wanted == ALL:
             return None
@@ -140,35 +149,38 @@ class Job:
 
 
 def limits(settings: Settings, features: int) -> Limits:
-    """Return the limits of a table that is scored by a model of so many features, which are always taken."""
+    """Return the limits of a table for a model with `features` features.
+
+    The features do not count towards the maximum number of columns.
+    """
     return Limits(settings.max_columns + features, settings.max_record_batch_bytes, settings.max_spool_bytes)
 
 
 class _Prompt:
-    """A body whose reader doesn't wait for more of it while there is something of the answer that wasn't sent."""
+    """A source that sends the buffered part of the response before a read waits for more of the body."""
 
     def __init__(self, source: Source, is_dry: Callable[[], bool]) -> None:
         self.out: Sink | None = None
-        """Where the answer goes, once it has begun."""
+        """Sink of the response; None until the response begins."""
         self._source = source
         self._is_dry = is_dry
         self._thread = threading.get_ident()
         self._failed: Exception | None = None
-        """What ended a read, be it that the answer could not be sent."""
+        """Error that ended a read: of the body, or of sending the response."""
 
     @property
     def failure(self) -> Exception | None:
         return self._failed or self._source.failure
 
     def flush(self) -> None:
-        """Send what there is of the answer, where the source has nothing now."""
+        """Send the buffered part of the response if the source has no bytes now."""
         if self.out is not None and self._is_dry():
             self.out.flush()
 
     def read(self, size: int = -1, /) -> bytes:
         try:
             check(self._source)
-            if threading.get_ident() == self._thread:  # another one, that reads for a process, must not write
+            if threading.get_ident() == self._thread:  # a thread that feeds the isolated reader must not write
                 self.flush()
             return self._source.read(size)
         except Exception as error:
@@ -177,6 +189,9 @@ class _Prompt:
 
 
 def yield_to_others() -> None:
-    """Let this thread go behind all others; once and for all, so it is to be one for files alone."""
+    """Give the current thread the lowest priority.
+
+    This can't be undone, so the thread must do nothing but score files.
+    """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,4 +1,4 @@
-"""Read the options of a batch request from its parameters and headers."""
+"""Read the options of a batch request from its query parameters and headers."""
 
 import json
 from collections.abc import Sequence
@@ -24,43 +24,46 @@ _DECIMALS: Final = {"point": POINT, "comma": COMMA}
 _MAX_HINT: Final = 120
 _DELIMITERS: Final = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 _UNSTATED: Final = UNSTATED | {"application/octet-stream"}
-"""What a client says that knows nothing of the file that it sends."""
+"""Content types that say nothing about the file's format."""
 
 
 class RowOptions(NamedTuple):
-    """What a caller asks for."""
+    """Options for the rows: columns to pass on, and treatment of invalid rows."""
 
     columns: Sequence[str] | Literal["all", "none"] = ALL
-    """The columns to pass on, cut at each comma: a name that has one is put together again by the table's own names."""
+    """Columns to pass on, split at each comma. `Scorer` joins the parts of a column name that contains commas."""
     on_error: OnError = "fail"
-    """What becomes of a row that can't be scored."""
+    """Treatment of a row that can't be scored."""
 
 
 @dataclass(slots=True)
 class BatchOptions:
-    """What a request asks for."""
+    """Options of one batch request."""
 
     model: Model
     wanted: RowOptions
     form: Form | None = None
-    """The body's form, None where it is to be found out."""
+    """Format of the body; None: detect it."""
     encoding: str = "identity"
-    """How the body is packed."""
+    """Compression of the body."""
     answer_form: Form | None = None
-    """The answer's form, None for the body's own."""
+    """Format of the response; None: the format of the body."""
     answer_encoding: str = "identity"
     delimiter: str | None = None
     answer_delimiter: str | None = None
     summary: bool = False
-    """Whether a last record is to tell the counts."""
+    """Whether the last record of the response holds the counts."""
     text: TextFormat = CSV_TEXT
-    """How CSV writes nulls and numbers."""
+    """Rules for nulls and numbers in CSV."""
     is_form_encoded: bool = False
-    """Whether the body came as application/x-www-form-urlencoded, which `curl -d` states unasked."""
+    """Whether the content type is application/x-www-form-urlencoded, the default of `curl -d`."""
 
 
 def asked_for(model: Model, query: QueryParams, headers: Headers) -> BatchOptions:
-    """Return what a request asks for. Raises InvalidArgument, naming the parameter, and UnsupportedMediaType."""
+    """Return the options of a request.
+
+    Raises InvalidArgument, naming the parameter, and UnsupportedMediaType.
+    """
     for name, value in query.multi_items():
         if name not in _PARAMETERS:
             words = f"no such parameter; expected {', '.join(_PARAMETERS)}"
@@ -89,7 +92,10 @@ def asked_for(model: Model, query: QueryParams, headers: Headers) -> BatchOption
 
 
 def wanted_of(columns: str, on_error: str) -> RowOptions:
-    """Return what is wanted of the rows, in words. Raises InvalidArgument, naming the parameter."""
+    """Return the row options from the text of two parameters.
+
+    Raises InvalidArgument, naming the parameter.
+    """
     if on_error not in ON_ERROR:
         raise InvalidArgument(
             f"on_error: expected one of {', '.join(ON_ERROR)}; got {quoted(on_error)}", field="on_error"
@@ -99,7 +105,7 @@ def wanted_of(columns: str, on_error: str) -> RowOptions:
 
 
 def delimiter_of(given: str | None) -> str | None:
-    """Return the character that is meant. Raises InvalidArgument."""
+    """Return the delimiter that a parameter states: a character or its name. Raises InvalidArgument."""
     if given is None:
         return None
     delimiter = _DELIMITERS.get(given, given)
@@ -110,9 +116,10 @@ def delimiter_of(given: str | None) -> str | None:
 
 
 def text_format_of(null: str | None, decimal: str | None) -> TextFormat:
-    """Return how CSV writes nulls and numbers. Raises InvalidArgument, naming the parameter.
+    """Return the rules for nulls and numbers in CSV.
 
-    `null` is a list of spellings with commas between them, which replaces the usual ones; `decimal` a point or a comma.
+    `null` is a comma-separated list of spellings that replaces the default list. `decimal` is a point or a comma.
+    Raises InvalidArgument, naming the parameter.
     """
     text = CSV_TEXT
     if null is not None:
@@ -134,7 +141,7 @@ def _media_type(headers: Headers) -> str:
 
 
 def _stated(headers: Headers) -> tuple[Form | None, str | None]:
-    """Return the form and delimiter that the body is said to have."""
+    """Return the format and the delimiter that Content-Type states for the body; None if unstated."""
     stated = _media_type(headers)
     if stated in _UNSTATED:
         return None, None
@@ -156,7 +163,7 @@ def _encoding(headers: Headers) -> str:
 
 
 def _accepted(headers: Headers) -> tuple[Form | None, str | None]:
-    """Return the form and delimiter that the answer is to have: the best that is accepted; None for any."""
+    """Return the response's format and delimiter: the preferred ones of Accept; None: any."""
     given = ",".join(headers.getlist("accept"))
     if not given.strip():
         return None, None
@@ -175,14 +182,20 @@ def _accepted(headers: Headers) -> tuple[Form | None, str | None]:
 
 
 def _accepted_encoding(headers: Headers) -> str:
-    """Return how the answer is to be packed: by zstd where that is as welcome as gzip, not at all where neither is."""
+    """Return the response's compression by Accept-Encoding: zstd or gzip, else identity.
+
+    zstd is chosen if both have the same weight.
+    """
     weights = dict(_weighed(",".join(headers.getlist("accept-encoding"))))
     best = max(("zstd", "gzip"), key=lambda name: weights.get(name, 0.0))
     return best if weights.get(best, 0.0) > 0 else "identity"
 
 
 def _weighed(text: str) -> list[tuple[str, float]]:
-    """Return what a header accepts, and how much, in its order. What can't be read as a weight is one."""
+    """Return the values of an Accept header and their weights, in the header's order.
+
+    An invalid weight counts as 1.
+    """
     found = []
     for part in text.split(","):
         name, *parameters = (each.strip().lower() for each in part.split(";"))

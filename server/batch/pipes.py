@@ -1,4 +1,4 @@
-"""Pass bytes between the event loop and a thread, in bounded memory."""
+"""Pipes: pass bytes between the event loop and a thread in bounded memory."""
 
 import asyncio
 import os
@@ -14,41 +14,47 @@ from typing import IO, Final
 from server.http.transfer_pace import Pace
 
 HELD_BYTES: Final = 512 * 1024
-"""Bytes of a body that are held in memory; behind them its sender is held back, until half of them are read."""
+"""Maximum bytes of a body in memory. At this limit the event loop stops reading the body until half of it is read."""
 SENT_BYTES: Final = 64 * 1024
-"""Bytes of an answer that are sent at once."""
+"""Bytes of a response to send at once."""
 UNREAD_S: Final = 0.25
-"""Who has read nothing of the answer for so long counts as one who reads when all is sent."""
+"""Seconds without reading after which a client counts as one that reads only after it has sent everything."""
 
 
 class BodyPipe:
-    """A request's body: the event loop puts it in, a thread reads it.
+    """Pipe of a request's body: the event loop writes it, a thread reads it.
 
-    A caller who reads the answer as it comes is held back to the pace of the work. One who reads only when all is sent,
-    as most libraries do, would wait for ever: what such a one sends goes into a temporary file meanwhile.
+    A client that reads the response while it sends is slowed down to the pace of scoring. Most libraries read only
+    after they have sent everything; they would wait for ever. The body of such a client goes to a temporary file.
     """
 
     def __init__(self, max_spool_bytes: int, unread_s: Callable[[], float]) -> None:
-        """Hold some bytes in memory, and up to `max_spool_bytes` in a file while the answer is unread for long."""
+        """Create an empty pipe; `unread_s` returns the seconds for which the client has not read the response.
+
+        The temporary file holds at most `max_spool_bytes`.
+        """
         self.failure: Exception | None = None
         self.moved = 0
-        """Pieces that came."""
+        """Number of pieces received."""
         self._unread_s = unread_s
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._waits = False
-        """Whether the event loop waits for room: to wake it costs, so it is done only then."""
+        """Whether the event loop waits for room. Waking it up is expensive, so the reader wakes it only then."""
         self._changed = threading.Condition()
         self._chunks: deque[bytes | memoryview] = deque()
         self._held = 0
         self._spool = _Spool(max_spool_bytes)
         self._spools = False
-        """Whether what comes now goes into the file: what is in memory comes before it."""
+        """Whether new bytes go to the file; the bytes in memory come before them."""
         self.is_whole = False
-        """Whether all of it came."""
+        """Whether the body is complete."""
 
     async def put(self, data: bytes) -> None:
-        """Put some bytes in, and wait until there is room for more: for ever, where nobody reads."""
+        """Write some bytes, and wait until there is room for more.
+
+        The wait has no end if the thread does not read.
+        """
         while not self._take(data):
             await self._has_room()
         while self._held > HELD_BYTES and not self._spools:
@@ -56,7 +62,7 @@ class BodyPipe:
                 self._spools = True
 
     def _take(self, data: bytes) -> bool:
-        """Take some bytes; False where there is no room for them."""
+        """Accept some bytes; return False if there is no room for them."""
         with self._changed:
             if self._spools and not self._spool.write(data):
                 return False
@@ -68,7 +74,7 @@ class BodyPipe:
             return True
 
     async def _has_room(self) -> bool:
-        """Wait for room; False where there is none for a while."""
+        """Wait for room; return False if there is none within UNREAD_S."""
         with self._changed:
             if not self._spools and self._held <= HELD_BYTES // 2:
                 return True
@@ -81,19 +87,22 @@ class BodyPipe:
         return False
 
     def end(self) -> None:
-        """Say that the body is whole."""
+        """Mark the body as complete."""
         with self._changed:
             self.is_whole = True
             self._changed.notify()
 
     def fail(self, error: Exception) -> None:
-        """Raise `error` in the reader, now."""
+        """Raise `error` in the reading thread immediately."""
         with self._changed:
             self.failure = self.failure or error
             self._changed.notify()
 
     def close(self) -> None:
-        """Let go of what is held, and end who still reads: a thread that sends a file to another process."""
+        """Release the buffered bytes, and end the reads of other threads.
+
+        Such a thread feeds the isolated reader's process.
+        """
         with self._changed:
             self._chunks.clear()
             self._spool.close()
@@ -102,11 +111,11 @@ class BodyPipe:
 
     @property
     def is_dry(self) -> bool:
-        """Whether who reads would have to wait."""
+        """Whether a read would wait."""
         return not (self._chunks or self._spool.unread or self.is_whole or self.failure is not None)
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return some bytes, at most `size`; none at the end. To be called in a thread; raises `failure`."""
+        """Return at most `size` bytes; no bytes at the end. Call this in a thread. Raises `failure`."""
         with self._changed:
             while self.is_dry:
                 self._changed.wait()
@@ -120,7 +129,10 @@ class BodyPipe:
             return data
 
     def _from_memory(self, size: int) -> bytes:
-        """Return the first bytes. The event loop waits for the lock meanwhile: what is left is a view, and no copy."""
+        """Return the first bytes in memory.
+
+        The rest of the chunk becomes a view, not a copy: the event loop waits for the lock meanwhile.
+        """
         chunk = self._chunks.popleft()
         if 0 <= size < len(chunk):
             view = memoryview(chunk)
@@ -131,7 +143,7 @@ class BodyPipe:
 
 
 class _Spool:
-    """Bytes in a temporary file, first in, first out."""
+    """First-in, first-out queue of bytes in a temporary file."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -144,13 +156,13 @@ class _Spool:
         return self._end - self._start
 
     def write(self, data: bytes) -> bool:
-        """Keep some bytes; False where they are too many, or the file system doesn't take them all."""
+        """Append some bytes; return False if they exceed the limit or the file system is full."""
         if self._end + len(data) > self._max_bytes:
             return False
         try:
             self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
             if os.pwrite(self._file.fileno(), data, self._end) < len(data):
-                return False  # the file system is full: what it took of them is written over later
+                return False  # the file system is full: a later write overwrites the partial one
         except OSError:
             return False
         self._end += len(data)
@@ -174,13 +186,13 @@ class _Spool:
 
 
 class AnswerPipe:
-    """An answer's body: a thread writes it, the event loop sends it, at the pace that the caller reads."""
+    """Pipe of a response's body: a thread writes it, the event loop sends it at the client's pace."""
 
     def __init__(self, send: Callable[[bytes], Awaitable[None]], pace: Pace) -> None:
-        """Send by `send`, one piece after the other, and count them in `pace`."""
+        """Send the pieces with `send`, one after the other, and count their bytes in `pace`."""
         self.failure: Exception | None = None
         self.moved = 0
-        """Pieces that were taken."""
+        """Number of pieces sent."""
         self._send = send
         self._pace = pace
         self._loop = asyncio.get_running_loop()
@@ -189,11 +201,14 @@ class AnswerPipe:
         self._since = 0.0
 
     def unread_s(self) -> float:
-        """Return for how many seconds the piece that is being sent was not taken."""
+        """Return for how many seconds the current piece waits to be sent."""
         return 0.0 if self._sending is None else time.monotonic() - self._since
 
     def write(self, data: bytes, /) -> int:
-        """Take bytes; send them when there are many. To be called in a thread; raises what `fail` was given."""
+        """Accept bytes; send them when they reach SENT_BYTES.
+
+        Call this in a thread. Raises the error that was given to `fail`.
+        """
         if self.failure is not None:
             raise self.failure
         self._held += data
@@ -202,7 +217,7 @@ class AnswerPipe:
         return len(data)
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send the accepted bytes."""
         if self.failure is not None:
             raise self.failure
         if not self._held:
@@ -210,7 +225,7 @@ class AnswerPipe:
         data, self._held = bytes(self._held), bytearray()
         self._since = time.monotonic()
         self._sending = asyncio.run_coroutine_threadsafe(self._sent(data), self._loop)
-        if self.failure is not None:  # since it was asked: `fail` may have looked before there was something to cancel
+        if self.failure is not None:  # checked again: `fail` may have run before `_sending` was set
             self._sending.cancel()
         try:
             self._sending.result()
@@ -226,8 +241,8 @@ class AnswerPipe:
         self._pace.move(len(data))
 
     def fail(self, error: Exception) -> None:
-        """Raise `error` in the writer, now."""
+        """Raise `error` in the writing thread immediately."""
         self.failure = self.failure or error
-        sending = self._sending  # looked at once: the thread lets go of it when it is done
+        sending = self._sending  # read once: the thread sets it to None when it is done
         if sending is not None:
             sending.cancel()

@@ -1,4 +1,4 @@
-"""Stream the response to one file: scored rows as they come, and an end that clients can trust."""
+"""Streamed response to one file: scored rows as they are ready, and an end that clients can verify."""
 
 import asyncio
 import logging
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from server.batch.job import Job
 
 LINGER_S: Final = 1.0
-"""Seconds in which a client that is rejected may go on sending, and read why."""
+"""Seconds in which a rejected client may continue to send, and read the error."""
 _PACE_WINDOW: Final = 1.25
-"""Over so many times the time that a file may stand still its pace is the average: standing still is ended first."""
+"""The pace is the average over this many times `max_idle_s`, so that an idle transfer is rejected as idle first."""
 LAST_WORDS_S: Final = 0.1
 """Seconds between the error's text and the close of the connection."""
 _LOOK_S: Final = 0.25
-"""Seconds after which it is looked whether something moves, and the client is still connected."""
+"""Seconds between two checks of progress and of the client's connection."""
 PREFIX: Final = "lifeboat-"
-"""What the names of this answer's own headers and trailers begin with."""
+"""Prefix of the names of this response's own headers and trailers."""
 _LEFT_OUT_BYTES: Final = 1024
-"""Bytes of the header that names columns which can't be passed on."""
+"""Maximum bytes of the header that names the columns that can't be passed on."""
 _COUNTS: Final = ("rows-read", "rows-scored", "rows-failed")
 _log = logging.getLogger("lifeboat.batch")
-"""Of the one line that each file leaves."""
+"""Logger of one line for each file."""
 
 
 class ScoredFile:
-    """The answer to one file."""
+    """The response to one file."""
 
     def __init__(self, asked: BatchOptions, settings: Settings, runner: Runner, scope: Scope, send: Send) -> None:
-        """Answer what is `asked` on the exchange of `scope`, and count it with what `runner` answers."""
+        """Respond with the options `asked` on the request of `scope`; count the file in the statistics of `runner`."""
         self._asked = asked
         self._settings = settings
         self._counters = runner.counters
@@ -56,19 +56,19 @@ class ScoredFile:
         self._left_out: Callable[[], Collection[str]] = tuple
         self._started = False
         self._is_read = False
-        """Whether the whole body was."""
+        """Whether the whole body was received."""
         extensions = scope.get("extensions", {})
         self._trails = EXTENSION in extensions and takes_trailers(scope)
         self._ends = extensions.get(BREAK_OFF)
         if self._ends is not None:
-            self._ends.lift_timeout()  # a file may take long, at a pace
-        if scope["http_version"] == "2":  # uvicorn sends trailers only to who says that they are read
+            self._ends.lift_timeout()  # a file may take long; `Pace` limits the time instead
+        if scope["http_version"] == "2":  # uvicorn sends trailers only if the request has this header
             scope["headers"].append((b"te", b"trailers"))
 
     async def answer(self, executor: Executor, timeout_s: float | None, receive: Receive) -> None:
-        """Read the body, score it in a thread of `executor`, send what comes of it.
+        """Read the body, score it in a thread of `executor`, and send the scored rows.
 
-        A failure is answered as such where the answer has not begun, else the answer is broken off.
+        An error before the response begins becomes an error response. A later error aborts the response.
         """
         from server.batch.job import Job
 
@@ -82,7 +82,7 @@ class ScoredFile:
         if failed is not None and self._started:
             try:
                 await self._break_off(failed, words, receive)
-            except asyncio.CancelledError:  # the event loop is to end: there is no time for a client that doesn't read
+            except asyncio.CancelledError:  # the event loop is stopping: there is no time to wait for the client
                 if self._ends is None:
                     raise
                 self._ends.cut_off()
@@ -92,7 +92,7 @@ class ScoredFile:
     async def _scored(
         self, job: "Job", executor: Executor, timeout_s: float | None, receive: Receive
     ) -> RequestError | None:
-        """Have the file scored and its answer sent to the end; return what it came to nothing by."""
+        """Score the file and send the whole response. Return the error that ended it, or None."""
         window_s = _PACE_WINDOW * self._settings.max_idle_s + 2 * _LOOK_S
         pace = Pace(self._settings.min_bytes_per_s, window_s, asyncio.get_running_loop().time)
         answer = AnswerPipe(self._send_part, pace)
@@ -112,7 +112,7 @@ class ScoredFile:
             answer.fail(failed)
             job.stop()
             work.add_done_callback(_retrieve)
-            if not isinstance(error, asyncio.CancelledError):  # else the loop is to end: there is no time to wait in
+            if not isinstance(error, asyncio.CancelledError):  # no time to wait if the event loop is stopping
                 await asyncio.wait([work])
             return failed
         finally:
@@ -130,11 +130,12 @@ class ScoredFile:
         pace: Pace,
         moved: Callable[[], int],
     ) -> None:
-        """Return when the work is done.
+        """Wait until `work` is done, and check the progress meanwhile.
 
-        Raises what it raised; what `feeding` raised, which only ends so; Canceled where the client disconnected, which
-        `feeding` does not see while there is no room for the body; DeadlineExceeded where nothing `moved` for long;
-        RequestTimeout where the client is slower than the least pace.
+        Raises the error of `work`, and the error of `feeding`, which always ends with one. Raises Canceled if the
+        client disconnected: `feeding` does not detect this while the pipe has no room for the body. Raises
+        DeadlineExceeded if `moved()` does not change for `max_idle_s`, and RequestTimeout if the client is slower than
+        the minimum pace.
         """
         clock, idle_s = asyncio.get_running_loop().time, self._settings.max_idle_s
         seen, since_s = moved(), clock()
@@ -179,7 +180,10 @@ class ScoredFile:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": self._trails})
 
     async def _end(self, job: "Job", idle_s: float) -> None:
-        """End the answer, and tell the counts. Raises DeadlineExceeded where the caller doesn't take what is before."""
+        """End the response, and send the counts as trailers.
+
+        Raises DeadlineExceeded if the client does not read the rest of the response within `idle_s`.
+        """
         try:
             async with asyncio.timeout(idle_s):
                 if not self._started:  # a response of no rows may have no bytes
@@ -192,11 +196,11 @@ class ScoredFile:
             raise _stands_still(idle_s) from None
 
     async def _break_off(self, failed: RequestError, words: bytes, receive: Receive) -> None:
-        """End in a way that no client takes for success, behind the reason.
+        """Send the error `words`, then abort the response, so that no client can take it for complete.
 
-        The rest of the body is read for a while: a connection that is closed while its peer sends is reset, and what it
-        was sent last may be lost. Who takes nothing is not waited for. Nor is a connection closed right behind the
-        reason: the Workers runtime drops what it has not yet passed on when it sees that.
+        The rest of the body is read for up to LINGER_S: if a connection is closed while the client sends, TCP resets
+        it, and the client may lose the last bytes. The connection is not closed immediately after the error either: the
+        Workers runtime then drops the bytes that it has not forwarded. A client that reads nothing delays none of this.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
@@ -207,11 +211,11 @@ class ScoredFile:
             async with asyncio.timeout(LAST_WORDS_S):
                 await _disconnect(receive)
         if self._ends is None:
-            raise failed  # a server without a word for it breaks the connection where an application fails
+            raise failed  # other ASGI servers abort the connection if the application raises
         self._ends.break_off()
 
     def _count(self, job: "Job", failed: RequestError | None, took_s: float) -> None:
-        """Count the file as one request of all of its rows, and log it."""
+        """Count the file as one request with all of its rows, and log it."""
         counts, counters = job.counts, self._counters
         counters.runs += counts.runs
         counters.rows += counts.scored
@@ -243,7 +247,10 @@ class ScoredFile:
 
 
 async def _feed(receive: Receive, body: BodyPipe, pace: Pace) -> None:
-    """Put the body into the pipe, counted in `pace`; then wait for the client to disconnect, and raise Canceled."""
+    """Write the body to the pipe and count its bytes in `pace`.
+
+    Then wait until the client disconnects, and raise Canceled.
+    """
     more = True
     while more:
         with pace.waiting():
@@ -260,7 +267,10 @@ async def _feed(receive: Receive, body: BodyPipe, pace: Pace) -> None:
 
 
 def _retrieve(ended: asyncio.Future[None]) -> None:
-    """Take the error of a future that nothing awaits: the client has got the error already."""
+    """Retrieve the error of a future that nothing awaits, so that asyncio does not log it.
+
+    The client has received the error already.
+    """
     if not ended.cancelled():
         drop_tracebacks(ended.exception())
 

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from server.models.run_limits import Terminable
 
 _LOOKS: Final = 4
-"""One in so many blocks is looked at, the first among them: a file is to cost what it did."""
+"""Drift observes one block of this many, starting with the first, so that scoring a file costs no more time."""
 ERROR: Final = "error"
-"""The column that says why a row has no answer, where such rows are kept."""
+"""Name of the column that states why a row has no prediction, with `on_error=null`."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """Rows of a table, as far as it was read."""
+    """Counts of the rows that were read so far."""
 
     read: int = 0
     scored: int = 0
@@ -41,12 +41,12 @@ class Counts:
     """Runs of the model."""
 
     def named(self) -> dict[str, int]:
-        """Return what a caller is told at the end."""
+        """Return the counts of rows by their names in trailers and summaries."""
         return {"rows-read": self.read, "rows-scored": self.scored, "rows-failed": self.failed}
 
 
 def answer_names(manifest: Manifest, on_error: OnError) -> list[str]:
-    """Return the columns that are added to a table."""
+    """Return the names of the columns that scoring adds to a table."""
     names = [f"predicted_{manifest.target}"]
     if manifest.kind != "regression":
         names += [f"probability_{name}" for name in manifest.classes]
@@ -54,19 +54,19 @@ def answer_names(manifest: Manifest, on_error: OnError) -> list[str]:
 
 
 class Scored:
-    """Some rows and their answers."""
+    """Some rows and their predictions."""
 
     def __init__(
         self, block: Block, passed: Sequence[str], answers: RecordBatch, kept: NDArray[np.intp] | None
     ) -> None:
-        """Hold the answers of the rows that are `kept`, None: all."""
+        """Hold the predictions `answers` of the rows `kept`; None: of all rows."""
         self.answers = answers
         self._block = block
         self._passed = passed
         self._kept = kept
 
     def batch(self, *, as_text: bool = False) -> RecordBatch:
-        """Return the columns that are passed on, and the answers."""
+        """Return the passed columns and the predictions as one record batch."""
         arrays = self._block.passed(self._passed, as_text=as_text)
         if self._kept is not None:
             arrays = [pick(array, self._kept) for array in arrays]
@@ -78,9 +78,9 @@ class Scored:
         return RecordBatch.from_arrays([*arrays, *self.answers.columns], schema=Schema(fields))
 
     def lines(self, *, passes_all: bool) -> list[bytes] | None:
-        """Return the rows as they were written, with all of their fields or those that are passed on.
+        """Return the rows of NDJSON as written, with all fields or the passed ones; None for other formats.
 
-        A row that was no such thing is empty. None for other formats than NDJSON.
+        The line of a row that is not a valid object is empty.
         """
         lines, faults = self._block.lines(None if passes_all else self._passed), self._block.faults
         if lines is None:
@@ -90,25 +90,25 @@ class Scored:
 
 
 class Scorer:
-    """Answers the blocks of one table from one model version."""
+    """Scorer of one table's blocks with one model version."""
 
     def __init__(self, model: Model, table: Table, wanted: RowOptions, drift: "Drift | None" = None) -> None:
-        """Answer `table`, and let `drift` look at its sound rows.
+        """Score `table` with `model`; `drift` observes the valid rows.
 
-        Raises InvalidArgument, naming the column, where it doesn't have what is wanted of it.
+        Raises InvalidArgument, naming the column, if the table lacks a requested column.
         """
         self.counts = Counts()
         self.passed = _passed(table, wanted)
         self.passes_all = wanted.columns == ALL
         self.headings = dict(zip(table.names, table.given_names or table.names, strict=True))
-        """Columns to their names as the file has them."""
+        """Unique name of a column to its name in the file."""
         self.may_be_formulas = any(map(is_formula, (*model.manifest.classes, *model.signature.by_name)))
-        """Whether a class, or an error that begins with a feature's name, could be text that a spreadsheet runs."""
+        """Whether a spreadsheet could run a class, or an error that begins with a feature's name, as a formula."""
         self._model = model
         self._drift = drift
         self._table = table
         self._running: Terminable | None = None
-        """The options of the run that is under way, or was last."""
+        """Options of the current or the last run."""
         self._is_stopped = False
         self._on_error = wanted.on_error
         self._columns = model.signature.columns
@@ -117,14 +117,17 @@ class Scorer:
         self._dtypes = {output.role: output.datatype for output in model.manifest.outputs}
 
     def empty(self) -> Scored:
-        """Return no rows, in the columns and types of all that will come."""
+        """Return zero rows that have the columns and types of all later rows."""
         block = self._table.empty()
         for column in self._columns:
             block.values(column)
         return Scored(block, self.passed, self._answers(self._run_none(), None, []), None)
 
     def __iter__(self) -> Iterator[Scored]:
-        """Return the table's rows. Raises InvalidArgument, naming row and column, where one is to be fatal."""
+        """Yield the table's scored rows, block by block.
+
+        Raises InvalidArgument, naming row and column, for an invalid row with `on_error=fail`.
+        """
         return map(self._score, self._table.blocks())  # holds no block while the next is read
 
     def _score(self, block: Block) -> Scored:
@@ -151,7 +154,7 @@ class Scorer:
         return Scored(block, self.passed, self._answers(self._run(columns, ~bad), bad, reasons), None)
 
     def _read(self, block: Block) -> tuple[Columns, dict[int, Fault]]:
-        """Return each feature's values in shape [rows, 1], and what is wrong, first of all, with each row."""
+        """Return each feature's values in shape [rows, 1], and the first fault of each invalid row."""
         faults = dict(block.faults)
         columns = {}
         for column in self._columns:
@@ -163,7 +166,7 @@ class Scorer:
         return columns, faults
 
     def _run(self, columns: Columns, sound: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
-        """Return the outputs; `sound` says which rows somebody asks about, where not all are such."""
+        """Return the outputs of all rows; drift observes only the rows that are true in `sound`; None: all rows."""
         self.counts.runs += 1
         outputs = self._run_once(columns)
         if self._drift is not None and self.counts.runs % _LOOKS == 1:
@@ -174,7 +177,7 @@ class Scorer:
         return outputs
 
     def _run_none(self) -> dict[str, NDArray[Any]]:
-        """Return the outputs of no rows."""
+        """Return outputs of zero rows, in the types of the model's outputs."""
         row = {c.feature.name: np.array([[filler(c)]], c.dtype) for c in self._columns}
         return {name: output[:0] for name, output in self._run_once(row).items()}
 
@@ -185,7 +188,7 @@ class Scorer:
             return self._model.run(columns, options=self._running)
 
     def stop(self) -> None:
-        """End the run that is under way, and all later ones: no client waits for them. From any thread."""
+        """Terminate the current run and all later runs: no client waits for them. Any thread may call this."""
         self._is_stopped = True
         if self._running is not None:
             self._running.terminate = True
@@ -193,7 +196,7 @@ class Scorer:
     def _answers(
         self, outputs: dict[str, NDArray[Any]], null: NDArray[np.bool_] | None, reasons: list[str | None]
     ) -> RecordBatch:
-        """Return the columns that are added: null for the rows of `null`."""
+        """Return the columns that scoring adds: null in rows that are true in `null`."""
         if "value" in self._roles:
             arrays = [from_numpy(outputs[self._roles["value"]].reshape(-1), null)]
         else:
@@ -237,10 +240,13 @@ def _passed(table: Table, wanted: RowOptions) -> Sequence[str]:
 
 
 def _joined(parts: Sequence[str], names: frozenset[str]) -> list[str]:
-    """Return the names of a list that was cut at each comma; the parts as they are where they can't all be names."""
+    """Return the column names of a list that was split at each comma, joining names that contain commas.
+
+    If the parts can't all be joined to `names`, they are returned unchanged.
+    """
     most = 1 + max((name.count(",") for name in names), default=0)
     rest: dict[int, list[str]] = {len(parts): []}
-    """Place to the names that the parts from there on come to."""
+    """Index of a part to the names that the parts from this index on form."""
     for start in reversed(range(len(parts))):
         for stop in range(start + 1, min(start + most, len(parts)) + 1):
             name = ",".join(parts[start:stop])

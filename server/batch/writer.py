@@ -1,4 +1,4 @@
-"""Write scored blocks as a stream of bytes in the requested format."""
+"""Writer of scored blocks as a stream of bytes in the requested format."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ PREFIX = "lifeboat."
 
 
 class Writer:
-    """Writes one scored table."""
+    """Writer of one scored table."""
 
     def __init__(  # noqa: PLR0913 # options of the response
         self,
@@ -34,11 +34,10 @@ class Writer:
         decimal: str = POINT,
         as_text: bool = False,
     ) -> None:
-        """Write what `scorer` yields; `as_text`: a text column is passed on as it stands, whatever feature it is.
+        """Write the blocks of `scorer` to `sink` in the format `form`.
 
-        CSV has `delimiter` between columns, and `decimal` in numbers.
-
-        Raises InvalidArgument, naming the column, where the form has no way to write one.
+        `delimiter` and `decimal` apply to CSV. `as_text`: text columns of a CSV file are passed on unchanged, even if a
+        feature has a number's type. Raises InvalidArgument, naming the column, if the format can't hold a column.
         """
         self._scorer = scorer
         self._form = form
@@ -54,7 +53,7 @@ class Writer:
         self._header = self._begun()
 
     def write(self, *, summary: bool = False) -> None:
-        """Write all, and the counts as the form has them."""
+        """Write all rows and the counts. CSV and NDJSON hold the counts only with `summary`."""
         self._sink.write(self._header)
         blocks = self._blocks()
         if self._form not in {CSV, NDJSON, ARROW}:
@@ -65,15 +64,15 @@ class Writer:
         self._sink.write(self._end(summary=summary))
 
     def _begun(self) -> bytes:
-        """Return what comes before the first row."""
+        """Return the bytes before the first row."""
         if self._form is CSV:
             return self._named(self._csv.header, self._headed(self._empty) if self._as_text else self._empty)
         with _holding(self._form):
             return self._ipc.header(self._empty) if self._form is ARROW else b""
 
     def _headed(self, batch: RecordBatch) -> RecordBatch:
-        """Return a batch with the columns' names as the file has them: CSV may have two of one name."""
-        headings, given = self._scorer.headings, batch.schema  # which is copied whenever it is asked for
+        """Return a batch with the column names of the file, which may repeat in CSV."""
+        headings, given = self._scorer.headings, batch.schema  # read once: each access copies the schema
         fields = [given.field(place) for place in range(len(given))]
         schema = Schema([field.with_name(headings.get(field.name, field.name)) for field in fields])
         return RecordBatch.from_arrays(batch.columns, schema=schema)
@@ -82,7 +81,7 @@ class Writer:
         for scored in self._scorer:
             check(self._sink)
             yield scored
-            del scored  # it holds a record batch, and another is about to be read
+            del scored  # release its record batch before the next one is read
 
     def _rows(self, scored: Scored) -> bytes:
         with _holding(self._form):
@@ -93,7 +92,10 @@ class Writer:
         return self._ipc.rows(batch) if self._form is ARROW else self._as_text_rows(batch)
 
     def _as_text_rows(self, batch: RecordBatch) -> bytes:
-        """Return rows of CSV or NDJSON. Raises InvalidArgument, naming the column, where text can't hold a value."""
+        """Return the rows as CSV or NDJSON.
+
+        Raises InvalidArgument, naming the column, if text can't hold one of its values.
+        """
         for name in self._scorer.passed:
             check_text(name, batch.column(name), infinity=self._form is CSV)
         if self._form is CSV and self._scorer.may_be_formulas:
@@ -101,7 +103,10 @@ class Writer:
         return self._named(self._csv.rows if self._form is CSV else self._ndjson.rows, batch)
 
     def _named(self, write: Callable[[RecordBatch], bytes], batch: RecordBatch) -> bytes:
-        """Return what `write` makes of a batch. Raises InvalidArgument, naming the column that it can't write."""
+        """Return the bytes of a batch from `write`.
+
+        Raises InvalidArgument, naming the column that `write` can't write.
+        """
         try:
             with _holding(self._form):
                 return write(batch)
@@ -123,7 +128,7 @@ class Writer:
         return self._ndjson.record({"summary": counts})
 
     def failed(self, error: RequestError) -> bytes:
-        """Return what tells of a failure at the end of a stream that is then broken off."""
+        """Return the bytes that state `error` at the end of an aborted stream, empty for Parquet."""
         if self._form is CSV:
             return b"# error: " + b" ".join(error.message.encode().split()) + b"\n"
         if self._form is NDJSON:
@@ -133,7 +138,7 @@ class Writer:
         return b""
 
     def _write_parquet(self, blocks: Iterator[Scored]) -> None:
-        """Have the library pull the blocks."""
+        """Write the blocks as Parquet; the library pulls them."""
 
         def counts() -> dict[str, int]:
             return {PREFIX + name: number for name, number in self._scorer.counts.named().items()}
@@ -144,12 +149,12 @@ class Writer:
 
 @contextmanager
 def _holding(form: Form, column: str = "columns") -> Iterator[None]:
-    """Turn a library's error or panic about a value that it can't write into the error for the client."""
+    """Convert a library's error or panic about a value that it can't write to the client's error."""
     try:
         yield
     except (RequestError, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 # panics are no exceptions
+    except BaseException as error:  # noqa: BLE001 # panics are not subclasses of Exception
         raise unwritable(form.name, error, column) from None
 
 
