@@ -200,7 +200,8 @@ class ScoredFile:
 
         The rest of the body is read for up to LINGER_S: if a connection is closed while the client sends, TCP resets
         it, and the client may lose the last bytes. The connection is not closed immediately after the error either: the
-        Workers runtime then drops the bytes that it has not forwarded. A client that reads nothing delays none of this.
+        Workers runtime then drops the bytes that it has not forwarded. Both waits are limited, so that a client that
+        reads nothing can't delay the end.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):

@@ -1,1 +1,1 @@
-"""`python -m server score`: files scored without a server, or by one that is deployed."""
+"""`python -m server score`: score files on this machine, or with a deployed service."""

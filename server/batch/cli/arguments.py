@@ -1,4 +1,4 @@
-"""Define the command line of `python -m server score`."""
+"""Command line options of `python -m server score`."""
 
 import argparse
 import sys
@@ -28,7 +28,10 @@ _T = TypeVar("_T")
 
 
 def task_of(arguments: Sequence[str]) -> Task:
-    """Return what is asked for. Ends with 2 where that makes no sense, with 0 for --help."""
+    """Return the task that the arguments describe.
+
+    Exits with 2 for invalid arguments, and with 0 for --help.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -38,7 +41,7 @@ def task_of(arguments: Sequence[str]) -> Task:
 
 
 class _Wrong(Exception):
-    """Options that make no sense; the message names one."""
+    """Invalid options; the message names one of them."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,7 +93,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _read(read: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Return `read` as the parser takes it: its words, and not what was given, which may be a secret."""
+    """Return `read` as a type function for argparse.
+
+    Error messages are those of `read`: argparse's own would repeat the value, which may be a secret.
+    """
 
     def checked(text: str) -> _T:
         try:
@@ -149,7 +155,7 @@ def _task(options: argparse.Namespace) -> Task:
 
 
 def _form(to: str | None, output: Path, *, is_folder: bool) -> tuple[Form | None, str, bool]:
-    """Return the form to write, how it is packed, and whether with tabs."""
+    """Return the output's format, its compression, and whether CSV has tabs."""
     suffix, encoding = output.suffix.lower(), "identity"
     if suffix in _PACKED and not is_folder:
         encoding = _PACKED[suffix]

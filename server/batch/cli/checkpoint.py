@@ -1,4 +1,4 @@
-"""Store finished parts and their state in a folder, so that an interrupted run resumes."""
+"""Folder of finished parts and their state, from which an interrupted run resumes."""
 
 import json
 import os
@@ -17,21 +17,21 @@ STATE_FILE: Final = "job.json"
 
 
 class PartsError(Exception):
-    """The folder can't be gone on with, or a part was rejected; the message says which."""
+    """Error of a folder that can't be resumed, or of a rejected part; the message names it."""
 
 
 class Folder:
-    """The parts of one job, some of them finished."""
+    """Folder of the parts of one job, some of them finished."""
 
     served: Served | None = None
-    """The version that scored the parts that are there: all others are to be scored by the same."""
+    """Model version that scored the finished parts. It must score all other parts too."""
     is_joined = False
-    """Whether the parts were put together already, and are not needed any more."""
+    """Whether the parts are already merged, and no longer needed."""
 
     def __init__(self, path: Path, task: Task) -> None:
-        """Begin, or go on where the folder has parts of the same file, asked for in the same way.
+        """Create the folder, or resume if it has parts of the same file with the same options.
 
-        Raises PartsError where it has something else, OSError.
+        Raises PartsError if the folder has other content, and OSError.
         """
         self.files: list[Path] = []
         self._path = path
@@ -43,10 +43,13 @@ class Folder:
             self._go_on()
         elif any(not each.name.endswith(UNFINISHED) for each in path.iterdir()):
             raise PartsError(f"{path}: expected a folder that is empty, or that holds parts of this job")
-        self._write()  # before the first part, so that a folder is never without it
+        self._write()  # before the first part, so that a folder with parts always has its state
 
     def _lock(self) -> None:
-        """Keep other runs out until this process ends, where the system knows how. Raises PartsError."""
+        """Lock the folder until this process ends, if the system supports locks.
+
+        Raises PartsError if another run holds the lock.
+        """
         try:
             import fcntl
         except ImportError:
@@ -68,7 +71,7 @@ class Folder:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise PartsError(f"{state_file}: it can't be read; remove {self._path}, or name another folder") from None
         if not kept:
-            return  # nothing was done yet: whatever was asked for
+            return  # no part is finished, so the options may differ
         if job != self._job:
             words = "; ".join(_differences(job, self._job))
             raise PartsError(
@@ -78,41 +81,41 @@ class Folder:
 
     @property
     def is_new(self) -> bool:
-        """Whether no part is finished."""
+        """Return True if no part is finished."""
         return not self._done
 
     def file(self, part: Part, form: Form) -> Path:
-        """Return where a part is to be."""
+        """Return the path of a part's file."""
         path = self._path / f"part-{part.number:05}{form.suffixes[0]}"
         self.files.append(path)
         return path
 
     def kept(self, file: Path) -> Counts | None:
-        """Return the counts of a part that is finished, None of another one."""
+        """Return the counts of a finished part; None if the part is not finished."""
         return Counts(**self._done[file.name]) if file.name in self._done and file.exists() else None
 
     def all_kept(self) -> Counts:
-        """Return the counts of all parts that are finished."""
+        """Return the total counts of all finished parts."""
         return total(Counts(**counts) for counts in self._done.values())
 
     def keep(self, file: Path, counts: Counts, served: Served) -> None:
-        """Note that a part is finished."""
+        """Record that a part is finished."""
         self.served = served
         self._done[file.name] = {"read": counts.read, "scored": counts.scored, "failed": counts.failed}
         self._write()
 
     def joined(self) -> None:
-        """Note that the parts are not needed any more."""
+        """Record that the parts are merged, and no longer needed."""
         self.is_joined = True
         self._write()
 
     def begin_anew(self) -> None:
-        """Forget all parts."""
+        """Discard the state of all parts."""
         self._done, self.served, self.is_joined = {}, None, False
         self._write()
 
     def remove(self) -> None:
-        """Remove the parts, and the folder where nothing else is in it."""
+        """Remove the parts, and the folder if it is then empty."""
         for name in self._done:
             (self._path / name).unlink(missing_ok=True)
         (self._path / STATE_FILE).unlink(missing_ok=True)
@@ -126,7 +129,7 @@ class Folder:
 
 
 def total(counts: Any) -> Counts:  # noqa: ANN401 # an iterable of Counts
-    """Return the sum of some counts."""
+    """Return the sum of all `counts`."""
     summed = Counts()
     for each in counts:
         summed.read += each.read
@@ -136,8 +139,11 @@ def total(counts: Any) -> Counts:  # noqa: ANN401 # an iterable of Counts
 
 
 def _job(task: Task) -> dict[str, Any]:
-    """Return what parts of one job have in common. No header is in it: there are secrets among them."""
-    assert task.input is not None  # noqa: S101 # the command line has seen to it
+    """Return what identifies a job: the input file and the options.
+
+    Request headers are left out, because they may hold secrets.
+    """
+    assert task.input is not None  # noqa: S101 # the command line checks this
     file = task.input.stat()
     return {
         "input": task.input.name,
@@ -151,7 +157,7 @@ def _job(task: Task) -> dict[str, Any]:
     }
 
 
-def _differences(old: Any, new: Mapping[str, Any]) -> list[str]:  # noqa: ANN401 # whatever the file says
+def _differences(old: Any, new: Mapping[str, Any]) -> list[str]:  # noqa: ANN401 # any JSON value
     if not isinstance(old, dict):
         return ["of another version of this program"]
     return [f"{name}: {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]

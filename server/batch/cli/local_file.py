@@ -14,16 +14,16 @@ from server.batch.cli.task import Done, Task, asked_here, served_by, settings_of
 from server.batch.job import Job
 
 UNFINISHED = ".unfinished"
-"""What the name ends in that a file has until it is whole."""
+"""Suffix of a file's temporary name until the file is complete."""
 
 
 class _Counted(io.FileIO):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read from it."""
 
     taken = 0
 
     def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override] # as BufferedReader calls it
-        """Read some bytes."""
+        """Read some bytes into `buffer`, and count them."""
         number = super().readinto(buffer)
         self.taken += number or 0
         return number
@@ -33,7 +33,7 @@ class Reader(AbstractContextManager["Reader"]):
     """A file as a source of bytes."""
 
     def __init__(self, path: Path | None) -> None:
-        """Read the file at `path`, None for standard input. Raises OSError."""
+        """Open the file at `path`; None: standard input. Raises OSError."""
         self.failure: Exception | None = None
         self._name = "standard input" if path is None else str(path)
         with named(self._name):
@@ -48,11 +48,11 @@ class Reader(AbstractContextManager["Reader"]):
 
     @property
     def taken(self) -> int:
-        """Bytes that were read, of a file that is known to have `size` no more than that."""
+        """Number of bytes read; at most `size` if the size is known."""
         return self._raw.taken if self.size is None else min(self._raw.taken, self.size)
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return some bytes."""
+        """Return at most `size` bytes; no bytes at the end. Raises OSError, which names the file."""
         try:
             with named(self._name):
                 return self._file.read1(size)
@@ -62,14 +62,14 @@ class Reader(AbstractContextManager["Reader"]):
 
 
 class Output(AbstractContextManager["Output"]):
-    """A file that is there when it is whole, and not before."""
+    """Output file that appears under its name only when it is complete."""
 
     def __init__(self, path: Path | None) -> None:
-        """Write to `path`, None for standard output. Raises OSError, which names it."""
+        """Write to `path`; None: standard output. Raises OSError, which names the file."""
         self.failure: Exception | None = None
         self._name = "standard output" if path is None else str(path)
         self._unfinished: Path | None = None
-        # What a link points to is written, not the link; a device or a pipe is written itself.
+        # Replace the target of a link, not the link itself. Devices and pipes are written directly.
         self._path = None if path is None else Path(os.path.realpath(path))
         with named(self._name):
             if self._path is None:
@@ -93,10 +93,10 @@ class Output(AbstractContextManager["Output"]):
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: what was written is there."""
+        """Do nothing: `write` has no buffer."""
 
     def restart(self) -> None:
-        """Forget what was written."""
+        """Discard the written bytes."""
         self._file.seek(0)
         self._file.truncate()
 
@@ -113,7 +113,7 @@ class Output(AbstractContextManager["Output"]):
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Have what the system rejects name the file as the caller does."""
+    """Make an OSError in the block name the file as the user wrote it."""
     try:
         yield
     except OSError as error:
@@ -121,14 +121,14 @@ def named(name: str) -> Iterator[None]:
 
 
 def _descriptor(stream: IO[str] | None) -> int:
-    """Return a standard stream's number. Raises OSError where the caller closed it."""
+    """Return a standard stream's file descriptor. Raises OSError if the parent process closed it."""
     if stream is None:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return stream.fileno()
 
 
 def score_file(task: Task) -> Done:
-    """Score a file here. Raises RequestError, ModelError, SettingsError, OSError."""
+    """Score a file on this machine. Raises RequestError, ModelError, SettingsError, OSError."""
     with Reader(task.input) as reader:
         settings = settings_of(task)
         asked = asked_here(task, settings)
@@ -138,7 +138,7 @@ def score_file(task: Task) -> Done:
 
             def is_dry() -> bool:
                 progress.at(job.counts.read, reader.taken)
-                return False  # a file has always more to read
+                return False  # reading a file never waits for a sender
 
             job.run(reader, is_dry, out, lambda _form: None)
             progress.at(job.counts.read, reader.taken)

@@ -17,14 +17,14 @@ from server.models.quoting import quoted_names
 
 
 class _Signals:
-    """What ends the work from outside: an exception, so that what is unfinished is removed."""
+    """Signal handlers that raise KeyboardInterrupt, so that unfinished files are removed."""
 
     number = 0
-    """The signal that came."""
+    """Number of the received signal, 0 if none."""
 
     def __init__(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
@@ -33,14 +33,14 @@ class _Signals:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Score a file. Returns the exit code; what is said goes to standard error."""
+    """Score a file. Returns the exit code; messages go to standard error."""
     signals = _Signals()
     task = None
     try:
         task = task_of(arguments)
         done = score_parts(task) if task.parts is not None else score_file(task)
     except BaseException as error:
-        if signals.number:  # whatever the libraries between made of it
+        if signals.number:  # libraries may have replaced the KeyboardInterrupt by an error of their own
             _say("interrupted" + ("" if task is None or task.parts is None else "; the same command goes on"))
             return 128 + signals.number
         if task is None or not isinstance(error, Exception):
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _words(error: Exception, task: Task) -> str:
-    """Return what is said of a failure."""
+    """Return the message for an error."""
     if isinstance(error, OSError):
         return f"{error.filename or task.input}: {error.strerror or error}"
     if isinstance(error, ModelError | SettingsError | RemoteError):
@@ -71,7 +71,7 @@ def _words(error: Exception, task: Task) -> str:
 
 
 def _say(words: str) -> None:
-    if sys.stderr is None:  # print() would take None for standard output
+    if sys.stderr is None:  # print() writes to standard output if `file` is None
         return
-    with suppress(OSError):  # the reader of standard output may have ended
-        print(f"score: {words}", file=sys.stderr)  # a command line's own voice
+    with suppress(OSError):  # the reader of standard error may have ended
+        print(f"score: {words}", file=sys.stderr)  # a command's messages are no log

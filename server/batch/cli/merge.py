@@ -1,4 +1,4 @@
-"""Merge scored parts into one table, with the counts of all parts."""
+"""Merge of scored parts into one table, with the counts of all parts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,10 @@ _COPY_BYTES = 1024 * 1024
 
 
 def join(parts: list[Path], form: Form, out: Sink, counts: Counts) -> None:
-    """Write the tables in the files `parts`, all in one form, as one table. Raises PartsError, OSError."""
+    """Write the tables in the files `parts`, all in the format `form`, as one table.
+
+    Raises PartsError if their columns differ, and OSError.
+    """
     if form in {CSV, NDJSON}:
         _join_text(parts, form, out)
         return
@@ -79,19 +82,19 @@ def _batches(part: Path, form: Form) -> Iterator[RecordBatch]:
         schema = _schema(reader)
         for batch in reader:
             yield batch.with_schema(schema)
-    except Exception as error:  # noqa: BLE001 # the library has but one kind
+    except Exception as error:  # noqa: BLE001 # the library raises Exception itself
         raise _unreadable(part, error) from None
 
 
 def _reader(part: Path, form: Form) -> RecordBatchReader:
     try:
         return read_ipc_stream(str(part)) if form is ARROW else read_parquet(str(part), batch_size=ARROW_ROWS)
-    except Exception as error:  # noqa: BLE001 # the library has but one kind
+    except Exception as error:  # noqa: BLE001 # the library raises Exception itself
         raise _unreadable(part, error) from None
 
 
 def _schema(reader: RecordBatchReader) -> Schema:
-    """Return a table's schema without what is noted in it: each part's own counts are."""
+    """Return a table's schema without its metadata, which holds the counts of one part."""
     given = reader.schema
     return Schema([Field(name, given.field(name).type, nullable=True) for name in given.names])
 
@@ -101,7 +104,7 @@ def _unreadable(part: Path, error: Exception) -> PartsError:
 
 
 class Plain:
-    """A file as a source."""
+    """A file as a `Source`."""
 
     failure: Exception | None = None
 

@@ -1,4 +1,4 @@
-"""Score a file in parts inside a folder, and merge the parts if requested."""
+"""Scoring of a file in parts inside a folder, and merge of the parts."""
 
 import io
 import re
@@ -25,18 +25,18 @@ _ROW: Final = re.compile(r"row (\d+): ")
 
 
 class _Scores(Protocol):
-    """What scores parts."""
+    """Interface of a scorer of parts."""
 
     def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
-        """Write a part's answer. Returns its counts, and the version that answered."""
+        """Write a part's scored rows. Returns its counts, and the model version that scored it."""
 
 
 def score_parts(task: Task) -> Done:
-    """Score a file part by part, here or by a service, and put the parts together where one file is asked for.
+    """Score a file in parts, on this machine or with a service; merge the parts if the output is a file.
 
     Raises PartsError, RequestError, ModelError, SettingsError, RemoteError, OSError.
     """
-    assert task.input is not None and task.parts is not None  # noqa: S101, PT018 # the command line has seen to it
+    assert task.input is not None and task.parts is not None  # noqa: S101, PT018 # the command line checks this
     with Reader(task.input) as reader:
         settings = settings_of(task)
         folder = Folder(task.parts, task)
@@ -69,9 +69,9 @@ def score_parts(task: Task) -> Done:
 def _finish(
     parts: Iterator[Part], form: Form | None, folder: Folder, scores: _Scores, note: Callable[[bool, int], None]
 ) -> tuple[Counts, Form, Collection[str]]:
-    """Have each part scored that is not yet. Returns the counts of all, the form they are in, the columns left out.
+    """Score each unfinished part. Returns the total counts, the parts' format, and the columns left out.
 
-    After each, `note` is told whether it was there already, and the rows so far.
+    Calls `note` after each part with whether the part was already finished, and the number of rows so far.
     """
     counts = Counts()
     left_out: Collection[str] = ()
@@ -106,7 +106,7 @@ def _score(part: Part, scores: _Scores, folder: Folder, file: Path, form: Form) 
 
 
 def _of_file(error: RequestError, part: Part) -> str:
-    """Return the words of a rejection with the row's number in the file."""
+    """Return the message of a rejection, with the row's number in the file instead of in the part."""
     found = _ROW.match(error.message)
     if found is None:
         return f"{part}: {error.message}"
@@ -114,7 +114,7 @@ def _of_file(error: RequestError, part: Part) -> str:
 
 
 def _join(output: Path, folder: Folder, form: Form, counts: Counts, encoding: str) -> None:
-    """Put the parts together in one file, and remove them."""
+    """Merge the parts into one file, then remove them."""
     with Output(output) as out:
         packed = Packed(out, encoding) if encoding != "identity" else None
         join(folder.files, form, packed or out, counts)
@@ -125,10 +125,13 @@ def _join(output: Path, folder: Folder, form: Form, counts: Counts, encoding: st
 
 
 class _Here:
-    """Scores parts in this process."""
+    """Scorer of parts in this process."""
 
     def __init__(self, task: Task, settings: Settings, served: Served | None) -> None:
-        """Score by the version that is `served`, where some parts were by then: by no other one."""
+        """Load the model version `served`, which scored earlier parts; None: the version that the task names.
+
+        Raises PartsError if the version's model file has changed since.
+        """
         self._settings = settings
         self._asked = asked_here(task, settings, served)
         self._served = served_by(self._asked)
@@ -137,7 +140,7 @@ class _Here:
             raise PartsError(f"{served}: {words}; remove {task.parts}, or name another folder")
 
     def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
-        """Write a part's answer. Raises RequestError, OSError."""
+        """Write a part's scored rows. Raises RequestError, OSError."""
         self._asked.form, self._asked.answer_form = part.form, form
         job = Job(self._asked, self._settings)
         job.run(Plain(io.BytesIO(part.body)), lambda: False, out, lambda _form: None)

@@ -1,4 +1,4 @@
-"""Show the progress of a file: share, rows, rate, time left."""
+"""Progress bar of a file: percentage, rows, rate, remaining time."""
 
 import sys
 import time
@@ -12,17 +12,17 @@ _NO_BAR = "{desc} [{elapsed}]"
 
 
 class Progress:
-    """A bar on standard error; nothing where it isn't to be shown."""
+    """Progress bar on standard error; without `shows` it prints nothing."""
 
     def __init__(self, total: int | None, *, shows: bool) -> None:
-        """Expect `total` bytes; None where that is not known."""
+        """Expect `total` bytes; None: unknown."""
         self._bar = tqdm(
             total=total,
             disable=not shows,
             file=sys.stderr,
             bar_format=_BAR if total else _NO_BAR,
             leave=False,
-            smoothing=0,  # the time left by the rate since the start: parts come in leaps
+            smoothing=0,  # average rate since the start: parts finish at irregular times
         )
         self._began_s = time.monotonic()
         self._kept_rows = 0
@@ -35,14 +35,14 @@ class Progress:
         self._bar.close()
 
     def at(self, rows: int, taken: int) -> None:
-        """Note the rows so far, and the bytes of the file that were read."""
+        """Show the rows so far, and the bytes read from the file."""
         elapsed_s = time.monotonic() - self._began_s
         rate = f", {(rows - self._kept_rows) / elapsed_s:,.0f} rows/s" if elapsed_s else ""
         self._bar.set_description_str(f"{rows:,} rows{rate}", refresh=False)
         self._bar.update(taken - self._bar.n)
 
     def kept(self, rows: int, taken: int) -> None:
-        """Note what was done before this run: the rate and the time left are not to count it."""
+        """Show the rows of parts that an earlier run finished, without counting them in rate and remaining time."""
         self._bar.initial = self._bar.n = self._bar.last_print_n = taken
         self._bar.start_t = time.time()
         self._began_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""Score parts by a deployed service, and retry temporary errors."""
+"""Scoring of parts by a deployed service, with retries of temporary errors."""
 
 import email.utils
 import http.client
@@ -28,25 +28,25 @@ from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, TAB_SE
 from server.errors import CODES, InvalidArgument, RequestError
 
 MAX_WAIT_S: Final = 60.0
-"""The most that is waited for between two tries, whatever the service asks for."""
+"""Maximum seconds between two tries, also if Retry-After states more."""
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
-"""Statuses that may be others the next time; those from 520 on are Cloudflare's."""
+"""Statuses of temporary errors; 520 and above are Cloudflare's."""
 _COPY_BYTES: Final = 64 * 1024
 _LAST_BYTES: Final = 256 * 1024
-"""Bytes at an answer's end among which its counts are, or the reason why it was broken off."""
+"""Bytes at the end of a response that hold the counts, or the error of an aborted response."""
 _COUNT_NAMES: Final = (b"read", b"scored", b"failed")
 _COUNT: Final = re.compile(rb"rows-(read|scored|failed)\W{1,12}?(\d+)")
 _NOTE: Final = re.compile(re.escape(PREFIX.encode()) + rb"error\0\0(.{4})", re.DOTALL)
-"""What an Arrow stream says of a failure: the key as a flatbuffer has it, and the length of the words behind it."""
+"""Error in the metadata of an Arrow stream: the key as a flatbuffer string, then the length of the message."""
 _ROW: Final = "row "
 
 
 class RemoteError(Exception):
-    """The service can't be had, or rejects; the message has its words."""
+    """The service can't be reached, or rejects a part; the message states its error."""
 
 
 class _Passing(Exception):
-    """What may be otherwise the next time, and in how many seconds."""
+    """A temporary error, and the seconds to wait before a retry if the service states them."""
 
     def __init__(self, words: str, after_s: float | None = None) -> None:
         super().__init__(words)
@@ -54,24 +54,25 @@ class _Passing(Exception):
 
 
 class Service:
-    """A Lifeboat behind a URL."""
+    """A deployed Lifeboat service."""
 
     def __init__(self, task: Task, served: Served | None) -> None:
-        """Call what `task` names, by the version that is `served` where some parts were by then."""
-        assert task.remote is not None  # noqa: S101 # the command line has seen to it
+        """Use the service of `task`, and the version `served` if it scored earlier parts."""
+        assert task.remote is not None  # noqa: S101 # the command line checks this
         self._remote: Remote = task.remote
         self._address = Address(task.remote.url)
         self._task = task
         self._served = served
 
     def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
-        """Have one part scored and its answer written; by the version of the first part, wherever labels move.
+        """Score one part and write the response to `out`, with the model version that scored the first part.
 
-        Raises RemoteError; RequestError as the service has it; OSError where the answer can't be written.
+        The version stays the same even if a label moves. Raises RemoteError, the service's RequestError, and OSError
+        if the response can't be written.
         """
         if form is not PARQUET:
             return self._tried(part, out, form)
-        with tempfile.TemporaryFile() as stream:  # of all forms Parquet alone has no word for why it was broken off
+        with tempfile.TemporaryFile() as stream:  # Arrow can state the error of an aborted response, Parquet can't
             held = _Held(stream)
             counts, served = self._tried(part, held, ARROW)
             stream.seek(0)
@@ -124,7 +125,7 @@ class Service:
         return counts, served
 
     def _call(self, connection: http.client.HTTPConnection, part: Part, accepted: str) -> http.client.HTTPResponse:
-        """Send a part, and begin to read its answer."""
+        """Send a part, and read the head of the response."""
         body = packed(part.body) if self._remote.compress else part.body
         connection.putrequest("POST", self._path(), skip_accept_encoding=True)
         for name, value in (
@@ -137,8 +138,8 @@ class Service:
         ):
             connection.putheader(name, value)
         connection.endheaders()
-        with suppress(BrokenPipeError, ConnectionResetError):  # who rejects a part may do so before it is whole
-            for start in range(0, len(body), _COPY_BYTES):  # each piece has the whole time-out
+        with suppress(BrokenPipeError, ConnectionResetError):  # the service may reject a part before it is complete
+            for start in range(0, len(body), _COPY_BYTES):  # the timeout applies to each piece
                 connection.send(memoryview(body)[start : start + _COPY_BYTES])
         return connection.getresponse()
 
@@ -160,7 +161,7 @@ class Service:
 
 
 class _Held:
-    """A temporary file as an output."""
+    """A temporary file in place of an `Output`."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.failure: Exception | None = None
@@ -183,7 +184,7 @@ def _reason(error: Exception) -> str:
 
 
 def _refuse_for_good(error: Exception, host: str) -> None:
-    """Raise RemoteError for what won't be otherwise the next time."""
+    """Raise RemoteError for a permanent connection error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         raise RemoteError(f"{host}: its certificate is not trusted: {error.verify_message}") from None
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
@@ -193,7 +194,10 @@ def _refuse_for_good(error: Exception, host: str) -> None:
 
 
 def _copy(response: http.client.HTTPResponse, out: "Output | _Held", form: Form) -> bytes:
-    """Write an answer but for the record of counts that was asked for. Returns its end, in which the counts are."""
+    """Write a response to `out`, without the last record of CSV and NDJSON, which holds the counts.
+
+    Returns the end of the response, which holds the counts.
+    """
     last = b""
     try:
         while data := response.read(_COPY_BYTES):
@@ -209,7 +213,10 @@ def _copy(response: http.client.HTTPResponse, out: "Output | _Held", form: Form)
 
 
 def _raise_told(last: bytes, form: Form) -> None:
-    """Raise what the end of a broken answer says of the reason, if it says any: a wrong row won't be right again."""
+    """Raise the error that the end of an aborted response states, if any.
+
+    InvalidArgument for an invalid row, which no retry makes valid; otherwise a temporary error.
+    """
     words = ""
     if form is ARROW:
         for found in _NOTE.finditer(last):
@@ -228,7 +235,7 @@ def _raise_told(last: bytes, form: Form) -> None:
 
 
 def _counts(last: bytes) -> Counts:
-    """Return the counts that stand in the end of an answer, in whatever form: their names, and numbers in digits."""
+    """Return the counts from the end of a response: in every format they are names followed by digits."""
     found = {name: int(number) for name, number in _COUNT.findall(last)}
     if len(found) < len(_COUNT_NAMES):
         raise _Passing("the answer ends without its counts")
@@ -236,7 +243,7 @@ def _counts(last: bytes) -> Counts:
 
 
 def _refused(response: http.client.HTTPResponse) -> Exception:
-    """Return what an answer other than 200 comes to."""
+    """Return the error for a response whose status is not 200."""
     try:
         text = response.read(_COPY_BYTES)
     except (OSError, http.client.HTTPException):
@@ -256,7 +263,7 @@ def _refused(response: http.client.HTTPResponse) -> Exception:
 
 
 def _told(text: bytes) -> tuple[str, str]:
-    """Return the code and the words of the error envelope; nothing where it is none."""
+    """Return the code and the message of an error envelope; empty strings if `text` is not one."""
     with suppress(ValueError, KeyError, TypeError):
         told = json.loads(text)
         return str(told["code"]), " ".join(str(told["error"]).split())
@@ -264,7 +271,7 @@ def _told(text: bytes) -> tuple[str, str]:
 
 
 def _seconds(text: str) -> float | None:
-    """Return how long Retry-After asks to wait, in seconds or until a date; None where it says nothing of use."""
+    """Return the seconds of a Retry-After header, which states seconds or a date; None if it is invalid."""
     if text.isascii() and text.isdecimal():
         return float(text)
     with suppress(ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Check a service's URL and the headers of its requests."""
+"""Service URL and request headers: parse and check them."""
 
 import http.client
 import re
@@ -6,7 +6,7 @@ import urllib.parse
 from typing import Final
 
 TIMEOUT_S: Final = 120.0
-"""How long a service may take for the next bytes, in either direction."""
+"""Maximum seconds without a byte sent or received."""
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN: Final = frozenset(
     {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect"}
@@ -15,10 +15,10 @@ _OWN: Final = frozenset(
 
 
 class Address:
-    """Where a service is."""
+    """Address of a service."""
 
     def __init__(self, text: str) -> None:
-        """Read a URL. Raises ValueError, whose words don't repeat what may be secret in it."""
+        """Parse a URL. Raises ValueError; the message repeats no part of the URL that may be secret."""
         url = urllib.parse.urlsplit(text)
         if url.scheme not in {"http", "https"} or not url.hostname:
             raise ValueError("expected http:// or https:// and a host")
@@ -37,12 +37,12 @@ class Address:
         self.text = f"{url.scheme}://{url.netloc}{self.path}"
 
     def connection(self) -> http.client.HTTPConnection:
-        """Return a connection that isn't open yet; of https one that trusts whom the system trusts."""
+        """Return a connection that is not open yet; HTTPS uses the system's trusted certificates."""
         return self._kind(self._host, self._port, timeout=TIMEOUT_S)
 
 
 def header(text: str) -> tuple[str, str]:
-    """Return a header's name and value. Raises ValueError, whose words don't repeat the value."""
+    """Return a header's name and value. Raises ValueError; the message does not repeat the value."""
     name, colon, value = text.partition(":")
     name, value = name.strip().lower(), value.strip()
     if not colon or not _NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""Split a table's file into parts that are tables of their own."""
+"""Split of a table's file into parts; each part is a complete table."""
 
 import io
 from collections.abc import Collection, Iterator
@@ -17,12 +17,11 @@ from server.codecs.tables.table import ArrowTable, Source
 from server.settings import Settings
 
 PART_BYTES: Final = 32 * 1024 * 1024
-"""Bytes of a part, whatever its rows: it is held in memory, and platforms let no more than so much through (Cloudflare
-100 MB)."""
+"""Maximum bytes of a part. A part is held in memory, and platforms limit the size of requests (Cloudflare: 100 MB)."""
 
 
 class Part(NamedTuple):
-    """Some rows of a table, with whatever makes them one."""
+    """Consecutive rows of a table as a complete table, with the header if the format has one."""
 
     number: int
     first_row: int
@@ -30,18 +29,18 @@ class Part(NamedTuple):
     body: bytes
     form: Form
     file_form: Form
-    """The form of the file that it is a part of."""
+    """Format of the whole file."""
     left_out: Collection[str] = ()
-    """Columns of the file that are in no part, as no format can hold their types."""
+    """Columns of the file that no part has, because no format can hold their types."""
 
     def __str__(self) -> str:
         return f"rows {self.first_row:,} to {self.first_row + self.rows - 1:,}"
 
 
 def split(source: Source, part_rows: int, settings: Settings, delimiter: str | None = None) -> Iterator[Part]:
-    """Yield the parts of a table of at most `part_rows` rows and PART_BYTES; at least one. Raises RequestError.
+    """Yield the parts of a table, at least one, each of at most `part_rows` rows and PART_BYTES.
 
-    Where they end hangs on the file alone: who splits it again gets the same.
+    The same file and options always give the same parts. Raises RequestError.
     """
     begun = begin(source)
     file_form = form = sniffed(begun.first)

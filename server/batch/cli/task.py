@@ -1,4 +1,4 @@
-"""Describe one run of the command, and load the local model for it."""
+"""Description of one run of the command, and its local model."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ from server.settings import Settings, from_environment, variable
 
 
 class Tried(NamedTuple):
-    """What decides the answers: parts that were scored for another are of no use."""
+    """Options that determine the scored rows: parts with other options can't be reused."""
 
     columns: str
     on_error: str
@@ -27,35 +27,35 @@ class Tried(NamedTuple):
 
 
 class Served(NamedTuple):
-    """The model version that answers."""
+    """The model version that scores the file."""
 
     model: str
     version: str
     sha256: str | None
-    """The digest of its model.onnx, None where a service doesn't tell."""
+    """SHA-256 of the version's model.onnx; None for a service, which does not state it."""
 
     def __str__(self) -> str:
         return f"{self.model} version {self.version}"
 
 
 class Done(NamedTuple):
-    """What a task came to."""
+    """Result of a task."""
 
     counts: Counts
     served: Served
     left_out: Collection[str] = ()
-    """Columns that were to be passed on, and are of types that no format can hold."""
+    """Columns that were not passed on, because no format can hold their types."""
 
 
 class Remote(NamedTuple):
-    """A service to have the file scored by, and how it is called."""
+    """A service that scores the file, and the options of its requests."""
 
     url: str
     headers: Sequence[tuple[str, str]]
     """Headers of each request; their values are secrets."""
     tries: int
     retry_wait_s: float
-    """Seconds before the second try of a part; twice as long before each next one."""
+    """Seconds before the first retry of a part; doubled before each further retry."""
     compress: bool
 
 
@@ -64,37 +64,37 @@ class Task:
     """One file to score."""
 
     input: Path | None
-    """None for standard input."""
+    """None: standard input."""
     output: Path | None
-    """None for standard output, and where the parts are what is asked for."""
+    """None: standard output, or no merged file if the output is a folder of parts."""
     form: Form | None
-    """None for the input's own."""
+    """Format of the output; None: the input's format."""
     encoding: str
-    """How the output is packed."""
+    """Compression of the output."""
     tried: Tried
     tabs: bool
-    """Whether CSV is to be written with tabs."""
+    """Whether CSV is written with tabs."""
     models: Path | None
     remote: Remote | None
-    """None where the file is scored here."""
+    """None: score on this machine."""
     parts: Path | None
-    """The folder that parts are kept in, None where the file is scored in one go."""
+    """Folder of the parts; None: score the file without parts."""
     part_rows: int
     quiet: bool
     shows: bool
-    """Whether there is someone to show the progress to."""
+    """Whether to show the progress bar."""
 
 
 def settings_of(task: Task) -> Settings:
-    """Return the settings that hold without a server. Raises SettingsError."""
-    given = {variable("max_spool_bytes"): str(2**40), **os.environ}  # whose file it is has the room for it
+    """Return the settings for scoring without a server. Raises SettingsError."""
+    given = {variable("max_spool_bytes"): str(2**40), **os.environ}  # the user's own file needs no small limit
     if task.models is not None:
         given[variable("models")] = str(task.models)
     return from_environment(given)
 
 
 def asked_here(task: Task, settings: Settings, served: Served | None = None) -> BatchOptions:
-    """Return what a local job is asked for, of the version that is `served`, else of the one that is named.
+    """Return the options of a local job, for the version `served`; None: the version that the task names.
 
     Raises ModelError, NotFound.
     """
@@ -112,5 +112,5 @@ def asked_here(task: Task, settings: Settings, served: Served | None = None) -> 
 
 
 def served_by(asked: BatchOptions) -> Served:
-    """Return the model version that answers here."""
+    """Return the model version that a local job uses."""
     return Served(asked.model.name, asked.model.version, asked.model.manifest.sha256)
