@@ -1,21 +1,20 @@
-# The inference server and what it runs on: no package manager, no compiler, no shell, no training code.
-# A deployment names the base by its digest: --build-arg BASE=debian@sha256:... (scripts/deploy-config).
+# Image of the inference server, without package manager, compiler, shell or training code.
+# Deployments pin the base image by digest: --build-arg BASE=debian@sha256:... (scripts/deploy-config).
 ARG BASE=debian:trixie-slim
 FROM ${BASE} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils ca-certificates python3 python3-venv
-# Another hashed lock file gives the image what an extra needs: --build-arg LOCK=requirements-trace.lock.
+# For the packages of an extra, use its lock file: --build-arg LOCK=requirements-trace.lock.
 ARG LOCK=requirements.lock
 COPY ${LOCK} /build/requirements.lock
 RUN python3 -m venv /build/venv \
  && /build/venv/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes \
       --target /opt/site --only-binary :all: -r /build/requirements.lock
-# What onnxruntime carries for other work than inference: converters, quantization, example models, and a second copy of
-# the library for programs in C (the Python extension holds its own). Flatbuffers serve those alone.
+# Remove the parts of onnxruntime that inference does not need: converters, quantization, example models, and the library
+# for C programs (the Python extension contains its own copy). Only these parts use flatbuffers.
 RUN cd /opt/site && rm -rf bin onnxruntime/tools onnxruntime/transformers onnxruntime/quantization onnxruntime/datasets \
       onnxruntime/backend onnxruntime/capi/libonnxruntime.so* flatbuffers*
-# What is there to compile against, to check types with or to test the packages with, what draws progress bars elsewhere than
-# in a terminal, and the debugging symbols that some wheels carry (14 of uvloop's 16 MB). numpy's libraries were rewritten by
-# their packager and don't survive being stripped again.
+# Remove headers, type stubs, tests, tqdm's progress bars outside terminals, and debug symbols (14 of uvloop's 16 MB).
+# numpy's libraries are not stripped: their packager rewrote them, and stripping would break them.
 RUN cd /opt/site && rm -rf numpy/f2py numpy/_core/include numpy/_core/lib numpy/random/lib numpy/_core/_simd.*.so \
       numpy/_core/*_tests.*.so tqdm/contrib tqdm/keras.py tqdm/tk.py tqdm/gui.py tqdm/notebook.py tqdm/rich.py tqdm/dask.py \
  && find . -name '*.pyi' -delete -o -name '*.px[di]' -delete -o -name '*.pyx' -delete -o -name '*.a' -delete -o -name '*.h' -delete \

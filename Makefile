@@ -1,16 +1,16 @@
-# Lifeboat. `make run` and `make test` set up all that they need; `make help` lists the rest.
+# Lifeboat. `make run` and `make test` install everything they need; `make help` lists all targets.
 PORT ?= 8080
 EDGE_PORT ?= 8787
 PYTHON_BIN := .venv/bin/python
 NODE := scripts/node
 CLIENTS := grpcio kserve schemathesis shap triton
-# wrangler asks the network for nothing it doesn't need here.
+# Keep wrangler from sending metrics and from fetching data that is not needed here.
 export WRANGLER_SEND_METRICS := false
 export CLOUDFLARE_CF_FETCH_ENABLED := false
 
 .PHONY: help run quick test test-python test-worker export image edge e2e bench fuzz soak conformance sbom check format proto lock clean
 .DELETE_ON_ERROR:
-.NOTPARALLEL: # the targets share .venv and node_modules, and tests that listen are best alone
+.NOTPARALLEL: # the targets share .venv and node_modules, and tests with listening servers should run alone
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,19 +18,19 @@ help: ## list the targets
 run: .venv/.server ## serve the models at http://127.0.0.1:8080 (PORT=... for another port)
 	PORT=$(PORT) exec $(PYTHON_BIN) -m server
 
-test: test-python test-worker ## every test but those of the image
+test: test-python test-worker ## run all tests except the image's
 
-# 5 is pytest's status where nothing is selected: TESTS may name tests of one kind alone.
+# pytest exits with 5 if no test is selected: TESTS may name only tests of one kind.
 NOT_HERE := --ignore=tests/e2e --ignore=tests/box
 TEST_JOBS ?= 2
 test-python: .venv/.dev node_modules/.lifeboat $(CLIENTS:%=.build/clients/%/.installed) .build/clients/web/.installed .build/go/grpcurl .build/go/actionlint
 	$(PYTHON_BIN) -m pytest $(NOT_HERE) -m "not alone" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(TESTS) || [ $$? -eq 5 ]
 	$(PYTHON_BIN) -m pytest $(NOT_HERE) -m alone $(TESTS) || [ $$? -eq 5 ]
 
-quick: .venv/.dev ## the tests nearest to a change, in under a minute
+quick: .venv/.dev ## run the tests closest to the uncommitted changes, in under a minute
 	$(PYTHON_BIN) -m pytest -q -x -n $(TEST_JOBS) --dist loadfile -m "not alone" $$($(PYTHON_BIN) scripts/quick)
 
-# Public clients, each in an environment of its own: they want other versions of the same libraries.
+# Public clients. Each has its own environment, because they need different versions of the same libraries.
 .build/clients/%/.installed: tests/clients/%/requirements.lock
 	$(PYTHON_BIN) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
@@ -42,7 +42,7 @@ quick: .venv/.dev ## the tests nearest to a change, in under a minute
 	$(NODE) npm --prefix $(@D) install --no-save --ignore-scripts --no-progress --loglevel=error
 	@touch $@
 
-# Go programs: where there is no Go, their tests are skipped and say so.
+# Go programs. Without Go, their tests are skipped with a message.
 .build/go/grpcurl: GO_PROGRAM := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
 .build/go/actionlint: GO_PROGRAM := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 .build/go/vale: GO_PROGRAM := github.com/vale-cli/vale/v3/cmd/vale@v3.22.0
@@ -53,7 +53,7 @@ quick: .venv/.dev ## the tests nearest to a change, in under a minute
 		echo "there is no go here, to build $(@F) with"; \
 	fi
 
-# Vale reads Python and TypeScript by parsers in C.
+# Vale's parsers for Python and TypeScript are written in C, so the build needs a C compiler.
 .build/go/vale:
 	@if command -v go >/dev/null && command -v gcc >/dev/null; then \
 		GOBIN="$(CURDIR)/$(@D)" go install $(GO_PROGRAM) 2>$(@D).log || { cat $(@D).log; exit 1; }; \
@@ -64,31 +64,31 @@ quick: .venv/.dev ## the tests nearest to a change, in under a minute
 test-worker: node_modules/.lifeboat worker/env.d.ts
 	$(NODE) npx vitest run
 
-export: .venv/.export ## train, convert, verify and publish the Titanic model into models/ (EXPORT_FLAGS=... for its options)
+export: .venv/.export ## train, convert, verify and publish the Titanic model in models/ (EXPORT_FLAGS=... for options)
 	$(PYTHON_BIN) -m export run $(EXPORT_FLAGS)
 
-conformance: .venv/.dev ## the public Connect suite against the RPC wires (needs Go)
+conformance: .venv/.dev ## run the public Connect conformance suite against the RPC protocols (needs Go)
 	scripts/conformance
 
 FUZZ_SECONDS ?= 60
-fuzz: .venv/.dev .venv/.fuzz ## hostile inputs for every decoder, in process (FUZZ_SECONDS=60, FUZZ_FLAGS=--only=http2,arrow)
+fuzz: .venv/.dev .venv/.fuzz ## fuzz every decoder with malformed input (FUZZ_SECONDS=60, FUZZ_FLAGS=--only=http2,arrow)
 	$(PYTHON_BIN) -m tests.fuzz --seconds=$(FUZZ_SECONDS) $(FUZZ_FLAGS)
 
 SOAK_REQUESTS ?= 100000
-soak: .venv/.dev ## memory over 100,000 rejected and 100,000 cancelled requests of every interface (SOAK_REQUESTS=...)
+soak: .venv/.dev ## measure memory over 100,000 rejected and 100,000 cancelled requests per interface (SOAK_REQUESTS=...)
 	$(PYTHON_BIN) -m tests.soak --requests=$(SOAK_REQUESTS)
 
-image: ## build the container image with the machine's own engine
+image: ## build the container image with the local container engine
 	scripts/docker build --load --platform linux/amd64 --tag lifeboat .
 
-edge: .venv/.dev node_modules/.lifeboat ## Worker, Durable Object and container at http://127.0.0.1:8787
+edge: .venv/.dev node_modules/.lifeboat ## run Worker, Durable Object and container at http://127.0.0.1:8787 (EDGE_PORT=... for another port)
 	EDGE_PORT=$(EDGE_PORT) scripts/edge
 
-e2e: .venv/.dev node_modules/.lifeboat ## attacks in a small box; the real image under a real engine, alone and behind the Worker
+e2e: .venv/.dev node_modules/.lifeboat ## test attacks with 1 GiB and a quarter of a CPU, and the real image, alone and behind the Worker
 	$(PYTHON_BIN) -m pytest tests/box
 	scripts/e2e $(PYTHON_BIN) -m pytest tests/e2e
 
-bench: .venv/.bench node_modules/.lifeboat ## floors, this server and the peers side by side; README's table and docs/cost.md
+bench: .venv/.bench node_modules/.lifeboat ## measure this server, baselines and peers; write the README's table and docs/cost.md
 	@command -v h2load >/dev/null || { echo "h2load is missing; on Debian: apt-get install nghttp2-client"; exit 1; }
 	$(PYTHON_BIN) -m bench
 	$(PYTHON_BIN) -m bench rpc
@@ -98,10 +98,10 @@ bench: .venv/.bench node_modules/.lifeboat ## floors, this server and the peers 
 	$(PYTHON_BIN) -m bench attacks
 	scripts/e2e sh -c 'scripts/docker build --load --quiet --platform linux/amd64 --tag lifeboat . && $(PYTHON_BIN) -m bench image'
 
-sbom: .venv/.dev ## write what image and Worker are made of into .build/sbom (CycloneDX), by the lock files
+sbom: .venv/.dev ## write the SBOMs (CycloneDX) of image and Worker to .build/sbom, from the lock files
 	scripts/sbom .build/sbom
 
-check: .venv/.dev node_modules/.lifeboat worker/env.d.ts .build/go/vale ## linters, types, import rules and words
+check: .venv/.dev node_modules/.lifeboat worker/env.d.ts .build/go/vale ## check formatting, lint, types, import layers and prose
 	$(PYTHON_BIN) -m ruff check .
 	$(PYTHON_BIN) -m ruff format --check .
 	$(PYTHON_BIN) -m mypy
@@ -109,16 +109,16 @@ check: .venv/.dev node_modules/.lifeboat worker/env.d.ts .build/go/vale ## linte
 	$(NODE) npm run --silent check
 	scripts/prose
 
-format: .venv/.dev node_modules/.lifeboat ## rewrite the sources as the linters want them
+format: .venv/.dev node_modules/.lifeboat ## format the sources and apply the linters' fixes
 	$(PYTHON_BIN) -m ruff check --fix .
 	$(PYTHON_BIN) -m ruff format .
 	$(NODE) npm run --silent format
 
-proto: .venv/.dev ## generate the modules of server/rpc/proto again
+proto: .venv/.dev ## regenerate the Python modules in server/rpc/proto
 	$(PYTHON_BIN) -m grpc_tools.protoc -I server/rpc/proto --python_out=server/rpc/proto --pyi_out=server/rpc/proto \
 		server/rpc/proto/*.proto
 
-# Each lock file is installed once; the larger ones hold the smaller.
+# Each lock file is installed once. A larger lock file includes the smaller ones.
 .venv/.server: requirements.lock scripts/venv
 	scripts/venv requirements.lock
 	@touch $@
@@ -139,8 +139,8 @@ proto: .venv/.dev ## generate the modules of server/rpc/proto again
 	scripts/venv requirements-fuzz.lock
 	@touch $@
 
-# Not `npm ci`: it refuses a lock file that lacks another platform's optional binary, which the registry that the lock was
-# made from may not have held. What the lock names is installed as it says, by hash; --no-save leaves the file alone.
+# Not `npm ci`: it rejects a lock file that lacks another platform's optional binary, which the registry may not have had
+# when the lock was made. npm install also installs the locked versions and checks hashes; --no-save keeps the file as is.
 node_modules/.lifeboat: package-lock.json scripts/node
 	$(NODE) npm install --no-save --ignore-scripts --no-progress --loglevel=error
 	@touch $@
@@ -150,7 +150,7 @@ worker/env.d.ts: wrangler.toml node_modules/.lifeboat
 
 UV_COMPILE := $(PYTHON_BIN) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --custom-compile-command 'make lock' $(UV_FLAGS)
-lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for newer ones)
+lock: .venv/.dev ## pin all dependencies with hashes (UV_FLAGS=--upgrade for newer versions)
 	$(UV_COMPILE) pyproject.toml --output-file requirements.lock
 	$(UV_COMPILE) pyproject.toml --extra export --group build --constraint requirements.lock --output-file requirements-export.lock
 	$(UV_COMPILE) pyproject.toml --extra export --extra trace --group build --group dev --constraint requirements-export.lock --output-file requirements-dev.lock
@@ -159,10 +159,10 @@ lock: .venv/.dev ## pin every dependency again, by hash (UV_FLAGS=--upgrade for 
 	$(foreach client,$(CLIENTS),$(UV_COMPILE) tests/clients/$(client)/requirements.in --output-file tests/clients/$(client)/requirements.lock;)
 	$(UV_COMPILE) --group fuzz --output-file requirements-fuzz.lock
 	$(UV_COMPILE) --group node --output-file requirements-node.lock
-	rm -rf node_modules # npm would write only the optional packages that are installed here
+	rm -rf node_modules # otherwise npm locks only the optional packages that are installed here
 	$(NODE) npm install --package-lock-only --ignore-scripts
 	$(NODE) npm --prefix tests/clients/web install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 
-clean: ## remove what the other targets made
+clean: ## remove everything that other targets created
 	rm -rf .venv .node node_modules .wrangler .build build lifeboat.egg-info worker/env.d.ts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

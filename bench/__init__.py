@@ -1,1 +1,1 @@
-"""The same work side by side: floors, this server, the peers. `make bench` runs it all."""
+"""Benchmark of this server, the baselines and the peers. `make bench` runs all of it."""

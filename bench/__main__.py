@@ -1,4 +1,4 @@
-"""`python -m bench`: floors, this server and the peers, interleaved; what came out to results.json and the pages."""
+"""`python -m bench`: measure baselines, this server and peers in turn; write results.json and the pages."""
 
 import argparse
 import datetime as dt
@@ -17,9 +17,9 @@ from bench.targets import Contender
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the arguments ask for: `all`, a part of it again, or `pages`, which measures nothing.
+    """Run `all`, or one part again, or `pages`, which only writes the pages.
 
-    Returns the exit code: 1 where something that should run can't.
+    Returns the exit code: 1 if a contender that must run can't.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
@@ -101,7 +101,7 @@ def _measure_all(rounds: int, only: str) -> None:
 
 
 def _installed(peers: Sequence[Contender]) -> tuple[list[Contender], dict[str, str]]:
-    """Install the peers; return those that could be, and why the others could not."""
+    """Install the peers. Returns the installed ones, and for each other peer the reason."""
     able, skipped = [], {}
     for peer in peers:
         print(f"installing {peer.label}", flush=True)
@@ -115,7 +115,7 @@ def _installed(peers: Sequence[Contender]) -> tuple[list[Contender], dict[str, s
 
 
 def _measure(peer: Contender, measured: Measured, cores: Cores, skipped: dict[str, str]) -> None:
-    """Put a peer through a round. One that fails is skipped from then on, with the reason."""
+    """Measure a peer for one round. If it fails, record the reason; later rounds skip it."""
     try:
         measure([peer], measured, cores)
     except BenchError as error:
@@ -179,7 +179,7 @@ def _measure_image(rounds: int) -> None:
 
 
 def _publish(found: Results) -> None:
-    """Write results and pages, and say what came out."""
+    """Write the results and the pages, and print a summary."""
     results.write(found)
     report.publish(found)
     print(report.summary(found))

@@ -1,4 +1,7 @@
-"""What files cost: rows a second beside `session.run` alone, memory, the wait for a first row, and for others."""
+"""Cost of scored files: rows per second, memory, time to the first row, and latency of other requests.
+
+`session.run` alone on the same rows is the baseline.
+"""
 
 import http.client
 import json
@@ -26,22 +29,22 @@ from server.codecs.tables.limits import ARROW_ROWS, TEXT_ROWS
 FEW_ROWS: Final = 50_000
 MANY_ROWS: Final = 1_000_000
 MODELS: Final = {"titanic": "Titanic", linear_model.NAME: "linear"}
-"""A model's name to what its rows are called in the table."""
+"""Name of a model to its label in the table."""
 CHUNK_ROWS: Final = {"csv": TEXT_ROWS, "ndjson": TEXT_ROWS, "arrow": ARROW_ROWS, "parquet": ARROW_ROWS}
-"""Rows that the server runs at a time."""
+"""Number of rows that the server runs at a time, by format."""
 WATCH_S: Final = 0.03
-"""Between two looks at the server's memory."""
+"""Seconds between two samples of the server's memory."""
 _BEGUN_BYTES: Final = 4096
-"""More than any form's header: whoever has read so many bytes has a scored row."""
+"""Larger than the header of any format: this many bytes of a response include a scored row."""
 _SENT_SHARE: Final = 0.1
-"""Of a file, sent by then."""
+"""Share of the file that is sent before the first scored row is read."""
 _OVER_AND_OVER: Final = 20
-"""Times that a file is sent while predictions are measured: more than there is time for."""
+"""Number of times to send a file while predictions are measured; more than fit into the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """Seconds, of CPU and of wall time."""
+    """CPU seconds and wall seconds of one measurement."""
 
     cpu_s: float
     wall_s: float
@@ -49,22 +52,22 @@ class Took:
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of one form and model: a list has one element a round."""
+    """Measurements of one format and model; each list has one element per round."""
 
     served: list[Took] = field(default_factory=list)
     alone: list[Took] = field(default_factory=list)
     """`session.run` on the same rows."""
     peaks_mb: list[tuple[float, float]] = field(default_factory=list)
-    """After FEW_ROWS rows, and after MANY_ROWS."""
+    """Peak after a file of FEW_ROWS rows, and after one of MANY_ROWS."""
     first_row_s: list[float] = field(default_factory=list)
     quiet: list[Window] = field(default_factory=list)
     """Single predictions while nothing else runs."""
     beside: list[tuple[Window, float]] = field(default_factory=list)
-    """The same while files are scored, and how many rows a second of those were."""
+    """Single predictions while files are scored, and the rows per second of these files."""
 
 
 def measured(rounds: int) -> list[Batch]:
-    """Return what files cost in each form, scored by the committed model and by a linear one."""
+    """Return the cost of files in each format, scored with the committed model and with a linear one."""
     if shutil.which("curl") is None:
         raise BenchError("curl is missing")
     cores = Cores.of_this_machine()
@@ -85,9 +88,9 @@ def _environment(models: Path) -> dict[str, str]:
 
 
 def speed(contender: Contender, model: str, form: str, seen: Seen, cores: Cores) -> None:
-    """Score a file of MANY_ROWS beside `session.run` alone on them; weigh the server after it and after FEW_ROWS.
+    """Measure speed and peak memory of files with MANY_ROWS and FEW_ROWS rows, and `session.run` alone.
 
-    Raises BenchError where the answer isn't every row with its probability.
+    Raises BenchError if the response lacks a row or has a wrong probability.
     """
     many = sample_files.written(form, MANY_ROWS)
     with serving(contender, cores) as (pid, port, _):
@@ -101,7 +104,7 @@ def speed(contender: Contender, model: str, form: str, seen: Seen, cores: Cores)
 
 
 def _send(pid: int, port: int, model: str, file: Path, cores: Cores) -> Took:
-    """Have curl send a file, and put the answer into one."""
+    """Send a file with curl, and write the response to another file."""
     began_s, before_s = time.monotonic(), process_stats.cpu_s(pid)
     command = process_stats.pinned([*_curl(port, model, file), "--output", str(sample_files.answer())], cores.load)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -111,7 +114,7 @@ def _send(pid: int, port: int, model: str, file: Path, cores: Cores) -> Took:
 
 
 def _peak_mb(pid: int, port: int, model: str, file: Path, cores: Cores) -> float:
-    """Have a file sent, and return the most that the server had meanwhile, in processes that have ended since too."""
+    """Send a file, and return the server's peak memory meanwhile, including processes that have ended."""
     with ThreadPoolExecutor(1) as together:
         sending = together.submit(_send, pid, port, model, file, cores)
         peak_mb = process_stats.peak_mb(pid)
@@ -146,7 +149,7 @@ def _check(form: str, alone: Mapping[str, float]) -> None:
 
 
 def company(contender: Contender, form: str, seen: Seen, cores: Cores) -> None:
-    """Take single predictions while nothing else runs and while files are scored; take the wait for a first row."""
+    """Measure single predictions with and without files in progress, and the time to the first scored row."""
     file = sample_files.written(form, MANY_ROWS)
     with serving(contender, cores) as (pid, port, _):
         target = Target(pid, port, next(iter(contender.calls.values())), cores, BUILD)
@@ -160,13 +163,13 @@ def company(contender: Contender, form: str, seen: Seen, cores: Cores) -> None:
             if client.poll() is not None:
                 raise BenchError(f"{form}: the files were at their end before the predictions were measured")
         seen.beside.append((taken, rate))
-        if form != "parquet":  # its index stands at its end
+        if form != "parquet":  # its index is at the end of the file, so no row is scored before
             seen.first_row_s.append(_first_row(port, file))
 
 
 @contextmanager
 def _scoring(port: int, file: Path, cores: Cores) -> Iterator[subprocess.Popen[bytes]]:
-    """Have a file scored over and over; yield the client when the first rows have come."""
+    """Score a file repeatedly in the background; yield the client after the first rows."""
     with sample_files.answer().open("wb") as out:
         command = process_stats.pinned(_curl(port, "titanic", file, _OVER_AND_OVER), cores.load)
         client = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
@@ -180,7 +183,7 @@ def _scoring(port: int, file: Path, cores: Cores) -> Iterator[subprocess.Popen[b
 
 
 def _first_row(port: int, file: Path) -> float:
-    """Return the seconds from the head of a request to the first scored row, while most of the file is not yet sent."""
+    """Return the seconds from a request's head to its first scored row; most of the file is not sent yet."""
     with file.open("rb") as content:
         part = content.read(int(file.stat().st_size * _SENT_SHARE))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
@@ -203,7 +206,7 @@ def _first_row(port: int, file: Path) -> float:
 
 
 def _send_part(connection: socket.socket, part: bytes) -> None:
-    with suppress(OSError):  # the first rows have come: nobody reads on
+    with suppress(OSError):  # after the first row, the main thread closes the connection
         connection.sendall(part)
 
 

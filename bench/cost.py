@@ -1,7 +1,6 @@
-"""CPU seconds and memory to dollars: Cloudflare's prices for containers, as published, November 2026.
+"""Cost of CPU seconds and memory in dollars, by Cloudflare's published prices of November 2026 for containers.
 
-Requests and CPU of the Worker and its Durable Object before the container are not in it: they are the same whatever
-answers behind them.
+Requests and CPU of the Worker and the Durable Object are not included: they are the same for every server behind them.
 """
 
 import math
@@ -14,14 +13,14 @@ MEMORY_USD_GIB_S: Final = 0.0000025
 CPU_USD_VCPU_S: Final = 0.000020
 DISK_USD_GB_S: Final = 0.00000007
 EGRESS_USD_GB: Final = 0.025
-"""North America and Europe, above the first TB of a month."""
+"""For North America and Europe, above the first TB of a month."""
 INCLUDED_GIB_S: Final = 25 * 3600
 INCLUDED_VCPU_S: Final = 375 * 60
 INCLUDED_GB_S: Final = 200 * 3600
 MONTH_S: Final = 30 * 24 * 3600
 DAY_S: Final = 24 * 3600
 UTILISATION: Final = 0.6
-"""Share of its CPU that an instance may be given to do before another stands beside it."""
+"""Maximum share of an instance's CPU in use; above it, another instance is needed."""
 CRON_S: Final = 120
 
 
@@ -35,11 +34,14 @@ class Instance:
     disk_gb: float
 
     def awake_usd(self, seconds: float) -> float:
-        """Return what memory and disk of an instance cost for `seconds`, before what a month includes."""
+        """Return the price of an instance's memory and disk for `seconds`, without the monthly allowance."""
         return seconds * (self.memory_gib * MEMORY_USD_GIB_S + self.disk_gb * DISK_USD_GB_S)
 
     def month_usd(self, awake_s: float, cpu_s: float) -> float:
-        """Return a month's bill for an instance awake and at work so long, less what the month includes."""
+        """Return a month's bill for an instance, less the monthly allowance.
+
+        `awake_s`: seconds awake; `cpu_s`: CPU seconds.
+        """
         memory = max(0.0, awake_s * self.memory_gib - INCLUDED_GIB_S) * MEMORY_USD_GIB_S
         disk = max(0.0, awake_s * self.disk_gb - INCLUDED_GB_S) * DISK_USD_GB_S
         return memory + disk + max(0.0, cpu_s - INCLUDED_VCPU_S) * CPU_USD_VCPU_S
@@ -53,21 +55,21 @@ TYPES: Final = (LITE, BASIC, STANDARD_1)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one server costs in CPU: from `make bench`."""
+    """CPU cost of one server, measured by `make bench`."""
 
     request_cpu_s: float
     start_cpu_s: float
 
 
 def million_usd(load: Load) -> float:
-    """Return the CPU's price of a million predictions."""
+    """Return the price of the CPU time of a million predictions."""
     return load.request_cpu_s * 1e6 * CPU_USD_VCPU_S
 
 
 def kept_warm_usd(load: Load, requests_a_day: float, instance: Instance = BASIC) -> float:
-    """Return a month's bill where instances never sleep: as many as the requests need, at least one.
+    """Return a month's bill of instances that never sleep: as many as the requests need, at least one.
 
-    A cron asks each for its readiness every CRON_S, at the price of a prediction at most.
+    Every CRON_S, a cron checks the readiness of each instance; a check costs at most as much as a prediction.
     """
     work_s = load.request_cpu_s * requests_a_day * 30
     instances = max(1, math.ceil(work_s / MONTH_S / (instance.vcpu * UTILISATION)))
@@ -76,10 +78,10 @@ def kept_warm_usd(load: Load, requests_a_day: float, instance: Instance = BASIC)
 
 
 def scale_to_zero_usd(load: Load, requests_a_day: float, sleep_after_s: float, instance: Instance = BASIC) -> float:
-    """Return a month's bill where an instance sleeps `sleep_after_s` after its last request.
+    """Return a month's bill if an instance sleeps `sleep_after_s` after its last request.
 
-    Requests come independently (a Poisson process): at any time an instance is awake unless none came for so long, and
-    each request that finds none awake starts one.
+    Requests arrive independently (a Poisson process). An instance is awake unless no request arrived in the last
+    `sleep_after_s` seconds, and a request starts an instance if none is awake.
     """
     rate = requests_a_day / DAY_S
     asleep = math.exp(-rate * sleep_after_s)
@@ -90,6 +92,6 @@ def scale_to_zero_usd(load: Load, requests_a_day: float, sleep_after_s: float, i
 
 
 def load_of(results: Results, name: str) -> Load:
-    """Return what a row costs: a request at 16 connections, and its server's start."""
+    """Return the CPU cost of a row of the results: a request at 16 connections, and the server's start."""
     row = results.rows[name]
     return Load(row.load["16"].cpu_us.median / 1e6, results.servers[row.contender].start_cpu_s.median)

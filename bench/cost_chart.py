@@ -1,4 +1,4 @@
-"""Results to the picture of docs/cost.md: a month's bill against requests a day."""
+"""Chart of docs/cost.md: a month's bill against requests per day."""
 
 from pathlib import Path
 from typing import Final
@@ -18,11 +18,11 @@ SLEEP_AFTER_S: Final = 600
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw the bill of this server and of what most people write, kept warm and asleep when idle."""
+    """Draw the bill of this server and of common FastAPI servers, kept warm; of this server also with sleep."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "lifeboat"  # the same file for the same figures
+    mpl.rcParams["svg.hashsalt"] = "lifeboat"  # so that equal figures give an equal file
     from matplotlib import pyplot as plt
 
     requests = np.logspace(0, 7.5, 400)

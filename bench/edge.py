@@ -1,4 +1,4 @@
-"""What Worker and Durable Object add to a call: the same one to the server and through the Workers runtime."""
+"""Cost that the Worker and the Durable Object add to a request, compared with a request to the server itself."""
 
 import sys
 import tempfile
@@ -20,7 +20,7 @@ from bench.results import Hop, figure
 from bench.targets import BUILD, PASSENGER, ROOT, Call, lifeboat
 
 CONNECTIONS: Final = (1, 16)
-"""One to time a call that waits for no other, the others for the CPU of a call."""
+"""1 connection measures the latency of a request that waits for no other; 16 measure the CPU of a request."""
 _POST: Final = lifeboat().calls["lifeboat"]
 _GET: Final = Call(f"/api/predict?{urlencode(PASSENGER)}", b"", {}, answer=("probability",))
 _CALLS: Final = {
@@ -30,17 +30,17 @@ _CALLS: Final = {
     "get": ("GET, to the server", _GET),
     "hit": ("GET, kept at the edge", _GET),
 }
-"""Name of a call to its label, and what is sent; those to the server stand before those that are compared with them."""
+"""Name of a call to its label and its request. A call to the server comes before the calls compared with it."""
 _BESIDE: Final = {"edge": "direct", "alone": "direct", "hit": "get"}
-"""A call through the edge, and the one that it is compared with."""
+"""Name of a call through the edge to the name of the call that it is compared with."""
 _RUNTIME: Final = "--socket-addr=entry=127.0.0.1:"
-"""What the command of the runtime that holds the Worker has, and no other process of wrangler's."""
+"""Argument that identifies the runtime process with the Worker; no other process of wrangler has it."""
 _Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The Workers runtime with the Worker in it, and what stands in for a container engine behind it."""
+    """The Workers runtime with the Worker, and the container engine stand-in behind it."""
 
     pid: int
     port: int
@@ -48,7 +48,7 @@ class Runtime:
 
 
 def measured(rounds: int) -> list[Hop]:
-    """Return what a call takes to the server, through the edge, and from the edge's cache."""
+    """Return the cost of a call to the server, through the edge, and from the edge's cache."""
     seen: dict[tuple[str, int], list[Window]] = {}
     cores = Cores.of_this_machine()
     for number in range(rounds):
@@ -75,8 +75,8 @@ def _round(server: Target, runtime: Runtime) -> dict[tuple[str, int], Window]:
 
 
 def _see_a_hit(runtime: Runtime) -> None:
-    """Raise BenchError unless the GET is answered from the cache, rightly, once the same client has asked before."""
-    for _ in range(2):  # h2load accepts other types, so that its answers are kept apart
+    """Raise BenchError unless the second of two equal GET requests gets a correct response from the cache."""
+    for _ in range(2):  # h2load sends another Accept header, so that its responses have a cache entry of their own
         answer = httpx.get(f"http://127.0.0.1:{runtime.port}{_GET.path}", trust_env=False)
     if answer.headers.get("lifeboat-cache") != "hit" or not _GET.is_right(answer.content):
         raise BenchError(f"no kept answer but {answer.status_code} {answer.text[:200]}")
@@ -101,7 +101,7 @@ def _hop(seen: dict[tuple[str, int], list[Window]], name: str) -> Hop:
 
 @contextmanager
 def edge(cores: Cores) -> Iterator[Runtime]:
-    """Run the Worker on the server's core, its instance a process there as well; yield it once it predicts."""
+    """Run the Worker and its instance, a process, on the server's core; yield it once it responds correctly."""
     log = BUILD / "edge.log"
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -128,15 +128,18 @@ def edge(cores: Cores) -> Iterator[Runtime]:
 
 
 def _command(state: str) -> list[str]:
-    """Return the command of the Workers runtime, with one instance; a log of every request would be measured too."""
+    """Return the command of the Workers runtime with one instance.
+
+    Its log level excludes request logs, which would be part of the measurement.
+    """
     options = ["--local", "--log-level", "warn", "--port", str(free_port()), "--inspector-port", "0"]
     return ["scripts/node", "npx", "wrangler", "dev", *options, "--var", "MAX_INSTANCES:1", "--persist-to", state]
 
 
 def _predicting(wrangler: int) -> tuple[int, int] | None:
-    """Return the runtime's process and its port, None where it doesn't predict yet.
+    """Return the runtime's process and port; None if it does not respond correctly yet.
 
-    wrangler runs two: the one in front, which only passes requests on and watches for changed sources, is left out.
+    wrangler runs two runtimes. The one in front only forwards requests and watches the sources; it is ignored.
     """
     for pid in process_stats.tree(wrangler):
         if _RUNTIME not in process_stats.command(pid):
@@ -154,7 +157,7 @@ def _predicting(wrangler: int) -> tuple[int, int] | None:
 
 
 def _wait(look: Callable[[], _Found | None], log: Path) -> _Found:
-    """Return what is found once there is something. Raises BenchError where there never is."""
+    """Call `look` until it returns a result, and return it. Raises BenchError after START_S."""
     deadline_s = time.monotonic() + START_S
     while time.monotonic() < deadline_s:
         if found := look():

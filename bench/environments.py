@@ -1,4 +1,4 @@
-"""A peer's lock file to an environment of its own below .build/bench, made once for each lock."""
+"""Environments of the peers in .build/bench, installed once for each lock file."""
 
 import hashlib
 import os
@@ -15,18 +15,21 @@ STAMP: Final = ".installed"
 
 
 def node() -> str:
-    """Return the path of the Node that the project's own scripts find or install."""
+    """Return the path of the Node that scripts/node finds or installs."""
     return _run(["scripts/node", "sh", "-c", "command -v node"], ROOT, {}).strip()
 
 
 def install(peer: Contender) -> None:
-    """Install a peer from its lock, by hash. Raises BenchError, with the installer's last line, if that fails."""
+    """Install a peer from its lock file, with hashes.
+
+    Raises BenchError, with the end of the installer's output.
+    """
     source, target = PEERS / peer.name, BUILD / peer.name
     lock = next(path for path in (source / "requirements.lock", source / "package-lock.json") if path.exists())
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     stamp = target / STAMP
     target.mkdir(parents=True, exist_ok=True)
-    if lock.suffix == ".json":  # Node finds packages from the folder of the file that asks: all stand in one
+    if lock.suffix == ".json":  # Node looks for packages beside the importing file: all files go to one folder
         for path in source.iterdir():
             shutil.copy(path, target)
     if stamp.exists() and stamp.read_text() == digest:
@@ -56,7 +59,7 @@ def install(peer: Contender) -> None:
 
 
 def installed_mb(peer: Contender) -> float:
-    """Return the size of what a peer needs beside the language itself."""
+    """Return the size of a peer's installed packages, without Python or Node itself."""
     target = BUILD / peer.name
     folders = [target / "node_modules", *(target / "venv" / "lib").glob("python*/site-packages")]
     files = (path for folder in folders if folder.exists() for path in folder.rglob("*") if not path.is_symlink())

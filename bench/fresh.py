@@ -1,4 +1,4 @@
-"""Predictions on new connections, one after the other, and the time of each."""
+"""Latency of predictions that each use a new connection, one after the other."""
 
 import socket
 import time
@@ -9,10 +9,10 @@ from bench.targets import RECORD
 
 
 class Fresh:
-    """A client that connects again for every prediction."""
+    """A client that opens a new connection for every prediction."""
 
     LOST: Final = -1.0
-    """The time of a call that failed, or had no right answer within PATIENCE_S."""
+    """Time of a call that failed, or had no correct response within PATIENCE_S."""
     PATIENCE_S: Final = 20.0
     PAUSE_S: Final = 0.01
 
@@ -21,12 +21,12 @@ class Fresh:
         self._port = port
 
     def times(self, count: int) -> list[float]:
-        """Return the milliseconds of so many calls."""
+        """Return the milliseconds of each of `count` calls."""
         left = iter(range(count))
         return self.while_(lambda: next(left, None) is not None)
 
     def while_(self, goes_on: Callable[[], bool]) -> list[float]:
-        """Return the milliseconds of calls for as long as that holds."""
+        """Call while `goes_on()` is true, and return the milliseconds of each call."""
         return list(self._calls(goes_on))
 
     def _calls(self, goes_on: Callable[[], bool]) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""The container image under a real engine, held to what a `basic` instance has: size, start, several side by side."""
+"""Container image in a real engine with the limits of a `basic` instance: size, start time, scaling."""
 
 import statistics
 import subprocess
@@ -24,7 +24,7 @@ CONNECTIONS: Final = 8
 
 
 def measure(rounds: int) -> dict[str, object]:
-    """Return the image's size, the wall seconds of its starts, and how much more several instances answer than one."""
+    """Return the image's size, the wall seconds of its starts, and the throughput of several instances vs. one."""
     cores = Cores.of_this_machine()
     call = lifeboat().calls["lifeboat"]
     size_mb = int(_docker("image", "inspect", "--format", "{{.Size}}", IMAGE)) / 1e6
@@ -44,7 +44,7 @@ def measure(rounds: int) -> dict[str, object]:
 
 
 def _start(cores: Cores, call: Call) -> float:
-    """Return the seconds from a container's start to its first right answer."""
+    """Return the seconds from a container's start to its first correct response."""
     with _container(cores) as (container, port):
         began_s = time.monotonic()
         _docker("start", container)
@@ -53,7 +53,7 @@ def _start(cores: Cores, call: Call) -> float:
 
 
 def _rate(instances: int, cores: Cores, call: Call) -> float:
-    """Return the requests a second that so many instances answer together, each with its own quota."""
+    """Return the total requests per second of `instances` instances, each with its own CPU quota."""
     with ExitStack() as stack:
         ports = []
         for _ in range(instances):
@@ -69,9 +69,9 @@ def _rate(instances: int, cores: Cores, call: Call) -> float:
 
 @contextmanager
 def _container(cores: Cores) -> Iterator[tuple[str, int]]:
-    """Create a container that is held to a quarter of one of the server's cores; remove it afterwards.
+    """Create a container that is limited to a quarter of one CPU on the server's cores; remove it afterwards.
 
-    It shares the machine's network: an engine's own forwarding would be measured too.
+    It uses the host's network, because the engine's port forwarding would be part of the measurement.
     """
     port = free_port()
     where = ",".join(map(str, sorted(cores.server)))

@@ -1,4 +1,4 @@
-"""A model that costs next to nothing to run: logistic regression on the same features, so that the rest is seen."""
+"""Logistic regression on the same features: its runs cost almost nothing, so that the server's cost shows."""
 
 import hashlib
 import shutil
@@ -24,7 +24,7 @@ NAME: Final = "linear"
 
 
 def made() -> Path:
-    """Make a model repository of the committed model and the linear one, each as version 1; return it."""
+    """Create a model repository of the committed model and the linear one, each as version 1; return its path."""
     if MODELS.exists():
         shutil.rmtree(MODELS)
     shutil.copytree(ROOT / "models", MODELS)
@@ -33,7 +33,10 @@ def made() -> Path:
 
 
 def _publish(models: Path) -> None:
-    """Fit, convert and publish it as the exporter does, with what the committed model's manifest says of the rows."""
+    """Fit, convert and publish the linear model as the exporter does.
+
+    Its manifest copies the committed model's features.
+    """
     dataset = load(TITANIC)
     part = split(dataset, SEED)
     pipeline = candidates(TITANIC, SEED)[LOGISTIC_REGRESSION].fit(part.X_train, part.y_train)

@@ -1,4 +1,4 @@
-"""A contender under load to the figures of one window: h2load sends, its log gives each request's time."""
+"""Load test of one server with h2load, whose log states the time of each request."""
 
 import resource
 import shutil
@@ -15,12 +15,12 @@ from bench.targets import Call
 CONNECTIONS: Final = (1, 16, 64)
 WINDOW_S: Final = 2.0
 SETTLE_S: Final = 0.5
-"""Load before each window that is not measured."""
+"""Seconds of load before each window; they are not measured."""
 QUIET_SHARE: Final = 0.08
-"""Most of a window's time that other processes and the hypervisor may have taken from either core."""
+"""Maximum share of a window's time that other processes and the hypervisor may take."""
 TRIES: Final = 3
 _MOST_FULL: Final = 8
-"""Connections that are filled to the most requests they take: more of them share as many."""
+"""Connections that send their maximum of requests; with more connections, the total stays the same."""
 
 
 class BenchError(Exception):
@@ -29,52 +29,52 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one window showed."""
+    """Figures of one window of load."""
 
     requests: int
     cpu_us: float
-    """CPU microseconds of the server's process tree a request."""
+    """CPU microseconds per request, of the server's process tree."""
     rate: float
-    """Requests a second."""
+    """Requests per second."""
     p50_us: float
     p99_us: float
     disturbed: float
-    """Share of the window that others took."""
+    """Share of the window's time that other processes and the hypervisor took."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server that runs, and the call to load it with."""
+    """A running server, and the call to load it with."""
 
     pid: int
-    """Root of its process tree; 0 where its CPU is not asked for."""
+    """Root of its process tree; 0: its CPU is not measured."""
     port: int
     call: Call
     cores: Cores
     folder: Path
-    """Where h2load reads the body and writes its log: one for each that runs at a time."""
+    """Folder of h2load's body and log. Targets that are loaded at the same time need different folders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent: the time of each request, all answered with 200."""
+    """Times of the requests that were sent; all responses had status 200."""
 
     times_us: list[float]
     seconds: float
     load_cpu_s: float
-    """What h2load itself used."""
+    """CPU seconds of h2load itself."""
 
 
 def require_h2load() -> None:
-    """Raise BenchError, saying what to install, where h2load isn't there."""
+    """Raise BenchError, naming the package to install, if h2load is missing."""
     if shutil.which("h2load") is None:
         raise BenchError("h2load is missing; on Debian: apt-get install nghttp2-client")
 
 
 def window(target: Target, connections: int, beside: int = 0) -> Window:
-    """Measure one window, again while others disturb it; return the quietest of TRIES.
+    """Measure one window; if other processes disturb it, retry, and return the least disturbed of TRIES.
 
-    `beside` is the root of another process tree that is meant to run meanwhile.
+    `beside` is the root of another process tree that does not count as a disturbance; 0: none.
     """
     send(target, connections, SETTLE_S, connections * target.call.most // 6)
     best = _window(target, connections, beside)
@@ -106,9 +106,9 @@ def _window(target: Target, connections: int, beside: int) -> Window:
 
 
 def send(target: Target, connections: int, seconds: float = 0, requests: int = 0) -> Sent:
-    """Call a server on `connections` connections, each with one request under way, for `seconds` or `requests` times.
+    """Send requests on `connections` connections, one at a time on each, for `seconds` or `requests` times.
 
-    Raises BenchError where a request failed.
+    Raises BenchError if a request failed.
     """
     target.folder.mkdir(parents=True, exist_ok=True)
     log = target.folder / "times.log"
@@ -129,10 +129,10 @@ def send(target: Target, connections: int, seconds: float = 0, requests: int = 0
 
 
 def command(target: Target, log: Path) -> list[str]:
-    """Return the command that calls a server; each request's time goes to `log`."""
+    """Return the h2load command for a target; the time of each request goes to `log`."""
     body = target.folder / "body"
     body.write_bytes(target.call.body)
-    data = ["-d", str(body)] if target.call.body else []  # without one it is a GET
+    data = ["-d", str(body)] if target.call.body else []  # without a body h2load sends GET
     protocol = [] if target.call.grpc else ["--h1"]
     headers = [word for name, value in target.call.headers.items() for word in ("-H", f"{name}: {value}")]
     address = f"http://127.0.0.1:{target.port}{target.call.path}"

@@ -1,4 +1,4 @@
-"""Contenders to figures: each started, asked, loaded, weighed and stopped once a round, one after the other."""
+"""Measurement of contenders: start, first response, load, memory and stop, once per round."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from bench.process_stats import Cores
 from bench.targets import BUILD, Call, Contender
 
 START_S: Final = 120
-"""Longest that a contender may take to its first right answer."""
+"""Maximum seconds from a contender's start to its first correct response."""
 STOP_S: Final = 20
 POLL_S: Final = 0.01
 WARM_S: Final = 1.0
@@ -33,7 +33,7 @@ MANY_REQUESTS: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """From the start of the process to the first right answer."""
+    """Cost of a start, from the process start to the first correct response."""
 
     cpu_s: float
     wall_s: float
@@ -41,22 +41,25 @@ class Start:
 
 @dataclass(slots=True)
 class Measured:
-    """Everything seen so far: a list has one element a round."""
+    """All measurements so far; each list has one element per round."""
 
     windows: dict[tuple[str, int], list[Window]] = field(default_factory=dict)
-    """Row and connections to its windows."""
+    """Name of a row and number of connections to the windows."""
     starts: dict[str, list[Start]] = field(default_factory=dict)
     pss_mb: dict[str, list[float]] = field(default_factory=dict)
-    """After the round's load."""
+    """Memory after the round's load, by contender."""
     many_us: list[tuple[float, float]] = field(default_factory=list)
     """CPU microseconds of a binary request of many rows: of the server, and of `session.run` alone."""
     soak_pss_mb: list[tuple[float, float]] = field(default_factory=list)
-    """After the first SOAK_REQUESTS requests, and after as many again."""
+    """Memory after SOAK_REQUESTS requests, and after twice as many."""
 
 
 @contextmanager
 def serving(contender: Contender, cores: Cores) -> Iterator[tuple[int, int, Start]]:
-    """Start a contender; yield its process, its port and what its start took; stop it and all that it started."""
+    """Start a contender; yield its process id, its port and the cost of its start.
+
+    Afterwards stop it and all its processes.
+    """
     BUILD.mkdir(parents=True, exist_ok=True)
     port = free_port()
     log = BUILD / f"{contender.name}.log"
@@ -72,7 +75,7 @@ def serving(contender: Contender, cores: Cores) -> Iterator[tuple[int, int, Star
 
 
 def measure(group: Sequence[Contender], measured: Measured, cores: Cores) -> None:
-    """Put contenders through one round: all started, then taken in turns, so that they are compared close in time."""
+    """Measure contenders for one round: start all, then load them in turn, so that the windows are close in time."""
     with ExitStack() as running:
         targets: list[tuple[str, Target]] = []
         pids = {}
@@ -91,13 +94,13 @@ def measure(group: Sequence[Contender], measured: Measured, cores: Cores) -> Non
 
 
 def measure_start(contender: Contender, measured: Measured, cores: Cores) -> None:
-    """Start a contender and stop it."""
+    """Measure the start of a contender."""
     with serving(contender, cores) as (_, _, start):
         measured.starts.setdefault(contender.name, []).append(start)
 
 
 def soak(contender: Contender, measured: Measured, cores: Cores) -> None:
-    """Weigh a contender after many requests, and after as many again."""
+    """Measure a contender's memory after SOAK_REQUESTS requests, and after twice as many."""
     with serving(contender, cores) as (pid, port, _):
         target = Target(pid, port, next(iter(contender.calls.values())), cores, BUILD)
         weights = []
@@ -120,14 +123,14 @@ def many_rows(contender: Contender, measured: Measured, cores: Cores) -> None:
 
 
 def session(cores: Cores, *rows: int) -> dict[str, float]:
-    """Return what `session.run` alone takes for so many rows at a time, and opening it."""
+    """Return the CPU microseconds of opening the session, and of `session.run` for each number of rows."""
     command = [sys.executable, str(contenders.BASELINES / "session.py"), str(contenders.MODEL), *map(str, rows)]
     done = subprocess.run(process_stats.pinned(command, cores.server), capture_output=True, check=True)
     return {name: round(value, 1) for name, value in json.loads(done.stdout).items()}
 
 
 def _wait_right(process: subprocess.Popen[bytes], port: int, call: Call, log: Path) -> None:
-    """Return when the contender has given its first right answer. Raises BenchError where it doesn't."""
+    """Wait for a contender's first correct response. Raises BenchError if there is none."""
     deadline_s = time.monotonic() + START_S
     last = "no answer"
     with httpx.Client(http1=not call.grpc, http2=call.grpc, trust_env=False, timeout=START_S) as client:
@@ -147,7 +150,7 @@ def _wait_right(process: subprocess.Popen[bytes], port: int, call: Call, log: Pa
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process, and all that it started."""
+    """Stop a process and all processes that it started."""
     family = process_stats.tree(process.pid)
     process.send_signal(signal.SIGTERM)
     try:
@@ -155,13 +158,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pid in family & process_stats.tree(process.pid):  # what outlived its parent
+    for pid in family & process_stats.tree(process.pid):  # processes that outlived their parent
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def free_port() -> int:
-    """Return a port of this machine's own address that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

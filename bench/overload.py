@@ -1,4 +1,4 @@
-"""More requests than the server can answer: goodput, the time of a rejection, memory, and what other clients feel."""
+"""Load above the server's capacity: goodput, time of a rejection, memory, and latency of other clients."""
 
 import dataclasses
 import json
@@ -23,15 +23,15 @@ from bench.results import Flood, Wait
 from bench.targets import BUILD, PASSENGER, ROOT, Call, Contender, lifeboat
 
 SECONDS: Final = 2.0
-"""How long each level is loaded."""
+"""Seconds of load at each level."""
 ROUNDS: Final = 3
-"""How often each level is loaded, in turn with the others; the run of the median goodput counts."""
+"""Number of runs of each level, in turn with the other levels; the run with the median goodput counts."""
 TIMES: Final = (1, 2, 5, 10)
-"""Of the capacity."""
+"""Levels of load, in multiples of the capacity."""
 BUSY: Final = 64
-"""Connections beside which new ones are opened."""
+"""Number of busy connections while new ones are opened."""
 FRESH: Final = 60
-"""New connections, one after the other."""
+"""Number of new connections, opened one after the other."""
 ATTACKS: Final = (
     "endless_trailers",
     "compressed_quotes",
@@ -45,22 +45,22 @@ ATTACKS: Final = (
     "large_requests",
     "deep_documents",
 )
-"""Attacks of tests/box beside which other clients are timed."""
+"""Attacks of tests/box during which other clients are measured."""
 _POLL_S: Final = 0.05
 _ROWS: Final = 2_000
 _FILE_ROWS: Final = 20_000
 _LOST: Final = "-1"
-"""The status that h2load writes for a request that had no response."""
+"""Status that h2load writes for a request without a response."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """One sort of requests, and how many clients the server's capacity is."""
+    """A kind of request, and the number of clients at the server's capacity."""
 
     label: str
     call: Call
     clients: int
-    """Connections that keep the server busy: those of once the capacity."""
+    """Connections that load the server to exactly its capacity."""
 
 
 def offer_of_one() -> Call:
@@ -81,7 +81,7 @@ def offers() -> list[Offer]:
 
 
 def floods() -> list[Flood]:
-    """Return what each load led to, on this server and through the edge."""
+    """Return the results of each load, on this server and through the edge."""
     cores = Cores.of_this_machine()
     sorts = [(offer, http2) for http2 in (False, True) for offer in offers()]
     here = [each for offer, http2 in sorts for each in _levels(offer, cores, SECONDS, http2=http2)]
@@ -89,13 +89,13 @@ def floods() -> list[Flood]:
 
 
 def waits() -> list[Wait]:
-    """Return how long new connections waited beside busy ones, and beside each attack."""
+    """Return the latency of new connections beside busy ones, and during each attack."""
     cores = Cores.of_this_machine()
     return [_fresh_beside_busy(cores), *_beside_attacks(cores)]
 
 
 def _levels(offer: Offer, cores: Cores, seconds: float, *, http2: bool) -> Iterator[Flood]:
-    """Yield what each level of load led to, each run on a server of its own; the first is a few clients alone."""
+    """Yield the result of each level of load; level 0 has only a few clients. Each run has its own server."""
     call = dataclasses.replace(offer.call, grpc=http2)
     levels = {0: min(16, offer.clients)} | {times: offer.clients * times for times in TIMES}
     runs: dict[int, list[Flood]] = {times: [] for times in levels}
@@ -128,7 +128,7 @@ def _server() -> Contender:
 
 
 def flood(target: Target, clients: int, seconds: float) -> Flood:
-    """Load a server for some seconds; each client sends its next request when the one before is answered."""
+    """Load a server for `seconds`; each client sends its next request after the previous response."""
     target.folder.mkdir(parents=True, exist_ok=True)
     log = target.folder / "times.log"
     log.unlink(missing_ok=True)
@@ -158,7 +158,7 @@ def flood(target: Target, clients: int, seconds: float) -> Flood:
 
 @contextmanager
 def _watched(pid: int) -> Iterator[list[float]]:
-    """Yield the memory of a process tree, as it is seen now and then."""
+    """Yield a list to which a thread adds samples of a process tree's memory in MB."""
     seen = [process_stats.pss_mb(pid)]
     ended = threading.Event()
 
@@ -176,13 +176,13 @@ def _watched(pid: int) -> Iterator[list[float]]:
 
 
 def _ms(times_us: Sequence[float], percent: int) -> float:
-    """Return a percentile in milliseconds, 0 of nothing."""
+    """Return a percentile in milliseconds; 0 if there are no times."""
     ordered = sorted(times_us)
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] / 1000 if ordered else 0.0
 
 
 def through_the_edge(cores: Cores) -> Iterator[Flood]:
-    """Yield what single predictions through Worker and Durable Object led to."""
+    """Yield the results of single predictions through the Worker and the Durable Object."""
     from bench.edge import edge
 
     call = lifeboat().calls["lifeboat"]
@@ -199,7 +199,7 @@ def through_the_edge(cores: Cores) -> Iterator[Flood]:
 
 
 def _fresh_beside_busy(cores: Cores) -> Wait:
-    """Return how long new connections wait beside busy ones."""
+    """Return the latency of new connections beside busy ones."""
     with serving(_server(), cores) as (pid, port, _):
         target = Target(pid, port, lifeboat().calls["lifeboat"], cores, BUILD / "overload")
         words = process_stats.pinned(command(target, target.folder / "busy.log"), cores.load)
@@ -211,7 +211,7 @@ def _fresh_beside_busy(cores: Cores) -> Wait:
 
 
 def _beside_attacks(cores: Cores) -> Iterator[Wait]:
-    """Yield how long new connections wait while each attack runs, each on a server of its own."""
+    """Yield the latency of new connections during each attack. Each attack has its own server."""
     for name in ATTACKS:
         with serving(_server(), cores) as (_, port, _):
             words = [sys.executable, "-m", "tests.box", name, str(port)]

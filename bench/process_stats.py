@@ -1,4 +1,4 @@
-"""Process trees to CPU seconds and bytes, and how quiet the machine was meanwhile. Linux alone tells these."""
+"""CPU time and memory of process trees, and the load of the machine. Needs Linux's /proc."""
 
 import os
 import platform
@@ -11,31 +11,31 @@ from typing import Final
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 PROC: Final = Path("/proc")
 _LISTEN: Final = "0A"
-"""The state of a socket that listens, in the kernel's table."""
+"""State of a listening socket in /proc/net/tcp."""
 BYTECODE: Final = Path(__file__).parents[1] / ".build" / "bench" / "bytecode"
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Which processors the server under test has, and which the load; the same ones where the machine has but one."""
+    """Processors for the server under test and for the load; the same one if the machine has only one."""
 
     server: frozenset[int]
     load: frozenset[int]
 
     @classmethod
     def of_this_machine(cls) -> "Cores":
-        """Return the first for the server and the rest for the load."""
+        """Return the first processor for the server and the rest for the load."""
         first, *rest = sorted(os.sched_getaffinity(0))
         return cls(frozenset({first}), frozenset(rest or {first}))
 
 
 def pinned(command: Sequence[str], cores: frozenset[int]) -> list[str]:
-    """Return a command that runs on `cores` alone."""
+    """Return a command that runs only on `cores`."""
     return ["taskset", "--cpu-list", ",".join(map(str, sorted(cores))), *command]
 
 
 def bytecode_kept() -> dict[str, str]:
-    """Return this process's environment but that Python keeps the bytecode it compiles, as an image has it."""
+    """Return this process's environment, changed so that Python caches bytecode, as the image has it."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return kept | {"PYTHONPYCACHEPREFIX": str(BYTECODE)}
 
@@ -43,7 +43,7 @@ def bytecode_kept() -> dict[str, str]:
 def spawn(
     command: Sequence[str], cores: frozenset[int], folder: Path, environment: dict[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
-    """Start a command on `cores`, as the first of a session of its own, its output in `log`."""
+    """Start a command on `cores`, as the leader of a new session, with its output in `log`."""
     with log.open("ab") as output:
         return subprocess.Popen(
             pinned(command, cores),
@@ -57,7 +57,7 @@ def spawn(
 
 
 def tree(root: int) -> set[int]:
-    """Return the processes that come from `root`: its descendants, and all of its session."""
+    """Return the process ids of `root`, its descendants, and all processes of its session."""
     found = {root}
     grown = True
     stats = {int(path.name): _stat(path) for path in PROC.iterdir() if path.name.isdecimal()}
@@ -69,36 +69,36 @@ def tree(root: int) -> set[int]:
 
 
 def cpu_s(root: int) -> float:
-    """Return the CPU seconds that a tree has used, user and system, of children that ended too."""
+    """Return the CPU seconds of a tree, user and system, including children that have ended."""
     return sum(sum(map(int, stat[11:15])) for pid in tree(root) if (stat := _stat(PROC / str(pid)))) / TICKS
 
 
 def pss_mb(root: int) -> float:
-    """Return a tree's proportional set size in MB: its own memory, and its share of what it shares."""
+    """Return a tree's proportional set size (PSS) in MB: private memory, and its share of shared memory."""
     total = 0
     for pid in tree(root):
         try:
             rollup = (PROC / str(pid) / "smaps_rollup").read_text()
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
         total += next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
     return total / 1024
 
 
 def peak_mb(root: int) -> float:
-    """Return the most memory that a tree's living processes ever had resident, in MB: the sum of each one's peak."""
+    """Return the sum of the peak resident memory of a tree's running processes, in MB."""
     total = 0
     for pid in tree(root):
         try:
             status = (PROC / str(pid) / "status").read_text()
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
         total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
     return total / 1024
 
 
 def command(pid: int) -> str:
-    """Return a process's command line, empty where it has ended."""
+    """Return a process's command line; empty if the process has ended."""
     try:
         return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
@@ -106,7 +106,7 @@ def command(pid: int) -> str:
 
 
 def listening(pid: int) -> list[int]:
-    """Return the ports of this machine's IPv4 addresses that a process listens on."""
+    """Return the IPv4 ports that a process listens on."""
     lines = map(str.split, (PROC / "net" / "tcp").read_text().splitlines()[1:])
     opened = {f"socket:[{line[9]}]": line for line in lines}
     held = [opened.get(str(each.readlink())) for each in (PROC / str(pid) / "fd").iterdir() if each.is_symlink()]
@@ -114,13 +114,13 @@ def listening(pid: int) -> list[int]:
 
 
 def busy_s() -> tuple[float, float]:
-    """Return the seconds that the machine's processors were busy since boot, and those that the hypervisor took."""
+    """Return the seconds since boot that the processors were busy, and the seconds stolen by the hypervisor."""
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, _first_line(PROC / "stat").split()[1:9])
     return (user + nice + system + irq + softirq) / TICKS, steal / TICKS
 
 
 def described() -> dict[str, str]:
-    """Return what a reader must know of the machine to place its figures."""
+    """Return the properties of the machine that its figures depend on."""
     model = next((line for line in (PROC / "cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     return {
         "cpu": model.partition(":")[2].strip() or platform.machine(),
@@ -131,7 +131,10 @@ def described() -> dict[str, str]:
 
 
 def _stat(process: Path) -> list[str]:
-    """Return the fields of a stat file after the name: state, parent, group, session, ...; none where it has ended."""
+    """Return the fields of a process's stat file after the name: state, parent, group, session, and so on.
+
+    Empty if the process has ended.
+    """
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()
     except OSError:

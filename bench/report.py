@@ -1,4 +1,4 @@
-"""Results to what people read: the README's table, the page on cost and its picture."""
+"""Report of the results: the tables of the README and the pages, and the cost chart."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,18 +18,18 @@ PICTURE: Final = ROOT / "docs" / "cost.svg"
 _MARK: Final = "<!-- {name}: made by make bench -->"
 _END: Final = "<!-- end -->"
 MONTHLY: Final = 100_000_000
-"""Predictions a month in the page's table: forty a second."""
+"""Predictions per month in the table of costs: about forty per second."""
 
 
 def publish(results: Results) -> None:
-    """Write the README's table, the tables of the pages on cost, sizes and the benchmark, and the picture."""
+    """Write the tables of the README and of the pages on cost, sizes and the benchmark, and the cost chart."""
     for path, name, text in tables(results):
         path.write_text(replaced(path.read_text(), name, text))
     draw(results, PICTURE)
 
 
 def tables(results: Results) -> Iterator[tuple[Path, str, str]]:
-    """Yield each table: its page, its mark there, its text."""
+    """Yield the page, the name of the mark, and the text of each table."""
     yield README, "speed", speed(results)
     yield COST, "cost", cost(results)
     yield SIZING, "sizes", sizes(results)
@@ -40,7 +40,7 @@ def tables(results: Results) -> Iterator[tuple[Path, str, str]]:
 
 
 def replaced(page: str, name: str, text: str) -> str:
-    """Return a page with what stands between its marks replaced. Raises ValueError where the marks are missing."""
+    """Return a page with new text between the marks of `name`. Raises ValueError if a mark is missing."""
     mark = _MARK.format(name=name)
     before, rest = page.split(mark + "\n", 1)
     _, after = rest.split(_END, 1)
@@ -59,11 +59,11 @@ _SPEED: Final = (
     "PSS MB",
     "start CPU s",
 )
-"""Columns of the README's table; where no connections are named, 16."""
+"""Columns of the README's table, at 16 connections unless the name states another number."""
 
 
 def speed(results: Results) -> str:
-    """Return the table of everything that was measured, the cheapest first."""
+    """Return the table of all contenders, the lowest CPU first."""
     heads = [f"| {' | '.join(_SPEED)} |", "| --- |" + " --: |" * (len(_SPEED) - 1)]
     rows = sorted(results.rows.values(), key=lambda each: each.load["16"].ratio.median)
     return "\n".join([*heads, *(_speed_line(results, row) for row in rows), "", _told(results), ""])
@@ -94,7 +94,7 @@ def _told(results: Results) -> str:
 
 
 def wires(results: Results) -> str:
-    """Return the table of calls on every wire, and what having them adds to a start."""
+    """Return the table of calls by protocol, and the cost of loading the RPC layer and HTTP/2."""
     lines = ["| call | CPU µs | of REST's, at 16 connections | at 1 | at 64 |", "| --- | --: | --: | --: | --: |"]
     for wire in results.wires:
         ratios = " | ".join(f"{wire.ratio[number].median:.2f}" for number in ("16", "1", "64"))
@@ -120,7 +120,7 @@ _FILES: Final = (
 
 
 def batches(results: Results) -> str:
-    """Return the tables of files: their speed and memory, and what single predictions feel of them."""
+    """Return the tables of files: speed, memory, and the latency of single predictions meanwhile."""
     lines = [f"| {' | '.join(_FILES)} |", "| --- | --- |" + " --: |" * (len(_FILES) - 2)]
     for each in results.batches:
         peaks = " | ".join(f"{peak.median:.0f}" for peak in each.peak_mb.values())
@@ -146,7 +146,7 @@ def _beside_lines(form: str, seen: Beside) -> Iterator[str]:
 
 
 def hops(results: Results) -> str:
-    """Return the table of calls to the server and through the edge, and what the edge adds in a sentence."""
+    """Return the table of calls to the server and through the edge."""
     lines = ["| a call | p50 ms | p99 ms | more than to the server, p50 | p99 | CPU µs | of the server's |"]
     lines.append("| --- |" + " --: |" * 6)
     for each in results.hops:
@@ -172,7 +172,7 @@ _FLOODS: Final = (
 
 
 def overload(results: Results) -> str:
-    """Return the tables of loads beyond the capacity, and of what others waited meanwhile."""
+    """Return the tables of loads above the capacity, and of the latency of other clients meanwhile."""
     lines = [f"| {' | '.join(_FLOODS)} |", "| --- |" + " --: |" * (len(_FLOODS) - 1)]
     for each in results.floods:
         refused = (
@@ -195,7 +195,7 @@ def overload(results: Results) -> str:
 
 
 def cost(results: Results) -> str:
-    """Return the tables of the bill: CPU for a million predictions, and a month of instances kept warm."""
+    """Return the table of costs: CPU of a million predictions, and a month of instances kept warm."""
     heads = " | ".join(f"{each.name}, kept warm" for each in TYPES)
     lines = [
         f"| server | CPU of a million predictions | {heads} | most a second on `basic` |",
@@ -230,7 +230,7 @@ _SIZES: Final = (
 
 
 def sizes(results: Results) -> str:
-    """Return the table of instance types: what each costs awake and idle, and the most that it can do."""
+    """Return the table of instance types: price of a month awake and idle, and maximum throughput."""
     call_cpu_s = load_of(results, "lifeboat").request_cpu_s
     rates = [each.rate.median for each in results.batches if (each.form, each.model) == ("csv", "Titanic")]
     lines = [f"| {' | '.join(_SIZES)} |", "| --- |" + " --: |" * (len(_SIZES) - 1)]
@@ -249,7 +249,7 @@ def sizes(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """Return the lines that `make bench` ends with: the tables, and what is held and what isn't."""
+    """Return the summary of `make bench`: the tables, and whether each threshold is reached."""
     return "\n".join(
         [
             speed(results),

@@ -1,4 +1,4 @@
-"""What was measured to results.json, and back: medians with the range they come from."""
+"""Results of a benchmark: medians with their ranges, read from and written to results.json."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ FILE: Final = ROOT / "bench" / "results.json"
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A median over the rounds, and the least and the most of them."""
+    """Median, minimum and maximum over the rounds."""
 
     median: float
     low: float
@@ -23,65 +23,65 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Under(msgspec.Struct, frozen=True):
-    """A row under load on some connections."""
+    """Figures of a row at one number of connections."""
 
     cpu_us: Figure
-    """CPU microseconds of the process tree a request."""
+    """CPU microseconds per request, of the process tree."""
     ratio: Figure
-    """Of the echo's in the same round."""
+    """CPU per request relative to the echo in the same round."""
     rate: Figure
     p50_us: Figure
     p99_us: Figure
     disturbed: Figure
-    """Share of the windows that other processes and the hypervisor took."""
+    """Share of the windows' time that other processes and the hypervisor took."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the table: a server asked in one way."""
+    """One row of the table: a server and one kind of request."""
 
     label: str
     contender: str
     peer: bool
     batching: str
     load: dict[str, Under]
-    """Number of connections to what was seen."""
+    """Number of connections to the figures."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A contender's starts and size."""
+    """Starts and size of a contender."""
 
     start_cpu_s: Figure
     start_wall_s: Figure
     start_ratio: Figure
-    """Start CPU, of the floor's in the same round."""
+    """CPU of a start relative to the baseline in the same round."""
     pss_mb: Figure | None = None
     installed_mb: float | None = None
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls on one wire, beside REST's record in JSON by the same version of HTTP, on the same server."""
+    """Calls by one protocol, compared with a JSON record over REST by the same HTTP version and server."""
 
     label: str
     cpu_us: Figure
-    """At 16 connections."""
+    """CPU microseconds of a call at 16 connections."""
     ratio: dict[str, Figure]
-    """Number of connections to the CPU of a call, of REST's in the same round."""
+    """Number of connections to the CPU of a call, relative to REST in the same round."""
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
-    """One prediction, asked of the server itself or through the Workers runtime of this machine."""
+    """Single predictions, sent to the server itself or through the local Workers runtime."""
 
     label: str
     p50_ms: Figure
-    """At 1 connection, as all times."""
+    """At 1 connection, like all times here."""
     p99_ms: Figure
     added_p50_ms: Figure
-    """More than the same call to the server itself, in the same round."""
+    """Difference to the same call to the server itself, in the same round."""
     added_p99_ms: Figure
     cpu_us: Figure
-    """CPU microseconds of a call at 16 connections: of the server where that is asked, else of the runtime alone."""
+    """CPU microseconds of a call at 16 connections: of the server if called directly, else of the runtime alone."""
     ratio: Figure
-    """Of that which the server needs for the same call."""
+    """CPU relative to the server's for the same call."""
     disturbed: Figure
 
 
@@ -93,61 +93,63 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     p50_us: Figure
     p99_us: Figure
     p99_ratio: Figure
-    """While files are scored, of the quiet one in the same round."""
+    """p99 while files are scored, relative to the quiet window of the same round."""
     rate: Figure
-    """Rows of the files a second meanwhile."""
+    """Rows of the files per second, meanwhile."""
     disturbed: Figure
-    """Share that other processes and the hypervisor took of the worse of the two windows: beyond a few hundredths the
-    times tell of those."""
+    """Share of time that other processes and the hypervisor took, in the worse of the two windows.
+
+    Above a few hundredths, the measured times depend on those processes.
+    """
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Files of one form, sent by curl and scored by one model."""
+    """Files of one format, sent by curl and scored with one model."""
 
     model: str
     form: str
     rate: Figure
-    """Rows a second, by the wall's clock."""
+    """Rows per second of wall time."""
     session_rate: Figure
-    """Of `session.run` alone on the same rows, as many at a time."""
+    """Rows per second of `session.run` alone, on the same rows and blocks."""
     ratio: Figure
-    """CPU of `session.run` alone, of the server's in the same round."""
+    """CPU of `session.run` alone, relative to the server's in the same round."""
     wall_ratio: Figure
-    """The same of wall time: what others took of the core is in it."""
+    """Wall time of `session.run` alone, relative to the server's; other processes on the core affect it."""
     peak_mb: dict[str, Figure]
-    """Rows of a file to the server's peak after it."""
+    """Number of rows of a file to the server's peak memory after it."""
     grown_mb: Figure
-    """What the peak after the large file has more than that after the small one."""
+    """Peak after the large file minus peak after the small one."""
     first_row_ms: Figure | None = None
-    """From a request's head to its first scored row, while most of the file is not yet sent."""
+    """Time from a request's head to its first scored row; most of the file is not sent yet."""
     beside: Beside | None = None
 
 
 class Flood(msgspec.Struct, frozen=True, kw_only=True):
-    """One level of load: clients that each send the next request when the one before is answered."""
+    """One level of load: each client sends its next request after the previous response."""
 
     label: str
     times: int
-    """Of the capacity; 0: a few clients."""
+    """Load in multiples of the capacity; 0: a few clients."""
     clients: int
     goodput: float
-    """Requests a second that were answered with 200."""
+    """Responses with status 200 per second."""
     of_peak: float
-    """Of the most goodput of this label's levels so far."""
+    """Goodput relative to the highest of this label's levels so far."""
     p99_ms: float
-    """Of the requests that were answered with 200."""
+    """Of the requests with status 200."""
     refused: float
-    """Requests a second that were rejected."""
+    """Rejected requests per second."""
     refusal_p50_ms: float
     refusal_p99_ms: float
     lost: int
     """Requests without a response."""
     memory_mb: float
-    """The most that the server's process tree was seen to hold (PSS)."""
+    """Highest sampled memory (PSS) of the server's process tree."""
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
-    """How long clients waited, each on a new connection, while something else kept the server busy."""
+    """Latency of calls on new connections while other clients keep the server busy."""
 
     label: str
     calls: int
@@ -159,13 +161,13 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one `make bench` showed."""
+    """All results of `make bench`."""
 
     made: str
     rounds: int
     machine: dict[str, str]
     session: dict[str, float]
-    """The bare loop of `session.run`, and importing and opening alone: CPU microseconds."""
+    """CPU microseconds of `session.run` in a loop, and of importing onnxruntime and opening the session."""
     rows: dict[str, Row]
     servers: dict[str, Server]
     many_rows: dict[str, float] = {}
@@ -173,14 +175,14 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     soak_pss_mb: dict[str, float] = {}
     wires: list[Wire] = []
     loads_ms: dict[str, Figure] = {}
-    """CPU that the RPC layer, and HTTP/2, add to a start that loads them."""
+    """CPU milliseconds that the RPC layer and HTTP/2 add to a start that loads them."""
     batches: list[Batch] = []
     hops: list[Hop] = []
     floods: list[Flood] = []
     waits: list[Wait] = []
     image: dict[str, Any] | None = None
     skipped: dict[str, str] = {}
-    """Contender to the reason why it wasn't measured."""
+    """Name of a contender that was not measured to the reason."""
 
 
 def read(path: Path = FILE) -> Results:
@@ -189,12 +191,12 @@ def read(path: Path = FILE) -> Results:
 
 
 def write(results: Results, path: Path = FILE) -> None:
-    """Write the results, indented, so that two runs can be compared as text."""
+    """Write the results as indented JSON, so that two runs can be compared as text."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
 
 
 def rows(measured: Measured, contenders: Iterable[Contender]) -> dict[str, Row]:
-    """Return the rows of the contenders, each beside the echo of its own bytes."""
+    """Return the rows of the contenders, each relative to the echo of the same body."""
     return {
         name: Row(
             label=" ".join(filter(None, (contender.label, call.what))),
@@ -213,7 +215,7 @@ def rows(measured: Measured, contenders: Iterable[Contender]) -> dict[str, Row]:
 
 
 def servers(measured: Measured, installed_mb: Mapping[str, float]) -> dict[str, Server]:
-    """Return what is known of each contender beside its load; the floor of a start is the contender `start`."""
+    """Return starts and sizes of the contenders; the contender `start` is the baseline of a start."""
     floor = [start.cpu_s for start in measured.starts.get("start", [])]
     return {
         name: Server(
@@ -236,7 +238,7 @@ def many_rows(measured: Measured) -> dict[str, float]:
 
 
 def figure(values: Sequence[float], digits: int) -> Figure:
-    """Return the median of values, and their range."""
+    """Return the median and the range of values, rounded."""
     return Figure(*(round(each, digits) for each in (statistics.median(values), min(values), max(values))))
 
 

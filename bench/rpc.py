@@ -1,4 +1,4 @@
-"""What a call costs on each wire: beside REST's record in JSON, on the same server, in the same round."""
+"""Cost of a call by each protocol, relative to a JSON record over REST on the same server and round."""
 
 import json
 import subprocess
@@ -23,14 +23,14 @@ from server.rpc.services.open_inference_codec import CONTENTS
 
 CONNECTIONS: Final = (1, 16, 64)
 _A_CONNECTION: Final = 3_000
-"""Requests: a connection of HTTP/2 is replaced after 3,840, which h2load doesn't follow."""
+"""Maximum requests on a connection: the server closes HTTP/2 connections after 3,840, and h2load does not reconnect."""
 _LOADS: Final = 4
-"""Loads that are measured in a round."""
+"""Number of measured loads of the RPC layer per round."""
 _COMMAND: Final = (sys.executable, "-m", "server")
 
 
 def measured(rounds: int) -> tuple[list[Wire], dict[str, Figure]]:
-    """Return what calls cost on each wire, and what having them and HTTP/2 adds to a start, in CPU milliseconds."""
+    """Return the cost of calls by protocol, and the CPU milliseconds that loading RPC and HTTP/2 takes."""
     seen = Measured()
     cores = Cores.of_this_machine()
     calls = _calls()
@@ -47,7 +47,7 @@ def measured(rounds: int) -> tuple[list[Wire], dict[str, Figure]]:
 
 
 def _loaded(cores: Cores) -> dict[str, float]:
-    """Return what importing and making the RPC layer takes in a process of its own, and HTTP/2."""
+    """Return the CPU milliseconds of loading the RPC layer and HTTP/2, measured in a new process."""
     command = [sys.executable, str(BASELINES / "rpc.py"), str(ROOT / "models")]
     environment = process_stats.bytecode_kept() | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(process_stats.pinned(command, cores.server), env=environment, capture_output=True, check=True)
@@ -55,7 +55,7 @@ def _loaded(cores: Cores) -> dict[str, float]:
 
 
 def _wire(seen: Measured, name: str, call: Call, calls: Mapping[str, Call]) -> Wire:
-    beside = next(each for each in calls if calls[each].grpc == call.grpc)  # the first of each version is REST's
+    beside = next(each for each in calls if calls[each].grpc == call.grpc)  # the first of each HTTP version is REST
 
     def ratio(connections: int) -> Figure:
         pairs = zip(seen.windows[name, connections], seen.windows[beside, connections], strict=True)
@@ -70,7 +70,7 @@ def _rest() -> Call:
 
 
 def _calls() -> dict[str, Call]:
-    """Return a call on each wire, each asking about the same passenger."""
+    """Return a call by each protocol; all are for the same passenger."""
     manifest = manifests.read(ROOT / "models" / "titanic" / "1" / manifests.MANIFEST_FILE)
     predict = f"/{typed_descriptor.package(manifest)}.{typed_descriptor.service(manifest)}/Predict"
     infer = "/inference.GRPCInferenceService/ModelInfer"
@@ -108,7 +108,7 @@ def _typed(manifest: manifests.Manifest) -> bytes:
 
 
 def _tensors(*, is_raw: bool) -> bytes:
-    """Return a ModelInferRequest about the passenger."""
+    """Return a ModelInferRequest for the passenger, with raw or typed contents."""
     request = ModelInferRequest(model_name="titanic")
     for name, array in one(PASSENGER).items():
         tensor = request.inputs.add(name=name, datatype=DATATYPES[name], shape=array.shape)

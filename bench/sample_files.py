@@ -1,4 +1,4 @@
-"""Passengers to files of every form, written as other programs write them: the data set's rows, over and over."""
+"""Sample files in every format, written with pyarrow and the standard library: the data set's rows, repeated."""
 
 import csv
 import itertools
@@ -21,18 +21,18 @@ FORMS: Final = {
     "arrow": "application/vnd.apache.arrow.stream",
     "parquet": "application/vnd.apache.parquet",
 }
-"""Ending of a file to the media type that it is sent as."""
+"""Suffix of a file to its media type."""
 BATCH_ROWS: Final = 65_536
-"""Rows of a record batch, as pyarrow writes what it has read from Parquet."""
+"""Rows of a record batch; pyarrow writes batches of this size for a table read from Parquet."""
 
 
 def answer() -> Path:
-    """Return where the answer to a file is written."""
+    """Return the path for the response to a file."""
     return _folder() / "answer"
 
 
 def written(form: str, rows: int) -> Path:
-    """Return a file of so many passengers; it is written once."""
+    """Return the path of a file with `rows` passengers; write the file if it does not exist."""
     path = _folder() / f"{rows}.{form}"
     if not path.exists():
         begun = path.with_suffix(".begun")
@@ -57,14 +57,14 @@ def _write(form: str, rows: int, path: Path) -> None:
 
 
 def answers(path: Path, form: str) -> tuple[int, float, float]:
-    """Return what a scored file holds: the number of its rows, the first one's and the last one's probability."""
+    """Return the number of rows of a scored file, and the probabilities of its first and last row."""
     table = read(path, form)
     column = table.column("probability_survived")
     return table.num_rows, float(column[0].as_py()), float(column[-1].as_py())
 
 
 def read(path: Path, form: str) -> pa.Table:
-    """Return the table in a file of a form."""
+    """Read a file of the format `form`."""
     if form == "csv":
         return pa.csv.read_csv(path)
     if form == "ndjson":
@@ -75,7 +75,7 @@ def read(path: Path, form: str) -> pa.Table:
 
 
 def _table(rows: int) -> pa.Table:
-    """Return passengers in the types that pyarrow finds in the CSV file, nothing as null."""
+    """Return passengers with the types that pyarrow infers from the CSV file; empty text is null."""
     nulls = pa.csv.ConvertOptions(strings_can_be_null=True)
     return pa.csv.read_csv(written("csv", rows), convert_options=nulls).combine_chunks()
 
@@ -86,7 +86,7 @@ def _records() -> list[dict[str, str]]:
 
 
 def _object(record: dict[str, str]) -> dict[str, Any]:
-    """Return a record as JSON has it."""
+    """Return a record with the types of its JSON values."""
     kinds = {"INT64": int, "FP32": float, "BYTES": str}
     return {name: kinds[DATATYPES[name]](text) if text else None for name, text in record.items()}
 

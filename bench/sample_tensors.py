@@ -1,4 +1,4 @@
-"""Passengers to inference requests: the same rows as JSON, as binary tensors, and as what `session.run` takes."""
+"""Sample inference requests: the same passengers as JSON, as binary tensors, and as arrays for `session.run`."""
 
 import csv
 import itertools
@@ -25,7 +25,10 @@ Columns = dict[str, NDArray[Any]]
 
 
 def passengers(rows: int) -> Columns:
-    """Return so many passengers of the data set, over and over, as arrays of shape [rows, 1]; null as the model's."""
+    """Return `rows` passengers as arrays of shape [rows, 1]; null is encoded as in the model.
+
+    The data set is repeated as often as needed.
+    """
     with DATA.open(newline="") as file:
         records = list(itertools.islice(itertools.cycle(csv.DictReader(file)), rows))
     return {name: _column([record[name] for record in records], datatype) for name, datatype in DATATYPES.items()}
@@ -38,18 +41,18 @@ def _column(values: list[str], datatype: str) -> NDArray[Any]:
 
 
 def one(passenger: dict[str, Any]) -> Columns:
-    """Return one passenger."""
+    """Return one passenger as arrays of shape [1, 1]."""
     return {name: np.full((1, 1), passenger[name], _DTYPES[datatype]) for name, datatype in DATATYPES.items()}
 
 
 def as_json(columns: Columns) -> bytes:
-    """Return a request whose tensors are in its JSON; no value may be null."""
+    """Return a request with JSON tensors; no value may be null."""
     inputs = [_input(name, array) | {"data": array.reshape(-1).tolist()} for name, array in columns.items()]
     return json.dumps({"inputs": inputs}, separators=(",", ":")).encode()
 
 
 def as_binary(columns: Columns) -> tuple[bytes, int]:
-    """Return a request whose tensors follow its JSON, every output wanted so too, and the length of that JSON."""
+    """Return a request with binary tensors that requests binary outputs, and the length of its JSON."""
     inputs, blobs = [], []
     for name, array in columns.items():
         blobs.append(_blob(array))

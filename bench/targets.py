@@ -1,4 +1,4 @@
-"""What is measured: this server, the floors, and each peer as its peer.toml describes it."""
+"""Measured servers: this server, the baselines, and the peers that peer.toml files describe."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ BASELINES: Final = ROOT / "bench" / "baselines"
 MODEL: Final = ROOT / "models" / "titanic" / "1" / "model.onnx"
 
 PROBABILITY: Final = 0.8986632227897644
-"""What the model gives for the passenger that every contender is asked about."""
+"""The model's probability for PASSENGER."""
 TOLERANCE: Final = 1e-4
 PASSENGER: Final = {
     "pclass": 1,
@@ -38,25 +38,25 @@ MANY_ROWS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, and how to tell that its answer is right."""
+    """One request, and the check of its response."""
 
     path: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     answer: tuple[str | int, ...] | None = None
-    """Where in the JSON answer the probability stands; None where the answer is the body itself."""
+    """Keys that lead to the probability in the JSON response; None: the response is the request's body."""
     grpc: bool = False
-    """By HTTP/2; the answer is protobuf's, in which the probability is a float or a double somewhere."""
+    """Whether to use HTTP/2. The response is protobuf with the probability as a float or double."""
     most: int = 0
-    """Requests that are sent on one connection at most; 0: as many as there is time for."""
+    """Maximum requests on one connection; 0: no limit."""
     binary: bool = False
-    """The answer's outputs follow its JSON."""
+    """Whether the response has binary tensors after its JSON."""
     rows: int = 1
     what: str = ""
-    """What tells this row from the server's other ones."""
+    """Label that distinguishes this row from the server's other rows."""
 
     def is_right(self, answer: bytes) -> bool:
-        """Return whether `answer` holds the passenger's probability, or is the echo that was asked for."""
+        """Return True if `answer` holds the passenger's probability, or is the expected echo."""
         if self.grpc:
             return _holds(answer, struct.Struct("<f")) or _holds(answer, struct.Struct("<d"))
         if self.answer is None:
@@ -71,19 +71,19 @@ class Call:
 
 
 def _holds(answer: bytes, number: struct.Struct) -> bool:
-    """Return whether the probability stands anywhere in bytes."""
+    """Return True if the bytes hold the probability at any position."""
     places = range(len(answer) - number.size + 1)
     return any(abs(number.unpack_from(answer, at)[0] - PROBABILITY) < TOLERANCE for at in places)
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One server, how to start it, and the calls it is measured by: each a row of the table."""
+    """One server: its command, and its calls; each call is a row of the table."""
 
     name: str
     label: str
     command: tuple[str, ...]
-    """`{port}` stands for the port."""
+    """Command with `{port}` in place of the port."""
     calls: Mapping[str, Call]
     """Name of a row to its call."""
     folder: Path = ROOT
@@ -93,7 +93,7 @@ class Contender:
 
 
 def floor() -> Contender:
-    """Return the echo of the same bytes: one server, a row for each kind of request this server is measured by."""
+    """Return the echo server, with one row for each kind of request that Lifeboat is measured with."""
     command = (sys.executable, str(BASELINES / "echo.py"), "{port}")
     calls = {
         "echo": Call("/api/predict", RECORD, what="of a record"),
@@ -104,13 +104,13 @@ def floor() -> Contender:
 
 
 def start_floor() -> Contender:
-    """Return the process that imports and opens what this server does, and serves the echo."""
+    """Return the baseline of a start: it imports the same libraries, opens the session and serves the echo."""
     command = (sys.executable, str(BASELINES / "start.py"), "{port}", str(MODEL))
     return Contender("start", "imports, session, echo", command, {"start": Call("/api/predict", RECORD)})
 
 
 def lifeboat() -> Contender:
-    """Return this server, nothing about it changed but the port."""
+    """Return this server with its default settings, except for the port."""
     calls = {
         "lifeboat": Call("/api/predict", RECORD, answer=("probability",), what="`/api/predict`"),
         "lifeboat-v2": Call(
@@ -140,7 +140,7 @@ def _binary(columns: Columns, what: str) -> Call:
 
 
 def peers() -> list[Contender]:
-    """Return every peer that is described below bench/peers, in the order of their names."""
+    """Return all peers in bench/peers, sorted by name."""
     return [_peer(path) for path in sorted(PEERS.glob("*/peer.toml"))]
 
 

@@ -1,4 +1,4 @@
-"""What this server holds itself to: each figure beside its bound, from the results of one run."""
+"""Thresholds for the figures of this server, checked against the results of one run."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -7,7 +7,7 @@ from bench.results import Results
 
 
 class Held(NamedTuple):
-    """One figure: at most `bound`, or at least where `at_least` says so."""
+    """A figure and its threshold: at most `bound`, or with `at_least` at least `bound`."""
 
     what: str
     got: float
@@ -16,11 +16,11 @@ class Held(NamedTuple):
 
     @property
     def reached(self) -> bool:
-        """Whether the figure keeps its bound."""
+        """Whether the figure meets its threshold."""
         return self.got >= self.bound if self.at_least else self.got <= self.bound
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return the figure, its threshold and whether it is reached, in one line."""
         sign = ">=" if self.at_least else "<="
         return f"{'reached    ' if self.reached else 'NOT REACHED'} {self.what}: {self.got:.2f} {sign} {self.bound:g}"
 
@@ -29,7 +29,7 @@ FRAMEWORKS = ("bentoml", "kserve", "litserve", "mlserver", "ray-serve")
 
 
 def held(results: Results) -> Iterator[Held]:
-    """Yield every figure that these results can tell."""
+    """Yield every figure with a threshold that the results contain."""
     ours, tensors = results.rows["lifeboat"].load, results.rows["lifeboat-v2"].load
     yield Held("CPU a prediction, of the echo's, 16 connections", ours["16"].ratio.median, 1.5)
     yield Held("CPU a prediction, of the echo's, 1 connection", ours["1"].ratio.median, 1.9)
@@ -61,7 +61,7 @@ def _wires(results: Results) -> Iterator[Held]:
 
 
 SHARES: Final = {"csv": (0.5, 400_000), "arrow": (0.8, 700_000)}
-"""Form of a file to the share of `session.run`'s own speed, and to the rows a second that are enough."""
+"""File format to the minimum share of `session.run`'s speed, and to the rows per second that suffice instead."""
 
 
 def _batches(results: Results) -> Iterator[Held]:

@@ -1,8 +1,8 @@
-"""The floor of a scored file: `session.run` in a bare loop over many rows. Prints seconds, CPU and wall, as JSON.
+"""Baseline of a scored file: `session.run` in a loop over many rows. Prints CPU and wall seconds as JSON.
 
     chunks.py MODEL ROWS CHUNK
 
-The rows are there as the session takes them; the first and the last one's probability is printed too.
+The rows are tensors already. The output also holds the probabilities of the first and of the last row.
 """
 
 import json
@@ -16,7 +16,7 @@ import onnxruntime
 
 
 def main(path: str, rows: int, chunk: int) -> None:
-    """Measure the model at `path`, on `chunk` passengers at a time until it has seen `rows` of them."""
+    """Measure the model at `path` on `rows` passengers, `chunk` at a time."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""The floor of a request: a raw ASGI app that sends back the bytes it got, on uvicorn as this server sets it up."""
+"""Baseline of a request: an ASGI app that returns the request's body, on uvicorn with this server's settings."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 async def echo(_scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Answer with the request's own body."""
+    """Respond with the request's body."""
     body = b""
     more = True
     while more:
@@ -24,7 +24,7 @@ async def echo(_scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 
 def serve(port: int) -> None:
-    """Serve the echo at `port` until SIGTERM."""
+    """Serve the echo on `port` until SIGTERM."""
     uvicorn.run(
         echo,
         host="127.0.0.1",

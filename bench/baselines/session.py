@@ -1,8 +1,8 @@
-"""The floor of a prediction: `session.run` in a bare loop. Prints CPU microseconds as JSON: the start, each run.
+"""Baseline of a prediction: `session.run` in a loop. Prints CPU microseconds of the start and of a run as JSON.
 
     session.py MODEL ROWS...
 
-The start is that of importing numpy and onnxruntime and of opening the session, nothing else.
+The start only imports numpy and onnxruntime, and opens the session.
 """
 
 import json
@@ -20,7 +20,7 @@ MOST_ROWS = 1_000_000
 
 
 def main(path: str, *many: str) -> None:
-    """Measure the model at `path`, on so many passengers at a time."""
+    """Measure the model at `path`, once for each number of rows in `many`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""The floor of a start: one process that imports what the server is made of, opens the session and serves the echo."""
+"""Baseline of a start: import the server's dependencies, open the session, and serve the echo."""
 
 import os
 import sys

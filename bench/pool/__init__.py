@@ -1,1 +1,1 @@
-"""The Worker's choice of instances under simulated load, beside other ways to choose."""
+"""Simulation of the Worker's choice of instances under load, compared with other algorithms."""

@@ -1,4 +1,4 @@
-"""`python -m bench.pool`: simulate every case, and draw what came out; `python -m bench.pool draw` draws it again."""
+"""`python -m bench.pool`: simulate all cases and draw the results; with `draw`, only draw them."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ SHOWN: Final = {
 
 
 class Figures(msgspec.Struct, frozen=True, rename="camel"):
-    """What came out of a case, as simulate.ts prints it."""
+    """Results of one case, as simulate.ts prints them."""
 
     choice: str
     load: float
@@ -31,7 +31,7 @@ class Figures(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def main(arguments: list[str]) -> None:
-    """Simulate unless only the picture is asked for, and draw."""
+    """Simulate, unless the argument is `draw`; then draw the results."""
     if arguments != ["draw"]:
         command = ["scripts/node", "node", "--experimental-strip-types", "--no-warnings", "bench/pool/main.ts"]
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
@@ -41,11 +41,11 @@ def main(arguments: list[str]) -> None:
 
 
 def draw(figures: list[Figures], path: Path) -> None:
-    """Draw p99, instances and dollars against the load, a line for each way to choose."""
+    """Draw p99, instances and dollars against the load, one line for each algorithm."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "lifeboat"  # the same file for the same figures
+    mpl.rcParams["svg.hashsalt"] = "lifeboat"  # so that equal figures give an equal file
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")

@@ -1,5 +1,5 @@
 /**
- * What is still to happen, the earliest first: a binary heap.
+ * Queue of future events, earliest first: a binary heap.
  * @module
  */
 
@@ -22,7 +22,7 @@ export class Events {
     }
   }
 
-  /** Takes the earliest one away, undefined where there is none. */
+  /** Removes and returns the earliest event; undefined if the queue is empty. */
   next(): Event | undefined {
     const heap = this.#heap;
     const first = heap[0];

@@ -1,24 +1,24 @@
 /**
- * An instance of the platform, as far as a queue sees one: one thread, a quota of CPU, a start that takes its time.
+ * Model of one platform instance: a queue for one thread, a CPU quota and a start time.
  * @module
  */
 import type { Random } from "./random.ts";
 
-/** `basic` has a quarter of a CPU: in each period of 100 ms a thread may run for 25 ms, and then waits for the next one. */
+/** `basic` has a quarter of a CPU: a thread runs for at most 25 ms in each period of 100 ms. */
 const PERIOD_MS = 100;
 const QUOTA_MS = 25;
-/** Some machines are busier than others: one in ten instances runs at half the speed. */
+/** Share of instances on busy machines; they run at half the speed. */
 const SLOW_SHARE = 0.1;
 const SLOW = 2;
-/** A start takes one to three seconds. */
+/** Minimum and maximum milliseconds of a start. */
 const START_MS = [1_000, 3_000] as const;
 
 export class Machine {
-  /** When it listens; infinite where it sleeps. */
+  /** Time when the instance listens; infinite while it sleeps. */
   readyAt = Number.POSITIVE_INFINITY;
-  /** Calls that wait or run there. */
+  /** Number of calls that wait or run. */
   inFlight = 0;
-  /** Milliseconds of CPU that it used, and that it was awake. */
+  /** Milliseconds of CPU used, and milliseconds awake before the last sleep. */
   cpuMs = 0;
   awakeMs = 0;
   lastAt = 0;
@@ -34,7 +34,7 @@ export class Machine {
     this.#speed = random() < SLOW_SHARE ? SLOW : 1;
   }
 
-  /** Starts it where it sleeps; returns when it will be ready. */
+  /** Starts the instance if it sleeps. Returns the time when it is ready. */
   start(now: number): number {
     if (this.readyAt === Number.POSITIVE_INFINITY) {
       this.#startedAt = now;
@@ -45,19 +45,19 @@ export class Machine {
     return this.readyAt;
   }
 
-  /** Lets it sleep that nobody has asked for `sleepMs`. */
+  /** Puts the instance to sleep if it had no call for `sleepMs`. */
   rest(now: number, sleepMs: number): void {
     if (this.readyAt > now || this.inFlight > 0 || now - this.lastAt < sleepMs) return;
     this.awakeMs += now - this.#startedAt;
     this.readyAt = Number.POSITIVE_INFINITY;
   }
 
-  /** The time that it has been awake until now. */
+  /** Returns the total milliseconds awake until now. */
   awakeUntil(now: number): number {
     return this.awakeMs + (this.readyAt < Number.POSITIVE_INFINITY ? now - this.#startedAt : 0);
   }
 
-  /** Takes a call of so much CPU into its queue; returns when it is done. */
+  /** Queues a call that takes `cpuMs` of CPU. Returns the time when it is done. */
   take(now: number, cpuMs: number): number {
     this.inFlight += 1;
     let at = Math.max(now, this.#freeAt, this.start(now));

@@ -1,11 +1,12 @@
 /**
- * Runs every case and prints the figures as JSON, a case a line on the way:  node bench/pool/main.ts
+ * Simulates all cases:  node bench/pool/main.ts
+ * Prints the figures as JSON to stdout, and each case to stderr as soon as it is done.
  * @module
  */
 import { CHOICES, type Figures, simulate } from "./simulate.ts";
 
 const LOADS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 400, 650];
-/** What a single instance can't do is not simulated: its queue would grow without end. */
+/** Maximum load of the case with one instance: above it, the queue would grow without limit. */
 const MOST_FOR_ONE = 0.9;
 const LIMITS = { max: 1_000, target: 0.7, seed: 8 };
 

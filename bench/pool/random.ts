@@ -1,11 +1,11 @@
 /**
- * Chance that comes out the same each time: a seeded source, and the distributions that are drawn from it.
+ * Reproducible random numbers: a seeded generator and the distributions based on it.
  * @module
  */
 
 export type Random = () => number;
 
-/** Returns numbers from 0 to 1, 1 excluded, in an order that the seed decides (mulberry32). */
+/** Returns a generator of numbers in [0, 1), determined by the seed (mulberry32). */
 export function seeded(seed: number): Random {
   let state = seed;
   return () => {
@@ -16,7 +16,7 @@ export function seeded(seed: number): Random {
   };
 }
 
-/** An exponential time: between the arrivals of callers who know nothing of each other. */
+/** Returns an exponentially distributed time: the time between arrivals of independent clients. */
 export function exponential(random: Random, mean: number): number {
   return -Math.log(1 - random()) * mean;
 }

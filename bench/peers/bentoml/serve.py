@@ -1,4 +1,4 @@
-"""Becomes `bentoml serve` for the service beside this file."""
+"""Run `bentoml serve` for service.py in this folder."""
 
 import argparse
 import os
@@ -13,4 +13,4 @@ if __name__ == "__main__":
     environment = {**os.environ, "MODEL": str(Path(arguments.model).resolve()), "BENTOML_DO_NOT_TRACK": "True"}
     options = ["--host", "127.0.0.1", "--port", str(arguments.port), "--working-dir", str(Path(__file__).parent)]
     command = [sys.executable, "-m", "bentoml", "serve", "service:Titanic", *options]
-    os.execve(sys.executable, command, environment)  # becomes it
+    os.execve(sys.executable, command, environment)  # replaces this process

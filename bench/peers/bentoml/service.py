@@ -1,4 +1,4 @@
-"""BentoML's service: one worker with adaptive batching."""
+"""BentoML service: one worker with adaptive batching."""
 
 import os
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 class Passenger(BaseModel):
-    """One passenger; null where a value is not known."""
+    """One passenger; null for an unknown value."""
 
     pclass: int
     sex: str
@@ -29,7 +29,7 @@ class Prediction(BaseModel):
 
 @bentoml.service(workers=1, logging={"access": {"enabled": False}}, metrics={"enabled": False})
 class Titanic:
-    """Runs the model file that the environment's MODEL names."""
+    """Service of the model file that the environment variable MODEL names."""
 
     def __init__(self) -> None:
         options = ort.SessionOptions()
@@ -40,7 +40,7 @@ class Titanic:
 
     @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=1000)
     async def predict(self, passengers: list[Passenger]) -> list[Prediction]:
-        """Run the passengers of one batch at once."""
+        """Run the passengers of one batch together."""
         inputs = {
             "pclass": np.array([[each.pclass] for each in passengers], np.int64),
             "sex": np.array([[each.sex] for each in passengers], object),

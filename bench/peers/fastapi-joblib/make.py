@@ -1,4 +1,4 @@
-"""Fits the pipeline that the Titanic model was converted from and writes `model.joblib` into the given folder."""
+"""Fit the pipeline behind the Titanic model, and write it to `model.joblib` in a folder."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def make(out: Path) -> None:
-    """Fit the same candidates on the same rows with the same seed, and keep the one that was chosen."""
+    """Fit the same candidates on the same rows with the same seed, and save the selected one."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     import joblib
 

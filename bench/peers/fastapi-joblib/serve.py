@@ -1,4 +1,4 @@
-"""FastAPI with a pydantic record and scikit-learn's own pipeline, as most models are first served."""
+"""FastAPI with a pydantic record and scikit-learn's pipeline: the most common first server."""
 
 import argparse
 
@@ -13,7 +13,7 @@ NULLS = {"age": np.nan, "fare": np.nan, "embarked": ""}
 
 
 class Passenger(BaseModel):
-    """One passenger; null where a value is not known."""
+    """One passenger; null for an unknown value."""
 
     pclass: int
     sex: str
@@ -32,7 +32,7 @@ class Prediction(BaseModel):
 
 
 def application(model: str) -> FastAPI:
-    """Serve the pipeline in the file `model` at POST /predict."""
+    """Return an application that serves the pipeline in the file `model` at POST /predict."""
     app = FastAPI()
     pipeline = joblib.load(model)
     classes = pipeline.classes_.tolist()

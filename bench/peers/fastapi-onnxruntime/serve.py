@@ -1,4 +1,4 @@
-"""FastAPI with a pydantic record and one `session.run` in the endpoint, as most people write it."""
+"""FastAPI with a pydantic record and one `session.run` in the endpoint: the common ONNX server."""
 
 import argparse
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 
 class Passenger(BaseModel):
-    """One passenger; null where a value is not known."""
+    """One passenger; null for an unknown value."""
 
     pclass: int
     sex: str
@@ -29,7 +29,7 @@ class Prediction(BaseModel):
 
 
 def session(model: str) -> ort.InferenceSession:
-    """Open the model on one thread that does not spin."""
+    """Open the model with one thread that does not spin."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -38,7 +38,7 @@ def session(model: str) -> ort.InferenceSession:
 
 
 def application(model: str) -> FastAPI:
-    """Serve `model` at POST /predict."""
+    """Return an application that serves `model` at POST /predict."""
     app = FastAPI()
     run = session(model).run
 

@@ -1,4 +1,4 @@
-"""A bare grpc.aio server with one handler, ModelInfer, raw tensors in and out."""
+"""grpc.aio server with one handler, ModelInfer, for raw tensors in both directions."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ DTYPES = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
 
 
 def strings(raw: bytes) -> Iterator[str]:
-    """Yield the elements of a BYTES tensor: each its length in four bytes, little-endian, then itself."""
+    """Yield the elements of a BYTES tensor: each has a little-endian length of four bytes before it."""
     at = 0
     while at < len(raw):
         end = at + 4 + int.from_bytes(raw[at : at + 4], "little")

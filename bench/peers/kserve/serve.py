@@ -1,4 +1,4 @@
-"""KServe's model server with a custom model, REST only."""
+"""KServe model server with a custom model, REST only."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ from kserve.utils.utils import generate_uuid
 
 
 class OnnxModel(Model):
-    """Runs one model file."""
+    """KServe model of one ONNX file."""
 
     def __init__(self, name: str, path: str) -> None:
         super().__init__(name)
@@ -21,7 +21,7 @@ class OnnxModel(Model):
         self.load()
 
     def load(self) -> bool:
-        """Open the model on one thread that does not spin."""
+        """Open the model with one thread that does not spin."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -32,7 +32,7 @@ class OnnxModel(Model):
         return self.ready
 
     async def predict(self, payload: InferRequest, headers: dict[str, str] | None = None) -> InferResponse:  # noqa: ARG002 # the interface's
-        """Take the rows of one request, return their labels and probabilities."""
+        """Return the labels and the probabilities of one request's rows."""
         results = self.session.run(None, {each.name: each.as_numpy() for each in payload.inputs})
         outputs = []
         for name, result in zip(self.names, results, strict=True):
@@ -43,7 +43,7 @@ class OnnxModel(Model):
 
 
 def quiet() -> None:
-    """Log warnings, and no line for each request."""
+    """Log only warnings, and no requests."""
     logs = deepcopy(KSERVE_LOG_CONFIG)
     logs["loggers"]["uvicorn.access"] = {"handlers": [], "propagate": False}
     logs["loggers"]["kserve"]["level"] = logs["loggers"]["kserve.trace"]["level"] = "WARNING"
@@ -56,7 +56,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", required=True)
     arguments = parser.parse_args()
     quiet()
-    uvloop.install()  # the server's own setting does not reach the one process that it starts
+    uvloop.install()  # the server's own setting has no effect on the process that it starts
     asyncio.set_event_loop(asyncio.new_event_loop())
     server = ModelServer(http_port=arguments.port, enable_grpc=False, enable_latency_logging=False)
     server.start([OnnxModel("titanic", arguments.model)])

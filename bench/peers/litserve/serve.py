@@ -1,4 +1,4 @@
-"""LitServe with batching and its ZeroMQ queue, one API process and one worker."""
+"""LitServe with batching and its ZeroMQ queue: one API process and one worker."""
 
 import argparse
 import signal
@@ -20,14 +20,14 @@ DTYPES = {
 
 
 class Titanic(ls.LitAPI):
-    """Takes records of passengers, returns labels and probabilities of survival."""
+    """LitServe API from passenger records to labels and probabilities of survival."""
 
     def __init__(self, model: str) -> None:
         super().__init__(max_batch_size=32, batch_timeout=0.001)
         self.model = model
 
     def setup(self, device: str) -> None:  # noqa: ARG002 # the framework passes it by name
-        """Open the model on one thread that does not spin, in the worker only."""
+        """Open the model with one thread that does not spin, in the worker only."""
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -48,7 +48,7 @@ class Titanic(ls.LitAPI):
         return self.session.run(None, x)
 
     def unbatch(self, output: list[np.ndarray]) -> list[Record]:
-        """Give each record its own answer."""
+        """Return the prediction of each record."""
         pairs = zip(output[0].tolist(), output[1][:, 1].tolist(), strict=True)
         return [{"label": label, "probability": probability} for label, probability in pairs]
 
@@ -58,7 +58,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # only after Ctrl-C it stops its children
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it stops its child processes only on SIGINT
     server = ls.LitServer(Titanic(arguments.model), accelerator="cpu", workers_per_device=1, fast_queue=True)
     server.run(
         host="127.0.0.1",

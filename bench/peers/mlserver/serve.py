@@ -12,10 +12,10 @@ from mlserver.utils import get_model_uri, install_uvloop_event_loop
 
 
 class OnnxModel(MLModel):
-    """Runs the model file that the settings name."""
+    """MLServer runtime of the model file that the settings name."""
 
     async def load(self) -> bool:
-        """Open the model on one thread that does not spin."""
+        """Open the model with one thread that does not spin."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -26,7 +26,7 @@ class OnnxModel(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Take the rows of one batch, return their labels and probabilities."""
+        """Return the labels and the probabilities of one batch's rows."""
         inputs = {each.name: NumpyCodec.decode_input(each) for each in payload.inputs}
         results = zip(self.names, self.session.run(None, inputs), strict=True)
         outputs = [NumpyCodec.encode_output(name, result) for name, result in results]
@@ -34,7 +34,7 @@ class OnnxModel(MLModel):
 
 
 async def main(port: int, model: str) -> None:
-    """Serve until SIGTERM. The gRPC server cannot be left out: it takes a free port."""
+    """Serve until SIGTERM. The gRPC server can't be disabled, so it gets a free port."""
     settings = Settings(
         host="127.0.0.1",
         http_port=port,

@@ -1,4 +1,4 @@
-"""Ray Serve with one replica and batching, on a cluster of its own without a dashboard."""
+"""Ray Serve with one replica and batching, on its own cluster without a dashboard."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=100, ray_actor_options={"num_cpus": 1})
 class Titanic:
-    """Takes records of passengers, returns labels and probabilities of survival."""
+    """Deployment from passenger records to labels and probabilities of survival."""
 
     def __init__(self, model: str) -> None:
         import numpy as np
@@ -35,7 +35,7 @@ class Titanic:
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.001)
     async def predict(self, records: list[Record]) -> list[Record]:
-        """Run the records of one batch at once; null becomes NaN or the empty string."""
+        """Run the records of one batch together; null becomes NaN or the empty string."""
         inputs = {
             name: self.array([[each[name] or "" if dtype is object else each[name]] for each in records], dtype)
             for name, dtype in self.dtypes.items()
@@ -45,7 +45,7 @@ class Titanic:
         return [{"label": label, "probability": probability} for label, probability in pairs]
 
     async def __call__(self, request: Request) -> Record:
-        """Answer one record."""
+        """Return the prediction for one record."""
         return await self.predict(await request.json())
 
 
@@ -54,7 +54,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True)
     arguments = parser.parse_args()
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else it writes one into the home folder
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # otherwise Ray writes a token to the home folder
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logs = LoggingConfig(log_level="WARNING", enable_access_log=False)

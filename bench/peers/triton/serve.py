@@ -1,4 +1,4 @@
-"""Triton, as its Python wheel brings it, with dynamic batching in front of onnxruntime."""
+"""Triton from its Python wheel, with dynamic batching in front of onnxruntime."""
 
 import argparse
 import os
@@ -10,12 +10,12 @@ LIBRARIES = "LD_LIBRARY_PATH"
 
 
 def find_python() -> None:
-    """Start again with the interpreter's shared library where Triton's own process looks for it."""
+    """Restart this process with the interpreter's shared library in the search path of Triton's process."""
     folders = [each for each in os.environ.get(LIBRARIES, "").split(os.pathsep) if each]
     own = sysconfig.get_config_var("LIBDIR")
     if own not in folders:
         environment = {**os.environ, LIBRARIES: os.pathsep.join([own, *folders])}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # becomes itself
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # replaces this process
 
 
 def main(port: int, model: str) -> None:
