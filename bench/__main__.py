@@ -1,4 +1,4 @@
-"""`python -m bench`: measure baselines, this server and peers in turn; write results.json and the pages."""
+"""`python -m bench`: measure baselines, this server and peers. Write results.json and the pages."""
 
 import argparse
 import datetime as dt

@@ -1,6 +1,7 @@
-"""Cost of scored files: rows per second, memory, time to the first row, and latency of other requests.
+"""Cost of scored files: rows per second, memory, and latency.
 
-`session.run` alone on the same rows is the baseline.
+The latency is that of the first scored row, and that of other requests meanwhile. The baseline is `session.run` alone
+on the same rows.
 """
 
 import http.client
@@ -35,11 +36,11 @@ CHUNK_ROWS: Final = {"csv": TEXT_ROWS, "ndjson": TEXT_ROWS, "arrow": ARROW_ROWS,
 WATCH_S: Final = 0.03
 """Seconds between two samples of the server's memory."""
 _BEGUN_BYTES: Final = 4096
-"""Larger than the header of any format: this many bytes of a response include a scored row."""
+"""Response bytes that include a scored row: more than the header of any format."""
 _SENT_SHARE: Final = 0.1
 """Share of the file that is sent before the first scored row is read."""
 _OVER_AND_OVER: Final = 20
-"""Number of times to send a file while predictions are measured; more than fit into the time."""
+"""Number of times to send a file while predictions are measured. The time ends before that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Seen:
 
 
 def measured(rounds: int) -> list[Batch]:
-    """Return the cost of files in each format, scored with the committed model and with a linear one."""
+    """Return the cost of files by format, for the committed model and a linear one."""
     if shutil.which("curl") is None:
         raise BenchError("curl is missing")
     cores = Cores.of_this_machine()
@@ -149,7 +150,10 @@ def _check(form: str, alone: Mapping[str, float]) -> None:
 
 
 def company(contender: Contender, form: str, seen: Seen, cores: Cores) -> None:
-    """Measure single predictions with and without files in progress, and the time to the first scored row."""
+    """Measure single predictions with and without a file in progress.
+
+    Also measure the time to the first scored row.
+    """
     file = sample_files.written(form, MANY_ROWS)
     with serving(contender, cores) as (pid, port, _):
         target = Target(pid, port, next(iter(contender.calls.values())), cores, BUILD)
@@ -183,7 +187,10 @@ def _scoring(port: int, file: Path, cores: Cores) -> Iterator[subprocess.Popen[b
 
 
 def _first_row(port: int, file: Path) -> float:
-    """Return the seconds from a request's head to its first scored row; most of the file is not sent yet."""
+    """Return the seconds from a request's head to its first scored row.
+
+    Most of the file is not sent yet.
+    """
     with file.open("rb") as content:
         part = content.read(int(file.stat().st_size * _SENT_SHARE))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)

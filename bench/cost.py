@@ -1,6 +1,7 @@
-"""Cost of CPU seconds and memory in dollars, by Cloudflare's published prices of November 2026 for containers.
+"""Cost of CPU seconds and memory in dollars.
 
-Requests and CPU of the Worker and the Durable Object are not included: they are the same for every server behind them.
+The prices are Cloudflare's for containers, as published in November 2026. Requests and CPU of the Worker and the
+Durable Object are not included: they are the same for every server behind them.
 """
 
 import math
@@ -67,9 +68,10 @@ def million_usd(load: Load) -> float:
 
 
 def kept_warm_usd(load: Load, requests_a_day: float, instance: Instance = BASIC) -> float:
-    """Return a month's bill of instances that never sleep: as many as the requests need, at least one.
+    """Return a month's bill of instances that never sleep.
 
-    Every CRON_S, a cron checks the readiness of each instance; a check costs at most as much as a prediction.
+    There are as many instances as the requests need, at least one. Every CRON_S, a cron checks the readiness of each
+    instance; a check costs at most as much as a prediction.
     """
     work_s = load.request_cpu_s * requests_a_day * 30
     instances = max(1, math.ceil(work_s / MONTH_S / (instance.vcpu * UTILISATION)))
@@ -92,6 +94,6 @@ def scale_to_zero_usd(load: Load, requests_a_day: float, sleep_after_s: float, i
 
 
 def load_of(results: Results, name: str) -> Load:
-    """Return the CPU cost of a row of the results: a request at 16 connections, and the server's start."""
+    """Return the CPU cost of a request at 16 connections and of the server's start."""
     row = results.rows[name]
     return Load(row.load["16"].cpu_us.median / 1e6, results.servers[row.contender].start_cpu_s.median)

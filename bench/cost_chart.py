@@ -18,7 +18,10 @@ SLEEP_AFTER_S: Final = 600
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw the bill of this server and of common FastAPI servers, kept warm; of this server also with sleep."""
+    """Draw the bill of this server and of common FastAPI servers, kept warm.
+
+    For this server, also draw the bill with sleeping instances.
+    """
     import matplotlib as mpl
 
     mpl.use("svg")

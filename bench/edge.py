@@ -1,4 +1,4 @@
-"""Cost that the Worker and the Durable Object add to a request, compared with a request to the server itself."""
+"""Cost that the Worker and the Durable Object add to a request to the server."""
 
 import sys
 import tempfile
@@ -20,7 +20,7 @@ from bench.results import Hop, figure
 from bench.targets import BUILD, PASSENGER, ROOT, Call, lifeboat
 
 CONNECTIONS: Final = (1, 16)
-"""1 connection measures the latency of a request that waits for no other; 16 measure the CPU of a request."""
+"""Numbers of connections: 1 measures latency without queueing, 16 measure CPU per request."""
 _POST: Final = lifeboat().calls["lifeboat"]
 _GET: Final = Call(f"/api/predict?{urlencode(PASSENGER)}", b"", {}, answer=("probability",))
 _CALLS: Final = {
@@ -32,9 +32,9 @@ _CALLS: Final = {
 }
 """Name of a call to its label and its request. A call to the server comes before the calls compared with it."""
 _BESIDE: Final = {"edge": "direct", "alone": "direct", "hit": "get"}
-"""Name of a call through the edge to the name of the call that it is compared with."""
+"""Name of a call through the edge to the call that it is compared with."""
 _RUNTIME: Final = "--socket-addr=entry=127.0.0.1:"
-"""Argument that identifies the runtime process with the Worker; no other process of wrangler has it."""
+"""Argument that identifies the runtime process with the Worker. No other process of wrangler has it."""
 _Found = TypeVar("_Found")
 
 
@@ -48,7 +48,7 @@ class Runtime:
 
 
 def measured(rounds: int) -> list[Hop]:
-    """Return the cost of a call to the server, through the edge, and from the edge's cache."""
+    """Return the cost of calls to the server, through the edge, and from its cache."""
     seen: dict[tuple[str, int], list[Window]] = {}
     cores = Cores.of_this_machine()
     for number in range(rounds):
@@ -75,7 +75,7 @@ def _round(server: Target, runtime: Runtime) -> dict[tuple[str, int], Window]:
 
 
 def _see_a_hit(runtime: Runtime) -> None:
-    """Raise BenchError unless the second of two equal GET requests gets a correct response from the cache."""
+    """Raise BenchError unless a repeated GET gets a correct response from the cache."""
     for _ in range(2):  # h2load sends another Accept header, so that its responses have a cache entry of their own
         answer = httpx.get(f"http://127.0.0.1:{runtime.port}{_GET.path}", trust_env=False)
     if answer.headers.get("lifeboat-cache") != "hit" or not _GET.is_right(answer.content):
@@ -101,7 +101,10 @@ def _hop(seen: dict[tuple[str, int], list[Window]], name: str) -> Hop:
 
 @contextmanager
 def edge(cores: Cores) -> Iterator[Runtime]:
-    """Run the Worker and its instance, a process, on the server's core; yield it once it responds correctly."""
+    """Run the Worker and its instance on the server's core.
+
+    The instance is a process. The runtime is yielded once it responds correctly.
+    """
     log = BUILD / "edge.log"
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:

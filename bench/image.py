@@ -1,4 +1,4 @@
-"""Container image in a real engine with the limits of a `basic` instance: size, start time, scaling."""
+"""Container image with the limits of a `basic` instance: size, start time, scaling."""
 
 import statistics
 import subprocess
@@ -24,7 +24,10 @@ CONNECTIONS: Final = 8
 
 
 def measure(rounds: int) -> dict[str, object]:
-    """Return the image's size, the wall seconds of its starts, and the throughput of several instances vs. one."""
+    """Return the image's size, the wall seconds of its starts, and its scaling.
+
+    Scaling is the throughput of INSTANCES instances relative to one instance.
+    """
     cores = Cores.of_this_machine()
     call = lifeboat().calls["lifeboat"]
     size_mb = int(_docker("image", "inspect", "--format", "{{.Size}}", IMAGE)) / 1e6
@@ -69,9 +72,10 @@ def _rate(instances: int, cores: Cores, call: Call) -> float:
 
 @contextmanager
 def _container(cores: Cores) -> Iterator[tuple[str, int]]:
-    """Create a container that is limited to a quarter of one CPU on the server's cores; remove it afterwards.
+    """Create a container with a quarter of a CPU on the server's cores.
 
-    It uses the host's network, because the engine's port forwarding would be part of the measurement.
+    It is removed afterwards. It uses the host's network, because the engine's port forwarding would be part of the
+    measurement.
     """
     port = free_port()
     where = ",".join(map(str, sorted(cores.server)))

@@ -1,4 +1,7 @@
-"""Logistic regression on the same features: its runs cost almost nothing, so that the server's cost shows."""
+"""Logistic regression on the same features, for the server's own cost.
+
+A run of this model takes almost no time.
+"""
 
 import hashlib
 import shutil
@@ -24,7 +27,10 @@ NAME: Final = "linear"
 
 
 def made() -> Path:
-    """Create a model repository of the committed model and the linear one, each as version 1; return its path."""
+    """Create a model repository of the committed model and the linear one.
+
+    Each model has version 1. Returns the path.
+    """
     if MODELS.exists():
         shutil.rmtree(MODELS)
     shutil.copytree(ROOT / "models", MODELS)

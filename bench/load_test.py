@@ -72,7 +72,9 @@ def require_h2load() -> None:
 
 
 def window(target: Target, connections: int, beside: int = 0) -> Window:
-    """Measure one window; if other processes disturb it, retry, and return the least disturbed of TRIES.
+    """Measure one window; return the least disturbed of up to TRIES.
+
+    There is another try only if other processes disturb the window too much.
 
     `beside` is the root of another process tree that does not count as a disturbance; 0: none.
     """
@@ -106,7 +108,9 @@ def _window(target: Target, connections: int, beside: int) -> Window:
 
 
 def send(target: Target, connections: int, seconds: float = 0, requests: int = 0) -> Sent:
-    """Send requests on `connections` connections, one at a time on each, for `seconds` or `requests` times.
+    """Send requests on `connections` connections for `seconds`, or `requests` times.
+
+    Each connection has one request in progress.
 
     Raises BenchError if a request failed.
     """

@@ -49,7 +49,7 @@ class Measured:
     pss_mb: dict[str, list[float]] = field(default_factory=dict)
     """Memory after the round's load, by contender."""
     many_us: list[tuple[float, float]] = field(default_factory=list)
-    """CPU microseconds of a binary request of many rows: of the server, and of `session.run` alone."""
+    """CPU microseconds of many rows: of the server (binary request), and of `session.run` alone."""
     soak_pss_mb: list[tuple[float, float]] = field(default_factory=list)
     """Memory after SOAK_REQUESTS requests, and after twice as many."""
 
@@ -75,7 +75,10 @@ def serving(contender: Contender, cores: Cores) -> Iterator[tuple[int, int, Star
 
 
 def measure(group: Sequence[Contender], measured: Measured, cores: Cores) -> None:
-    """Measure contenders for one round: start all, then load them in turn, so that the windows are close in time."""
+    """Measure contenders for one round.
+
+    All are started, then loaded in turn, so that the compared windows are close in time.
+    """
     with ExitStack() as running:
         targets: list[tuple[str, Target]] = []
         pids = {}
@@ -123,7 +126,10 @@ def many_rows(contender: Contender, measured: Measured, cores: Cores) -> None:
 
 
 def session(cores: Cores, *rows: int) -> dict[str, float]:
-    """Return the CPU microseconds of opening the session, and of `session.run` for each number of rows."""
+    """Return the CPU microseconds of a start and of `session.run` alone.
+
+    The start imports onnxruntime and opens the session. `rows` are the numbers of rows per run.
+    """
     command = [sys.executable, str(contenders.BASELINES / "session.py"), str(contenders.MODEL), *map(str, rows)]
     done = subprocess.run(process_stats.pinned(command, cores.server), capture_output=True, check=True)
     return {name: round(value, 1) for name, value in json.loads(done.stdout).items()}

@@ -1,4 +1,4 @@
-"""Load above the server's capacity: goodput, time of a rejection, memory, and latency of other clients."""
+"""Load above the server's capacity: goodput, rejections, memory, latency of other clients."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ from bench.targets import BUILD, PASSENGER, ROOT, Call, Contender, lifeboat
 SECONDS: Final = 2.0
 """Seconds of load at each level."""
 ROUNDS: Final = 3
-"""Number of runs of each level, in turn with the other levels; the run with the median goodput counts."""
+"""Number of runs of each level, in turn. The run with the median goodput counts."""
 TIMES: Final = (1, 2, 5, 10)
 """Levels of load, in multiples of the capacity."""
 BUSY: Final = 64
@@ -158,7 +158,7 @@ def flood(target: Target, clients: int, seconds: float) -> Flood:
 
 @contextmanager
 def _watched(pid: int) -> Iterator[list[float]]:
-    """Yield a list to which a thread adds samples of a process tree's memory in MB."""
+    """Yield a list to which a thread adds a process tree's memory in MB."""
     seen = [process_stats.pss_mb(pid)]
     ended = threading.Event()
 

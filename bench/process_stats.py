@@ -17,7 +17,10 @@ BYTECODE: Final = Path(__file__).parents[1] / ".build" / "bench" / "bytecode"
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Processors for the server under test and for the load; the same one if the machine has only one."""
+    """Processors for the server under test and for the load.
+
+    They are the same if the machine has only one processor.
+    """
 
     server: frozenset[int]
     load: frozenset[int]
@@ -43,7 +46,7 @@ def bytecode_kept() -> dict[str, str]:
 def spawn(
     command: Sequence[str], cores: frozenset[int], folder: Path, environment: dict[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
-    """Start a command on `cores`, as the leader of a new session, with its output in `log`."""
+    """Start a command on `cores`, as the leader of a new session. Its output goes to `log`."""
     with log.open("ab") as output:
         return subprocess.Popen(
             pinned(command, cores),
@@ -74,7 +77,10 @@ def cpu_s(root: int) -> float:
 
 
 def pss_mb(root: int) -> float:
-    """Return a tree's proportional set size (PSS) in MB: private memory, and its share of shared memory."""
+    """Return a tree's proportional set size (PSS) in MB.
+
+    PSS is the private memory plus a share of the shared memory.
+    """
     total = 0
     for pid in tree(root):
         try:
@@ -114,7 +120,10 @@ def listening(pid: int) -> list[int]:
 
 
 def busy_s() -> tuple[float, float]:
-    """Return the seconds since boot that the processors were busy, and the seconds stolen by the hypervisor."""
+    """Return the busy seconds and the stolen seconds of all processors since boot.
+
+    The hypervisor steals time for other machines.
+    """
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, _first_line(PROC / "stat").split()[1:9])
     return (user + nice + system + irq + softirq) / TICKS, steal / TICKS
 
@@ -131,9 +140,9 @@ def described() -> dict[str, str]:
 
 
 def _stat(process: Path) -> list[str]:
-    """Return the fields of a process's stat file after the name: state, parent, group, session, and so on.
+    """Return the fields of a process's stat file after the name.
 
-    Empty if the process has ended.
+    These are state, parent, group, session, and so on. Empty if the process has ended.
     """
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Report of the results: the tables of the README and the pages, and the cost chart."""
+"""Report of the results: tables of the README and the pages, and the cost chart."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ MONTHLY: Final = 100_000_000
 
 
 def publish(results: Results) -> None:
-    """Write the tables of the README and of the pages on cost, sizes and the benchmark, and the cost chart."""
+    """Write all tables to the README and the pages, and draw the cost chart."""
     for path, name, text in tables(results):
         path.write_text(replaced(path.read_text(), name, text))
     draw(results, PICTURE)
@@ -94,7 +94,7 @@ def _told(results: Results) -> str:
 
 
 def wires(results: Results) -> str:
-    """Return the table of calls by protocol, and the cost of loading the RPC layer and HTTP/2."""
+    """Return the table of calls by protocol, and the cost of loading RPC and HTTP/2."""
     lines = ["| call | CPU µs | of REST's, at 16 connections | at 1 | at 64 |", "| --- | --: | --: | --: | --: |"]
     for wire in results.wires:
         ratios = " | ".join(f"{wire.ratio[number].median:.2f}" for number in ("16", "1", "64"))
@@ -172,7 +172,7 @@ _FLOODS: Final = (
 
 
 def overload(results: Results) -> str:
-    """Return the tables of loads above the capacity, and of the latency of other clients meanwhile."""
+    """Return the tables of loads above the capacity and of other clients' latency."""
     lines = [f"| {' | '.join(_FLOODS)} |", "| --- |" + " --: |" * (len(_FLOODS) - 1)]
     for each in results.floods:
         refused = (
@@ -195,7 +195,7 @@ def overload(results: Results) -> str:
 
 
 def cost(results: Results) -> str:
-    """Return the table of costs: CPU of a million predictions, and a month of instances kept warm."""
+    """Return the table of costs: CPU of a million predictions, a month of warm instances."""
     heads = " | ".join(f"{each.name}, kept warm" for each in TYPES)
     lines = [
         f"| server | CPU of a million predictions | {heads} | most a second on `basic` |",
@@ -230,7 +230,7 @@ _SIZES: Final = (
 
 
 def sizes(results: Results) -> str:
-    """Return the table of instance types: price of a month awake and idle, and maximum throughput."""
+    """Return the table of instance types: price of an idle month, and maximum throughput."""
     call_cpu_s = load_of(results, "lifeboat").request_cpu_s
     rates = [each.rate.median for each in results.batches if (each.form, each.model) == ("csv", "Titanic")]
     lines = [f"| {' | '.join(_SIZES)} |", "| --- |" + " --: |" * (len(_SIZES) - 1)]

@@ -59,13 +59,16 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls by one protocol, compared with a JSON record over REST by the same HTTP version and server."""
+    """Calls by one protocol, compared with a JSON record over REST.
+
+    Both use the same server and the same version of HTTP.
+    """
 
     label: str
     cpu_us: Figure
     """CPU microseconds of a call at 16 connections."""
     ratio: dict[str, Figure]
-    """Number of connections to the CPU of a call, relative to REST in the same round."""
+    """Number of connections to the CPU of a call relative to REST's, same round."""
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,14 +82,14 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """Difference to the same call to the server itself, in the same round."""
     added_p99_ms: Figure
     cpu_us: Figure
-    """CPU microseconds of a call at 16 connections: of the server if called directly, else of the runtime alone."""
+    """CPU microseconds of a call at 16 connections. Through the edge, the runtime's CPU alone."""
     ratio: Figure
     """CPU relative to the server's for the same call."""
     disturbed: Figure
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
-    """Single predictions on one connection: while nothing else runs, and while files are scored on the same core."""
+    """Single predictions on one connection: alone, and while the same core scores files."""
 
     quiet_p50_us: Figure
     quiet_p99_us: Figure
@@ -97,9 +100,9 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     rate: Figure
     """Rows of the files per second, meanwhile."""
     disturbed: Figure
-    """Share of time that other processes and the hypervisor took, in the worse of the two windows.
+    """Share of time that other processes and the hypervisor took.
 
-    Above a few hundredths, the measured times depend on those processes.
+    It is from the worse of the two windows. Above a few hundredths, the measured times depend on those processes.
     """
 
 
@@ -115,13 +118,13 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     ratio: Figure
     """CPU of `session.run` alone, relative to the server's in the same round."""
     wall_ratio: Figure
-    """Wall time of `session.run` alone, relative to the server's; other processes on the core affect it."""
+    """Wall time of `session.run` alone, relative to the server's. Other processes affect it."""
     peak_mb: dict[str, Figure]
     """Number of rows of a file to the server's peak memory after it."""
     grown_mb: Figure
     """Peak after the large file minus peak after the small one."""
     first_row_ms: Figure | None = None
-    """Time from a request's head to its first scored row; most of the file is not sent yet."""
+    """Time from a request's head to its first scored row. Most of the file is not sent yet."""
     beside: Beside | None = None
 
 
@@ -171,7 +174,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, Row]
     servers: dict[str, Server]
     many_rows: dict[str, float] = {}
-    """A binary request of 10,000 rows: CPU microseconds of the server, of `session.run` alone, and their ratio."""
+    """CPU microseconds of a binary request of 10,000 rows, of `session.run` alone, and their ratio."""
     soak_pss_mb: dict[str, float] = {}
     wires: list[Wire] = []
     loads_ms: dict[str, Figure] = {}
@@ -215,7 +218,10 @@ def rows(measured: Measured, contenders: Iterable[Contender]) -> dict[str, Row]:
 
 
 def servers(measured: Measured, installed_mb: Mapping[str, float]) -> dict[str, Server]:
-    """Return starts and sizes of the contenders; the contender `start` is the baseline of a start."""
+    """Return starts and sizes of the contenders.
+
+    The contender `start` is the baseline of a start.
+    """
     floor = [start.cpu_s for start in measured.starts.get("start", [])]
     return {
         name: Server(
@@ -230,7 +236,7 @@ def servers(measured: Measured, installed_mb: Mapping[str, float]) -> dict[str, 
 
 
 def many_rows(measured: Measured) -> dict[str, float]:
-    """Return the medians of a request of many rows, and of its ratio to `session.run` alone."""
+    """Return the medians for a request of many rows: server, `session.run` alone, ratio."""
     served, alone = zip(*measured.many_us, strict=True)
     ratios = [each / floor for each, floor in measured.many_us]
     medians = map(statistics.median, (served, alone, ratios))

@@ -1,4 +1,7 @@
-"""Cost of a call by each protocol, relative to a JSON record over REST on the same server and round."""
+"""Cost of a call by each protocol, relative to a JSON record over REST.
+
+Both calls are measured on the same server in the same round.
+"""
 
 import json
 import subprocess
@@ -23,14 +26,20 @@ from server.rpc.services.open_inference_codec import CONTENTS
 
 CONNECTIONS: Final = (1, 16, 64)
 _A_CONNECTION: Final = 3_000
-"""Maximum requests on a connection: the server closes HTTP/2 connections after 3,840, and h2load does not reconnect."""
+"""Maximum requests on a connection.
+
+The server closes an HTTP/2 connection after 3,840 requests, and h2load does not reconnect.
+"""
 _LOADS: Final = 4
 """Number of measured loads of the RPC layer per round."""
 _COMMAND: Final = (sys.executable, "-m", "server")
 
 
 def measured(rounds: int) -> tuple[list[Wire], dict[str, Figure]]:
-    """Return the cost of calls by protocol, and the CPU milliseconds that loading RPC and HTTP/2 takes."""
+    """Return the cost of calls by protocol, and of loading RPC and HTTP/2.
+
+    The cost of loading is in CPU milliseconds.
+    """
     seen = Measured()
     cores = Cores.of_this_machine()
     calls = _calls()
@@ -47,7 +56,7 @@ def measured(rounds: int) -> tuple[list[Wire], dict[str, Figure]]:
 
 
 def _loaded(cores: Cores) -> dict[str, float]:
-    """Return the CPU milliseconds of loading the RPC layer and HTTP/2, measured in a new process."""
+    """Return the CPU milliseconds of loading the RPC layer and HTTP/2 in a new process."""
     command = [sys.executable, str(BASELINES / "rpc.py"), str(ROOT / "models")]
     environment = process_stats.bytecode_kept() | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(process_stats.pinned(command, cores.server), env=environment, capture_output=True, check=True)

@@ -1,4 +1,7 @@
-"""Sample files in every format, written with pyarrow and the standard library: the data set's rows, repeated."""
+"""Sample files in every format, with the repeated rows of the data set.
+
+pyarrow and the standard library write them, as other programs do.
+"""
 
 import csv
 import itertools
@@ -23,7 +26,7 @@ FORMS: Final = {
 }
 """Suffix of a file to its media type."""
 BATCH_ROWS: Final = 65_536
-"""Rows of a record batch; pyarrow writes batches of this size for a table read from Parquet."""
+"""Rows of a record batch. pyarrow writes such batches for a table read from Parquet."""
 
 
 def answer() -> Path:
@@ -32,7 +35,7 @@ def answer() -> Path:
 
 
 def written(form: str, rows: int) -> Path:
-    """Return the path of a file with `rows` passengers; write the file if it does not exist."""
+    """Return the path of a file with `rows` passengers. Writes the file if it does not exist."""
     path = _folder() / f"{rows}.{form}"
     if not path.exists():
         begun = path.with_suffix(".begun")
@@ -57,7 +60,7 @@ def _write(form: str, rows: int, path: Path) -> None:
 
 
 def answers(path: Path, form: str) -> tuple[int, float, float]:
-    """Return the number of rows of a scored file, and the probabilities of its first and last row."""
+    """Return a scored file's number of rows, and its first and last probability."""
     table = read(path, form)
     column = table.column("probability_survived")
     return table.num_rows, float(column[0].as_py()), float(column[-1].as_py())
@@ -75,7 +78,7 @@ def read(path: Path, form: str) -> pa.Table:
 
 
 def _table(rows: int) -> pa.Table:
-    """Return passengers with the types that pyarrow infers from the CSV file; empty text is null."""
+    """Return passengers with the types that pyarrow infers from the CSV file. Empty text is null."""
     nulls = pa.csv.ConvertOptions(strings_can_be_null=True)
     return pa.csv.read_csv(written("csv", rows), convert_options=nulls).combine_chunks()
 

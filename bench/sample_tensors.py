@@ -1,4 +1,4 @@
-"""Sample inference requests: the same passengers as JSON, as binary tensors, and as arrays for `session.run`."""
+"""Sample inference requests: passengers as JSON, as binary tensors, and as arrays."""
 
 import csv
 import itertools
@@ -25,9 +25,9 @@ Columns = dict[str, NDArray[Any]]
 
 
 def passengers(rows: int) -> Columns:
-    """Return `rows` passengers as arrays of shape [rows, 1]; null is encoded as in the model.
+    """Return `rows` passengers as arrays of shape [rows, 1].
 
-    The data set is repeated as often as needed.
+    The data set is repeated as often as needed. Null is encoded as in the model.
     """
     with DATA.open(newline="") as file:
         records = list(itertools.islice(itertools.cycle(csv.DictReader(file)), rows))
@@ -52,7 +52,7 @@ def as_json(columns: Columns) -> bytes:
 
 
 def as_binary(columns: Columns) -> tuple[bytes, int]:
-    """Return a request with binary tensors that requests binary outputs, and the length of its JSON."""
+    """Return a request for binary outputs with binary tensors, and its JSON's length."""
     inputs, blobs = [], []
     for name, array in columns.items():
         blobs.append(_blob(array))

@@ -44,7 +44,7 @@ class Call:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     answer: tuple[str | int, ...] | None = None
-    """Keys that lead to the probability in the JSON response; None: the response is the request's body."""
+    """Keys of the probability in the JSON response. None: the response is the request's body."""
     grpc: bool = False
     """Whether to use HTTP/2. The response is protobuf with the probability as a float or double."""
     most: int = 0
@@ -93,7 +93,7 @@ class Contender:
 
 
 def floor() -> Contender:
-    """Return the echo server, with one row for each kind of request that Lifeboat is measured with."""
+    """Return the echo server, with one row for each kind of request to Lifeboat."""
     command = (sys.executable, str(BASELINES / "echo.py"), "{port}")
     calls = {
         "echo": Call("/api/predict", RECORD, what="of a record"),
@@ -104,7 +104,10 @@ def floor() -> Contender:
 
 
 def start_floor() -> Contender:
-    """Return the baseline of a start: it imports the same libraries, opens the session and serves the echo."""
+    """Return the baseline of a start.
+
+    It imports the same libraries as this server, opens the session and serves the echo.
+    """
     command = (sys.executable, str(BASELINES / "start.py"), "{port}", str(MODEL))
     return Contender("start", "imports, session, echo", command, {"start": Call("/api/predict", RECORD)})
 

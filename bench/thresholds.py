@@ -61,7 +61,10 @@ def _wires(results: Results) -> Iterator[Held]:
 
 
 SHARES: Final = {"csv": (0.5, 400_000), "arrow": (0.8, 700_000)}
-"""File format to the minimum share of `session.run`'s speed, and to the rows per second that suffice instead."""
+"""File format to two thresholds: share of `session.run`'s speed, and rows per second.
+
+If `session.run` alone reaches twice the second threshold, only the second one applies, otherwise only the first.
+"""
 
 
 def _batches(results: Results) -> Iterator[Held]:

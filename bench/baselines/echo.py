@@ -1,4 +1,4 @@
-"""Baseline of a request: an ASGI app that returns the request's body, on uvicorn with this server's settings."""
+"""Baseline of a request: an ASGI app that returns the body. uvicorn has this server's settings."""
 
 import sys
 from collections.abc import Awaitable, Callable

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from server.inference.drift.monitor import Drift
 
 NICENESS = 19
-"""Priority of a thread that scores files: the lowest, because it shares one CPU with the event loop."""
+"""Lowest priority, for threads that score files: they share one CPU with the event loop."""
 SWITCH_S = 0.0001
-"""Seconds that a thread that scores files may hold the interpreter lock while the event loop waits for it.
+"""Seconds that such a thread may hold the interpreter lock while the event loop waits.
 
 Python's default of 5 ms would delay every small request.
 """
@@ -157,7 +157,7 @@ def limits(settings: Settings, features: int) -> Limits:
 
 
 class _Prompt:
-    """A source that sends the buffered part of the response before a read waits for more of the body."""
+    """A source that sends the buffered response before a read waits for the body."""
 
     def __init__(self, source: Source, is_dry: Callable[[], bool]) -> None:
         self.out: Sink | None = None

@@ -18,7 +18,7 @@ HELD_BYTES: Final = 512 * 1024
 SENT_BYTES: Final = 64 * 1024
 """Bytes of a response to send at once."""
 UNREAD_S: Final = 0.25
-"""Seconds without reading after which a client counts as one that reads only after it has sent everything."""
+"""Seconds after which a client that reads nothing counts as one that reads only at the end."""
 
 
 class BodyPipe:
@@ -29,9 +29,10 @@ class BodyPipe:
     """
 
     def __init__(self, max_spool_bytes: int, unread_s: Callable[[], float]) -> None:
-        """Create an empty pipe; `unread_s` returns the seconds for which the client has not read the response.
+        """Create an empty pipe.
 
-        The temporary file holds at most `max_spool_bytes`.
+        `unread_s` returns the seconds for which the client has not read the response. The temporary file holds at most
+        `max_spool_bytes`.
         """
         self.failure: Exception | None = None
         self.moved = 0
@@ -156,7 +157,7 @@ class _Spool:
         return self._end - self._start
 
     def write(self, data: bytes) -> bool:
-        """Append some bytes; return False if they exceed the limit or the file system is full."""
+        """Append some bytes. Returns False if they exceed the limit or the file system is full."""
         if self._end + len(data) > self._max_bytes:
             return False
         try:
@@ -186,7 +187,7 @@ class _Spool:
 
 
 class AnswerPipe:
-    """Pipe of a response's body: a thread writes it, the event loop sends it at the client's pace."""
+    """Pipe of a response's body: a thread writes it, the event loop sends it."""
 
     def __init__(self, send: Callable[[bytes], Awaitable[None]], pace: Pace) -> None:
         """Send the pieces with `send`, one after the other, and count their bytes in `pace`."""

@@ -1,4 +1,4 @@
-"""Streamed response to one file: scored rows as they are ready, and an end that clients can verify."""
+"""Streamed response to one file: scored rows, and an end that clients can verify."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LINGER_S: Final = 1.0
 """Seconds in which a rejected client may continue to send, and read the error."""
 _PACE_WINDOW: Final = 1.25
-"""The pace is the average over this many times `max_idle_s`, so that an idle transfer is rejected as idle first."""
+"""Window of the average pace, in multiples of `max_idle_s`. Above 1, an idle transfer is rejected as idle first."""
 LAST_WORDS_S: Final = 0.1
 """Seconds between the error's text and the close of the connection."""
 _LOOK_S: Final = 0.25
@@ -45,7 +45,7 @@ class ScoredFile:
     """The response to one file."""
 
     def __init__(self, asked: BatchOptions, settings: Settings, runner: Runner, scope: Scope, send: Send) -> None:
-        """Respond with the options `asked` on the request of `scope`; count the file in the statistics of `runner`."""
+        """Respond to the request of `scope` with the options `asked`. Count the file in `runner.counters`."""
         self._asked = asked
         self._settings = settings
         self._counters = runner.counters
@@ -196,7 +196,7 @@ class ScoredFile:
             raise _stands_still(idle_s) from None
 
     async def _break_off(self, failed: RequestError, words: bytes, receive: Receive) -> None:
-        """Send the error `words`, then abort the response, so that no client can take it for complete.
+        """Send the error `words`, then abort the response, which thus is not complete.
 
         The rest of the body is read for up to LINGER_S: if a connection is closed while the client sends, TCP resets
         it, and the client may lose the last bytes. The connection is not closed immediately after the error either: the
@@ -268,9 +268,9 @@ async def _feed(receive: Receive, body: BodyPipe, pace: Pace) -> None:
 
 
 def _retrieve(ended: asyncio.Future[None]) -> None:
-    """Retrieve the error of a future that nothing awaits, so that asyncio does not log it.
+    """Retrieve the error of a future that nothing awaits.
 
-    The client has received the error already.
+    Otherwise asyncio would log it. The client has received the error already.
     """
     if not ended.cancelled():
         drop_tracebacks(ended.exception())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from server.models.run_limits import Terminable
 
 _LOOKS: Final = 4
-"""Drift observes one block of this many, starting with the first, so that scoring a file costs no more time."""
+"""Drift observes one block of this many, starting with the first, to save time."""
 ERROR: Final = "error"
 """Name of the column that states why a row has no prediction, with `on_error=null`."""
 
@@ -78,9 +78,10 @@ class Scored:
         return RecordBatch.from_arrays([*arrays, *self.answers.columns], schema=Schema(fields))
 
     def lines(self, *, passes_all: bool) -> list[bytes] | None:
-        """Return the rows of NDJSON as written, with all fields or the passed ones; None for other formats.
+        """Return the rows of NDJSON as written; None for other formats.
 
-        The line of a row that is not a valid object is empty.
+        `passes_all`: with all fields, otherwise with the passed ones only. The line of a row that is not a valid object
+        is empty.
         """
         lines, faults = self._block.lines(None if passes_all else self._passed), self._block.faults
         if lines is None:
@@ -103,7 +104,10 @@ class Scorer:
         self.headings = dict(zip(table.names, table.given_names or table.names, strict=True))
         """Unique name of a column to its name in the file."""
         self.may_be_formulas = any(map(is_formula, (*model.manifest.classes, *model.signature.by_name)))
-        """Whether a spreadsheet could run a class, or an error that begins with a feature's name, as a formula."""
+        """Whether a spreadsheet could run a class or an error as a formula.
+
+        An error begins with a feature's name.
+        """
         self._model = model
         self._drift = drift
         self._table = table
@@ -154,7 +158,7 @@ class Scorer:
         return Scored(block, self.passed, self._answers(self._run(columns, ~bad), bad, reasons), None)
 
     def _read(self, block: Block) -> tuple[Columns, dict[int, Fault]]:
-        """Return each feature's values in shape [rows, 1], and the first fault of each invalid row."""
+        """Return each feature's values, shape [rows, 1], and each invalid row's first fault."""
         faults = dict(block.faults)
         columns = {}
         for column in self._columns:
@@ -166,7 +170,7 @@ class Scorer:
         return columns, faults
 
     def _run(self, columns: Columns, sound: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
-        """Return the outputs of all rows; drift observes only the rows that are true in `sound`; None: all rows."""
+        """Return the outputs of all rows. Drift observes only the rows that are true in `sound`; None: all."""
         self.counts.runs += 1
         outputs = self._run_once(columns)
         if self._drift is not None and self.counts.runs % _LOOKS == 1:
@@ -240,9 +244,10 @@ def _passed(table: Table, wanted: RowOptions) -> Sequence[str]:
 
 
 def _joined(parts: Sequence[str], names: frozenset[str]) -> list[str]:
-    """Return the column names of a list that was split at each comma, joining names that contain commas.
+    """Return the column names of a list that was split at each comma.
 
-    If the parts can't all be joined to `names`, they are returned unchanged.
+    Parts of a name that contains commas are joined again. If the parts can't all be joined to `names`, they are
+    returned unchanged.
     """
     most = 1 + max((name.count(",") for name in names), default=0)
     rest: dict[int, list[str]] = {len(parts): []}

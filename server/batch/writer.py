@@ -128,7 +128,7 @@ class Writer:
         return self._ndjson.record({"summary": counts})
 
     def failed(self, error: RequestError) -> bytes:
-        """Return the bytes that state `error` at the end of an aborted stream, empty for Parquet."""
+        """Return the bytes that state `error` at the end of an aborted stream. Empty for Parquet."""
         if self._form is CSV:
             return b"# error: " + b" ".join(error.message.encode().split()) + b"\n"
         if self._form is NDJSON:
@@ -149,7 +149,7 @@ class Writer:
 
 @contextmanager
 def _holding(form: Form, column: str = "columns") -> Iterator[None]:
-    """Convert a library's error or panic about a value that it can't write to the client's error."""
+    """Convert a library's error or panic about an unwritable value to the client's error."""
     try:
         yield
     except (RequestError, KeyboardInterrupt, SystemExit):

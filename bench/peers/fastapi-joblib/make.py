@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def make(out: Path) -> None:
-    """Fit the same candidates on the same rows with the same seed, and save the selected one."""
+    """Fit the exporter's candidates with its rows and seed, and save the selected one."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     import joblib
 

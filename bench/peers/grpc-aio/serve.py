@@ -20,7 +20,10 @@ DTYPES = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
 
 
 def strings(raw: bytes) -> Iterator[str]:
-    """Yield the elements of a BYTES tensor: each has a little-endian length of four bytes before it."""
+    """Yield the elements of a BYTES tensor.
+
+    Each element follows its length, four bytes, little-endian.
+    """
     at = 0
     while at < len(raw):
         end = at + 4 + int.from_bytes(raw[at : at + 4], "little")

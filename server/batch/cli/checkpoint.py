@@ -17,7 +17,7 @@ STATE_FILE: Final = "job.json"
 
 
 class PartsError(Exception):
-    """Error of a folder that can't be resumed, or of a rejected part; the message names it."""
+    """A folder that can't be resumed, or a rejected part; the message names it."""
 
 
 class Folder:
@@ -26,12 +26,13 @@ class Folder:
     served: Served | None = None
     """Model version that scored the finished parts. It must score all other parts too."""
     is_joined = False
-    """Whether the parts are already merged, and no longer needed."""
+    """Whether the parts are already merged and no longer needed."""
 
     def __init__(self, path: Path, task: Task) -> None:
-        """Create the folder, or resume if it has parts of the same file with the same options.
+        """Create the folder, or resume if it has parts of the same job.
 
-        Raises PartsError if the folder has other content, and OSError.
+        The same job has the same input file and the same options. Raises PartsError if the folder has other content,
+        and OSError.
         """
         self.files: list[Path] = []
         self._path = path

@@ -32,9 +32,10 @@ class _Scores(Protocol):
 
 
 def score_parts(task: Task) -> Done:
-    """Score a file in parts, on this machine or with a service; merge the parts if the output is a file.
+    """Score a file in parts, on this machine or with a service.
 
-    Raises PartsError, RequestError, ModelError, SettingsError, RemoteError, OSError.
+    The parts are merged if the output is a file. Raises PartsError, RequestError, ModelError, SettingsError,
+    RemoteError, OSError.
     """
     assert task.input is not None and task.parts is not None  # noqa: S101, PT018 # the command line checks this
     with Reader(task.input) as reader:
@@ -106,7 +107,7 @@ def _score(part: Part, scores: _Scores, folder: Folder, file: Path, form: Form) 
 
 
 def _of_file(error: RequestError, part: Part) -> str:
-    """Return the message of a rejection, with the row's number in the file instead of in the part."""
+    """Return the message of a rejection, with the row's number in the file."""
     found = _ROW.match(error.message)
     if found is None:
         return f"{part}: {error.message}"
@@ -128,9 +129,9 @@ class _Here:
     """Scorer of parts in this process."""
 
     def __init__(self, task: Task, settings: Settings, served: Served | None) -> None:
-        """Load the model version `served`, which scored earlier parts; None: the version that the task names.
+        """Load the model version `served`, which scored earlier parts.
 
-        Raises PartsError if the version's model file has changed since.
+        None: the version that the task names. Raises PartsError if the version's model file has changed since.
         """
         self._settings = settings
         self._asked = asked_here(task, settings, served)

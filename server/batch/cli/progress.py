@@ -42,7 +42,10 @@ class Progress:
         self._bar.update(taken - self._bar.n)
 
     def kept(self, rows: int, taken: int) -> None:
-        """Show the rows of parts that an earlier run finished, without counting them in rate and remaining time."""
+        """Show the rows of parts that an earlier run finished.
+
+        They do not count for the rate and the remaining time.
+        """
         self._bar.initial = self._bar.n = self._bar.last_print_n = taken
         self._bar.start_t = time.time()
         self._began_s = time.monotonic()

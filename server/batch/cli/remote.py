@@ -33,11 +33,11 @@ _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)
 """Statuses of temporary errors; 520 and above are Cloudflare's."""
 _COPY_BYTES: Final = 64 * 1024
 _LAST_BYTES: Final = 256 * 1024
-"""Bytes at the end of a response that hold the counts, or the error of an aborted response."""
+"""Bytes at the end of a response that hold the counts or the error."""
 _COUNT_NAMES: Final = (b"read", b"scored", b"failed")
 _COUNT: Final = re.compile(rb"rows-(read|scored|failed)\W{1,12}?(\d+)")
 _NOTE: Final = re.compile(re.escape(PREFIX.encode()) + rb"error\0\0(.{4})", re.DOTALL)
-"""Error in the metadata of an Arrow stream: the key as a flatbuffer string, then the length of the message."""
+"""Error in the metadata of an Arrow stream: the key as a flatbuffer string, then the message's length."""
 _ROW: Final = "row "
 
 
@@ -46,7 +46,7 @@ class RemoteError(Exception):
 
 
 class _Passing(Exception):
-    """A temporary error, and the seconds to wait before a retry if the service states them."""
+    """A temporary error, and the service's Retry-After in seconds, if any."""
 
     def __init__(self, words: str, after_s: float | None = None) -> None:
         super().__init__(words)
@@ -65,10 +65,10 @@ class Service:
         self._served = served
 
     def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
-        """Score one part and write the response to `out`, with the model version that scored the first part.
+        """Score one part and write the response to `out`.
 
-        The version stays the same even if a label moves. Raises RemoteError, the service's RequestError, and OSError
-        if the response can't be written.
+        All parts use the model version that scored the first part, even if a label moves. Raises RemoteError, the
+        service's RequestError, and OSError if the response can't be written.
         """
         if form is not PARQUET:
             return self._tried(part, out, form)
@@ -194,9 +194,9 @@ def _refuse_for_good(error: Exception, host: str) -> None:
 
 
 def _copy(response: http.client.HTTPResponse, out: "Output | _Held", form: Form) -> bytes:
-    """Write a response to `out`, without the last record of CSV and NDJSON, which holds the counts.
+    """Write a response to `out`. Returns the end of the response, which holds the counts.
 
-    Returns the end of the response, which holds the counts.
+    In CSV and NDJSON, the last record holds the counts; it is not written.
     """
     last = b""
     try:
@@ -235,7 +235,10 @@ def _raise_told(last: bytes, form: Form) -> None:
 
 
 def _counts(last: bytes) -> Counts:
-    """Return the counts from the end of a response: in every format they are names followed by digits."""
+    """Return the counts from the end of a response.
+
+    In every format they are names followed by digits.
+    """
     found = {name: int(number) for name, number in _COUNT.findall(last)}
     if len(found) < len(_COUNT_NAMES):
         raise _Passing("the answer ends without its counts")
@@ -263,7 +266,7 @@ def _refused(response: http.client.HTTPResponse) -> Exception:
 
 
 def _told(text: bytes) -> tuple[str, str]:
-    """Return the code and the message of an error envelope; empty strings if `text` is not one."""
+    """Return the code and the message of an error envelope. Empty if `text` is not one."""
     with suppress(ValueError, KeyError, TypeError):
         told = json.loads(text)
         return str(told["code"]), " ".join(str(told["error"]).split())
@@ -271,7 +274,10 @@ def _told(text: bytes) -> tuple[str, str]:
 
 
 def _seconds(text: str) -> float | None:
-    """Return the seconds of a Retry-After header, which states seconds or a date; None if it is invalid."""
+    """Return the seconds to wait by a Retry-After header; None if it is invalid.
+
+    The header states seconds or a date.
+    """
     if text.isascii() and text.isdecimal():
         return float(text)
     with suppress(ValueError, TypeError):

@@ -21,7 +21,7 @@ PART_BYTES: Final = 32 * 1024 * 1024
 
 
 class Part(NamedTuple):
-    """Consecutive rows of a table as a complete table, with the header if the format has one."""
+    """Consecutive rows of a table as a complete table, including its header."""
 
     number: int
     first_row: int
@@ -38,9 +38,10 @@ class Part(NamedTuple):
 
 
 def split(source: Source, part_rows: int, settings: Settings, delimiter: str | None = None) -> Iterator[Part]:
-    """Yield the parts of a table, at least one, each of at most `part_rows` rows and PART_BYTES.
+    """Yield the parts of a table, at least one.
 
-    The same file and options always give the same parts. Raises RequestError.
+    A part has at most `part_rows` rows and PART_BYTES bytes; a part of one row may be larger. The same file and options
+    always give the same parts. Raises RequestError.
     """
     begun = begin(source)
     file_form = form = sniffed(begun.first)

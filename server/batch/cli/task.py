@@ -94,9 +94,9 @@ def settings_of(task: Task) -> Settings:
 
 
 def asked_here(task: Task, settings: Settings, served: Served | None = None) -> BatchOptions:
-    """Return the options of a local job, for the version `served`; None: the version that the task names.
+    """Return the options of a local job for the model version `served`.
 
-    Raises ModelError, NotFound.
+    None: the version that the task names. Raises ModelError, NotFound.
     """
     repository = Repository.load(settings.models, settings.default_model, settings.version_policy)
     named = (task.tried.model, task.tried.version, task.tried.label)
