@@ -140,7 +140,7 @@ proto: .venv/.dev ## regenerate the Python modules in server/rpc/proto
 	@touch $@
 
 # Not `npm ci`: it rejects a lock file that lacks another platform's optional binary, which the registry may not have had
-# when the lock was made. npm install also installs the locked versions and checks hashes; --no-save keeps the file as is.
+# when the lock was made. `npm install` installs the same locked versions by hash; --no-save leaves the lock file unchanged.
 node_modules/.lifeboat: package-lock.json scripts/node
 	$(NODE) npm install --no-save --ignore-scripts --no-progress --loglevel=error
 	@touch $@

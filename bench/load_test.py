@@ -24,7 +24,7 @@ _MOST_FULL: Final = 8
 
 
 class BenchError(Exception):
-    """A contender can't be measured; the message says why."""
+    """A contender can't be measured; the message states the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ HELD_BYTES: Final = 512 * 1024
 SENT_BYTES: Final = 64 * 1024
 """Bytes of a response to send at once."""
 UNREAD_S: Final = 0.25
-"""Seconds after which a client that reads nothing counts as one that reads only at the end."""
+"""Seconds without reading, after which a client is expected to read only at the end."""
 
 
 class BodyPipe:

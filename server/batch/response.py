@@ -164,7 +164,7 @@ class ScoredFile:
 
     async def _start(self) -> None:
         self._started = True
-        assert self._form is not None  # noqa: S101 # the job says so before it writes
+        assert self._form is not None  # noqa: S101 # the job calls `_begin` before it writes
         tabs = self._form is CSV and self._asked.answer_delimiter == "\t"
         headers = [
             (b"content-type", (TAB_SEPARATED if tabs else self._form.media_type).encode()),

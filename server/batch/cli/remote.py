@@ -37,7 +37,7 @@ _LAST_BYTES: Final = 256 * 1024
 _COUNT_NAMES: Final = (b"read", b"scored", b"failed")
 _COUNT: Final = re.compile(rb"rows-(read|scored|failed)\W{1,12}?(\d+)")
 _NOTE: Final = re.compile(re.escape(PREFIX.encode()) + rb"error\0\0(.{4})", re.DOTALL)
-"""Error in the metadata of an Arrow stream: the key as a flatbuffer string, then the message's length."""
+"""Error in an Arrow stream's metadata: a flatbuffer key, then the message's length."""
 _ROW: Final = "row "
 
 
