@@ -23,7 +23,7 @@ export type Edge = {
   Variables: { requestId: string; answered?: Answered; client?: string; cache?: string };
 };
 
-/** Characters of an error that are logged: its text may quote the request. */
+/** Maximum characters of an error in the log: its text may quote the request. */
 const LOGGED_CHARS = 2_000;
 
 export const app = new Hono<Edge>();
@@ -42,13 +42,13 @@ app.use(async (c, next) => {
   count(c.env.ANALYTICS, seen);
 });
 app.use(crossOrigin);
-app.get("/healthz", (c) => c.json({ status: "ok" })); // starts no container: it says that the Worker runs
+app.get("/healthz", (c) => c.json({ status: "ok" })); // checks only the Worker: it starts no container
 app.get("/status", async (c) => (await rejectUnauthorized(c)) ?? c.json(await status(c.env, poolOf(c.env))));
 for (const path of ["/healthz", "/status"]) app.all(path, (c) => notAllowed(c, ["GET", "HEAD"]));
 app.all("*", forward);
 app.onError((error, c) => {
   console.error((error.stack ?? String(error)).slice(0, LOGGED_CHARS));
-  return refuser(c.req.raw)("internal", "internal error"); // its text is the log's, not the caller's
+  return refuser(c.req.raw)("internal", "internal error"); // the error's text goes to the log, not to the client
 });
 
 async function forward(c: Context<Edge>): Promise<Response> {
@@ -77,7 +77,7 @@ async function forward(c: Context<Edge>): Promise<Response> {
   }
 }
 
-/** The answer from the edge cache, or from an instance, to be kept. */
+/** Return the response from the edge cache, or from an instance and add it to the cache. */
 async function cachedOrForwarded(c: Context<Edge>, route: Route, body: Body, deadline: Deadline): Promise<Response> {
   const request = c.req.raw;
   const pool = poolOf(c.env);
@@ -87,7 +87,7 @@ async function cachedOrForwarded(c: Context<Edge>, route: Route, body: Body, dea
   c.set("cache", found ? "hit" : "miss");
   if (found !== undefined) return found;
   const response = await fromInstance(c, route, body, deadline, true);
-  const by = c.get("answered")?.models; // which may be newer than those that were known
+  const by = c.get("answered")?.models; // the instance may have newer models than those known before the request
   if (by === undefined) return response;
   return keep(keyOf(by, input, c.env), request, response, (work) => c.executionCtx.waitUntil(work));
 }
@@ -112,7 +112,7 @@ async function rejectUnauthorized(c: Context<Edge>): Promise<Response | undefine
   return refusal && refuser(c.req.raw)(refusal.code, refusal.message);
 }
 
-/** The route of a request, or what its caller is told where it may not pass: nothing of that starts a container. */
+/** Return the route of a request, or the error response if the request is not forwarded. Starts no container. */
 function routeFor(c: Context<Edge>): Route | Response {
   const request = c.req.raw;
   const path = decoded(request);

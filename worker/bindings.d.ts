@@ -1,12 +1,13 @@
-/** What a deployment may add to wrangler.toml, or to its secrets: each is off until it is there. */
+/** Optional bindings and secrets of a deployment; each feature is off until its binding exists. */
 interface Env {
-  /** `all`: every request is logged; failures always are. */
+  /** `all` logs every request; failures are always logged. */
   LOG_REQUESTS?: string;
-  /** SHA-256 of each API key, in hex, each behind a name where it has one: `mobile:9f86d0...`. */
+  /** SHA-256 of each API key in hex, with an optional name before it: `mobile:9f86d0...`. */
   API_KEYS?: string;
-  /** Counts requests by key, and by the caller's address. */
+  /** Rate limit for each API key. */
   RATE_BY_KEY?: RateLimit;
+  /** Rate limit for each client address. */
   RATE_BY_ADDRESS?: RateLimit;
-  /** Takes a data point a request. */
+  /** Receives one data point for each request. */
   ANALYTICS?: AnalyticsEngineDataset;
 }

@@ -1,5 +1,5 @@
 /**
- * Export the handlers of requests and of the cron, and the Durable Object class.
+ * Export the request handler, the cron handler and the Durable Object class.
  * @module
  */
 import { app } from "./app";

@@ -3,38 +3,38 @@
  * @module
  */
 
-/** Where the platform may be asked to place an instance (Durable Objects, "Location hints"). */
+/** Locations where the platform can place an instance (Durable Objects, "Location hints"). */
 const HINTS = ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"] as const;
 export type Region = (typeof HINTS)[number];
 
 export interface Settings {
-  /** Instances that are kept warm, in each region. */
+  /** Number of instances to keep warm in each region. */
   warm: number;
-  /** Instances that there may be, in each region. */
+  /** Maximum number of instances in each region. */
   max: number;
-  /** The share of an instance's time that may be at work before the next one is started. */
+  /** Utilisation, between 0 and 1, above which the next instance starts. */
   target: number;
-  /** Empty: one region, wherever the platform places it. */
+  /** Regions of the instances; if empty, the platform chooses one. */
   regions: Region[];
-  /** How long an instance stays awake that nobody asks. */
+  /** Milliseconds without a request after which an instance sleeps. */
   sleepAfterMs: number;
-  /** How long a started instance may take to begin its answer to anything but a file. */
+  /** Milliseconds that a running instance may take to begin its response, except to a file. */
   attemptTimeoutMs: number;
-  /** How long the readiness check of an instance may stay without an answer before the instance is restarted. */
+  /** Milliseconds that a readiness check may take before the instance is restarted. */
   deadAfterMs: number;
-  /** What a request's body may have at most, files apart. */
+  /** Maximum bytes of a request body, except of a file. */
   maxBodyBytes: number;
-  /** What request bodies may take of a copy's memory, all together. */
+  /** Maximum bytes of all request bodies that one Worker isolate holds. */
   maxHeldBytes: number;
-  /** How long the body of a request that is held may take to arrive. */
+  /** Milliseconds that a held request body may take to arrive. */
   bodyTimeoutMs: number;
-  /** Origins whose pages may read answers; `*` for all; empty for none but the Worker's own. */
+  /** Origins whose pages may read responses; `*` for all; if empty, only the Worker's own origin. */
   corsOrigins: string[];
 }
 
 const known = new WeakMap<Env, Settings>();
 
-/** Returns what the variables say. Throws an Error that names the variable and what was expected. */
+/** Return the settings from the variables. Throws an Error that names an invalid variable and its expected value. */
 export function settingsOf(env: Env): Settings {
   let settings = known.get(env);
   if (settings === undefined) {
@@ -44,7 +44,7 @@ export function settingsOf(env: Env): Settings {
   return settings;
 }
 
-/** Returns the server's own settings, secrets among them: the variables that are named LIFEBOAT_.... */
+/** Return the server's settings, including secrets: the variables whose names start with `LIFEBOAT_`. */
 export function serverSettings(env: Env): Record<string, string> {
   const given = Object.entries(env).filter(([name, value]) => name.startsWith("LIFEBOAT_") && isText(value));
   return Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
@@ -74,7 +74,7 @@ function read(env: Env): Settings {
   };
 }
 
-/** A variable is a number in wrangler.toml, and text where the command line gave it. */
+/** Read a numeric variable: a number in wrangler.toml, a string if set on the command line. */
 function number(
   given: Record<string, unknown>,
   name: string,
@@ -107,7 +107,7 @@ function isOrigin(word: string): word is string {
   return word === "*" || (URL.canParse(word) && new URL(word).origin === word);
 }
 
-/** A time as the Container class takes it: seconds, or a number with s, m or h. */
+/** Parse a duration in the Container class's format: seconds, or a number with `s`, `m` or `h`. */
 function duration(text: unknown): number {
   const [, amount, unit = "s"] = /^(\d+)([smh]?)$/.exec(String(text)) ?? [];
   if (amount === undefined) throw new Error(`SLEEP_AFTER: expected a number with s, m or h; got ${text}`);

@@ -23,39 +23,40 @@ import { reasonOf } from "./error_text";
 import { type Counters, count, counters, countStart } from "./lifecycle_counters";
 import { Models } from "./model_fingerprint";
 
-/** How long the platform may take to find a machine for the container. The library's own 8 s is shorter than a bad day's. */
+/** Time limit for the platform to find a machine. The library's default of 8 s is sometimes too short. */
 const INSTANCE_TIMEOUT_MS = 30_000;
-/** How long the server may take to open its port, which it does once every model is loaded, checked and warm. */
+/** Time limit for the server to open its port, which it does after it loaded, checked and warmed every model. */
 const PORT_TIMEOUT_MS = 60_000;
-/** How often the port is tried: a caller of a cold start waits at most this much longer than the boot takes. */
+/** Interval between attempts to connect to the port. A cold start lasts at most this much longer than the boot. */
 const POLL_MS = 100;
-/** A boot counts as activity, however short SLEEP_AFTER is: else the container would be put to sleep while it boots. */
+/** Interval of activity renewals during a boot. Without them a short SLEEP_AFTER would stop the booting container. */
 const BOOT_RENEWAL_MS = 1_000;
-/** How long a server that runs may take to tell its models. */
+/** Time limit for a running server to respond with its models. */
 const ALIVE_MS = 5_000;
 
-/** How often at most callers in a hurry have the server asked whether it lives. */
+/** Minimum interval between health checks that attempts with a short timeout cause. */
 const DOUBT_MS = 10_000;
 
 const READY = "http://container/v2/health/ready";
 
-/** What `GET /status` shows of an instance. */
+/** State and counters of an instance, shown by `GET /status`. */
 export interface Report extends Counters {
   state: string;
   inFlight: number;
 }
 
+/** Durable Object of one instance: forwards requests to the server in its container, and starts it if needed. */
 export class InferenceContainer extends Container<Env> {
   override defaultPort = 8080;
   override requiredPorts = [8080];
   override sleepAfter = this.env.SLEEP_AFTER;
-  /** The server calls nobody. */
+  /** The server makes no outgoing connections. */
   override enableInternet = false;
-  /** The server's own settings, secrets among them, as they stand in the Worker's: its variables LIFEBOAT_.... */
+  /** The server's settings, including secrets: the Worker's variables whose names start with `LIFEBOAT_`. */
   override envVars = serverSettings(this.env);
   /**
-   * What the wait for the port asks for. Its answer must have a body: the library never reads it, and where it is empty the
-   * runtime hands the connection to the first caller and then closes it.
+   * URL that the library requests while it waits for the port. The response must have a body: the library never reads
+   * it, and if it is empty, the runtime reuses the connection for the first request and then closes it.
    */
   override pingEndpoint = "container/v2/health/ready";
 
@@ -66,8 +67,8 @@ export class InferenceContainer extends Container<Env> {
   readonly #models = new Models(this.ctx.storage.kv, this.env.CF_VERSION_METADATA?.id, (path) => this.#text(path));
 
   /**
-   * Forwards a request to the server, which is started first where it isn't running; the caller waits for it, unless the
-   * Worker has another one to ask.
+   * Forward a request to the server, and start the server first if it doesn't run. The request waits for the start,
+   * unless its wait header says that the Worker can send it to another instance.
    */
   override async fetch(request: Request): Promise<Response> {
     let startMs = 0;
@@ -75,7 +76,7 @@ export class InferenceContainer extends Container<Env> {
     stripHop(headers);
     headers.set(REPORT, "1");
     try {
-      // While its health is being checked nothing is sent to it: a call goes to another instance, or waits.
+      // During a health check no request is sent to the server: it goes to another instance, or waits.
       if (this.#checking !== undefined && request.headers.get(WAIT) === "no") {
         return failure("asleep", "its health is being checked");
       }
@@ -83,7 +84,8 @@ export class InferenceContainer extends Container<Env> {
       if (!(await this.#isReady())) {
         const starting = this.#started();
         if (request.headers.get(WAIT) === "no") {
-          this.ctx.waitUntil(starting.catch(() => {})); // told below to those who wait for it, and by the log
+          // Requests that wait for the start receive its error, and #boot logs it.
+          this.ctx.waitUntil(starting.catch(() => {}));
           return failure("asleep", "it doesn't run, and is being started");
         }
         const arrived = Date.now();
@@ -97,12 +99,12 @@ export class InferenceContainer extends Container<Env> {
       return failure("start", reasonOf(error));
     }
     if (request.headers.get(CHECK) === "yes") return this.#checked();
-    // Packed answers pass as they are: decompressed and packed again, their rows would be held back until a buffer is full.
+    // Compressed responses pass unchanged. If they were compressed again, rows would wait until a buffer is full.
     const asItIs = new Request(request, { headers, encodeResponseBody: "manual" });
     return this.#asked(asItIs, Number(request.headers.get(ATTEMPT_MS) ?? 0), startMs);
   }
 
-  /** Returns how the instance is and was, without starting it. */
+  /** Return the instance's state and counters, without starting it. */
   async report(): Promise<Report> {
     const { status } = await this.getState();
     const state = this.#starting ? "starting" : this.ctx.container?.running ? status : "asleep";
@@ -110,24 +112,24 @@ export class InferenceContainer extends Container<Env> {
   }
 
   /**
-   * Returns which models the server has, without starting it: those of its last start, as long as the Worker is of the
-   * version that saw them. Undefined where it isn't known.
+   * Return the fingerprint of the server's models, without starting it. After a stop it is the fingerprint of the last
+   * start; undefined if it is not known, or if another version of the Worker computed it.
    */
   async models(): Promise<string | undefined> {
     if (await this.#isReady()) await this.#models.looked();
     return this.#models.known();
   }
 
-  /** The server's answer with what the instance has to say of it, or why there is none. */
+  /** Return the server's response with internal headers added, or a failure response. */
   async #asked(request: Request, attemptMs: number, startMs: number): Promise<Response> {
     const began = Date.now();
     const silentMs = this.#calls.began(began);
     const { attemptTimeoutMs } = settingsOf(this.env);
-    // A body that is streamed has more time than an attempt: meanwhile its sender may be slow, or the server dead.
+    // A streamed body has more time than one attempt. A check tells a slow client from a dead server.
     const isLong = attemptMs > attemptTimeoutMs;
     const doubt = isLong ? setTimeout(() => this.ctx.waitUntil(this.#check()), attemptTimeoutMs) : null;
     try {
-      const response = await this.#answer(request, attemptMs); // the platform's own failures are the Worker's to translate
+      const response = await this.#answer(request, attemptMs); // the Worker translates the platform's errors
       if (response === undefined) {
         const suspicion = this.#calls.hung(began, silentMs, Date.now());
         this.#silent(isHurried(attemptMs, attemptTimeoutMs), began);
@@ -140,7 +142,8 @@ export class InferenceContainer extends Container<Env> {
       }
       this.#calls.answered(Date.now());
       const told = new Response(response.body, response);
-      if (!told.headers.has(LOAD)) told.headers.set(LOAD, `${this.#calls.inFlight}/0`); // an image that doesn't report
+      // Older images don't report their load.
+      if (!told.headers.has(LOAD)) told.headers.set(LOAD, `${this.#calls.inFlight}/0`);
       const models = this.#models.known();
       if (models !== undefined) told.headers.set(MODELS, models);
       if (startMs > 0) told.headers.set(START_MS, String(startMs));
@@ -152,8 +155,9 @@ export class InferenceContainer extends Container<Env> {
   }
 
   /**
-   * Checks the server's health after a call got no answer, unless others were answered meanwhile. A call alone restarts
-   * nothing: the check decides. For callers in a hurry it is made every ten seconds at most.
+   * Check the server's health after an attempt timed out, unless the server responded to other requests meanwhile. A
+   * timeout alone restarts nothing: the check decides. Attempts with a short timeout cause at most one check in ten
+   * seconds.
    */
   #silent(byHurried: boolean, began: number): void {
     if (byHurried && Date.now() - this.#checkedAt < DOUBT_MS) return;
@@ -164,7 +168,7 @@ export class InferenceContainer extends Container<Env> {
     });
   }
 
-  /** The server's answer, undefined where it doesn't begin in time; 0: it may take what it takes. */
+  /** Return the server's response, undefined if it doesn't begin in `attemptMs`; 0 means no time limit. */
   async #answer(request: Request, attemptMs: number): Promise<Response | undefined> {
     if (!(attemptMs > 0)) return this.containerFetch(request, this.defaultPort);
     const late = new AbortController();
@@ -174,11 +178,11 @@ export class InferenceContainer extends Container<Env> {
       const response = await this.containerFetch(new Request(request, { signal }), this.defaultPort);
       return late.signal.aborted ? undefined : response;
     } finally {
-      clearTimeout(timer); // an answer that has begun may take its time
+      clearTimeout(timer); // the body of the response has no time limit
     }
   }
 
-  /** The answer to the cron: readiness, by a real request; an instance that isn't ready is started again, once. */
+  /** Respond to the cron's check: request the server's readiness, and restart the server once if it is not ready. */
   async #checked(): Promise<Response> {
     const status = await this.#ready();
     if (status === 200) {
@@ -195,7 +199,7 @@ export class InferenceContainer extends Container<Env> {
     return Response.json({ ready: again === 200 }, { status: again === 200 ? 200 : 503 });
   }
 
-  /** Finds out, once for all who would, whether a server that didn't answer lives; starts it again where it doesn't. */
+  /** Request the server's readiness, and restart it if it doesn't respond. Concurrent calls share one check. */
   #check(): Promise<void> {
     this.#checkedAt = Date.now();
     this.#checking ??= this.#ready()
@@ -207,11 +211,11 @@ export class InferenceContainer extends Container<Env> {
     return this.#checking;
   }
 
-  /** The status of a readiness request, 0 where none came in time; recorded. */
+  /** Request the server's readiness and record the result. Returns the status, 0 after a timeout. */
   async #ready(): Promise<number> {
     const began = Date.now();
     const response = await this.#answer(new Request(READY), settingsOf(this.env).deadAfterMs);
-    await response?.text(); // read to the end, or the request would count as unfinished
+    await response?.text(); // a body that is not read to its end counts as an unfinished request
     const status = response?.status ?? 0;
     if (status !== 0) this.#calls.answered(Date.now());
     count(this.ctx.storage.kv, (all) => {
@@ -224,7 +228,7 @@ export class InferenceContainer extends Container<Env> {
     count(this.ctx.storage.kv, (all) => {
       all.restarts += 1;
     });
-    await this.destroy(); // SIGKILL: it would not hear a SIGTERM
+    await this.destroy(); // SIGKILL: a server that hangs doesn't handle SIGTERM
     await this.#started();
   }
 
@@ -242,8 +246,8 @@ export class InferenceContainer extends Container<Env> {
   }
 
   /**
-   * Resolves when the server listens. One start serves every client that waits, and belongs to none of them: one who
-   * leaves doesn't take the start away from the others, and `onStart` runs once.
+   * Wait until the server listens. All requests share one start, so `onStart` runs once, and a client that disconnects
+   * doesn't cancel the start for the others.
    */
   #started(): Promise<void> {
     this.#starting ??= this.#boot().finally(() => {
@@ -277,7 +281,7 @@ export class InferenceContainer extends Container<Env> {
   }
 
   override onStart(): void {
-    this.#models.forget(); // here too, for the library starts by itself what it finds dead as it forwards a request
+    this.#models.forget(); // also here: the library restarts a dead container by itself when it forwards a request
     console.log(`instance ${this.ctx.id} started`);
   }
 

@@ -3,7 +3,9 @@
  * @module
  */
 
-/** Returns the error's words, with the exit code of a container that ended while it was waited for. */
+/**
+ * Return the error's message and those of its causes, such as the exit code of a container that ended during its start.
+ */
 export function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : "";
   return `${error instanceof Error ? error.message : error}${cause}`;

@@ -3,19 +3,22 @@
  * @module
  */
 
+/** Counters of one instance. They are stored under these names, which must not change. */
 export interface Counters {
-  /** Starts that were begun, and those that failed. */
+  /** Starts, including those that failed. */
   starts: number;
   failedStarts: number;
-  /** Ends of the container, by its exit code. */
+  /** Exits of the container, by exit code. */
   exits: Record<string, number>;
-  /** Calls that waited for a start, and how long starts took until the server listened. */
+  /** Requests that waited for a start. */
   coldCalls: number;
+  /** Milliseconds from the start until the server listened. */
   startMs: { last: number; most: number; total: number };
-  /** Attempts that the server did not answer in time, and starts again for want of a sign of life. */
+  /** Attempts without a response in time. */
   hung: number;
+  /** Restarts after a failed health check. */
   restarts: number;
-  /** The last readiness check: when (ISO 8601), its status and how long it took. */
+  /** Last readiness check: its time (ISO 8601), status and duration. */
   ready?: { at: string; status: number; ms: number };
 }
 
@@ -31,19 +34,19 @@ const NONE: Counters = {
   restarts: 0,
 };
 
-/** Returns the counters as they are; those that an older version didn't have are 0. */
+/** Return the stored counters; a counter that an older version didn't store is 0. */
 export function counters(storage: SyncKvStorage): Counters {
   return { ...structuredClone(NONE), ...storage.get<Partial<Counters>>(KEY) };
 }
 
-/** Changes the counters. */
+/** Apply a change to the stored counters. */
 export function count(storage: SyncKvStorage, change: (counters: Counters) => void): void {
   const changed = counters(storage);
   change(changed);
   storage.put(KEY, changed);
 }
 
-/** Counts a start: how many milliseconds it took until the server listened, undefined where it failed. */
+/** Count a start. `startMs` is the time until the server listened, undefined if the start failed. */
 export function countStart(storage: SyncKvStorage, startMs: number | undefined): void {
   count(storage, (all) => {
     all.starts += 1;

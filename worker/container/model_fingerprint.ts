@@ -1,9 +1,9 @@
 /**
- * Compute a text that is the same for the same set of models.
+ * Fingerprint of a server's models: equal for equal sets of models.
  * @module
  */
 
-/** Which models the server had when it was last started, and the version of the Worker that saw them. */
+/** Stored fingerprint of the last start, and the version of the Worker that computed it. */
 interface Seen {
   models: string;
   version?: string;
@@ -12,23 +12,23 @@ interface Seen {
 const KEY = "lifeboat.models";
 const TAG_BYTES = 16;
 
-/** The models of an instance, kept in its storage by the version of the Worker that saw them. */
+/** Fingerprint of an instance's models, stored with the version of the Worker that computed it. */
 export class Models {
   readonly #storage: SyncKvStorage;
   readonly #version: string | undefined;
   readonly #text: (path: string) => Promise<string>;
   #looking: Promise<void> | undefined;
-  /** What stands in the storage, which is read once and not with every call; undefined until then. */
+  /** Cached copy of the stored value, so that requests don't read the storage; undefined until the first read. */
   #seen: { models: string | undefined } | undefined;
 
-  /** `text` returns what the server answers at a path. */
+  /** `text` returns the body of the server's response at a path. */
   constructor(storage: SyncKvStorage, version: string | undefined, text: (path: string) => Promise<string>) {
     this.#storage = storage;
     this.#version = version;
     this.#text = text;
   }
 
-  /** Returns the models of the last start, undefined where they aren't known, or an older Worker saw them. */
+  /** Return the fingerprint of the last start, undefined if not known or computed by another version of the Worker. */
   known(): string | undefined {
     if (this.#seen === undefined) {
       const kept = this.#storage.get<Seen>(KEY);
@@ -37,14 +37,14 @@ export class Models {
     return this.#seen.models;
   }
 
-  /** Forgets them: the next start may be of another image. */
+  /** Delete the fingerprint: the next start may use another image. */
   forget(): void {
     this.#looking = undefined;
     this.#seen = { models: undefined };
     this.#storage.delete(KEY);
   }
 
-  /** Finds out, once a start, which models the server has: they are part of the image, so another start may have others. */
+  /** Compute the fingerprint once for each start. Models are part of the image, so they can change only at a start. */
   looked(): Promise<void> {
     this.#looking ??= this.#look().catch((error) => {
       this.#looking = undefined;
@@ -53,7 +53,7 @@ export class Models {
     return this.#looking;
   }
 
-  /** Asks the server for its models and each one's digest, and keeps what that comes to. */
+  /** Request the model list and each model's digest from the server, and store the hash of the responses. */
   async #look(): Promise<void> {
     const list = await this.#text("/api/models");
     const { models } = JSON.parse(list) as { models: { name: string }[] };

@@ -8,17 +8,21 @@ import { type Deadline, PATIENCE_MS } from "./deadline";
 import type { Route } from "./routes";
 import { type Refuse, refuser } from "./rpc_errors";
 
-/** Bytes of a body that is held; a larger one is streamed, and sent once. */
+/** Maximum bytes of a held body. A larger body is streamed, and its request is sent only once. */
 export const KEPT_BYTES = 262_144;
 
-/** The share of the total that bodies above this size may take. */
+/** Share of the total limit that is available to large bodies. */
 const LARGE_SHARE = 0.75;
+/** Maximum bytes of a small body. */
 const SMALL_BYTES = 16_384;
 
-/** A body: null where there is none, undefined where it is streamed. */
+/** A held body; null if the request has no body, undefined if the body is streamed. */
 export type Body = ArrayBuffer | null | undefined;
 
-/** Bytes held by one copy of the Worker. Each hold ends by itself, for the runtime may drop the work of a client that disconnects. */
+/**
+ * Count the bytes of bodies that one Worker isolate holds. Each hold expires, because the runtime may drop the handler
+ * of a disconnected client before it releases its hold.
+ */
 export class HeldBodies {
   readonly #most: number;
   readonly #holds = new Set<{ bytes: number; until: number }>();
@@ -29,8 +33,9 @@ export class HeldBodies {
   }
 
   /**
-   * Returns how to give the bytes back, undefined where so many more may not be held at `now` (ms). Large bodies leave a
-   * part of the total to small ones, so that a few clients with large ones do not keep all others out.
+   * Reserve bytes at `now` (ms). Returns the function that releases them, undefined if they exceed the limit. Large
+   * bodies leave a part of the limit to small ones, so that a few clients with large bodies don't block all other
+   * clients.
    */
   hold(bytes: number, now: number): (() => void) | undefined {
     const most = bytes > SMALL_BYTES ? this.#most * LARGE_SHARE : this.#most;
@@ -53,7 +58,7 @@ export class HeldBodies {
 
 const known = new WeakMap<Env, HeldBodies>();
 
-/** Returns the bodies that this copy of the Worker holds. */
+/** Return the byte counter of this Worker isolate. */
 export function heldBodies(env: Env): HeldBodies {
   let held = known.get(env);
   if (held === undefined) {
@@ -64,8 +69,8 @@ export function heldBodies(env: Env): HeldBodies {
 }
 
 /**
- * Returns the length of a body that is to be held: of a stated length within the limit. One whose length isn't stated is streamed,
- * as its sender may wait for the answer before the end of it.
+ * Return the length of a body to hold, undefined if the body is not held. A body without Content-Length is streamed,
+ * because its client may wait for the response before it sends the end of the body.
  */
 function lengthToHold(request: Request, route: Route): number | undefined {
   const length = request.headers.get("content-length");
@@ -73,12 +78,12 @@ function lengthToHold(request: Request, route: Route): number | undefined {
   return Number(length) <= KEPT_BYTES ? Number(length) : undefined;
 }
 
-/** A body that was read, and how to give its bytes back; or the response to a client that did not send it whole, or in time. */
+/** A body and the function that releases its bytes, or the error response for an incomplete or late body. */
 export type Read = { body: Body; release: () => void; response?: never } | { response: Response };
 
 /**
- * Reads the body of a request where it is to be held. Beyond MAX_HELD_BYTES the request is rejected: a streamed body would
- * take as much of the runtime's memory.
+ * Read the body of a request if it is to be held. A request that exceeds MAX_HELD_BYTES is rejected and not streamed: a
+ * streamed body would take as much of the runtime's memory.
  */
 export async function readBody(
   request: Request,
@@ -102,12 +107,12 @@ export async function readBody(
   return { response: unread(refuser(request), body, deadline.at <= Date.now(), bodyTimeoutMs) };
 }
 
-/** The response to a body that didn't come: 504 where the client's own deadline is over, 408 where its time is. */
+/** Return the response to an incomplete or late body: 504 after the client's deadline, 408 after BODY_TIMEOUT_MS. */
 function unread(refuse: Refuse, why: "late" | "broken", isOver: boolean, bodyTimeoutMs: number): Response {
   if (why === "broken") return refuse("invalid_argument", "body: it ended before its stated length");
   if (isOver) return refuse("deadline_exceeded", "body: it did not arrive within the deadline");
   const response = refuse("deadline_exceeded", `body: it did not arrive within ${bodyTimeoutMs / 1_000} s`);
-  const status = response.status === 504 ? 408 : response.status; // gRPC-Web and Connect streams have their own
+  const status = response.status === 504 ? 408 : response.status; // gRPC-Web and Connect streams keep their own status
   return new Response(response.body, { status, headers: response.headers });
 }
 

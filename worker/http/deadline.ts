@@ -1,22 +1,22 @@
 /**
- * Read a request's deadline, in its protocol's header.
+ * Read a request's deadline from its protocol's header.
  * @module
  */
 
-/** What a caller is waited for who said nothing: a start that takes as long as it may (container.ts), and a call. */
+/** Default time limit of a request: enough for the longest start (container.ts) and a run. */
 export const PATIENCE_MS = 120_000;
-/** More than a day is no deadline, and more than a timer can hold. */
+/** Maximum time limit: one day, which a timer can hold. */
 const MOST_MS = 86_400_000;
 
 const UNITS_MS = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** The moment (ms) by which a request must be answered, and whether the caller named it. */
+/** Time (ms) when the response is due, and whether the client stated it. */
 export interface Deadline {
   at: number;
   isCallers: boolean;
 }
 
-/** Returns the deadline of a request that came at `now` (ms). What can't be read is the server's to reject. */
+/** Return the deadline of a request that arrived at `now` (ms). An invalid header is ignored: the server rejects it. */
 export function deadlineOf(request: Request, now: number): Deadline {
   const said = [
     millis(request.headers.get("x-request-timeout-ms")),
@@ -28,7 +28,7 @@ export function deadlineOf(request: Request, now: number): Deadline {
     : { at: now + PATIENCE_MS, isCallers: false };
 }
 
-/** Rewrites the deadline in the headers of a request that is sent again: some of its time is over. */
+/** Set the remaining time in the deadline headers of a retried request. */
 export function shorten(headers: Headers, leftMs: number): void {
   const left = String(Math.max(1, Math.floor(leftMs)));
   for (const name of ["x-request-timeout-ms", "connect-timeout-ms"]) if (headers.has(name)) headers.set(name, left);

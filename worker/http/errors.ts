@@ -1,9 +1,9 @@
 /**
- * Make the Worker's own errors, in the envelope of the container's.
+ * Create the Worker's own errors, in the server's error envelope.
  * @module
  */
 
-/** The codes the edge answers with, and their HTTP statuses. */
+/** Error codes of the Worker, with their HTTP statuses. */
 export const STATUS = {
   invalid_argument: 400,
   unauthenticated: 401,
@@ -21,12 +21,12 @@ export const STATUS = {
 export type Code = keyof typeof STATUS;
 
 /**
- * Seconds after which a caller may try again: a container that is starting answers within about three, and ten is the
- * shortest period that the platform counts requests in.
+ * Seconds after which a client may retry. A starting container responds within about 3 s. The shortest period of the
+ * platform's rate limits is 10 s.
  */
 export const RETRY_AFTER_S: Partial<Record<Code, number>> = { unavailable: 2, resource_exhausted: 10 };
 
-/** Returns the headers that go with a code: when to try again, or how to say who one is. */
+/** Return the headers for an error code: Retry-After or WWW-Authenticate. */
 export function headersOf(code: Code): Record<string, string> {
   const after = RETRY_AFTER_S[code];
   if (after !== undefined) return { "retry-after": String(after) };
@@ -34,7 +34,7 @@ export function headersOf(code: Code): Record<string, string> {
 }
 
 /**
- * Returns the error envelope as a response; `unavailable` and `resource_exhausted` carry Retry-After.
+ * Return the error envelope as a response; `unavailable` and `resource_exhausted` have Retry-After.
  *
  * @example
  * envelope("not_found", "there is nothing at /x");

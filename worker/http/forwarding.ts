@@ -1,5 +1,5 @@
 /**
- * Make the container's request from the client's, and tell the server's responses from the platform's.
+ * Build the container's request from the client's; distinguish the server's responses from the platform's.
  * @module
  */
 import { type Failure, stripHop } from "./internal_headers";
@@ -8,9 +8,12 @@ import { decoded, isCall } from "./routes";
 export const REQUEST_ID = "x-request-id";
 
 /**
- * Headers that would steer the platform or the hop, not the model: the Container class obeys a caller's
- * `cf-container-target-port`, an Upgrade would hold a connection that no route of ours knows, and the runtime, which has
- * answered an Expect itself, would take the server's `100 Continue` for its answer. Who the caller is, the door has asked.
+ * Headers that are not forwarded, because they control the connection or the platform.
+ *
+ * - The Container class obeys a client's `cf-container-target-port`.
+ * - An Upgrade would hold a connection that no route supports.
+ * - The runtime responds to Expect itself, and would take the server's `100 Continue` for the final response.
+ * - Authentication has already used the credentials.
  */
 const STRIPPED = [
   "authorization",
@@ -28,7 +31,7 @@ const STRIPPED = [
 
 const SOUND_ID = /^[\w.:/+=-]{1,128}$/;
 
-/** Returns the id this request is known by: the caller's own where it is sound, else the platform's ray, else a new one. */
+/** Return the request id: the client's if valid, else the platform's ray id if valid, else a new UUID. */
 export function requestId(request: Request): string {
   const given = request.headers.get(REQUEST_ID);
   if (given !== null && SOUND_ID.test(given)) return given;
@@ -36,7 +39,7 @@ export function requestId(request: Request): string {
   return ray !== null && SOUND_ID.test(ray) ? ray : crypto.randomUUID();
 }
 
-/** Headers that hold a number, and the digits and unit that it takes at most. */
+/** Headers whose value is a number, with or without a unit. */
 const NUMBERS = [
   "connect-timeout-ms",
   "content-length",
@@ -44,37 +47,39 @@ const NUMBERS = [
   "inference-header-content-length",
   "x-request-timeout-ms",
 ];
+/** Maximum characters of such a value. */
 const NUMBER_CHARS = 20;
 
-/** Returns what is wrong with a header that holds a number, undefined where nothing is that shows here. */
+/** Return the error message for the first numeric header that is too long, undefined if there is none. */
 export function wrongHeader(request: Request): string | undefined {
   const name = NUMBERS.find((each) => (request.headers.get(each) ?? "").length > NUMBER_CHARS);
   return name && `${name}: expected a number of at most ${NUMBER_CHARS} characters`;
 }
 
-/** Returns the trace context (W3C Trace Context, section 3.2), undefined where it is none: it is logged. */
+/** Return `traceparent` if valid (W3C Trace Context, section 3.2), else undefined. Only a valid value is logged. */
 export function traceparent(request: Request): string | undefined {
   const given = request.headers.get("traceparent") ?? "";
   return /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(given) ? given : undefined;
 }
 
-/** Returns the headers as the container gets them. Its answer is packed as the caller accepts it. */
+/** Return the headers of the container's request. They ask for a response in an encoding that the client accepts. */
 export function forwardedHeaders(request: Request, id: string): Headers {
   const headers = new Headers(request.headers);
   for (const name of STRIPPED) headers.delete(name);
   stripHop(headers);
   headers.set(REQUEST_ID, id);
-  const accepted = request.cf?.clientAcceptEncoding; // the platform has put its own in place of the caller's
+  const accepted = request.cf?.clientAcceptEncoding; // the platform replaces the client's Accept-Encoding with its own
   if (typeof accepted === "string") headers.set("accept-encoding", accepted || "identity");
   return headers;
 }
 
 /**
- * Returns `gone` where an answer is the platform's: its failures are plain text with one of three statuses (no instance,
- * too many starts, failed to start or disconnected).
+ * Return `gone` if a response is the platform's error, else undefined. The platform's errors are plain text: no
+ * instance, too many starts, failed to start, disconnected.
  *
- * The server's own failures are JSON, but that it tells a call of which it doesn't know the protocol (404, 405, 415) in
- * plain text: such a one is told by its status. Anywhere else plain text is not the server's, whatever its status.
+ * The server's errors are JSON, with one exception: it rejects an RPC of an unknown protocol in plain text with 404,
+ * 405 or 415. On an RPC path the status therefore decides. On any other path a plain text error is the platform's,
+ * whatever its status.
  */
 export function platformFailure(request: Request, response: Response): Failure | undefined {
   if (response.status < 400) return undefined;
@@ -83,19 +88,20 @@ export function platformFailure(request: Request, response: Response): Failure |
   return isJson || isCallRefused ? undefined : "gone";
 }
 
-/** Returns what the Container class says in the server's place, undefined where the answer is the server's. */
+/** Return the text of the Container class's own error response, undefined if the response is the server's. */
 export async function containerFailure(response: Response): Promise<string | undefined> {
   const isPlain = (response.headers.get("content-type") ?? "").startsWith("text/plain");
   return response.status === 500 && isPlain ? response.text() : undefined;
 }
 
-/** Returns whether the Container class says that the connection broke under the call: the server may have ended by it. */
+/** Return whether the Container class reports a lost connection: the request may have ended the server. */
 export function isDisconnected(words: string): boolean {
   return words.includes("suddenly disconnected");
 }
 
-/** Returns whether the server itself says that it can't take the call now, as another instance may. */
+/** Return whether the server rejected the request for overload or shutdown, so that another instance may accept it. */
 export function isRefused(response: Response): boolean {
-  const status = Number(response.headers.get("grpc-status") ?? 0); // gRPC-Web, no message: 8 resource_exhausted, 14 unavailable
+  // gRPC-Web without a message: 8 resource_exhausted, 14 unavailable
+  const status = Number(response.headers.get("grpc-status") ?? 0);
   return response.status === 429 || response.status === 503 || status === 8 || status === 14;
 }

@@ -1,67 +1,76 @@
 /**
- * What Worker and Durable Object say to each other, in headers that no caller can send and none is shown.
+ * Internal headers between Worker, Durable Object and server. They are removed from requests and responses of clients.
  *
- * Each is a word more that may be missing: an older Worker, or an older image, says and reads fewer of them, and is
- * answered all the same.
+ * Each header is optional: an older Worker or an older image may neither send nor read it.
  * @module
  */
 import type { Suspicion } from "../pool/suspicion";
 
 const PREFIX = "x-lifeboat-";
 
-/** How long the server, once it runs, may take to begin its answer. */
+/** Request: milliseconds that a running server may take to begin its response. */
 export const ATTEMPT_MS = "x-lifeboat-attempt-ms";
-/** `no`: who finds the instance asleep doesn't wait for its start, for another one is ready. */
+/** Request: `no` if the request must not wait for a start, because another instance is ready. */
 export const WAIT = "x-lifeboat-wait";
-/** `yes`: the cron's question, upon which an instance that isn't ready is started again. */
+/** Request: `yes` for the cron's check, which restarts an instance that is not ready. */
 export const CHECK = "x-lifeboat-check";
 
-/** Why the server didn't answer. */
+/** Response: the `Failure`, why there is no response of the server. */
 export const FAILURE = "x-lifeboat-failure";
-/** Beside `hung` and `gone`: whether the call can be at fault (`alone`, `shared`, `none`). Absent: it is not known. */
+/**
+ * Response, with `hung` and `gone`: the `Suspicion`, whether the request may have caused the failure. Absent if not
+ * known.
+ */
 export const SUSPICION = "x-lifeboat-suspicion";
-/** Milliseconds that a call waited for its instance's start. */
+/** Response: milliseconds that the request waited for the instance's start. */
 export const START_MS = "x-lifeboat-start-ms";
-/** `1` asks the server to report how busy it is, and how long the model took. */
+/** Request: `1` asks the server to report its load and the time of the run. */
 export const REPORT = "x-lifeboat-report";
-/** The calls that the server has under way, this one among them, and their rows: `3/120`. */
+/** Response: requests in flight at the server, including this one, and their rows: `3/120`. */
 export const LOAD = "x-lifeboat-load";
 
-/** Which models the server has: the same text for the same models, on whatever instance. */
+/** Response: the fingerprint of the server's models, equal on all instances with the same models. */
 export const MODELS = "x-lifeboat-models";
 
-/** When an answer was put into the edge cache, in milliseconds since 1970: kept with it. */
+/** Cached response: time when it was stored, in milliseconds since 1970. */
 export const KEPT_AT = "x-lifeboat-kept-at";
 
-/** `asleep`: it doesn't run, and is being started, or its health is being checked. `start`: its start failed. `hung`: it didn't answer in time. `gone`: its connection broke. */
+/**
+ * Why an instance gave no response:
+ *
+ * - `asleep`: it is being started, or its health is being checked
+ * - `start`: its start failed
+ * - `hung`: it did not respond in time
+ * - `gone`: its connection broke
+ */
 export type Failure = "asleep" | "start" | "hung" | "gone";
 
-/** Of an instance that has had this long and doesn't answer it may be said that it hangs. */
+/** Minimum time limit of an attempt whose timeout is evidence that the instance hangs. */
 const TELLING_MS = 500;
 
-/** Rows that the server runs at a time: so many are one call more. */
+/** Rows of one batch. So many reported rows count as one more request. */
 const BATCH_ROWS = 256;
 
-/** Takes away every header that only the hop may carry. */
+/** Remove every internal header. */
 export function stripHop(headers: Headers): void {
   for (const name of [...headers.keys()]) if (name.startsWith(PREFIX)) headers.delete(name);
 }
 
 /**
- * Returns whether an attempt has so little time that its end says nothing of the instance: a caller in a hurry must not
- * have instances doubted, avoided, and others started in their place.
+ * Return whether an attempt has so little time that its timeout is no evidence against the instance. Otherwise clients
+ * with short deadlines would cause health checks, avoided instances and needless starts.
  */
 export function isHurried(attemptMs: number, attemptTimeoutMs: number): boolean {
   return attemptMs < Math.min(attemptTimeoutMs, TELLING_MS);
 }
 
-/** Returns what the Durable Object answers in the server's place; the reason is for the log. */
+/** Return the Durable Object's response for a failure; the reason is for the log. */
 export function failure(kind: Failure, reason: string, suspicion?: Suspicion): Response {
   const headers = { [FAILURE]: kind, ...(suspicion === undefined ? {} : { [SUSPICION]: suspicion }) };
   return new Response(reason, { status: 503, headers });
 }
 
-/** Returns the calls under way at an instance, this one apart, by its report; undefined where there is none to read. */
+/** Return the instance's reported requests in flight, excluding this one; undefined without a valid report. */
 export function reportedLoad(headers: Headers): number | undefined {
   const [, calls, rows] = /^(\d{1,9})(?:\/(\d{1,9}))?$/.exec(headers.get(LOAD) ?? "") ?? [];
   if (calls === undefined) return undefined;

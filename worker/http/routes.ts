@@ -3,18 +3,19 @@
  * @module
  */
 
-/** What may be done with requests to a path. */
+/** Rules for the requests to a path. */
 export interface Route {
+  /** Allowed methods. */
   methods: string[];
-  /** A file: streamed both ways, of any size, and never sent a second time. */
+  /** Whether the body is a file: streamed in both directions, of any size, never retried. */
   isFile: boolean;
-  /** Whether an answer to GET is a function of the model and the query alone. */
+  /** Whether the response to GET depends only on the model and the query. */
   isCacheable: boolean;
-  /** Whether the same is true of a POST and its body. */
+  /** Whether the response to POST depends only on the model and the body. */
   isPure: boolean;
 }
 
-/** A model, one of its versions, or a label. A name is one segment; `decoded` has unpacked what was percent-encoded. */
+/** Path of a model, one of its versions, or a label, percent-decoded. A name is one segment. */
 const MODEL = "(/models/[^/]+(/(versions|labels)/[^/]+)?)";
 const READ = ["GET", "HEAD"];
 
@@ -31,16 +32,16 @@ const ROUTES: [path: RegExp, route: Route][] = [
   [/^\/v2\/repository\/index$/, route(["POST"])],
 ];
 
-/** /package.Service/Method, in protobuf's names: as the server has it, but that no other name starts a container. */
+/** `/package.Service/Method`, in protobuf's names. The server accepts more names; here they would start a container. */
 const CALL = /^\/[A-Za-z]\w*(\.[A-Za-z]\w*)+\/[A-Za-z]\w*$/;
-/** GET is Connect's, for methods without side effects. */
+/** Connect uses GET for methods without side effects. */
 const CALLED = route([...READ, "POST"], { isCacheable: true });
 
 function route(methods: string[], kind: Partial<Route> = {}): Route {
   return { methods, isFile: false, isCacheable: false, isPure: false, ...kind };
 }
 
-/** Returns the path as the server will read it, undefined where it is no UTF-8: an encoded letter must not pass a rule. */
+/** Return the percent-decoded path, undefined if it is not UTF-8. Rules apply to the path that the server reads. */
 export function decoded(request: Request): string | undefined {
   try {
     return decodeURIComponent(new URL(request.url).pathname);
@@ -49,18 +50,18 @@ export function decoded(request: Request): string | undefined {
   }
 }
 
-/** Returns whether a decoded path is that of a call of Connect or gRPC-Web. */
+/** Return whether a decoded path is an RPC path of Connect or gRPC-Web. */
 export function isCall(path: string): boolean {
   return CALL.test(path);
 }
 
-/** Returns the route of a decoded path, undefined where there is none. */
+/** Return the route of a decoded path, undefined if there is none. */
 export function routeOf(path: string): Route | undefined {
   if (isCall(path)) return CALLED;
   return ROUTES.find(([pattern]) => pattern.test(path))?.[1];
 }
 
-/** Returns whether a decoded path is that of model control, however many slashes are in it. */
+/** Return whether a decoded path loads or unloads a model, also with repeated slashes. */
 export function isControl(path: string): boolean {
   return (
     /^\/+v2\/+repository\/+models(\/|$)/.test(path) ||

@@ -1,14 +1,14 @@
 /**
- * Make the Worker's errors for Connect and gRPC-Web.
+ * Create the Worker's errors for Connect and gRPC-Web.
  * @module
  */
 import { type Code, envelope, headersOf, STATUS } from "./errors";
 import { decoded, isCall } from "./routes";
 
-/** Says a failure of the edge's own so that its caller can read it. */
+/** Create an error response in the protocol of a request. */
 export type Refuse = (code: Code, message: string) => Response;
 
-/** Each code on the wires of RPC: Connect's name and gRPC's number. A path or method that isn't there is unimplemented. */
+/** Connect's name and gRPC's number of each code. An unknown path or method is `unimplemented`. */
 const CODES: Record<Code, [name: string, number: number]> = {
   invalid_argument: ["invalid_argument", 3],
   unauthenticated: ["unauthenticated", 16],
@@ -23,19 +23,20 @@ const CODES: Record<Code, [name: string, number: number]> = {
   deadline_exceeded: ["deadline_exceeded", 4],
 };
 
+/** Maximum characters of a content type that is repeated in a response. */
 const MAX_TYPE_CHARS = 64;
 
 /** The flag of the last message of a Connect stream (Connect, "Streaming-Response"). */
 const END_STREAM = 2;
 
-/** Returns whether a request is native gRPC, of which no Worker passes on the trailers. */
+/** Return whether a request is native gRPC, whose trailers a Worker can't forward. */
 export function isNativeGrpc(request: Request): boolean {
   return /^application\/grpc(\+|$)/.test(contentType(request));
 }
 
 /**
- * Returns how the caller of `request` is told of a failure: by its content type gRPC-Web or a Connect stream, on the path
- * of a call Connect, else the error envelope.
+ * Return the function that creates error responses for `request`: gRPC-Web or a Connect stream by its content type,
+ * unary Connect on an RPC path, else the error envelope.
  *
  * @example
  * refuser(request)("unavailable", "no container instance can be reached now; try again");
@@ -47,19 +48,19 @@ export function refuser(request: Request): Refuse {
   return isCall(decoded(request) ?? "") ? connect : envelope;
 }
 
-/** The media type of a request; empty where it is longer than any known one, for it is repeated in the response. */
+/** Return the media type of a request, without parameters; empty if it is too long to be a known one. */
 function contentType(request: Request): string {
   const type = (request.headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
   return type.length > MAX_TYPE_CHARS ? "" : type;
 }
 
-/** A unary call of Connect: JSON whatever the codec, with the status of the code; a body too large has Connect's own. */
+/** Return a unary Connect error: JSON for every codec. `payload_too_large` has the status of `resource_exhausted`. */
 function connect(code: Code, message: string): Response {
   const status = code === "payload_too_large" ? STATUS.resource_exhausted : STATUS[code];
   return Response.json({ code: CODES[code][0], message }, { status, headers: headersOf(code) });
 }
 
-/** A stream of Connect: always 200, and how it ended in its last message. */
+/** Return a Connect stream's error: status 200, with the error in the end-of-stream message. */
 function connectStream(type: string, code: Code, message: string): Response {
   const error = { code: CODES[code][0], message };
   const metadata = Object.fromEntries(Object.entries(headersOf(code)).map(([name, value]) => [name, [value]]));
@@ -72,12 +73,12 @@ function connectStream(type: string, code: Code, message: string): Response {
   return new Response(body, { headers: { "content-type": type } });
 }
 
-/** gRPC-Web: what would be trailers stands in the headers where there is no message (PROTOCOL-WEB, "Trailers-Only"). */
+/** Return a gRPC-Web error: without a message, the trailers are in the headers (PROTOCOL-WEB, "Trailers-Only"). */
 function grpcWeb(type: string, code: Code, message: string): Response {
   return new Response(null, { headers: { "content-type": type, ...grpcStatus(code, message), ...headersOf(code) } });
 }
 
-/** Returns what native gRPC is told: a status that its clients don't take for an answer, and what to use. */
+/** Return the error for native gRPC: a status that its clients read as an error, and the protocols to use. */
 export function native(): Response {
   const message = "native gRPC can't pass the edge, which drops its trailers: use Connect or gRPC-Web";
   const response = connect("unsupported_media_type", message);
@@ -87,7 +88,10 @@ export function native(): Response {
   return response;
 }
 
-/** A status in headers; of its message all but printable ASCII is percent-encoded (gRPC over HTTP2, "Status-Message"). */
+/**
+ * Return a status as headers. The message is percent-encoded except for printable ASCII (gRPC over HTTP2,
+ * "Status-Message").
+ */
 function grpcStatus(code: Code, message: string): Record<string, string> {
   const encoded = message.toWellFormed().replace(/[^ -$&-~]/gu, encodeURIComponent);
   return { "grpc-status": String(CODES[code][1]), "grpc-message": encoded };

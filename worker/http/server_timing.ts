@@ -3,7 +3,7 @@
  * @module
  */
 
-/** Adds a part to what an answer says already; its headers must be changeable. */
+/** Append one part to the response's `Server-Timing`. The response's headers must be mutable. */
 export function withTiming(response: Response, part: string, ms: number, description?: string): Response {
   const said = description === undefined ? "" : `;desc="${description}"`;
   response.headers.append("server-timing", `${part};dur=${ms}${said}`);

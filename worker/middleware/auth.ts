@@ -4,7 +4,7 @@
  */
 import type { Code } from "../http/errors";
 
-/** Why a request may not pass. */
+/** Error for a request that is rejected. */
 export interface Refusal {
   code: Code;
   message: string;
@@ -20,7 +20,9 @@ interface Key {
 
 const ENTRY = /^(?:([\w.-]{1,64}):)?([0-9a-f]{64})$/i;
 
-/** Returns the client, or the rejection. The address is counted first, so that keys can't be guessed without end. */
+/**
+ * Return the client, or the rejection. The rate limit by address comes first, so that it also limits guesses of keys.
+ */
 export async function authenticate(request: Request, env: Env): Promise<Client> {
   const address = request.headers.get("cf-connecting-ip") ?? "unknown";
   if (await isTooMany(env.RATE_BY_ADDRESS, networkOf(address))) return tooMany("this address");
@@ -35,12 +37,12 @@ export async function authenticate(request: Request, env: Env): Promise<Client> 
   return (await isTooMany(env.RATE_BY_KEY, name)) ? tooMany("this API key") : { name };
 }
 
-/** Returns who sent a request: the name of the API key, or the network of the address. */
+/** Return the client's identity: the name of its API key, or the network of its address. */
 export function clientOf(request: Request, name: string | undefined): string {
   return name === undefined ? networkOf(request.headers.get("cf-connecting-ip") ?? "unknown") : `key ${name}`;
 }
 
-/** An IPv4 address as it is; of an IPv6 one the network of 64 bits, all of whose addresses are one caller's to use. */
+/** Return an IPv4 address unchanged, and an IPv6 address's /64 network: one client can use all addresses of it. */
 function networkOf(address: string): string {
   if (!address.includes(":")) return address;
   const [head = "", tail] = address.split("::");
@@ -51,8 +53,8 @@ function networkOf(address: string): string {
 }
 
 /**
- * The keys of the secret API_KEYS, several at once, so that one can take another's place. Throws where one is no hash, and
- * where the secret is there and empty: a mishap, by which the door must not open.
+ * Return the keys of the secret API_KEYS; several keys make a rotation possible. Throws if an entry is not a hash, and
+ * if the secret exists but is empty: that mistake must not disable authentication.
  */
 function keysOf(env: Env): Key[] {
   if (env.API_KEYS === undefined) return [];
@@ -73,7 +75,7 @@ function givenKey(request: Request): string | undefined {
   return bearer ?? request.headers.get("x-api-key") ?? undefined;
 }
 
-/** The name of a key. It takes as long whichever matches, if any: each byte of each hash is looked at. */
+/** Return the name of a key, undefined if unknown. Compares every byte of every hash, so the time reveals nothing. */
 async function nameOf(given: string, keys: Key[]): Promise<string | undefined> {
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(given)));
   let found: string | undefined;

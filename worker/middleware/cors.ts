@@ -8,7 +8,7 @@ import { settingsOf } from "../settings";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT"];
 
-/** What the clients of Connect and gRPC-Web send, beside REST's own. */
+/** Request headers of REST, Connect and gRPC-Web clients. */
 const ALLOWED = [
   "authorization",
   "cache-control",
@@ -27,7 +27,7 @@ const ALLOWED = [
   "x-user-agent",
 ];
 
-/** What a page may read of an answer, beside what it always may: where a call's status and the edge's own words stand. */
+/** Response headers that pages may read in addition to the CORS-safelisted ones. */
 const EXPOSED = [
   "connect-content-encoding",
   "content-encoding",
@@ -44,10 +44,10 @@ const EXPOSED = [
   "x-request-id",
 ];
 
-/** A browser asks again after this long (Chrome's own most). */
+/** Seconds for which browsers cache a preflight (Chrome's maximum). */
 const MAX_AGE_S = 7_200;
 
-/** Answers preflights, which start no container, and lets the pages of the stated origins read the answers. */
+/** Respond to preflights without a container, and allow the configured origins to read responses. */
 export const crossOrigin = async (c: Context<{ Bindings: Env }>, next: () => Promise<void>) => {
   const { corsOrigins } = settingsOf(c.env);
   if (corsOrigins.length === 0) return next();

@@ -1,31 +1,34 @@
 /**
- * Log each request: a line, a data point and its times, never its input.
+ * Log each request as a line of JSON and as a data point, never its input.
  * @module
  */
 
 import { traceparent } from "../http/forwarding";
 import type { Answered } from "../pool/retry";
 
-/** What is known of a request when it has been answered. */
+/** A request and its response, as they are logged. */
 export interface Seen {
   request: Request;
   response: Response;
   id: string;
   ms: number;
   answered: Answered | undefined;
-  /** The name of the key it came by. */
+  /** Name of the API key. */
   client: string | undefined;
   cache: string | undefined;
 }
 
-/** Characters of a path and of a method that are logged; everything else of a line is of bounded length by itself. */
+/** Maximum characters of a path and of a method in the log. The other fields have a bounded length. */
 const PATH_CHARS = 256;
 const METHOD_CHARS = 16;
 
-/** What gRPC-Web says with 200: unknown, deadline_exceeded, internal, unavailable, data_loss. */
+/**
+ * gRPC statuses that are failures: unknown, deadline_exceeded, internal, unavailable, data_loss. gRPC-Web sends them
+ * with 200.
+ */
 const FAILURES = new Set<string | null>(["2", "4", "13", "14", "15"]);
 
-/** Logs a request as one line of JSON: a failure of the edge or the server always, others where all are asked for. */
+/** Log a request as one line of JSON: failures always, other requests only with `logAll`. */
 export function log(seen: Seen, logAll: boolean): void {
   const { request, response, answered } = seen;
   const isFailure = response.status >= 500 || FAILURES.has(response.headers.get("grpc-status"));
@@ -33,7 +36,7 @@ export function log(seen: Seen, logAll: boolean): void {
   const line = JSON.stringify({
     id: seen.id,
     method: request.method.slice(0, METHOD_CHARS),
-    path: new URL(request.url).pathname.slice(0, PATH_CHARS), // without the query, in which a record may stand
+    path: new URL(request.url).pathname.slice(0, PATH_CHARS), // without the query, which may contain a record
     status: response.status,
     grpc_status: response.headers.get("grpc-status")?.slice(0, 2),
     ms: seen.ms,
@@ -49,7 +52,10 @@ export function log(seen: Seen, logAll: boolean): void {
   else console.log(line);
 }
 
-/** Writes a data point to the Analytics Engine, where the deployment has one: by instance, method and cache; ms, status, attempts. */
+/**
+ * Write a data point to the Analytics Engine, if configured: instance, method, cache; duration, status, attempts, start
+ * time.
+ */
 export function count(analytics: AnalyticsEngineDataset | undefined, seen: Seen): void {
   analytics?.writeDataPoint({
     indexes: [seen.client ?? "anyone"],

@@ -8,49 +8,49 @@ import { KEPT_AT, stripHop } from "../http/internal_headers";
 import type { Route } from "../http/routes";
 import type { Pool } from "../pool/pool";
 
-/** Says of an answer whether it was kept: `hit` or `miss`; and lets a POST ask for kept ones: `allow`. */
+/** Response header: `hit` or `miss`. Request header of a POST: `allow` permits a cached response. */
 const CACHE = "lifeboat-cache";
 
-/** How long a caller waits to hear which models there are, before the answer comes from an instance. */
+/** Time limit to read the models' fingerprint; after it, the request goes to an instance. */
 const MODELS_MS = 1_000;
-/** How long it is relied on that the models are those that an instance was last seen to have. */
+/** Time for which a known fingerprint is used again. */
 const KNOWN_MS = 1_000;
-/** How long the answer to a POST is kept, of which the server says nothing. */
+/** Seconds for which a response to POST is cached. The server sends no Cache-Control with it. */
 const POST_MAX_AGE_S = 60;
 
-/** By which headers the server reads an input, and writes its answer. */
+/** Request headers that change how the server reads the input or writes the response. */
 const READ_BY = ["accept", "content-encoding", "content-type", "inference-header-content-length"];
 
-/** Of what the Worker itself says of an answer nothing is kept. */
+/** Response headers that belong to one request, and are not cached. */
 const PASSING = ["server-timing", "x-request-id", CACHE, "cf-cache-status", "age", "date"];
 
 const known = new WeakMap<Pool, { models: string | undefined; at: number }>();
 
-/** Says which models an instance has, by what came with its answer. */
+/** Store the fingerprint that came with an instance's response. */
 export function learn(pool: Pool, models: string): void {
   known.set(pool, { models, at: Date.now() });
 }
 
-/** Returns whether a request may be answered from the cache: a GET of a prediction, or a POST of one that asks for it. */
+/** Return whether a cached response is allowed: for a GET of a prediction, or a POST whose client allows it. */
 export function isCacheable(request: Request, route: Route, body: Body): boolean {
   if (/\bno-store\b/i.test(request.headers.get("cache-control") ?? "")) return false;
   if (request.method === "GET") return route.isCacheable;
   const isAsked = request.method === "POST" && route.isPure && request.headers.get(CACHE) === "allow";
-  return isAsked && body instanceof ArrayBuffer; // it is read whole, to be known again
+  return isAsked && body instanceof ArrayBuffer; // the cache key includes the whole body
 }
 
-/** Returns which models instances have, undefined where it isn't known: then an answer comes from an instance. */
+/** Return the fingerprint of the instances' models; if undefined, the request goes to an instance. */
 export async function modelsNow(pool: Pool, cf: Request["cf"], { at }: Deadline): Promise<string | undefined> {
   const now = known.get(pool);
   if (now !== undefined && Date.now() - now.at <= KNOWN_MS) return now.models;
   const timeoutMs = Math.max(0, Math.min(MODELS_MS, (at - Date.now()) / 2));
   const models = await pool.models(cf, timeoutMs);
-  // What a caller in a hurry didn't hear, others may.
+  // If a short deadline cut the wait, `undefined` is not stored: the next request tries again.
   if (models !== undefined || timeoutMs === MODELS_MS) known.set(pool, { models, at: Date.now() });
   return models;
 }
 
-/** Returns the digest of all that an answer depends on beside the models. */
+/** Return the digest of everything that the response depends on, except the models. */
 export async function inputOf(request: Request, sent: Body): Promise<string> {
   const { pathname, search } = new URL(request.url);
   const asked = [request.method, pathname, search, ...READ_BY.map((name) => request.headers.get(name))];
@@ -64,14 +64,17 @@ export async function inputOf(request: Request, sent: Body): Promise<string> {
 }
 
 /**
- * Returns what an answer is kept by. An answer by other models, or by another version of the Worker, has another key: it is
- * not met again.
+ * Return the cache key of a response. It includes the models' fingerprint and the Worker's version, so responses of
+ * other models or versions are never found.
  */
 export function keyOf(models: string, input: string, env: Env): Request {
   return new Request(`https://lifeboat/${env.CF_VERSION_METADATA?.id ?? "-"}/${models}/${input}`);
 }
 
-/** Returns the kept answer, undefined where there is none or the caller wants a new one; 304 to who has it already. */
+/**
+ * Return the cached response, or 304 if the client's ETag matches; undefined if there is none or the client requires a
+ * new one.
+ */
 export async function kept(key: Request, request: Request): Promise<Response | undefined> {
   if (/\b(no-cache|max-age=0)\b/i.test(request.headers.get("cache-control") ?? "")) return undefined;
   const found = await caches.default.match(key);
@@ -82,12 +85,15 @@ export async function kept(key: Request, request: Request): Promise<Response | u
   const answer = isHad ? new Response(null, { status: 304, headers: found.headers }) : new Response(found.body, found);
   const ageMs = Date.now() - Number(found.headers.get(KEPT_AT) ?? Date.now());
   stripHop(answer.headers);
-  answer.headers.set("age", String(Math.max(0, Math.floor(ageMs / 1_000)))); // or a browser would keep it as long again
+  // Without Age, a browser would cache the response for the full time again.
+  answer.headers.set("age", String(Math.max(0, Math.floor(ageMs / 1_000))));
   answer.headers.set(CACHE, "hit");
   return answer;
 }
 
-/** Keeps an answer for as long as the server says, behind the caller's back; returns it, as one that wasn't kept. */
+/**
+ * Add a response to the cache in the background, for as long as its Cache-Control allows. Returns it marked as `miss`.
+ */
 export function keep(key: Request, request: Request, answer: Response, background: (work: Promise<unknown>) => void) {
   const response = new Response(answer.body, answer);
   const control = response.headers.get("cache-control") ?? "";
@@ -104,14 +110,14 @@ export function keep(key: Request, request: Request, answer: Response, backgroun
   return response;
 }
 
-/** Says of an answer that it is its caller's alone: what stands behind a key is kept by no cache that others share. */
+/** Replace `public` in Cache-Control by `private`: shared caches must not store responses to authenticated clients. */
 export function cachedByCaller(answer: Response): Response {
   const control = answer.headers.get("cache-control");
   if (control !== null) answer.headers.set("cache-control", control.replace(/\bpublic\b/, "private"));
   return answer;
 }
 
-/** Tags are compared weakly (RFC 9110, section 13.1.2). */
+/** Remove the weak prefix: ETags are compared weakly (RFC 9110, section 13.1.2). */
 function untagged(tag: string): string {
   return tag.trim().replace(/^W\//, "");
 }

@@ -1,39 +1,52 @@
 /**
- * Which instance of a region answers, and when the next one is started: state in, choice out; no platform, no clock and no
- * chance but those it is given, so that the simulation of `bench/pool/` runs this very file.
+ * Choose an instance of a region for each request, and decide when to start the next instance.
+ *
+ * This module has no platform calls, and takes time and random numbers as arguments, so `bench/pool/` simulates it as
+ * it is.
  * @module
  */
 import { type Instance, unknown } from "./instance.ts";
 import { Load, REPORT_MS } from "./load_average.ts";
 
+/** Limits of the pool in one region. */
 export interface Limits {
-  /** Instances that are always kept. */
+  /** Number of instances that are always awake. */
   warm: number;
-  /** Instances that there may be. */
+  /** Maximum number of instances. */
   max: number;
-  /** The share of an instance's time at work, between 0 and 1, above which the next one is started. */
+  /** Utilisation of an instance, between 0 and 1, above which the next one starts. */
   target: number;
-  /** How long an instance that nobody asks is sure to stay awake. */
+  /** Milliseconds that an instance surely stays awake without a request. */
   awakeMs: number;
 }
 
-/** How a call ended: `answered` by the server; `asleep`, the instance doesn't run; `hung`, no answer came; `left`, unknown. */
+/**
+ * How a request to an instance ended:
+ *
+ * - `answered`: the server responded
+ * - `asleep`: the instance doesn't run
+ * - `failed`: the request failed
+ * - `hung`: no response came in time
+ * - `left`: the request says nothing about the instance, for example because the client disconnected
+ */
 export type Outcome = "answered" | "asleep" | "failed" | "hung" | "left";
 
-/** How much of the newest latency the average takes. */
+/** Weight of the newest latency in the moving average. */
 const NEWEST = 0.2;
-/** How long it takes for a latency that isn't measured again to be half as far from that of all instances: what was slow is tried. */
+/** Half-life of an old latency: it decays to the average of all instances, so that a slow instance is tried again. */
 const HALF_MS = 500;
-/** Latencies below are alike: a millisecond more or less must not send all calls to one instance. */
+/** Lower latencies count as equal: a difference of a millisecond must not send all requests to one instance. */
 const LEAST_MS = 5;
-/** How long an instance must have been too many before it is left to sleep. */
+/** Time for which an instance must be surplus before requests stop going to it. */
 const SURPLUS_MS = 30_000;
-/** Where one fewer would do at this share of the target, one is too many. */
+/** An instance is surplus if the others alone would stay below this share of the target. */
 const SURPLUS_SHARE = 0.6;
-/** A start of which nothing was heard for this long is no longer waited for. */
+/** A start without a result after this time counts as lost. */
 const START_MS = 45_000;
+/** Minimum interval between reviews of the number of instances. */
 const REVIEW_MS = 100;
 
+/** State of one region's instances, as this Worker isolate knows it, and the choices made from it. */
 export class Policy {
   readonly instances: Instance[] = [];
   readonly #limits: Limits;
@@ -46,7 +59,7 @@ export class Policy {
   #latencyMs = 0;
   #routable: Instance[] = [];
 
-  /** `random` returns a number from 0 to 1, 1 excluded. */
+  /** `random` returns a number from 0 to 1, excluding 1. */
   constructor(limits: Limits, random: () => number) {
     this.#limits = limits;
     this.#random = random;
@@ -56,24 +69,24 @@ export class Policy {
     this.#list();
   }
 
-  /** Those that requests go to. */
+  /** Instances that requests go to. */
   get routable(): readonly Instance[] {
     return this.#routable;
   }
 
-  /** How many of them there should be. */
+  /** Target number of routable instances. */
   get active(): number {
     return this.#active;
   }
 
-  /** Calls that instances are at work on, averaged over the last seconds. */
+  /** Requests in flight at ready instances, averaged over the last seconds. */
   get load(): number {
     return this.#load.average;
   }
 
   /**
-   * Returns one of the instances that should answer at once, the better of two by chance; `avoided` ones apart. A call that
-   * can be sent again `mayTry` one that was broken.
+   * Return a routable instance that is not `avoided`: the better of two random ones. With `mayTry`, for requests that
+   * can be retried, it may be an instance whose circuit is half open.
    */
   find(now: number, avoided: ReadonlySet<Instance>, mayTry: boolean): Instance | undefined {
     this.#review(now);
@@ -85,8 +98,8 @@ export class Policy {
   }
 
   /**
-   * Returns an instance whatever it takes, where `find` has none: one that was avoided and isn't known to be broken, one that
-   * is starting, one that will be, and where all is broken the least busy.
+   * Return an instance if `find` has none. In this order: an avoided instance with a closed circuit, a starting
+   * instance, an instance to be started, and if all circuits are open, the instance with the fewest requests.
    */
   settle(now: number, avoided: ReadonlySet<Instance>): Instance {
     const again = this.#draw(({ circuit }) => circuit.isClosed);
@@ -101,16 +114,16 @@ export class Policy {
     return (others.length > 0 ? others : this.instances).reduce((a, b) => (b.inFlight < a.inFlight ? b : a));
   }
 
-  /** Returns whether another instance than this one could answer now. */
+  /** Return whether another instance can take a request now. */
   hasOther(instance: Instance, now: number): boolean {
     return this.#routable.some((other) => other !== instance && other.circuit.allows(now));
   }
 
-  /** Returns the instances to start now, which count as starting from here on. */
+  /** Return the instances to start now, and mark them as starting. */
   wanted(now: number): Instance[] {
     this.#review(now);
     const sound = this.instances.filter(({ state, circuit }) => state !== "down" && circuit.isClosed);
-    const missing = Math.min(this.#needed - sound.length, Math.max(1, sound.length)); // at most double
+    const missing = Math.min(this.#needed - sound.length, Math.max(1, sound.length)); // at most doubles the number
     const starts: Instance[] = [];
     for (const instance of this.instances) {
       if (starts.length < missing && instance.state === "down" && instance.circuit.allows(now)) starts.push(instance);
@@ -120,7 +133,7 @@ export class Policy {
     return starts;
   }
 
-  /** Says that a call has gone to an instance. */
+  /** Record that a request is sent to an instance. */
   began(instance: Instance, now: number): void {
     instance.circuit.asked();
     instance.inFlight += 1;
@@ -128,8 +141,8 @@ export class Policy {
   }
 
   /**
-   * Says how a call ended: after how many milliseconds, where they tell of the instance's speed, and how many calls the
-   * instance itself said it had under way, this one apart.
+   * Record how a request ended. `latencyMs` is given only if it reflects the instance's speed. `reported` is the number
+   * of other requests in flight that the instance reported.
    */
   ended(instance: Instance, now: number, outcome: Outcome, latencyMs?: number, reported?: number): void {
     instance.inFlight -= 1;
@@ -159,7 +172,7 @@ export class Policy {
     this.#load.count(instance, now);
   }
 
-  /** Says how a start in the background ended. */
+  /** Record how a start in the background ended. */
   started(instance: Instance, now: number, isReady: boolean): void {
     if (isReady) {
       instance.answeredAt = now;
@@ -180,12 +193,12 @@ export class Policy {
     return undefined;
   }
 
-  /** What one more call there would wait for: those before it, each as long as calls there take of late. */
+  /** Return the expected time of one more request: all requests in flight and itself, times the recent latency. */
   #cost(instance: Instance, now: number): number {
     return (instance.inFlight + instance.others + 1) * Math.max(this.#latency(instance, now), LEAST_MS);
   }
 
-  /** How long calls there take, as far as that is known: the longer ago it was seen, the more like everywhere. */
+  /** Return an instance's estimated latency, which decays to the average of all instances since it was measured. */
   #latency({ latencyMs, measuredAt }: Instance, now: number): number {
     if (latencyMs === 0) return this.#latencyMs;
     return this.#latencyMs + (latencyMs - this.#latencyMs) * 0.5 ** ((now - measuredAt) / HALF_MS);
@@ -208,7 +221,7 @@ export class Policy {
     this.#list();
   }
 
-  /** Those that requests go to: the first ones that are sound, as many as are active, and the broken among them. */
+  /** Update the routable instances: presumed ones, and ready ones up to the target. Open circuits don't count. */
   #list(): void {
     let left = this.#active;
     this.#routable = this.instances.filter(({ state, circuit }) => {
@@ -219,8 +232,8 @@ export class Policy {
   }
 
   /**
-   * Decides how many instances requests go to. An instance whose share `u` of time is at work has `u / (1 - u)` calls
-   * under way on average (processor sharing), which is what can be counted from here.
+   * Decide how many instances requests go to. An instance with utilisation `u` has `u / (1 - u)` requests in flight on
+   * average (processor sharing), and the Worker can count the requests in flight.
    */
   #review(now: number): void {
     if (now - this.#reviewedAt < REVIEW_MS) return;

@@ -1,36 +1,44 @@
 /**
- * Avoid instances that do not respond; try one call at a time until they do.
+ * Avoid an instance that does not respond, and try one request at a time until it does.
  * @module
  */
 
-/** Failures one after the other that open the circuit; an instance that accepts and never answers opens it at once. */
+/** Consecutive failures that open the circuit. A severe failure, such as a hung instance, opens it at once. */
 const FAILURES = 3;
+/** First time for which the circuit is open. Each further opening doubles it. */
 const OPEN_MS = 1_000;
+/** Maximum time for which the circuit is open. */
 const MOST_OPEN_MS = 30_000;
 
-/** Closed: asked. Open: avoided. Half open, once its time is over: asked by one call, which closes it or opens it for longer. */
+/**
+ * Circuit breaker of one instance.
+ *
+ * - closed: requests go to the instance
+ * - open: requests avoid the instance, for a limited time
+ * - half open, after that time: one request goes to the instance, and closes the circuit or opens it for longer
+ */
 export class Circuit {
   #failures = 0;
   #openings = 0;
   #openUntil = 0;
   #isTried = false;
 
-  /** Returns whether the instance may be asked at `now` (ms). */
+  /** Return whether a request may go to the instance at `now` (ms). */
   allows(now: number): boolean {
     return this.#openings === 0 || (now >= this.#openUntil && !this.#isTried);
   }
 
-  /** Returns whether nothing speaks against the instance. */
+  /** Whether the circuit is closed. */
   get isClosed(): boolean {
     return this.#openings === 0;
   }
 
-  /** Says that the instance is being asked: where the circuit is half open, by this call alone. */
+  /** Record that a request is sent. If the circuit is half open, no other request goes to the instance meanwhile. */
   asked(): void {
     this.#isTried = this.#openings > 0;
   }
 
-  /** Says that the instance answered. */
+  /** Record a response of the instance: close the circuit. */
   answered(): void {
     this.#failures = 0;
     this.#openings = 0;
@@ -38,15 +46,15 @@ export class Circuit {
     this.#isTried = false;
   }
 
-  /** Says that it is unknown how the instance is: the client disconnected. */
+  /** Record that the request ended with no evidence, for example because the client disconnected. */
   left(): void {
     this.#isTried = false;
   }
 
-  /** Says that the instance failed at `now` (ms); `isGrave` where one failure is enough. */
+  /** Record a failure at `now` (ms); `isGrave` if one such failure opens the circuit. */
   failed(now: number, isGrave: boolean): void {
     this.#isTried = false;
-    if (now < this.#openUntil) return; // of those that were under way: what it tells is known
+    if (now < this.#openUntil) return; // the request was in flight when the circuit opened: no new evidence
     this.#failures += 1;
     if (!isGrave && this.#failures < FAILURES && this.#openings === 0) return;
     this.#openUntil = now + Math.min(OPEN_MS * 2 ** this.#openings, MOST_OPEN_MS);

@@ -1,30 +1,39 @@
 /**
- * State of one instance, as this copy of the Worker knows it.
+ * State of one instance, as this Worker isolate knows it.
  * @module
  */
 import { Circuit } from "./circuit_breaker.ts";
 
-/** What the choice is made by. Nothing is known of an instance that is `down`; of a `presumed` one that it is kept warm. */
+/**
+ * State from which the balancer chooses an instance.
+ *
+ * - `down`: not known to run
+ * - `presumed`: one of the warm instances, so it probably runs
+ * - `starting`: being started
+ * - `ready`: has responded
+ */
 export interface Instance {
   readonly index: number;
   readonly circuit: Circuit;
   state: "down" | "presumed" | "starting" | "ready";
-  /** When it came into its state. */
+  /** Time (ms) of the last change of state. */
   since: number;
-  /** Calls under way from here. */
+  /** Requests in flight from this isolate. */
   inFlight: number;
-  /** Calls under way from elsewhere, as the instance last reported. */
+  /** Requests in flight from other isolates, by the instance's last report. */
   others: number;
+  /** Times (ms) of the last report and of the last response. */
   reportedAt: number;
   answeredAt: number;
-  /** Moving average of the time to an answer; 0 where none was seen. */
+  /** Moving average of the time to a response; 0 before the first one. */
   latencyMs: number;
+  /** Time (ms) of the last measurement of the latency. */
   measuredAt: number;
-  /** What of both is part of the load. */
+  /** Parts of `inFlight` and `others` that the load average counts. */
   counted: { own: number; others: number };
 }
 
-/** Returns an instance of which nothing is known but its place in the order. */
+/** Return an instance with no measurements. */
 export function unknown(index: number, state: Instance["state"]): Instance {
   const idle = { since: 0, inFlight: 0, others: 0, reportedAt: 0, answeredAt: 0, latencyMs: 0, measuredAt: 0 };
   return { index, circuit: new Circuit(), state, ...idle, counted: { own: 0, others: 0 } };

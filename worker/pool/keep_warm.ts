@@ -7,9 +7,11 @@ import { type Region, settingsOf } from "../settings";
 import { nameOf, placesOf, READY, stubOf } from "./pool";
 
 /**
- * Asks every warm instance whether it is ready, which starts it where it isn't running, starts it again where it doesn't
- * answer, and renews its activity: a start alone would renew nothing, and any answer on the port would count as ready.
- * Throws, so that the cron is marked as failed, naming each instance that did not answer 200.
+ * Send a readiness request to every warm instance. The request starts an instance that doesn't run, restarts one that
+ * doesn't respond, and renews its activity. A start alone would not renew the activity, and would accept any response
+ * on the port.
+ *
+ * Throws an Error that names each instance without a 200 response, so that the platform marks the cron run as failed.
  */
 export async function keepWarm(env: Env): Promise<void> {
   const settings = settingsOf(env);
@@ -25,11 +27,11 @@ export async function keepWarm(env: Env): Promise<void> {
   console.log(`warm: ${times.join(", ")}`);
 }
 
-/** How long it took to be ready, in milliseconds. */
+/** Send a readiness request to one instance. Returns its duration in milliseconds. */
 async function ready(env: Env, name: string, region: Region | undefined): Promise<number> {
   const began = Date.now();
   const response = await stubOf(env, name, region).fetch(READY, { headers: { [CHECK]: "yes" } });
-  const body = await response.text(); // read to the end, or the request would count as unfinished
+  const body = await response.text(); // a body that is not read to its end counts as an unfinished request
   if (response.status !== 200) throw new Error(`readiness answered ${response.status} ${body.slice(0, 200)}`);
   return Date.now() - began;
 }

@@ -1,28 +1,29 @@
 /**
- * Average the calls that instances work on, over the last seconds.
+ * Moving average of the requests in flight at all instances, over the last seconds.
  * @module
  */
 import type { Instance } from "./instance.ts";
 
-/** What an instance said of others' calls is forgotten after this long. */
+/** Time after which an instance's report of other isolates' requests expires. */
 export const REPORT_MS = 2_000;
-/** Over how long the load is averaged that decides on starts: a burst that one instance works off starts no other. */
+/** Time constant of the average. A short burst that one instance can process starts no other instance. */
 const SMOOTH_MS = 2_000;
 
+/** Exponential moving average of the requests in flight. */
 export class Load {
   #own = 0;
   #others = 0;
   #average = 0;
   #seenAt = 0;
 
-  /** The average, as of the last change. */
+  /** Average at the last update. */
   get average(): number {
     return this.#average;
   }
 
   /**
-   * Takes in what there is to do at an instance from `now` (ms) on. What was under way until now counts for as long as it
-   * was, and what was reported of others for as long as a report holds. A start is waited for, no load.
+   * Record the requests in flight at an instance from `now` (ms) on. The previous number counts until now; reported
+   * requests of other isolates count until their report expires. Requests that wait for a start are no load.
    */
   count(instance: Instance, now: number): void {
     const passed = Math.max(0, now - this.#seenAt);

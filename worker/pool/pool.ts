@@ -1,9 +1,8 @@
 /**
- * The instances by name: which one is asked, how it did, and which are started and kept warm.
+ * The instances of all regions, by name: choose one, send a request to it, start more.
  *
- * A Worker runs as many copies that know nothing of each other. Each has a pool of its own, and learns how busy an instance
- * is from what that one reports; they agree on names, which are given in order, so that two who want one more instance
- * want the same one.
+ * A Worker runs in many isolates that share no state. Each has its own pool, and learns an instance's load from the
+ * instance's reports. Names are numbered in order, so isolates that need one more instance start the same one.
  * @module
  */
 
@@ -25,44 +24,46 @@ export interface Member {
   readonly instance: Instance;
 }
 
-/** What came of asking one: the server's answer, or why there is none. */
+/** Result of one attempt: the server's response, or the failure. */
 export interface Reply {
   response?: Response;
   failure?: Failure;
+  /** Text for the log. */
   reason?: string;
-  /** Whether the call may be what hung or ended the instance. */
+  /** Whether the request may have hung or ended the instance. */
   suspicion?: Suspicion | undefined;
-  /** How long the call waited for a start. */
+  /** Milliseconds that the request waited for a start. */
   startMs?: number;
-  /** Which models answered. */
+  /** Fingerprint of the instance's models. */
   models?: string;
 }
 
-/** How long an instance is waited for, and whether that says something of the instance. */
+/** Time limit of one attempt, and whether its end is evidence about the instance. */
 export interface Wait {
   timeoutMs: number;
-  /** The body comes as fast as its sender sends it. */
+  /** Whether the body is streamed, so that the time depends on the client. */
   isStreamed: boolean;
-  /** The caller leaves the instance too little time. */
+  /** Whether the time limit is too short for its end to be evidence. */
   isHurried?: boolean;
-  /** Tells that the client disconnected. */
+  /** Aborted if the client disconnects. */
   signal: AbortSignal;
 }
 
-/** Keeps work going on behind the answer; the platform gives it 30 s. */
+/** Continues work after the response; the platform allows 30 s. */
 export type Background = (work: Promise<unknown>) => void;
 
-/** The host is not looked at: the Durable Object sends the request to its own container. */
+/** Readiness URL. Its host is ignored: the Durable Object sends the request to its own container. */
 export const READY = "http://container/v2/health/ready";
+/** Time limit of a start in the background. */
 const WAKE_MS = 25_000;
-/** How long after its time a call that nobody ended is still counted. */
+/** Time after its limit for which an unfinished request is still counted as in flight. */
 const LEASE_MS = 1_000;
-/** How much earlier than SLEEP_AFTER an instance is no longer relied on to be awake. */
+/** Share of SLEEP_AFTER for which an instance without requests counts as awake. */
 const MARGIN = 0.8;
 
 const pools = new WeakMap<Env, Pool>();
 
-/** Returns the pool of this copy of the Worker. */
+/** Return the pool of this Worker isolate. */
 export function poolOf(env: Env): Pool {
   let pool = pools.get(env);
   if (pool === undefined) {
@@ -72,22 +73,23 @@ export function poolOf(env: Env): Pool {
   return pool;
 }
 
-/** Returns the name of an instance: in order, and with its region where there are several. */
+/** Return the name of an instance: its number, after its region if regions are configured. */
 export function nameOf(region: Region | undefined, index: number): string {
   return region === undefined ? `inference-${index}` : `inference-${region}-${index}`;
 }
 
-/** Returns the stub of an instance; its first use places it near its region. */
+/** Return the stub of an instance. The first use of the name places the instance in the region. */
 export function stubOf(env: Env, name: string, region: Region | undefined): DurableObjectStub<Instances> {
   return env.INFERENCE.getByName(name, region === undefined ? {} : { locationHint: region });
 }
 
 type Instances = Env["INFERENCE"] extends DurableObjectNamespace<infer Class> ? Class : never;
 
+/** The pool of one Worker isolate. */
 export class Pool {
   readonly #env: Env;
   readonly #policies = new Map<Region | undefined, Policy>();
-  /** How many calls of each client that may have hung or ended an instance are sent again. */
+  /** Retry budgets of clients for requests that may have hung or ended an instance. */
   readonly clients = new ClientBudgets();
   readonly #waking = new Set<string>();
   readonly #calls = new Set<{ until: number; end: (outcome: Outcome) => void }>();
@@ -98,7 +100,7 @@ export class Pool {
     for (const region of placesOf(settings)) this.#policies.set(region, new Policy(limits, Math.random));
   }
 
-  /** Returns the instance to ask: of the nearest region that has one at once, and not one of those that were `tried`. */
+  /** Choose an instance: a routable one in the nearest region, preferably not in `tried`. */
   pick(cf: Request["cf"], tried: readonly Member[], mayTry: boolean): Member {
     const found = this.find(cf, tried, mayTry);
     if (found !== undefined) return found;
@@ -106,7 +108,7 @@ export class Pool {
     return member(region, policy, policy.settle(Date.now(), new Set(tried.map(({ instance }) => instance))));
   }
 
-  /** Returns an instance that should answer at once, undefined where there is none but those that were `tried`. */
+  /** Return a routable instance that is not in `tried`, undefined if there is none. */
   find(cf: Request["cf"], tried: readonly Member[], mayTry: boolean): Member | undefined {
     const now = Date.now();
     for (const call of this.#calls) if (call.until < now) call.end("left");
@@ -118,12 +120,12 @@ export class Pool {
     return undefined;
   }
 
-  /** Returns whether another instance than this one could answer at once. */
+  /** Return whether another instance can take a request now. */
   hasOther({ instance }: Member): boolean {
     return [...this.#policies.values()].some((policy) => policy.hasOther(instance, Date.now()));
   }
 
-  /** Sends a request to an instance. Never throws: a Durable Object that can't be reached is `gone`. */
+  /** Send a request to an instance. Never throws: an unreachable Durable Object results in `gone`. */
   async ask(
     member: Member,
     request: Request,
@@ -134,11 +136,12 @@ export class Pool {
     const end = this.#begin(member, Math.min(timeoutMs, PATIENCE_MS) + LEASE_MS);
     signal.addEventListener("abort", () => end("left"), { once: true });
     const silent = isStreamed || isHurried ? "left" : "hung";
-    const broken = isStreamed ? "left" : "failed"; // by its sender, who may have broken off, as well as by the instance
+    // A streaming client may have broken the connection, not the instance.
+    const broken = isStreamed ? "left" : "failed";
     try {
       const response = await within(stubOf(this.#env, member.name, member.region).fetch(request), timeoutMs);
       if (response === undefined) {
-        end(instance.state === "ready" ? silent : "left"); // a start may take longer than this caller waits
+        end(instance.state === "ready" ? silent : "left"); // a start may take longer than this time limit
         return { failure: "hung", reason: `no answer in ${timeoutMs} ms` };
       }
       const startMs = Number(response.headers.get(START_MS) ?? 0);
@@ -150,7 +153,7 @@ export class Pool {
         return { response: shown(response), startMs, ...(models === undefined ? {} : { models }) };
       }
       const suspicion = suspicionOf(response.headers.get(SUSPICION));
-      // Of a suspected call nothing is held against the instance: its Durable Object checks it, and sends calls away meanwhile.
+      // A suspected request is no evidence against the instance: its Durable Object checks the instance's health.
       const hung = suspicion === undefined ? silent : "left";
       const gone = suspicion === "alone" ? "left" : broken;
       end({ asleep: "asleep", start: "failed", hung, gone }[told] as Outcome);
@@ -161,14 +164,14 @@ export class Pool {
     }
   }
 
-  /** Starts, behind the answers, what the load asks for. */
+  /** Start the instances that the load requires, in the background. */
   grow(background: Background): void {
     for (const [region, policy] of this.#policies) {
       for (const instance of policy.wanted(Date.now())) background(this.wake(member(region, policy, instance)));
     }
   }
 
-  /** Waits until an instance is ready, which starts it where it doesn't run, and lets requests go to it. */
+  /** Start an instance, wait until it is ready, and make it routable. */
   async wake({ name, region, policy, instance }: Member): Promise<void> {
     if (this.#waking.has(name)) return;
     this.#waking.add(name);
@@ -184,7 +187,7 @@ export class Pool {
     else console.error(`${name} did not start: ${told}`);
   }
 
-  /** Returns which models the nearest instance has, without starting it; undefined where it isn't known, or said in time. */
+  /** Return the fingerprint of the nearest instance's models, without starting it; undefined if unknown or late. */
   async models(cf: Request["cf"], timeoutMs: number): Promise<string | undefined> {
     const { name, region } = this.pick(cf, [], false);
     try {
@@ -195,14 +198,14 @@ export class Pool {
     }
   }
 
-  /** Returns, of each region, how many instances requests go to from here, and the calls they are at work on. */
+  /** Return each region's number of routable instances, load and instances, as this isolate knows them. */
   seen(): { region: Region | undefined; active: number; load: number; instances: readonly Instance[] }[] {
     return [...this.#policies].map(([region, { active, load, instances }]) => ({ region, active, load, instances }));
   }
 
   /**
-   * Returns how to end a call once: by its answer, by its caller's leave, or by time, for the runtime drops the work of a
-   * caller who leaves, and not every way to it tells.
+   * Count a request as in flight. Returns the function that ends it; only the first call has an effect. A request also
+   * ends after `forMs`, because the runtime may drop a disconnected client's handler without an abort event.
    */
   #begin({ policy, instance }: Member, forMs: number) {
     policy.began(instance, Date.now());
@@ -223,7 +226,7 @@ export class Pool {
   }
 }
 
-/** Returns the regions that instances stand in; undefined is the platform's choice. */
+/** Return the regions of the instances; undefined lets the platform choose. */
 export function placesOf({ regions }: Settings): (Region | undefined)[] {
   return regions.length === 0 ? [undefined] : [...new Set(regions)];
 }
@@ -232,9 +235,9 @@ function member(region: Region | undefined, policy: Policy, instance: Instance):
   return { name: nameOf(region, instance.index), region, policy, instance };
 }
 
-/** What the caller sees of an answer: all but the hop's own words. */
+/** Return the response for the client, without internal headers. */
 function shown(response: Response): Response {
-  const answer = new Response(response.body, response); // the headers of the one that came can't be changed
+  const answer = new Response(response.body, response); // the headers of a received response are immutable
   stripHop(answer.headers);
   return answer;
 }

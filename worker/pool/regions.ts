@@ -1,10 +1,10 @@
 /**
- * Locations of instances, and the nearest one to a request.
+ * Locations of regions, and their order by distance from a request.
  * @module
  */
 import type { Region } from "../settings";
 
-/** Latitude and longitude, in degrees, of about the middle of what each location hint means. */
+/** Approximate centre of each location hint: latitude and longitude in degrees. */
 const MIDDLE: Record<Region, [latitude: number, longitude: number]> = {
   wnam: [37, -120],
   enam: [40, -77],
@@ -17,7 +17,7 @@ const MIDDLE: Record<Region, [latitude: number, longitude: number]> = {
   me: [25, 55],
 };
 
-/** Returns the regions, the nearest to the request's own place first; as they are given where that isn't known. */
+/** Return the regions sorted by distance from the request, or in the given order if its location is unknown. */
 export function nearest(regions: readonly Region[], cf: Request["cf"]): Region[] {
   const place = [Number(cf?.latitude ?? Number.NaN), Number(cf?.longitude ?? Number.NaN)] as [number, number];
   if (place.some(Number.isNaN)) return [...regions];
@@ -27,7 +27,7 @@ export function nearest(regions: readonly Region[], cf: Request["cf"]): Region[]
     .map(({ region }) => region);
 }
 
-/** The angle between two places on the globe (the haversine), which grows with their distance. */
+/** Return the haversine of the angle between two places on the globe, which grows with their distance. */
 function angle([latitude, longitude]: [number, number], [other, otherLongitude]: [number, number]): number {
   const radians = (degrees: number) => (degrees * Math.PI) / 180;
   const squared = (degrees: number) => Math.sin(radians(degrees) / 2) ** 2;

@@ -1,5 +1,5 @@
 /**
- * Send a call to an instance, and retry it on another within the deadline.
+ * Send a request to an instance, and retry it on another one within the deadline.
  * @module
  */
 import type { Body } from "../http/bodies";
@@ -12,30 +12,31 @@ import type { Background, Member, Pool, Reply } from "./pool";
 import { RetryBudget } from "./retry_budget";
 import { Suspect } from "./suspects";
 
+/** Maximum attempts for one request. */
 const ATTEMPTS = 7;
-/** Before the same instance is asked again: 50 ms, then 100, 200, ... and up to half as much more by chance. */
+/** First pause before a retry on the same instance. It doubles each time, plus up to half at random. */
 const BACKOFF_MS = 50;
-/** What an instance is given beyond its own time, and a start beyond the longest one, until its Durable Object is not waited for. */
+/** Time that the Durable Object has to respond after the server's time limit. */
 const GRACE_MS = 2_000;
 
-/** Where a call came from, and what it may take. */
+/** A client's request, with everything that its attempts need. */
 export interface Call {
   request: Request;
   route: Route;
-  /** The body where it can be sent again: undefined where it is streamed. */
+  /** Held body, which can be sent again; undefined if the body is streamed. */
   body: Body;
   id: string;
-  /** Who sent it: the name of the API key, or the network of the address. */
+  /** Client's identity: the name of its API key, or the network of its address. */
   client: string;
   pool: Pool;
   deadline: Deadline;
   attemptTimeoutMs: number;
-  /** Whether the response is cacheable: then it is requested uncompressed, for other clients. */
+  /** Whether the response may be cached. It is then requested uncompressed, so that all clients can read it. */
   isKept: boolean;
   background: Background;
 }
 
-/** How a call was answered: the response, by whom, and how often it was sent. */
+/** The response to a request, the last instance and the number of attempts. */
 export interface Answered {
   response: Response;
   instance: string;
@@ -47,9 +48,10 @@ export interface Answered {
 const budgets = new WeakMap<Pool, RetryBudget>();
 
 /**
- * Returns the server's answer, or what a caller is told where there is none: never the platform's words. Every call that
- * passes is free of side effects, so it may be sent again as long as its body is at hand, which a file's never is, and as
- * long as it can't be what hung or ended the instances that it was sent to.
+ * Return the server's response, or the Worker's own error; never the platform's error text.
+ *
+ * Forwarded requests have no side effects. A request is therefore retried if its body is held (a file's never is),
+ * unless it may have hung or ended the instances that it was sent to.
  */
 export async function answered(call: Call): Promise<Answered> {
   const { request, body, pool, deadline, background } = call;
@@ -79,7 +81,7 @@ export async function answered(call: Call): Promise<Answered> {
     }
     await reply.response?.body?.cancel();
     const isSame = tried.some(({ instance }) => instance === next.instance);
-    // A call under which an instance ended waits too: where all end at once, the next one would count against it as well.
+    // Also pause after an instance ended: if all end at once, the next end would also count against this request.
     if ((isSame && reply.failure !== "asleep") || (reply.failure === "gone" && reply.suspicion !== undefined)) {
       await pause(Math.min(BACKOFF_MS * 2 ** (attempts - 1) * (1 + Math.random() / 2), deadline.at - Date.now()));
     }
@@ -87,15 +89,15 @@ export async function answered(call: Call): Promise<Answered> {
   }
 }
 
-/** The instance to send a call to again, undefined where its reply stands. */
+/** Return the instance for the next attempt, undefined if the last result is final. */
 function another({ pool, request }: Call, tried: Member[], reply: Reply): Member | undefined {
   if (reply.response !== undefined && !isRefused(reply.response)) return undefined;
-  // Who is full, or doesn't start, would be no better the second time: another one, or none.
+  // A second attempt on a full instance, or on one that failed to start, would not help.
   if (reply.response !== undefined || reply.failure === "start") return pool.find(request.cf, tried, true);
   return pool.pick(request.cf, tried, true);
 }
 
-/** Sends a call to an instance once, for as long as it may take. */
+/** Send a request to an instance once, with the time limit of one attempt. */
 function attempt(call: Call, member: Member, attempts: number): Promise<Reply> {
   const { request, route, body, pool, deadline, attemptTimeoutMs } = call;
   const headers = forwardedHeaders(request, call.id);
@@ -105,11 +107,11 @@ function attempt(call: Call, member: Member, attempts: number): Promise<Reply> {
   if (route.isFile) return pool.ask(member, sent(request, headers, body), { ...about, timeoutMs: FOREVER_MS });
   const leftMs = deadline.at - Date.now();
   const hasOther = !isStreamed && pool.hasOther(member);
-  // What is streamed takes as long as its sender does. Else half of what is left, where another could use the other half.
+  // The time of a streamed body depends on the client. Other requests leave half of their time for another instance.
   const mostMs = isStreamed ? leftMs : Math.min(attemptTimeoutMs, hasOther ? leftMs / 2 : leftMs);
   headers.set(ATTEMPT_MS, String(Math.max(1, Math.floor(mostMs))));
   if (attempts > 1) shorten(headers, leftMs);
-  // A start is waited for knowingly: by who has no other to ask, after hearing that this one is asleep.
+  // Only a request without another instance waits for a start.
   const isAwake = !isStreamed && (member.instance.state === "ready" || hasOther);
   if (isAwake) headers.set(WAIT, "no");
   const timeoutMs = isAwake ? Math.min(mostMs + Math.min(GRACE_MS, mostMs / 2), leftMs) : leftMs;
@@ -117,14 +119,14 @@ function attempt(call: Call, member: Member, attempts: number): Promise<Reply> {
   return pool.ask(member, sent(request, headers, body), wait);
 }
 
-/** The request as it is sent on: with the body that is kept, or else the one that comes. */
+/** Return the request for the container, with the held or the streamed body. */
 function sent(request: Request, headers: Headers, body: Body): Request {
   if (body === undefined) return new Request(request, { headers, redirect: "manual" });
   const { method, signal } = request;
   return new Request(request.url, { method, headers, body, redirect: "manual", signal });
 }
 
-/** The longest time that a timer holds: a file takes what it takes. */
+/** Longest time that a timer can hold: a file has no time limit. */
 const FOREVER_MS = 2 ** 31 - 1;
 
 function told(request: Request, { failure }: Reply, isLate: boolean): Response {

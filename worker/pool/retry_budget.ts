@@ -1,26 +1,26 @@
 /**
- * Limit retries to a share of the calls, so that they do not make an outage worse.
+ * Limit retries to a share of the requests, so that they don't make an outage worse.
  * @module
  */
 
-/** Retries a call earns: one in five. */
+/** Retries added by each request. */
 const EARNED = 0.2;
-/** Retries a second that are there without calls, for a pool that is rarely asked. */
+/** Retries added each second, for a pool with few requests. */
 const EARNED_S = 10;
-/** What is there at first, and can be saved up: the calls of some seconds that lost their instance all at once. */
+/** Initial and maximum number of retries: the requests of some seconds, if all lose their instance at once. */
 const MOST = 500;
 
-/** A bucket of retries, filled by calls and by time. */
+/** Token bucket of retries, filled by requests and by time. */
 export class RetryBudget {
   #left = MOST;
   #seenAt = 0;
 
-  /** Says that a call came in at `now` (ms). */
+  /** Record a request at `now` (ms). */
   called(now: number): void {
     this.#fill(now, EARNED);
   }
 
-  /** Takes one retry; false where none is left. */
+  /** Take one retry. Returns false if none is available. */
   take(now: number): boolean {
     this.#fill(now, 0);
     if (this.#left < 1) return false;

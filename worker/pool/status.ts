@@ -1,15 +1,15 @@
 /**
- * `GET /status`: the pool's state, from each Durable Object's storage. It starts no container.
+ * Respond to `GET /status` with the pool's state, read from each Durable Object. It starts no container.
  * @module
  */
 
 import { type Region, type Settings, settingsOf } from "../settings";
 import { nameOf, type Pool, placesOf, stubOf } from "./pool";
 
-/** Instances are asked in groups: names are given in order, so behind one in which none was ever started there is none. */
+/** Instances in one group of reads. Names are in order, so the reads end after a group without any start. */
 const GROUP = 10;
 
-/** What `GET /status` answers. */
+/** Return the body of `GET /status`. */
 export async function status(env: Env, pool: Pool): Promise<Record<string, unknown>> {
   const settings = settingsOf(env);
   const here = pool.seen();
@@ -45,7 +45,7 @@ async function reports(env: Env, { max, warm }: Settings, region: Region | undef
   return all;
 }
 
-/** What an instance says of itself; one that can't be asked is unknown. */
+/** Return an instance's report; the state of an unreachable one is `unknown`. */
 async function report(env: Env, name: string, region: Region | undefined): Promise<Record<string, unknown>> {
   try {
     const { state, inFlight, starts, failedStarts, exits, coldCalls, startMs, hung, restarts, ready } = await stubOf(

@@ -1,28 +1,29 @@
 /**
- * Limit retries of calls that may have hung or ended an instance.
+ * Limit retries of requests that may have hung or ended an instance.
  * @module
  */
 import type { Failure } from "../http/internal_headers";
 import { maySpread, type Suspicion, weightOf } from "./suspicion";
 
-/** Retries of suspected calls that a client may have at first. */
+/** Initial retries of suspected requests for each client. */
 const FIRST = 5;
-/** What an answered call adds, and what a client can save up: the calls under way when an instance ends. */
+/** Retries added by each successful request. */
 const EARNED = 0.2;
+/** Maximum retries of a client: about its requests in flight when an instance ends. */
 const MAX_SAVED = 200;
-/** Clients that are remembered; beyond that the one that called longest ago is forgotten. */
+/** Maximum number of clients; the least recently active one is removed first. */
 const MAX_CLIENTS = 1_000;
 
-/** Retries of suspected calls that each client has left: a client whose calls are not answered soon has none. */
+/** Retry budget of each client for suspected requests. A client whose requests keep failing soon has none left. */
 export class ClientBudgets {
   readonly #left = new Map<string, number>();
 
-  /** Records that a call of the client was answered, with no error. */
+  /** Record a successful request of the client. */
   answered(client: string): void {
     this.#put(client, Math.min(MAX_SAVED, this.#get(client) + EARNED));
   }
 
-  /** Records that a call of the client is suspected. Returns whether the client had a retry left for it. */
+  /** Record a suspected request of the client. Returns whether the client had a retry left. */
   suspected(client: string): boolean {
     const left = this.#get(client);
     this.#put(client, Math.max(0, left - 1));
@@ -41,7 +42,7 @@ export class ClientBudgets {
   }
 }
 
-/** One call, and what speaks against it: the instances that hung or ended under it. */
+/** Evidence against one request: the instances that hung or ended while they processed it. */
 export class Suspect {
   readonly #budgets: ClientBudgets;
   readonly #client: string;
@@ -52,7 +53,7 @@ export class Suspect {
     this.#client = client;
   }
 
-  /** Takes in how an attempt failed. Returns whether the call may be sent again as far as it is no danger to others. */
+  /** Record how an attempt ended. Returns whether a retry is safe for other instances. */
   mayRetry(failure: Failure | undefined, suspicion: Suspicion | undefined): boolean {
     const weight = weightOf(failure, suspicion);
     if (weight === 0) return true;
