@@ -4,16 +4,16 @@
  */
 
 /** Locations where the platform can place an instance (Durable Objects, "Location hints"). */
-const HINTS = ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"] as const;
-export type Region = (typeof HINTS)[number];
+const LOCATION_HINTS = ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"] as const;
+export type Region = (typeof LOCATION_HINTS)[number];
 
 export interface Settings {
   /** Number of instances to keep warm in each region. */
-  warm: number;
+  warmInstances: number;
   /** Maximum number of instances in each region. */
-  max: number;
+  maxInstances: number;
   /** Utilisation, between 0 and 1, above which the next instance starts. */
-  target: number;
+  targetUtilisation: number;
   /** Regions of the instances; if empty, the platform chooses one. */
   regions: Region[];
   /** Milliseconds without a request after which an instance sleeps. */
@@ -32,73 +32,93 @@ export interface Settings {
   corsOrigins: string[];
 }
 
-const known = new WeakMap<Env, Settings>();
+const settingsByEnv = new WeakMap<Env, Settings>();
 
 /** Return the settings from the variables. Throws an Error that names an invalid variable and its expected value. */
 export function settingsOf(env: Env): Settings {
-  let settings = known.get(env);
+  let settings = settingsByEnv.get(env);
   if (settings === undefined) {
-    settings = read(env);
-    known.set(env, settings);
+    settings = readSettings(env);
+    settingsByEnv.set(env, settings);
   }
   return settings;
 }
 
 /** Return the server's settings, including secrets: the variables whose names start with `LIFEBOAT_`. */
 export function serverSettings(env: Env): Record<string, string> {
-  const given = Object.entries(env).filter(([name, value]) => name.startsWith("LIFEBOAT_") && isText(value));
-  return Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
+  const entries = Object.entries(env).filter(([name, value]) => name.startsWith("LIFEBOAT_") && isText(value));
+  return Object.fromEntries(entries.map(([name, value]) => [name, String(value)]));
 }
 
 function isText(value: unknown): boolean {
   return typeof value === "string" || typeof value === "number";
 }
 
-function read(env: Env): Settings {
-  const given: Record<string, unknown> = { ...env };
-  const warm = number(given, "WARM_INSTANCES", "a whole number from 1", 1, (n) => Number.isInteger(n) && n >= 1);
-  const most = `a whole number from WARM_INSTANCES (${warm}) to 1000`;
-  const max = number(given, "MAX_INSTANCES", most, warm, (n) => Number.isInteger(n) && n >= warm && n <= 1000);
-  return {
+function readSettings(env: Env): Settings {
+  const variables: Record<string, unknown> = { ...env };
+  const warm = readNumber(
+    variables,
+    "WARM_INSTANCES",
+    "a whole number from 1",
+    1,
+    (n) => Number.isInteger(n) && n >= 1,
+  );
+  const maxExpected = `a whole number from WARM_INSTANCES (${warm}) to 1000`;
+  const max = readNumber(
+    variables,
+    "MAX_INSTANCES",
+    maxExpected,
     warm,
-    max,
-    target: number(given, "TARGET_UTILISATION", "a number between 0 and 1", 0.7, (n) => n > 0 && n < 1),
-    regions: words(given, "REGIONS", HINTS, (word): word is Region => (HINTS as readonly string[]).includes(word)),
-    sleepAfterMs: duration(given.SLEEP_AFTER ?? "10m"),
-    attemptTimeoutMs: number(given, "ATTEMPT_TIMEOUT_MS", "milliseconds from 1", 10_000, (n) => n >= 1),
-    deadAfterMs: number(given, "DEAD_AFTER_MS", "milliseconds from 1", 15_000, (n) => n >= 1),
-    maxBodyBytes: number(given, "MAX_BODY_BYTES", "bytes from 1", 4_194_304, (n) => n >= 1),
-    maxHeldBytes: number(given, "MAX_HELD_BYTES", "bytes from 0", 33_554_432, (n) => n >= 0),
-    bodyTimeoutMs: number(given, "BODY_TIMEOUT_MS", "milliseconds from 1", 30_000, (n) => n >= 1),
-    corsOrigins: words(given, "CORS_ORIGINS", ["origins, as https://example.com, or *"], isOrigin),
+    (n) => Number.isInteger(n) && n >= warm && n <= 1000,
+  );
+  return {
+    warmInstances: warm,
+    maxInstances: max,
+    targetUtilisation: readNumber(
+      variables,
+      "TARGET_UTILISATION",
+      "a number between 0 and 1",
+      0.7,
+      (n) => n > 0 && n < 1,
+    ),
+    regions: readList(variables, "REGIONS", LOCATION_HINTS, (word): word is Region =>
+      (LOCATION_HINTS as readonly string[]).includes(word),
+    ),
+    sleepAfterMs: parseDuration(variables.SLEEP_AFTER ?? "10m"),
+    attemptTimeoutMs: readNumber(variables, "ATTEMPT_TIMEOUT_MS", "milliseconds from 1", 10_000, (n) => n >= 1),
+    deadAfterMs: readNumber(variables, "DEAD_AFTER_MS", "milliseconds from 1", 15_000, (n) => n >= 1),
+    maxBodyBytes: readNumber(variables, "MAX_BODY_BYTES", "bytes from 1", 4_194_304, (n) => n >= 1),
+    maxHeldBytes: readNumber(variables, "MAX_HELD_BYTES", "bytes from 0", 33_554_432, (n) => n >= 0),
+    bodyTimeoutMs: readNumber(variables, "BODY_TIMEOUT_MS", "milliseconds from 1", 30_000, (n) => n >= 1),
+    corsOrigins: readList(variables, "CORS_ORIGINS", ["origins, as https://example.com, or *"], isOrigin),
   };
 }
 
 /** Read a numeric variable: a number in wrangler.toml, a string if set on the command line. */
-function number(
-  given: Record<string, unknown>,
+function readNumber(
+  variables: Record<string, unknown>,
   name: string,
   expected: string,
-  otherwise: number,
-  fits: (value: number) => boolean,
+  fallback: number,
+  isValid: (value: number) => boolean,
 ): number {
-  const text = given[name] ?? otherwise;
+  const text = variables[name] ?? fallback;
   const value = text === "" ? Number.NaN : Number(text);
-  if (!fits(value)) throw new Error(`${name}: expected ${expected}; got ${text}`);
+  if (!isValid(value)) throw new Error(`${name}: expected ${expected}; got ${text}`);
   return value;
 }
 
-function words<Word extends string>(
-  given: Record<string, unknown>,
+function readList<Word extends string>(
+  variables: Record<string, unknown>,
   name: string,
   expected: readonly string[],
-  fits: (word: string) => word is Word,
+  isValid: (word: string) => word is Word,
 ): Word[] {
-  const said = String(given[name] ?? "")
+  const entries = String(variables[name] ?? "")
     .split(/[\s,]+/)
     .filter(Boolean);
-  return said.map((word) => {
-    if (!fits(word)) throw new Error(`${name}: expected ${expected.join(", ")}; got ${word}`);
+  return entries.map((word) => {
+    if (!isValid(word)) throw new Error(`${name}: expected ${expected.join(", ")}; got ${word}`);
     return word;
   });
 }
@@ -108,7 +128,7 @@ function isOrigin(word: string): word is string {
 }
 
 /** Parse a duration in the Container class's format: seconds, or a number with `s`, `m` or `h`. */
-function duration(text: unknown): number {
+function parseDuration(text: unknown): number {
   const [, amount, unit = "s"] = /^(\d+)([smh]?)$/.exec(String(text)) ?? [];
   if (amount === undefined) throw new Error(`SLEEP_AFTER: expected a number with s, m or h; got ${text}`);
   return Number(amount) * { s: 1_000, m: 60_000, h: 3_600_000 }[(unit || "s") as "s" | "m" | "h"];

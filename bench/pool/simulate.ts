@@ -1,27 +1,27 @@
 /**
- * Simulation of the pool under load, without a platform. Several independent copies of the Worker's policy send calls
- * to instances with the quota of `basic`. It is seeded: the same case always gives the same figures.
+ * The pool under load, without a platform: the Worker's own policy in several copies that know nothing of each other, in
+ * front of instances with the quota of `basic`. Seeded: the same case has the same figures each time.
  * @module
  */
 
-import { Policy } from "../../worker/pool/balancer.ts";
+import { Balancer } from "../../worker/pool/balancer.ts";
 import type { Instance } from "../../worker/pool/instance.ts";
 import { Events } from "./events.ts";
 import { Machine } from "./machine.ts";
 import { exponential, type Random, seeded } from "./random.ts";
 
-/** Algorithms that choose an instance. "two choices" is the Worker's policy. */
+/** How an instance is chosen: by the policy, in turn, or by chance; or there is but one. */
 export const CHOICES = ["two choices", "round robin", "random", "one instance"] as const;
 export type Choice = (typeof CHOICES)[number];
 
 export interface Case {
   choice: Choice;
-  /** Incoming work, as the number of instances that it would keep busy all the time. */
+  /** The work that comes in, in instances that would be at work all the time. */
   load: number;
   max: number;
   target: number;
   seed: number;
-  /** Seconds during which the load rises, and seconds of measurement after that. */
+  /** Seconds over which the load rises, and over which it then is measured. */
   riseS: number;
   holdS: number;
 }
@@ -30,28 +30,28 @@ export interface Figures {
   choice: Choice;
   load: number;
   requests: number;
-  /** Milliseconds from the Worker to the instance and back. */
+  /** Milliseconds from the Worker and back. */
   p50Ms: number;
   p99Ms: number;
-  /** Average number of instances awake. */
+  /** Instances that were awake, on average. */
   instances: number;
-  /** Dollars per million requests: memory and disk of instances awake, and CPU used. */
+  /** For a million requests: memory and disk of what was awake, and the CPU that was used. */
   usdPerMillion: number;
 }
 
-/** Average CPU milliseconds of a call; a quarter of a CPU runs fifty calls per second. */
+/** CPU of a call, on average; a quarter of a CPU does fifty of them a second. */
 const CPU_MS = 5;
 const QUOTA = 0.25;
-/** Number of copies of the Worker, each with its own policy. */
+/** Copies of the Worker, each with a policy of its own. */
 const COPIES = 8;
-/** Milliseconds from the Worker to the instance, or back. */
+/** From the Worker to the instance, or back. */
 const HOP_MS = 2;
 const SLEEP_MS = 60_000;
-/** Prices of the platform: per second awake with 1 GiB of memory and 4 GB of disk, and per second of CPU. */
+/** Prices of the platform: 1 GiB of memory and 4 GB of disk a second awake, and a second of CPU. */
 const AWAKE_USD_S = 0.0000025 + 4 * 0.00000007;
 const CPU_USD_S = 0.00002;
 
-/** Returns the figures of a case. */
+/** Returns what came out of a case. */
 export function simulate(options: Case): Figures {
   return new Simulation(options).run();
 }
@@ -61,7 +61,7 @@ class Simulation {
   readonly #random: Random;
   readonly #events = new Events();
   readonly #machines: Machine[] = [];
-  readonly #copies: { policy: Policy; turn: number }[];
+  readonly #copies: { balancer: Balancer; turn: number }[];
   readonly #latencies: number[] = [];
   #now = 0;
 
@@ -69,9 +69,14 @@ class Simulation {
     this.#options = options;
     this.#random = seeded(options.seed);
     const max = options.choice === "one instance" ? 1 : options.max;
-    const limits = { warm: 1, max, target: options.target, awakeMs: SLEEP_MS * 0.8 };
-    this.#copies = Array.from({ length: COPIES }, () => ({ policy: new Policy(limits, this.#random), turn: 0 }));
-    this.#machine(0).start(-3_000); // warm from the beginning, because of the cron
+    const limits = {
+      warmInstances: 1,
+      maxInstances: max,
+      targetUtilisation: options.target,
+      awakeMs: SLEEP_MS * 0.8,
+    };
+    this.#copies = Array.from({ length: COPIES }, () => ({ balancer: new Balancer(limits, this.#random), turn: 0 }));
+    this.#machine(0).start(-3_000); // warm: the cron sees to that
   }
 
   run(): Figures {
@@ -102,7 +107,7 @@ class Simulation {
 
   #arrive(end: number): void {
     const { load, riseS } = this.#options;
-    const share = Math.min(1, 0.02 + this.#now / (riseS * 800)); // reaches 1 at four fifths of the rise
+    const share = Math.min(1, 0.02 + this.#now / (riseS * 800)); // there at four fifths of the rise
     const between = CPU_MS / (QUOTA * load * share);
     const at = this.#now + exponential(this.#random, between);
     if (at >= end) return;
@@ -113,11 +118,11 @@ class Simulation {
   }
 
   #call(): void {
-    const copy = this.#copies[Math.floor(this.#random() * COPIES)] as { policy: Policy; turn: number };
-    const { policy } = copy;
+    const copy = this.#copies[Math.floor(this.#random() * COPIES)] as { balancer: Balancer; turn: number };
+    const { balancer } = copy;
     const began = this.#now;
-    const instance = this.#chosen(copy) ?? policy.settle(began, new Set());
-    policy.began(instance, began);
+    const instance = this.#chosen(copy) ?? balancer.findFallback(began, new Set());
+    balancer.recordRequest(instance, began);
     const machine = this.#machine(instance.index);
     const cpuMs = exponential(this.#random, CPU_MS);
     this.#events.add(began + HOP_MS, () => {
@@ -130,26 +135,26 @@ class Simulation {
         this.#events.add(this.#now + HOP_MS, () => {
           const latency = this.#now - began;
           this.#latencies.push(latency);
-          policy.ended(instance, this.#now, "answered", waited ? undefined : latency, reported);
+          balancer.recordOutcome(instance, this.#now, "responded", waited ? undefined : latency, reported);
         });
       });
     });
-    for (const wanted of policy.wanted(began)) this.#start(policy, wanted);
+    for (const wanted of balancer.scaleUp(began)) this.#start(balancer, wanted);
   }
 
-  /** Returns the instance for a call. With every algorithm, the policy decides the number of instances. */
-  #chosen(copy: { policy: Policy; turn: number }): Instance | undefined {
-    const found = copy.policy.find(this.#now, new Set(), true);
-    const { routable } = copy.policy;
+  /** The policy decides how many there are whoever chooses among them. */
+  #chosen(copy: { balancer: Balancer; turn: number }): Instance | undefined {
+    const found = copy.balancer.find(this.#now, new Set(), true);
+    const { routable } = copy.balancer;
     if (this.#options.choice === "random") return routable[Math.floor(this.#random() * routable.length)];
     if (this.#options.choice !== "round robin") return found;
     copy.turn += 1;
     return routable[copy.turn % routable.length];
   }
 
-  #start(policy: Policy, instance: Instance): void {
+  #start(balancer: Balancer, instance: Instance): void {
     const ready = Math.max(this.#machine(instance.index).start(this.#now), this.#now) + 2 * HOP_MS;
-    this.#events.add(ready, () => policy.started(instance, this.#now, true));
+    this.#events.add(ready, () => balancer.recordStart(instance, this.#now, true));
   }
 
   #rest(end: number): void {

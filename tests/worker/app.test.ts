@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { ask, body, fake, patiently } from "./fake";
+import { ask, body, fake, patiently } from "./fake_edge";
 
 const ok = () => Response.json({ label: "survived" });
 

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { HeldBodies } from "../../worker/http/bodies";
-import { ask, body, fake, patiently } from "./fake";
+import { ask, body, fake, patiently } from "./fake_edge";
 
 const ok = () => Response.json({ label: "survived" });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { settingsOf } from "../../worker/settings";
-import { ask, body, fake } from "./fake";
+import { ask, body, fake } from "./fake_edge";
 
 const ok = () => Response.json({ label: "survived" });
 const MODELS = ["", "/models/titanic", "/models/titanic/versions/1", "/models/titanic/labels/stable"];

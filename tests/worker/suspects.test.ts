@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { poolOf } from "../../worker/pool/pool";
-import { CallEvidence } from "../../worker/pool/suspicion";
-import { ask, body, fake, patiently } from "./fake";
+import { FailureEvidence } from "../../worker/pool/suspicion";
+import { ask, body, fake, patiently } from "./fake_edge";
 
 const TWO = { WARM_INSTANCES: 2, MAX_INSTANCES: 2 };
 const POST = { method: "POST", body: "{}", headers: { "content-length": "2" } };
@@ -37,7 +37,7 @@ describe("a call that fails wherever it is sent", () => {
     expect(new Set(edge.seen.map(({ name }) => name))).toEqual(new Set(["inference-0"]));
     expect(
       poolOf(edge.env)
-        .seen()[0]
+        .snapshot()[0]
         ?.instances.every(({ circuit }) => circuit.isClosed),
     ).toBe(true);
   });
@@ -73,43 +73,43 @@ it("keeps the calls of one client apart from those of another", async () => {
 
 describe("the suspicion against a call that got no answer", () => {
   it("is its alone where nothing else was under way", () => {
-    const calls = new CallEvidence();
-    expect(calls.hung(0, calls.began(0), 1_000)).toBe("alone");
+    const calls = new FailureEvidence();
+    expect(calls.recordTimeout(0, calls.recordRequest(0), 1_000)).toBe("alone");
   });
 
   it("is its alone where others were answered meanwhile: the server is alive", () => {
-    const calls = new CallEvidence();
-    const silentMs = calls.began(0);
-    calls.began(900);
-    calls.answered(910);
-    expect([calls.isAlive(0, 1_000), calls.hung(0, silentMs, 1_000)]).toEqual([true, "alone"]);
+    const calls = new FailureEvidence();
+    const silentMs = calls.recordRequest(0);
+    calls.recordRequest(900);
+    calls.recordResponse(910);
+    expect([calls.hasRespondedRecently(0, 1_000), calls.recordTimeout(0, silentMs, 1_000)]).toEqual([true, "alone"]);
   });
 
   it("is shared with those that were sent with it, also by the last of them to end", () => {
-    const calls = new CallEvidence();
-    const waits = [calls.began(0), calls.began(5)];
-    expect(calls.hung(0, waits[0] as number, 1_000)).toBe("shared");
-    calls.ended();
-    expect(calls.hung(5, waits[1] as number, 1_005)).toBe("shared");
+    const calls = new FailureEvidence();
+    const waits = [calls.recordRequest(0), calls.recordRequest(5)];
+    expect(calls.recordTimeout(0, waits[0] as number, 1_000)).toBe("shared");
+    calls.recordEnd();
+    expect(calls.recordTimeout(5, waits[1] as number, 1_005)).toBe("shared");
   });
 
   it("is none where the server had been silent before it came, also after the calls that it was silent to", () => {
-    const calls = new CallEvidence();
-    calls.hung(0, calls.began(0), 1_000);
-    calls.ended();
-    expect(calls.hung(1_200, calls.began(1_200), 2_200)).toBe("none");
-    calls.ended();
-    calls.answered(3_000);
-    expect(calls.hung(3_100, calls.began(3_100), 4_100)).toBe("alone");
+    const calls = new FailureEvidence();
+    calls.recordTimeout(0, calls.recordRequest(0), 1_000);
+    calls.recordEnd();
+    expect(calls.recordTimeout(1_200, calls.recordRequest(1_200), 2_200)).toBe("none");
+    calls.recordEnd();
+    calls.recordResponse(3_000);
+    expect(calls.recordTimeout(3_100, calls.recordRequest(3_100), 4_100)).toBe("alone");
   });
 
   it("is shared by all that the server was at work on when it ended", () => {
-    const calls = new CallEvidence();
-    calls.began(0);
-    expect(calls.lost(0, 10)).toBe("alone");
-    calls.began(20);
-    calls.ended();
-    calls.began(20);
-    expect(calls.lost(20, 30)).toBe("shared");
+    const calls = new FailureEvidence();
+    calls.recordRequest(0);
+    expect(calls.recordDisconnect(0, 10)).toBe("alone");
+    calls.recordRequest(20);
+    calls.recordEnd();
+    calls.recordRequest(20);
+    expect(calls.recordDisconnect(20, 30)).toBe("shared");
   });
 });

@@ -3,44 +3,44 @@
  * @module
  */
 import { Container } from "@cloudflare/containers";
-import { containerFailure, isDisconnected } from "../http/forwarding";
+import { containerErrorText, isConnectionLost } from "../http/forwarding";
 import {
-  ATTEMPT_MS,
-  CHECK,
-  failure,
-  isHurried,
-  LOAD,
-  MODELS,
-  REPORT,
-  START_MS,
-  stripHop,
-  WAIT,
+  ATTEMPT_MS_HEADER,
+  CHECK_HEADER,
+  failureResponse,
+  isShortAttempt,
+  LOAD_HEADER,
+  MODELS_HEADER,
+  REPORT_HEADER,
+  START_MS_HEADER,
+  stripInternalHeaders,
+  WAIT_HEADER,
 } from "../http/internal_headers";
-import { withTiming } from "../http/server_timing";
-import { CallEvidence } from "../pool/suspicion";
+import { addServerTiming } from "../http/server_timing";
+import { FailureEvidence } from "../pool/suspicion";
 import { serverSettings, settingsOf } from "../settings";
-import { reasonOf } from "./error_text";
-import { type Counters, count, counters, countStart } from "./lifecycle_counters";
-import { Models } from "./model_fingerprint";
+import { errorText } from "./error_text";
+import { type Counters, readCounters, recordStart, updateCounters } from "./lifecycle_counters";
+import { ModelFingerprint } from "./model_fingerprint";
 
 /** Time limit for the platform to find a machine. The library's default of 8 s is sometimes too short. */
 const INSTANCE_TIMEOUT_MS = 30_000;
 /** Time limit for the server to open its port, which it does after it loaded, checked and warmed every model. */
 const PORT_TIMEOUT_MS = 60_000;
 /** Interval between attempts to connect to the port. A cold start lasts at most this much longer than the boot. */
-const POLL_MS = 100;
+const PORT_POLL_MS = 100;
 /** Interval of activity renewals during a boot. Without them a short SLEEP_AFTER would stop the booting container. */
 const BOOT_RENEWAL_MS = 1_000;
 /** Time limit for a running server to respond with its models. */
-const ALIVE_MS = 5_000;
+const MODELS_TIMEOUT_MS = 5_000;
 
 /** Minimum interval between health checks that attempts with a short timeout cause. */
-const DOUBT_MS = 10_000;
+const MIN_CHECK_INTERVAL_MS = 10_000;
 
-const READY = "http://container/v2/health/ready";
+const READY_URL = "http://container/v2/health/ready";
 
 /** State and counters of an instance, shown by `GET /status`. */
-export interface Report extends Counters {
+export interface InstanceReport extends Counters {
   state: string;
   inFlight: number;
 }
@@ -60,11 +60,13 @@ export class InferenceContainer extends Container<Env> {
    */
   override pingEndpoint = "container/v2/health/ready";
 
-  #starting: Promise<void> | undefined;
-  #checking: Promise<void> | undefined;
-  #checkedAt = 0;
-  readonly #calls = new CallEvidence();
-  readonly #models = new Models(this.ctx.storage.kv, this.env.CF_VERSION_METADATA?.id, (path) => this.#text(path));
+  #startPromise: Promise<void> | undefined;
+  #healthCheck: Promise<void> | undefined;
+  #lastCheckAt = 0;
+  readonly #evidence = new FailureEvidence();
+  readonly #fingerprint = new ModelFingerprint(this.ctx.storage.kv, this.env.CF_VERSION_METADATA?.id, (path) =>
+    this.#fetchText(path),
+  );
 
   /**
    * Forward a request to the server, and start the server first if it doesn't run. The request waits for the start,
@@ -73,42 +75,42 @@ export class InferenceContainer extends Container<Env> {
   override async fetch(request: Request): Promise<Response> {
     let startMs = 0;
     const headers = new Headers(request.headers);
-    stripHop(headers);
-    headers.set(REPORT, "1");
+    stripInternalHeaders(headers);
+    headers.set(REPORT_HEADER, "1");
     try {
       // During a health check no request is sent to the server: it goes to another instance, or waits.
-      if (this.#checking !== undefined && request.headers.get(WAIT) === "no") {
-        return failure("asleep", "its health is being checked");
+      if (this.#healthCheck !== undefined && request.headers.get(WAIT_HEADER) === "no") {
+        return failureResponse("asleep", "its health is being checked");
       }
-      await this.#checking;
+      await this.#healthCheck;
       if (!(await this.#isReady())) {
-        const starting = this.#started();
-        if (request.headers.get(WAIT) === "no") {
+        const start = this.#ensureStarted();
+        if (request.headers.get(WAIT_HEADER) === "no") {
           // Requests that wait for the start receive its error, and #boot logs it.
-          this.ctx.waitUntil(starting.catch(() => {}));
-          return failure("asleep", "it doesn't run, and is being started");
+          this.ctx.waitUntil(start.catch(() => {}));
+          return failureResponse("asleep", "it doesn't run, and is being started");
         }
-        const arrived = Date.now();
-        await starting;
-        startMs = Date.now() - arrived;
-        count(this.ctx.storage.kv, (all) => {
+        const waitingSince = Date.now();
+        await start;
+        startMs = Date.now() - waitingSince;
+        updateCounters(this.ctx.storage.kv, (all) => {
           all.coldCalls += 1;
         });
       }
     } catch (error) {
-      return failure("start", reasonOf(error));
+      return failureResponse("start", errorText(error));
     }
-    if (request.headers.get(CHECK) === "yes") return this.#checked();
+    if (request.headers.get(CHECK_HEADER) === "yes") return this.#respondToCheck();
     // Compressed responses pass unchanged. If they were compressed again, rows would wait until a buffer is full.
-    const asItIs = new Request(request, { headers, encodeResponseBody: "manual" });
-    return this.#asked(asItIs, Number(request.headers.get(ATTEMPT_MS) ?? 0), startMs);
+    const containerRequest = new Request(request, { headers, encodeResponseBody: "manual" });
+    return this.#forward(containerRequest, Number(request.headers.get(ATTEMPT_MS_HEADER) ?? 0), startMs);
   }
 
   /** Return the instance's state and counters, without starting it. */
-  async report(): Promise<Report> {
+  async report(): Promise<InstanceReport> {
     const { status } = await this.getState();
-    const state = this.#starting ? "starting" : this.ctx.container?.running ? status : "asleep";
-    return { state, inFlight: this.#calls.inFlight, ...counters(this.ctx.storage.kv) };
+    const state = this.#startPromise ? "starting" : this.ctx.container?.running ? status : "asleep";
+    return { state, inFlight: this.#evidence.inFlight, ...readCounters(this.ctx.storage.kv) };
   }
 
   /**
@@ -116,41 +118,45 @@ export class InferenceContainer extends Container<Env> {
    * start; undefined if it is not known, or if another version of the Worker computed it.
    */
   async models(): Promise<string | undefined> {
-    if (await this.#isReady()) await this.#models.looked();
-    return this.#models.known();
+    if (await this.#isReady()) await this.#fingerprint.ensureComputed();
+    return this.#fingerprint.read();
   }
 
   /** Return the server's response with internal headers added, or a failure response. */
-  async #asked(request: Request, attemptMs: number, startMs: number): Promise<Response> {
-    const began = Date.now();
-    const silentMs = this.#calls.began(began);
+  async #forward(request: Request, attemptMs: number, startMs: number): Promise<Response> {
+    const startedAt = Date.now();
+    const unresponsiveMs = this.#evidence.recordRequest(startedAt);
     const { attemptTimeoutMs } = settingsOf(this.env);
     // A streamed body has more time than one attempt. A check tells a slow client from a dead server.
     const isLong = attemptMs > attemptTimeoutMs;
-    const doubt = isLong ? setTimeout(() => this.ctx.waitUntil(this.#check()), attemptTimeoutMs) : null;
+    const checkTimer = isLong ? setTimeout(() => this.ctx.waitUntil(this.#checkHealth()), attemptTimeoutMs) : null;
     try {
-      const response = await this.#answer(request, attemptMs); // the Worker translates the platform's errors
+      const response = await this.#fetchWithTimeout(request, attemptMs); // the Worker translates the platform's errors
       if (response === undefined) {
-        const suspicion = this.#calls.hung(began, silentMs, Date.now());
-        this.#silent(isHurried(attemptMs, attemptTimeoutMs), began);
-        return failure("hung", `no answer in ${attemptMs} ms`, suspicion);
+        const suspicion = this.#evidence.recordTimeout(startedAt, unresponsiveMs, Date.now());
+        this.#handleTimeout(isShortAttempt(attemptMs, attemptTimeoutMs), startedAt);
+        return failureResponse("hung", `no answer in ${attemptMs} ms`, suspicion);
       }
-      const words = await containerFailure(response);
-      if (words !== undefined) {
-        const isSuspect = isDisconnected(words) && !request.signal.aborted;
-        return failure("gone", words, isSuspect ? this.#calls.lost(began, Date.now()) : undefined);
+      const platformError = await containerErrorText(response);
+      if (platformError !== undefined) {
+        const isSuspect = isConnectionLost(platformError) && !request.signal.aborted;
+        return failureResponse(
+          "gone",
+          platformError,
+          isSuspect ? this.#evidence.recordDisconnect(startedAt, Date.now()) : undefined,
+        );
       }
-      this.#calls.answered(Date.now());
-      const told = new Response(response.body, response);
+      this.#evidence.recordResponse(Date.now());
+      const result = new Response(response.body, response);
       // Older images don't report their load.
-      if (!told.headers.has(LOAD)) told.headers.set(LOAD, `${this.#calls.inFlight}/0`);
-      const models = this.#models.known();
-      if (models !== undefined) told.headers.set(MODELS, models);
-      if (startMs > 0) told.headers.set(START_MS, String(startMs));
-      return withTiming(told, "instance", Date.now() - began, this.ctx.id.name);
+      if (!result.headers.has(LOAD_HEADER)) result.headers.set(LOAD_HEADER, `${this.#evidence.inFlight}/0`);
+      const models = this.#fingerprint.read();
+      if (models !== undefined) result.headers.set(MODELS_HEADER, models);
+      if (startMs > 0) result.headers.set(START_MS_HEADER, String(startMs));
+      return addServerTiming(result, "instance", Date.now() - startedAt, this.ctx.id.name);
     } finally {
-      clearTimeout(doubt);
-      this.#calls.ended();
+      clearTimeout(checkTimer);
+      this.#evidence.recordEnd();
     }
   }
 
@@ -159,81 +165,81 @@ export class InferenceContainer extends Container<Env> {
    * timeout alone restarts nothing: the check decides. Attempts with a short timeout cause at most one check in ten
    * seconds.
    */
-  #silent(byHurried: boolean, began: number): void {
-    if (byHurried && Date.now() - this.#checkedAt < DOUBT_MS) return;
-    if (!this.#calls.isAlive(began, Date.now())) this.ctx.waitUntil(this.#check());
-    if (byHurried) return;
-    count(this.ctx.storage.kv, (all) => {
+  #handleTimeout(isShort: boolean, sentAt: number): void {
+    if (isShort && Date.now() - this.#lastCheckAt < MIN_CHECK_INTERVAL_MS) return;
+    if (!this.#evidence.hasRespondedRecently(sentAt, Date.now())) this.ctx.waitUntil(this.#checkHealth());
+    if (isShort) return;
+    updateCounters(this.ctx.storage.kv, (all) => {
       all.hung += 1;
     });
   }
 
   /** Return the server's response, undefined if it doesn't begin in `attemptMs`; 0 means no time limit. */
-  async #answer(request: Request, attemptMs: number): Promise<Response | undefined> {
+  async #fetchWithTimeout(request: Request, attemptMs: number): Promise<Response | undefined> {
     if (!(attemptMs > 0)) return this.containerFetch(request, this.defaultPort);
-    const late = new AbortController();
-    const timer = setTimeout(() => late.abort(), attemptMs);
-    const signal = AbortSignal.any([request.signal, late.signal]);
+    const timeout = new AbortController();
+    const timer = setTimeout(() => timeout.abort(), attemptMs);
+    const signal = AbortSignal.any([request.signal, timeout.signal]);
     try {
       const response = await this.containerFetch(new Request(request, { signal }), this.defaultPort);
-      return late.signal.aborted ? undefined : response;
+      return timeout.signal.aborted ? undefined : response;
     } finally {
       clearTimeout(timer); // the body of the response has no time limit
     }
   }
 
   /** Respond to the cron's check: request the server's readiness, and restart the server once if it is not ready. */
-  async #checked(): Promise<Response> {
-    const status = await this.#ready();
+  async #respondToCheck(): Promise<Response> {
+    const status = await this.#probeReadiness();
     if (status === 200) {
-      await this.#models.looked();
+      await this.#fingerprint.ensureComputed();
       return Response.json({ ready: true });
     }
     console.error(`instance ${this.ctx.id} answered its check with ${status}: started anew`);
     try {
       await this.#restart();
     } catch (error) {
-      return failure("start", reasonOf(error));
+      return failureResponse("start", errorText(error));
     }
-    const again = await this.#ready();
-    return Response.json({ ready: again === 200 }, { status: again === 200 ? 200 : 503 });
+    const statusAfterRestart = await this.#probeReadiness();
+    return Response.json({ ready: statusAfterRestart === 200 }, { status: statusAfterRestart === 200 ? 200 : 503 });
   }
 
   /** Request the server's readiness, and restart it if it doesn't respond. Concurrent calls share one check. */
-  #check(): Promise<void> {
-    this.#checkedAt = Date.now();
-    this.#checking ??= this.#ready()
+  #checkHealth(): Promise<void> {
+    this.#lastCheckAt = Date.now();
+    this.#healthCheck ??= this.#probeReadiness()
       .then((status) => (status === 0 ? this.#restart() : undefined))
-      .catch((error) => console.error(`instance ${this.ctx.id} was not started anew: ${reasonOf(error)}`))
+      .catch((error) => console.error(`instance ${this.ctx.id} was not started anew: ${errorText(error)}`))
       .finally(() => {
-        this.#checking = undefined;
+        this.#healthCheck = undefined;
       });
-    return this.#checking;
+    return this.#healthCheck;
   }
 
   /** Request the server's readiness and record the result. Returns the status, 0 after a timeout. */
-  async #ready(): Promise<number> {
-    const began = Date.now();
-    const response = await this.#answer(new Request(READY), settingsOf(this.env).deadAfterMs);
+  async #probeReadiness(): Promise<number> {
+    const startedAt = Date.now();
+    const response = await this.#fetchWithTimeout(new Request(READY_URL), settingsOf(this.env).deadAfterMs);
     await response?.text(); // a body that is not read to its end counts as an unfinished request
     const status = response?.status ?? 0;
-    if (status !== 0) this.#calls.answered(Date.now());
-    count(this.ctx.storage.kv, (all) => {
-      all.ready = { at: new Date(began).toISOString(), status, ms: Date.now() - began };
+    if (status !== 0) this.#evidence.recordResponse(Date.now());
+    updateCounters(this.ctx.storage.kv, (all) => {
+      all.ready = { at: new Date(startedAt).toISOString(), status, ms: Date.now() - startedAt };
     });
     return status;
   }
 
   async #restart(): Promise<void> {
-    count(this.ctx.storage.kv, (all) => {
+    updateCounters(this.ctx.storage.kv, (all) => {
       all.restarts += 1;
     });
     await this.destroy(); // SIGKILL: a server that hangs doesn't handle SIGTERM
-    await this.#started();
+    await this.#ensureStarted();
   }
 
-  async #text(path: string): Promise<string> {
-    const response = await this.#answer(new Request(`http://container${path}`), ALIVE_MS);
+  async #fetchText(path: string): Promise<string> {
+    const response = await this.#fetchWithTimeout(new Request(`http://container${path}`), MODELS_TIMEOUT_MS);
     const text = await response?.text();
     if (response?.status !== 200 || text === undefined)
       throw new Error(`${path} answered ${response?.status ?? "nothing"}`);
@@ -249,16 +255,16 @@ export class InferenceContainer extends Container<Env> {
    * Wait until the server listens. All requests share one start, so `onStart` runs once, and a client that disconnects
    * doesn't cancel the start for the others.
    */
-  #started(): Promise<void> {
-    this.#starting ??= this.#boot().finally(() => {
-      this.#starting = undefined;
+  #ensureStarted(): Promise<void> {
+    this.#startPromise ??= this.#boot().finally(() => {
+      this.#startPromise = undefined;
     });
-    return this.#starting;
+    return this.#startPromise;
   }
 
   async #boot(): Promise<void> {
-    const began = Date.now();
-    this.#models.forget();
+    const startedAt = Date.now();
+    this.#fingerprint.clear();
     const renewal = setInterval(() => this.renewActivityTimeout(), BOOT_RENEWAL_MS);
     try {
       await this.startAndWaitForPorts({
@@ -266,14 +272,14 @@ export class InferenceContainer extends Container<Env> {
         cancellationOptions: {
           instanceGetTimeoutMS: INSTANCE_TIMEOUT_MS,
           portReadyTimeoutMS: PORT_TIMEOUT_MS,
-          waitInterval: POLL_MS,
+          waitInterval: PORT_POLL_MS,
         },
       });
-      countStart(this.ctx.storage.kv, Date.now() - began);
-      this.ctx.waitUntil(this.#models.looked());
+      recordStart(this.ctx.storage.kv, Date.now() - startedAt);
+      this.ctx.waitUntil(this.#fingerprint.ensureComputed());
     } catch (error) {
-      countStart(this.ctx.storage.kv, undefined);
-      console.error(`start of ${this.ctx.id} failed: ${reasonOf(error)}`);
+      recordStart(this.ctx.storage.kv, undefined);
+      console.error(`start of ${this.ctx.id} failed: ${errorText(error)}`);
       throw error;
     } finally {
       clearInterval(renewal);
@@ -281,18 +287,18 @@ export class InferenceContainer extends Container<Env> {
   }
 
   override onStart(): void {
-    this.#models.forget(); // also here: the library restarts a dead container by itself when it forwards a request
+    this.#fingerprint.clear(); // also here: the library restarts a dead container by itself when it forwards a request
     console.log(`instance ${this.ctx.id} started`);
   }
 
   override onStop({ exitCode, reason }: { exitCode: number; reason: string }): void {
-    count(this.ctx.storage.kv, (all) => {
+    updateCounters(this.ctx.storage.kv, (all) => {
       all.exits[exitCode] = (all.exits[exitCode] ?? 0) + 1;
     });
     console.log(`instance ${this.ctx.id} stopped: ${reason}, exit code ${exitCode}`);
   }
 
   override onError(error: unknown): void {
-    console.error(`instance ${this.ctx.id}: ${reasonOf(error)}`);
+    console.error(`instance ${this.ctx.id}: ${errorText(error)}`);
   }
 }

@@ -24,7 +24,7 @@ export interface Counters {
 
 const KEY = "lifeboat.counters";
 
-const NONE: Counters = {
+const ZERO_COUNTERS: Counters = {
   starts: 0,
   failedStarts: 0,
   exits: {},
@@ -35,20 +35,20 @@ const NONE: Counters = {
 };
 
 /** Return the stored counters; a counter that an older version didn't store is 0. */
-export function counters(storage: SyncKvStorage): Counters {
-  return { ...structuredClone(NONE), ...storage.get<Partial<Counters>>(KEY) };
+export function readCounters(storage: SyncKvStorage): Counters {
+  return { ...structuredClone(ZERO_COUNTERS), ...storage.get<Partial<Counters>>(KEY) };
 }
 
 /** Apply a change to the stored counters. */
-export function count(storage: SyncKvStorage, change: (counters: Counters) => void): void {
-  const changed = counters(storage);
-  change(changed);
-  storage.put(KEY, changed);
+export function updateCounters(storage: SyncKvStorage, change: (counters: Counters) => void): void {
+  const updated = readCounters(storage);
+  change(updated);
+  storage.put(KEY, updated);
 }
 
 /** Count a start. `startMs` is the time until the server listened, undefined if the start failed. */
-export function countStart(storage: SyncKvStorage, startMs: number | undefined): void {
-  count(storage, (all) => {
+export function recordStart(storage: SyncKvStorage, startMs: number | undefined): void {
+  updateCounters(storage, (all) => {
     all.starts += 1;
     if (startMs === undefined) {
       all.failedStarts += 1;

@@ -4,65 +4,67 @@
  */
 
 /** Stored fingerprint of the last start, and the version of the Worker that computed it. */
-interface Seen {
+interface StoredFingerprint {
   models: string;
   version?: string;
 }
 
 const KEY = "lifeboat.models";
-const TAG_BYTES = 16;
+const FINGERPRINT_BYTES = 16;
 
 /** Fingerprint of an instance's models, stored with the version of the Worker that computed it. */
-export class Models {
+export class ModelFingerprint {
   readonly #storage: SyncKvStorage;
   readonly #version: string | undefined;
-  readonly #text: (path: string) => Promise<string>;
-  #looking: Promise<void> | undefined;
+  readonly #fetchText: (path: string) => Promise<string>;
+  #computation: Promise<void> | undefined;
   /** Cached copy of the stored value, so that requests don't read the storage; undefined until the first read. */
-  #seen: { models: string | undefined } | undefined;
+  #cached: { models: string | undefined } | undefined;
 
   /** `text` returns the body of the server's response at a path. */
-  constructor(storage: SyncKvStorage, version: string | undefined, text: (path: string) => Promise<string>) {
+  constructor(storage: SyncKvStorage, version: string | undefined, fetchText: (path: string) => Promise<string>) {
     this.#storage = storage;
     this.#version = version;
-    this.#text = text;
+    this.#fetchText = fetchText;
   }
 
   /** Return the fingerprint of the last start, undefined if not known or computed by another version of the Worker. */
-  known(): string | undefined {
-    if (this.#seen === undefined) {
-      const kept = this.#storage.get<Seen>(KEY);
-      this.#seen = { models: kept?.version === this.#version ? kept?.models : undefined };
+  read(): string | undefined {
+    if (this.#cached === undefined) {
+      const stored = this.#storage.get<StoredFingerprint>(KEY);
+      this.#cached = { models: stored?.version === this.#version ? stored?.models : undefined };
     }
-    return this.#seen.models;
+    return this.#cached.models;
   }
 
   /** Delete the fingerprint: the next start may use another image. */
-  forget(): void {
-    this.#looking = undefined;
-    this.#seen = { models: undefined };
+  clear(): void {
+    this.#computation = undefined;
+    this.#cached = { models: undefined };
     this.#storage.delete(KEY);
   }
 
   /** Compute the fingerprint once for each start. Models are part of the image, so they can change only at a start. */
-  looked(): Promise<void> {
-    this.#looking ??= this.#look().catch((error) => {
-      this.#looking = undefined;
+  ensureComputed(): Promise<void> {
+    this.#computation ??= this.#compute().catch((error) => {
+      this.#computation = undefined;
       console.error(`the models of an instance are not known: ${error}`);
     });
-    return this.#looking;
+    return this.#computation;
   }
 
   /** Request the model list and each model's digest from the server, and store the hash of the responses. */
-  async #look(): Promise<void> {
-    const list = await this.#text("/api/models");
+  async #compute(): Promise<void> {
+    const list = await this.#fetchText("/api/models");
     const { models } = JSON.parse(list) as { models: { name: string }[] };
-    const each = await Promise.all(models.map(({ name }) => this.#text(`/api/models/${encodeURIComponent(name)}`)));
-    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([list, ...each].join("\n")));
-    const bytes = new Uint8Array(digest, 0, TAG_BYTES);
-    const tag = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const details = await Promise.all(
+      models.map(({ name }) => this.#fetchText(`/api/models/${encodeURIComponent(name)}`)),
+    );
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([list, ...details].join("\n")));
+    const bytes = new Uint8Array(digest, 0, FINGERPRINT_BYTES);
+    const fingerprint = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
     const version = this.#version === undefined ? {} : { version: this.#version };
-    this.#storage.put<Seen>(KEY, { models: tag, ...version });
-    this.#seen = { models: tag };
+    this.#storage.put<StoredFingerprint>(KEY, { models: fingerprint, ...version });
+    this.#cached = { models: fingerprint };
   }
 }

@@ -4,12 +4,12 @@
  */
 
 import { type Settings, settingsOf } from "../settings";
-import { type Deadline, PATIENCE_MS } from "./deadline";
+import { DEFAULT_TIMEOUT_MS, type Deadline } from "./deadline";
 import type { Route } from "./routes";
-import { type Refuse, refuser } from "./rpc_errors";
+import { type Reject, rejectionFor } from "./rpc_errors";
 
 /** Maximum bytes of a held body. A larger body is streamed, and its request is sent only once. */
-export const KEPT_BYTES = 262_144;
+export const MAX_HELD_BODY_BYTES = 262_144;
 
 /** Share of the total limit that is available to large bodies. */
 const LARGE_SHARE = 0.75;
@@ -24,12 +24,12 @@ export type Body = ArrayBuffer | null | undefined;
  * of a disconnected client before it releases its hold.
  */
 export class HeldBodies {
-  readonly #most: number;
+  readonly #maxBytes: number;
   readonly #holds = new Set<{ bytes: number; until: number }>();
   #bytes = 0;
 
-  constructor(most: number) {
-    this.#most = most;
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
   }
 
   /**
@@ -38,10 +38,10 @@ export class HeldBodies {
    * clients.
    */
   hold(bytes: number, now: number): (() => void) | undefined {
-    const most = bytes > SMALL_BYTES ? this.#most * LARGE_SHARE : this.#most;
-    if (this.#bytes + bytes > most) this.#expire(now);
-    if (this.#bytes + bytes > most) return undefined;
-    const hold = { bytes, until: now + PATIENCE_MS };
+    const limit = bytes > SMALL_BYTES ? this.#maxBytes * LARGE_SHARE : this.#maxBytes;
+    if (this.#bytes + bytes > limit) this.#expire(now);
+    if (this.#bytes + bytes > limit) return undefined;
+    const hold = { bytes, until: now + DEFAULT_TIMEOUT_MS };
     this.#holds.add(hold);
     this.#bytes += bytes;
     return () => this.#release(hold);
@@ -56,14 +56,14 @@ export class HeldBodies {
   }
 }
 
-const known = new WeakMap<Env, HeldBodies>();
+const heldBodiesByEnv = new WeakMap<Env, HeldBodies>();
 
 /** Return the byte counter of this Worker isolate. */
 export function heldBodies(env: Env): HeldBodies {
-  let held = known.get(env);
+  let held = heldBodiesByEnv.get(env);
   if (held === undefined) {
     held = new HeldBodies(settingsOf(env).maxHeldBytes);
-    known.set(env, held);
+    heldBodiesByEnv.set(env, held);
   }
   return held;
 }
@@ -75,11 +75,11 @@ export function heldBodies(env: Env): HeldBodies {
 function lengthToHold(request: Request, route: Route): number | undefined {
   const length = request.headers.get("content-length");
   if (route.isFile || request.body === null || length === null) return undefined;
-  return Number(length) <= KEPT_BYTES ? Number(length) : undefined;
+  return Number(length) <= MAX_HELD_BODY_BYTES ? Number(length) : undefined;
 }
 
 /** A body and the function that releases its bytes, or the error response for an incomplete or late body. */
-export type Read = { body: Body; release: () => void; response?: never } | { response: Response };
+export type BodyResult = { body: Body; release: () => void; response?: never } | { response: Response };
 
 /**
  * Read the body of a request if it is to be held. A request that exceeds MAX_HELD_BYTES is rejected and not streamed: a
@@ -91,38 +91,46 @@ export async function readBody(
   held: HeldBodies,
   { bodyTimeoutMs }: Settings,
   deadline: Deadline,
-): Promise<Read> {
+): Promise<BodyResult> {
   const length = lengthToHold(request, route);
   if (length === undefined) return { body: request.body === null ? null : undefined, release: () => {} };
   const release = held.hold(length, Date.now());
   if (release === undefined) {
     return {
-      response: refuser(request)("resource_exhausted", "too many request bodies are being received; try again"),
+      response: rejectionFor(request)("resource_exhausted", "too many request bodies are being received; try again"),
     };
   }
-  const timeoutMs = Math.min(bodyTimeoutMs, deadline.at - Date.now());
-  const body = await within(request.arrayBuffer(), timeoutMs);
+  const timeoutMs = Math.min(bodyTimeoutMs, deadline.expiresAt - Date.now());
+  const body = await readWithTimeout(request.arrayBuffer(), timeoutMs);
   if (body instanceof ArrayBuffer) return { body, release };
   release();
-  return { response: unread(refuser(request), body, deadline.at <= Date.now(), bodyTimeoutMs) };
+  return { response: bodyErrorResponse(rejectionFor(request), body, deadline.expiresAt <= Date.now(), bodyTimeoutMs) };
 }
 
 /** Return the response to an incomplete or late body: 504 after the client's deadline, 408 after BODY_TIMEOUT_MS. */
-function unread(refuse: Refuse, why: "late" | "broken", isOver: boolean, bodyTimeoutMs: number): Response {
-  if (why === "broken") return refuse("invalid_argument", "body: it ended before its stated length");
-  if (isOver) return refuse("deadline_exceeded", "body: it did not arrive within the deadline");
-  const response = refuse("deadline_exceeded", `body: it did not arrive within ${bodyTimeoutMs / 1_000} s`);
+function bodyErrorResponse(
+  reject: Reject,
+  cause: "timeout" | "incomplete",
+  isPastDeadline: boolean,
+  bodyTimeoutMs: number,
+): Response {
+  if (cause === "incomplete") return reject("invalid_argument", "body: it ended before its stated length");
+  if (isPastDeadline) return reject("deadline_exceeded", "body: it did not arrive within the deadline");
+  const response = reject("deadline_exceeded", `body: it did not arrive within ${bodyTimeoutMs / 1_000} s`);
   const status = response.status === 504 ? 408 : response.status; // gRPC-Web and Connect streams keep their own status
   return new Response(response.body, { status, headers: response.headers });
 }
 
-async function within(reading: Promise<ArrayBuffer>, ms: number): Promise<ArrayBuffer | "late" | "broken"> {
+async function readWithTimeout(
+  body: Promise<ArrayBuffer>,
+  ms: number,
+): Promise<ArrayBuffer | "timeout" | "incomplete"> {
   let timer: number | null = null;
-  const late = new Promise<"late">((resolve) => {
-    timer = setTimeout(() => resolve("late"), Math.max(0, ms));
+  const timeout = new Promise<"timeout">((resolve) => {
+    timer = setTimeout(() => resolve("timeout"), Math.max(0, ms));
   });
   try {
-    return await Promise.race([reading.catch((): "broken" => "broken"), late]);
+    return await Promise.race([body.catch((): "incomplete" => "incomplete"), timeout]);
   } finally {
     clearTimeout(timer);
   }

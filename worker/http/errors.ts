@@ -27,9 +27,9 @@ export type Code = keyof typeof STATUS;
 export const RETRY_AFTER_S: Partial<Record<Code, number>> = { unavailable: 2, resource_exhausted: 10 };
 
 /** Return the headers for an error code: Retry-After or WWW-Authenticate. */
-export function headersOf(code: Code): Record<string, string> {
-  const after = RETRY_AFTER_S[code];
-  if (after !== undefined) return { "retry-after": String(after) };
+export function errorHeaders(code: Code): Record<string, string> {
+  const retryAfterS = RETRY_AFTER_S[code];
+  if (retryAfterS !== undefined) return { "retry-after": String(retryAfterS) };
   return code === "unauthenticated" ? { "www-authenticate": "Bearer" } : {};
 }
 
@@ -40,5 +40,5 @@ export function headersOf(code: Code): Record<string, string> {
  * envelope("not_found", "there is nothing at /x");
  */
 export function envelope(code: Code, message: string): Response {
-  return Response.json({ error: message, code }, { status: STATUS[code], headers: headersOf(code) });
+  return Response.json({ error: message, code }, { status: STATUS[code], headers: errorHeaders(code) });
 }

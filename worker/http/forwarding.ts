@@ -2,8 +2,8 @@
  * Build the container's request from the client's; distinguish the server's responses from the platform's.
  * @module
  */
-import { type Failure, stripHop } from "./internal_headers";
-import { decoded, isCall } from "./routes";
+import { type Failure, stripInternalHeaders } from "./internal_headers";
+import { decodePath, isRpcPath } from "./routes";
 
 export const REQUEST_ID = "x-request-id";
 
@@ -15,7 +15,7 @@ export const REQUEST_ID = "x-request-id";
  * - The runtime responds to Expect itself, and would take the server's `100 Continue` for the final response.
  * - Authentication has already used the credentials.
  */
-const STRIPPED = [
+const REMOVED_HEADERS = [
   "authorization",
   "cf-container-target-port",
   "connection",
@@ -29,18 +29,18 @@ const STRIPPED = [
   "x-api-key",
 ];
 
-const SOUND_ID = /^[\w.:/+=-]{1,128}$/;
+const VALID_ID = /^[\w.:/+=-]{1,128}$/;
 
 /** Return the request id: the client's if valid, else the platform's ray id if valid, else a new UUID. */
 export function requestId(request: Request): string {
-  const given = request.headers.get(REQUEST_ID);
-  if (given !== null && SOUND_ID.test(given)) return given;
+  const clientId = request.headers.get(REQUEST_ID);
+  if (clientId !== null && VALID_ID.test(clientId)) return clientId;
   const ray = request.headers.get("cf-ray");
-  return ray !== null && SOUND_ID.test(ray) ? ray : crypto.randomUUID();
+  return ray !== null && VALID_ID.test(ray) ? ray : crypto.randomUUID();
 }
 
 /** Headers whose value is a number, with or without a unit. */
-const NUMBERS = [
+const NUMERIC_HEADERS = [
   "connect-timeout-ms",
   "content-length",
   "grpc-timeout",
@@ -48,28 +48,28 @@ const NUMBERS = [
   "x-request-timeout-ms",
 ];
 /** Maximum characters of such a value. */
-const NUMBER_CHARS = 20;
+const MAX_NUMBER_CHARS = 20;
 
 /** Return the error message for the first numeric header that is too long, undefined if there is none. */
-export function wrongHeader(request: Request): string | undefined {
-  const name = NUMBERS.find((each) => (request.headers.get(each) ?? "").length > NUMBER_CHARS);
-  return name && `${name}: expected a number of at most ${NUMBER_CHARS} characters`;
+export function numericHeaderError(request: Request): string | undefined {
+  const name = NUMERIC_HEADERS.find((header) => (request.headers.get(header) ?? "").length > MAX_NUMBER_CHARS);
+  return name && `${name}: expected a number of at most ${MAX_NUMBER_CHARS} characters`;
 }
 
 /** Return `traceparent` if valid (W3C Trace Context, section 3.2), else undefined. Only a valid value is logged. */
 export function traceparent(request: Request): string | undefined {
-  const given = request.headers.get("traceparent") ?? "";
-  return /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(given) ? given : undefined;
+  const value = request.headers.get("traceparent") ?? "";
+  return /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(value) ? value : undefined;
 }
 
 /** Return the headers of the container's request. They ask for a response in an encoding that the client accepts. */
 export function forwardedHeaders(request: Request, id: string): Headers {
   const headers = new Headers(request.headers);
-  for (const name of STRIPPED) headers.delete(name);
-  stripHop(headers);
+  for (const name of REMOVED_HEADERS) headers.delete(name);
+  stripInternalHeaders(headers);
   headers.set(REQUEST_ID, id);
-  const accepted = request.cf?.clientAcceptEncoding; // the platform replaces the client's Accept-Encoding with its own
-  if (typeof accepted === "string") headers.set("accept-encoding", accepted || "identity");
+  const acceptedEncodings = request.cf?.clientAcceptEncoding; // the platform replaces the client's Accept-Encoding with its own
+  if (typeof acceptedEncodings === "string") headers.set("accept-encoding", acceptedEncodings || "identity");
   return headers;
 }
 
@@ -84,23 +84,23 @@ export function forwardedHeaders(request: Request, id: string): Headers {
 export function platformFailure(request: Request, response: Response): Failure | undefined {
   if (response.status < 400) return undefined;
   const isJson = (response.headers.get("content-type") ?? "").startsWith("application/json");
-  const isCallRefused = response.status < 500 && response.status !== 429 && isCall(decoded(request) ?? "");
-  return isJson || isCallRefused ? undefined : "gone";
+  const isRpcRejection = response.status < 500 && response.status !== 429 && isRpcPath(decodePath(request) ?? "");
+  return isJson || isRpcRejection ? undefined : "gone";
 }
 
 /** Return the text of the Container class's own error response, undefined if the response is the server's. */
-export async function containerFailure(response: Response): Promise<string | undefined> {
+export async function containerErrorText(response: Response): Promise<string | undefined> {
   const isPlain = (response.headers.get("content-type") ?? "").startsWith("text/plain");
   return response.status === 500 && isPlain ? response.text() : undefined;
 }
 
 /** Return whether the Container class reports a lost connection: the request may have ended the server. */
-export function isDisconnected(words: string): boolean {
-  return words.includes("suddenly disconnected");
+export function isConnectionLost(errorText: string): boolean {
+  return errorText.includes("suddenly disconnected");
 }
 
 /** Return whether the server rejected the request for overload or shutdown, so that another instance may accept it. */
-export function isRefused(response: Response): boolean {
+export function isTemporaryRejection(response: Response): boolean {
   // gRPC-Web without a message: 8 resource_exhausted, 14 unavailable
   const status = Number(response.headers.get("grpc-status") ?? 0);
   return response.status === 429 || response.status === 503 || status === 8 || status === 14;

@@ -16,33 +16,36 @@ export interface Route {
 }
 
 /** Path of a model, one of its versions, or a label, percent-decoded. A name is one segment. */
-const MODEL = "(/models/[^/]+(/(versions|labels)/[^/]+)?)";
-const READ = ["GET", "HEAD"];
+const MODEL_PATH = "(/models/[^/]+(/(versions|labels)/[^/]+)?)";
+const READ_METHODS = ["GET", "HEAD"];
 
 const ROUTES: [path: RegExp, route: Route][] = [
-  [new RegExp(`^/api${MODEL}?/predict$`), route([...READ, "POST"], { isCacheable: true, isPure: true })],
-  [new RegExp(`^/api${MODEL}?/explain$`), route(["POST"], { isPure: true })],
-  [new RegExp(`^/api${MODEL}?/batch$`), route(["POST", "PUT"], { isFile: true })],
-  [new RegExp(`^/api${MODEL}(/card|/drift|/form|/service\\.proto)?$`), route(READ)],
-  [/^\/api\/(models|openapi\.json|docs)$/, route(READ)],
-  [/^\/v2(\/health\/(live|ready))?$/, route(READ)],
-  [/^\/v2\/models\/stats$/, route(READ)],
-  [/^\/v2\/models\/[^/]+(\/versions\/[^/]+)?(\/(ready|stats|config))?$/, route(READ)],
-  [/^\/v2\/models\/[^/]+(\/versions\/[^/]+)?\/infer$/, route(["POST"], { isPure: true })],
-  [/^\/v2\/repository\/index$/, route(["POST"])],
+  [
+    new RegExp(`^/api${MODEL_PATH}?/predict$`),
+    newRoute([...READ_METHODS, "POST"], { isCacheable: true, isPure: true }),
+  ],
+  [new RegExp(`^/api${MODEL_PATH}?/explain$`), newRoute(["POST"], { isPure: true })],
+  [new RegExp(`^/api${MODEL_PATH}?/batch$`), newRoute(["POST", "PUT"], { isFile: true })],
+  [new RegExp(`^/api${MODEL_PATH}(/card|/drift|/form|/service\\.proto)?$`), newRoute(READ_METHODS)],
+  [/^\/api\/(models|openapi\.json|docs)$/, newRoute(READ_METHODS)],
+  [/^\/v2(\/health\/(live|ready))?$/, newRoute(READ_METHODS)],
+  [/^\/v2\/models\/stats$/, newRoute(READ_METHODS)],
+  [/^\/v2\/models\/[^/]+(\/versions\/[^/]+)?(\/(ready|stats|config))?$/, newRoute(READ_METHODS)],
+  [/^\/v2\/models\/[^/]+(\/versions\/[^/]+)?\/infer$/, newRoute(["POST"], { isPure: true })],
+  [/^\/v2\/repository\/index$/, newRoute(["POST"])],
 ];
 
 /** `/package.Service/Method`, in protobuf's names. The server accepts more names; here they would start a container. */
-const CALL = /^\/[A-Za-z]\w*(\.[A-Za-z]\w*)+\/[A-Za-z]\w*$/;
+const RPC_PATH = /^\/[A-Za-z]\w*(\.[A-Za-z]\w*)+\/[A-Za-z]\w*$/;
 /** Connect uses GET for methods without side effects. */
-const CALLED = route([...READ, "POST"], { isCacheable: true });
+const RPC_ROUTE = newRoute([...READ_METHODS, "POST"], { isCacheable: true });
 
-function route(methods: string[], kind: Partial<Route> = {}): Route {
+function newRoute(methods: string[], kind: Partial<Route> = {}): Route {
   return { methods, isFile: false, isCacheable: false, isPure: false, ...kind };
 }
 
 /** Return the percent-decoded path, undefined if it is not UTF-8. Rules apply to the path that the server reads. */
-export function decoded(request: Request): string | undefined {
+export function decodePath(request: Request): string | undefined {
   try {
     return decodeURIComponent(new URL(request.url).pathname);
   } catch {
@@ -51,18 +54,18 @@ export function decoded(request: Request): string | undefined {
 }
 
 /** Return whether a decoded path is an RPC path of Connect or gRPC-Web. */
-export function isCall(path: string): boolean {
-  return CALL.test(path);
+export function isRpcPath(path: string): boolean {
+  return RPC_PATH.test(path);
 }
 
 /** Return the route of a decoded path, undefined if there is none. */
 export function routeOf(path: string): Route | undefined {
-  if (isCall(path)) return CALLED;
+  if (isRpcPath(path)) return RPC_ROUTE;
   return ROUTES.find(([pattern]) => pattern.test(path))?.[1];
 }
 
 /** Return whether a decoded path loads or unloads a model, also with repeated slashes. */
-export function isControl(path: string): boolean {
+export function isModelControl(path: string): boolean {
   return (
     /^\/+v2\/+repository\/+models(\/|$)/.test(path) ||
     /^\/inference\.GRPCInferenceService\/RepositoryModel(Load|Unload)$/.test(path)

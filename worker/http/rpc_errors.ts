@@ -2,14 +2,14 @@
  * Create the Worker's errors for Connect and gRPC-Web.
  * @module
  */
-import { type Code, envelope, headersOf, STATUS } from "./errors";
-import { decoded, isCall } from "./routes";
+import { type Code, envelope, errorHeaders, STATUS } from "./errors";
+import { decodePath, isRpcPath } from "./routes";
 
 /** Create an error response in the protocol of a request. */
-export type Refuse = (code: Code, message: string) => Response;
+export type Reject = (code: Code, message: string) => Response;
 
 /** Connect's name and gRPC's number of each code. An unknown path or method is `unimplemented`. */
-const CODES: Record<Code, [name: string, number: number]> = {
+const RPC_CODES: Record<Code, [name: string, number: number]> = {
   invalid_argument: ["invalid_argument", 3],
   unauthenticated: ["unauthenticated", 16],
   permission_denied: ["permission_denied", 7],
@@ -41,11 +41,11 @@ export function isNativeGrpc(request: Request): boolean {
  * @example
  * refuser(request)("unavailable", "no container instance can be reached now; try again");
  */
-export function refuser(request: Request): Refuse {
+export function rejectionFor(request: Request): Reject {
   const type = contentType(request);
-  if (/^application\/grpc-web(-text)?(\+|$)/.test(type)) return (code, message) => grpcWeb(type, code, message);
-  if (/^application\/connect\+/.test(type)) return (code, message) => connectStream(type, code, message);
-  return isCall(decoded(request) ?? "") ? connect : envelope;
+  if (/^application\/grpc-web(-text)?(\+|$)/.test(type)) return (code, message) => grpcWebError(type, code, message);
+  if (/^application\/connect\+/.test(type)) return (code, message) => connectStreamError(type, code, message);
+  return isRpcPath(decodePath(request) ?? "") ? connectError : envelope;
 }
 
 /** Return the media type of a request, without parameters; empty if it is too long to be a known one. */
@@ -55,33 +55,33 @@ function contentType(request: Request): string {
 }
 
 /** Return a unary Connect error: JSON for every codec. `payload_too_large` has the status of `resource_exhausted`. */
-function connect(code: Code, message: string): Response {
+function connectError(code: Code, message: string): Response {
   const status = code === "payload_too_large" ? STATUS.resource_exhausted : STATUS[code];
-  return Response.json({ code: CODES[code][0], message }, { status, headers: headersOf(code) });
+  return Response.json({ code: RPC_CODES[code][0], message }, { status, headers: errorHeaders(code) });
 }
 
 /** Return a Connect stream's error: status 200, with the error in the end-of-stream message. */
-function connectStream(type: string, code: Code, message: string): Response {
-  const error = { code: CODES[code][0], message };
-  const metadata = Object.fromEntries(Object.entries(headersOf(code)).map(([name, value]) => [name, [value]]));
-  const said = new TextEncoder().encode(JSON.stringify({ error, metadata }));
-  const body = new Uint8Array(5 + said.length);
-  const head = new DataView(body.buffer);
-  head.setUint8(0, END_STREAM);
-  head.setUint32(1, said.length); // big-endian
-  body.set(said, 5);
+function connectStreamError(type: string, code: Code, message: string): Response {
+  const error = { code: RPC_CODES[code][0], message };
+  const metadata = Object.fromEntries(Object.entries(errorHeaders(code)).map(([name, value]) => [name, [value]]));
+  const payload = new TextEncoder().encode(JSON.stringify({ error, metadata }));
+  const body = new Uint8Array(5 + payload.length);
+  const header = new DataView(body.buffer);
+  header.setUint8(0, END_STREAM);
+  header.setUint32(1, payload.length); // big-endian
+  body.set(payload, 5);
   return new Response(body, { headers: { "content-type": type } });
 }
 
 /** Return a gRPC-Web error: without a message, the trailers are in the headers (PROTOCOL-WEB, "Trailers-Only"). */
-function grpcWeb(type: string, code: Code, message: string): Response {
-  return new Response(null, { headers: { "content-type": type, ...grpcStatus(code, message), ...headersOf(code) } });
+function grpcWebError(type: string, code: Code, message: string): Response {
+  return new Response(null, { headers: { "content-type": type, ...grpcStatus(code, message), ...errorHeaders(code) } });
 }
 
 /** Return the error for native gRPC: a status that its clients read as an error, and the protocols to use. */
-export function native(): Response {
+export function nativeGrpcError(): Response {
   const message = "native gRPC can't pass the edge, which drops its trailers: use Connect or gRPC-Web";
-  const response = connect("unsupported_media_type", message);
+  const response = connectError("unsupported_media_type", message);
   for (const [name, value] of Object.entries(grpcStatus("unsupported_media_type", message))) {
     response.headers.set(name, value);
   }
@@ -94,5 +94,5 @@ export function native(): Response {
  */
 function grpcStatus(code: Code, message: string): Record<string, string> {
   const encoded = message.toWellFormed().replace(/[^ -$&-~]/gu, encodeURIComponent);
-  return { "grpc-status": String(CODES[code][1]), "grpc-message": encoded };
+  return { "grpc-status": String(RPC_CODES[code][1]), "grpc-message": encoded };
 }

@@ -4,8 +4,8 @@
  */
 
 /** Append one part to the response's `Server-Timing`. The response's headers must be mutable. */
-export function withTiming(response: Response, part: string, ms: number, description?: string): Response {
-  const said = description === undefined ? "" : `;desc="${description}"`;
-  response.headers.append("server-timing", `${part};dur=${ms}${said}`);
+export function addServerTiming(response: Response, part: string, ms: number, description?: string): Response {
+  const descriptionParameter = description === undefined ? "" : `;desc="${description}"`;
+  response.headers.append("server-timing", `${part};dur=${ms}${descriptionParameter}`);
   return response;
 }

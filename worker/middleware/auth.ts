@@ -5,36 +5,36 @@
 import type { Code } from "../http/errors";
 
 /** Error for a request that is rejected. */
-export interface Refusal {
+export interface Rejection {
   code: Code;
   message: string;
 }
 
 /** The authenticated client, by the name of its key; undefined if no keys are configured. */
-export type Client = { name: string | undefined; refusal?: never } | { name?: never; refusal: Refusal };
+export type AuthResult = { name: string | undefined; rejection?: never } | { name?: never; rejection: Rejection };
 
 interface Key {
   name: string;
   hash: Uint8Array;
 }
 
-const ENTRY = /^(?:([\w.-]{1,64}):)?([0-9a-f]{64})$/i;
+const KEY_ENTRY = /^(?:([\w.-]{1,64}):)?([0-9a-f]{64})$/i;
 
 /**
  * Return the client, or the rejection. The rate limit by address comes first, so that it also limits guesses of keys.
  */
-export async function authenticate(request: Request, env: Env): Promise<Client> {
+export async function authenticate(request: Request, env: Env): Promise<AuthResult> {
   const address = request.headers.get("cf-connecting-ip") ?? "unknown";
-  if (await isTooMany(env.RATE_BY_ADDRESS, networkOf(address))) return tooMany("this address");
+  if (await exceedsLimit(env.RATE_BY_ADDRESS, networkOf(address))) return rejectRateLimited("this address");
   const keys = keysOf(env);
   if (keys.length === 0) return { name: undefined };
-  const given = givenKey(request);
-  if (given === undefined) {
-    return refused("unauthenticated", "an API key is needed: Authorization: Bearer ..., or X-Api-Key: ...");
+  const key = keyFromHeaders(request);
+  if (key === undefined) {
+    return reject("unauthenticated", "an API key is needed: Authorization: Bearer ..., or X-Api-Key: ...");
   }
-  const name = await nameOf(given, keys);
-  if (name === undefined) return refused("unauthenticated", "this API key is not known");
-  return (await isTooMany(env.RATE_BY_KEY, name)) ? tooMany("this API key") : { name };
+  const name = await keyName(key, keys);
+  if (name === undefined) return reject("unauthenticated", "this API key is not known");
+  return (await exceedsLimit(env.RATE_BY_KEY, name)) ? rejectRateLimited("this API key") : { name };
 }
 
 /** Return the client's identity: the name of its API key, or the network of its address. */
@@ -61,39 +61,39 @@ function keysOf(env: Env): Key[] {
   const entries = env.API_KEYS.split(/[\s,]+/).filter(Boolean);
   if (entries.length === 0) throw new Error("API_KEYS: expected SHA-256 in hex; it is empty");
   return entries.map((entry) => {
-    const [, name, hex] = ENTRY.exec(entry) ?? [];
-    if (hex === undefined) throw new Error("API_KEYS: expected SHA-256 in hex, each as name:hash or hash alone");
+    const [, name, hexHash] = KEY_ENTRY.exec(entry) ?? [];
+    if (hexHash === undefined) throw new Error("API_KEYS: expected SHA-256 in hex, each as name:hash or hash alone");
     const hash = Uint8Array.from({ length: 32 }, (_, index) =>
-      Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16),
+      Number.parseInt(hexHash.slice(2 * index, 2 * index + 2), 16),
     );
-    return { name: name ?? hex.slice(0, 8).toLowerCase(), hash };
+    return { name: name ?? hexHash.slice(0, 8).toLowerCase(), hash };
   });
 }
 
-function givenKey(request: Request): string | undefined {
+function keyFromHeaders(request: Request): string | undefined {
   const [, bearer] = /^Bearer +(\S+) *$/i.exec(request.headers.get("authorization") ?? "") ?? [];
   return bearer ?? request.headers.get("x-api-key") ?? undefined;
 }
 
 /** Return the name of a key, undefined if unknown. Compares every byte of every hash, so the time reveals nothing. */
-async function nameOf(given: string, keys: Key[]): Promise<string | undefined> {
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(given)));
-  let found: string | undefined;
+async function keyName(key: string, keys: Key[]): Promise<string | undefined> {
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key)));
+  let name: string | undefined;
   for (const key of keys) {
-    const differing = key.hash.reduce((bits, byte, index) => bits | (byte ^ (hash[index] ?? 0)), 0);
-    found = differing === 0 ? key.name : found;
+    const difference = key.hash.reduce((bits, byte, index) => bits | (byte ^ (hash[index] ?? 0)), 0);
+    name = difference === 0 ? key.name : name;
   }
-  return found;
+  return name;
 }
 
-async function isTooMany(limit: RateLimit | undefined, key: string): Promise<boolean> {
+async function exceedsLimit(limit: RateLimit | undefined, key: string): Promise<boolean> {
   return limit !== undefined && !(await limit.limit({ key })).success;
 }
 
-function tooMany(what: string): Client {
-  return refused("resource_exhausted", `too many requests by ${what}; try again later`);
+function rejectRateLimited(what: string): AuthResult {
+  return reject("resource_exhausted", `too many requests by ${what}; try again later`);
 }
 
-function refused(code: Code, message: string): Client {
-  return { refusal: { code, message } };
+function reject(code: Code, message: string): AuthResult {
+  return { rejection: { code, message } };
 }

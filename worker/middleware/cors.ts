@@ -6,10 +6,10 @@ import type { Context } from "hono";
 import { cors } from "hono/cors";
 import { settingsOf } from "../settings";
 
-const METHODS = ["GET", "HEAD", "POST", "PUT"];
+const ALLOWED_METHODS = ["GET", "HEAD", "POST", "PUT"];
 
 /** Request headers of REST, Connect and gRPC-Web clients. */
-const ALLOWED = [
+const ALLOWED_HEADERS = [
   "authorization",
   "cache-control",
   "connect-protocol-version",
@@ -28,7 +28,7 @@ const ALLOWED = [
 ];
 
 /** Response headers that pages may read in addition to the CORS-safelisted ones. */
-const EXPOSED = [
+const EXPOSED_HEADERS = [
   "connect-content-encoding",
   "content-encoding",
   "etag",
@@ -52,6 +52,12 @@ export const crossOrigin = async (c: Context<{ Bindings: Env }>, next: () => Pro
   const { corsOrigins } = settingsOf(c.env);
   if (corsOrigins.length === 0) return next();
   const origin = corsOrigins.includes("*") ? "*" : corsOrigins;
-  const options = { origin, allowMethods: METHODS, allowHeaders: ALLOWED, exposeHeaders: EXPOSED, maxAge: MAX_AGE_S };
+  const options = {
+    origin,
+    allowMethods: ALLOWED_METHODS,
+    allowHeaders: ALLOWED_HEADERS,
+    exposeHeaders: EXPOSED_HEADERS,
+    maxAge: MAX_AGE_S,
+  };
   return cors(options)(c, next);
 };

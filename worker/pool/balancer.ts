@@ -5,17 +5,17 @@
  * it is.
  * @module
  */
-import { type Instance, unknown } from "./instance.ts";
-import { Load, REPORT_MS } from "./load_average.ts";
+import { type Instance, newInstance } from "./instance.ts";
+import { LoadAverage, REPORT_LIFETIME_MS } from "./load_average.ts";
 
 /** Limits of the pool in one region. */
 export interface Limits {
   /** Number of instances that are always awake. */
-  warm: number;
+  warmInstances: number;
   /** Maximum number of instances. */
-  max: number;
+  maxInstances: number;
   /** Utilisation of an instance, between 0 and 1, above which the next one starts. */
-  target: number;
+  targetUtilisation: number;
   /** Milliseconds that an instance surely stays awake without a request. */
   awakeMs: number;
 }
@@ -23,50 +23,50 @@ export interface Limits {
 /**
  * How a request to an instance ended:
  *
- * - `answered`: the server responded
+ * - `responded`: the server responded
  * - `asleep`: the instance doesn't run
  * - `failed`: the request failed
  * - `hung`: no response came in time
- * - `left`: the request says nothing about the instance, for example because the client disconnected
+ * - `unknown`: the request says nothing about the instance, for example because the client disconnected
  */
-export type Outcome = "answered" | "asleep" | "failed" | "hung" | "left";
+export type Outcome = "responded" | "asleep" | "failed" | "hung" | "unknown";
 
 /** Weight of the newest latency in the moving average. */
-const NEWEST = 0.2;
+const NEWEST_WEIGHT = 0.2;
 /** Half-life of an old latency: it decays to the average of all instances, so that a slow instance is tried again. */
-const HALF_MS = 500;
+const LATENCY_HALF_LIFE_MS = 500;
 /** Lower latencies count as equal: a difference of a millisecond must not send all requests to one instance. */
-const LEAST_MS = 5;
+const MIN_LATENCY_MS = 5;
 /** Time for which an instance must be surplus before requests stop going to it. */
 const SURPLUS_MS = 30_000;
 /** An instance is surplus if the others alone would stay below this share of the target. */
 const SURPLUS_SHARE = 0.6;
 /** A start without a result after this time counts as lost. */
-const START_MS = 45_000;
+const START_TIMEOUT_MS = 45_000;
 /** Minimum interval between reviews of the number of instances. */
-const REVIEW_MS = 100;
+const REVIEW_INTERVAL_MS = 100;
 
 /** State of one region's instances, as this Worker isolate knows it, and the choices made from it. */
-export class Policy {
+export class Balancer {
   readonly instances: Instance[] = [];
   readonly #limits: Limits;
   readonly #random: () => number;
-  readonly #load = new Load();
-  #active: number;
-  #needed: number;
+  readonly #loadAverage = new LoadAverage();
+  #targetCount: number;
+  #neededCount: number;
   #reviewedAt = Number.NEGATIVE_INFINITY;
-  #neededAt = 0;
-  #latencyMs = 0;
+  #lastNeededAt = 0;
+  #meanLatencyMs = 0;
   #routable: Instance[] = [];
 
   /** `random` returns a number from 0 to 1, excluding 1. */
   constructor(limits: Limits, random: () => number) {
     this.#limits = limits;
     this.#random = random;
-    this.#active = limits.warm;
-    this.#needed = limits.warm;
-    for (let index = 0; index < limits.warm; index++) this.#add("presumed");
-    this.#list();
+    this.#targetCount = limits.warmInstances;
+    this.#neededCount = limits.warmInstances;
+    for (let index = 0; index < limits.warmInstances; index++) this.#add("presumed");
+    this.#updateRoutable();
   }
 
   /** Instances that requests go to. */
@@ -75,159 +75,167 @@ export class Policy {
   }
 
   /** Target number of routable instances. */
-  get active(): number {
-    return this.#active;
+  get targetCount(): number {
+    return this.#targetCount;
   }
 
   /** Requests in flight at ready instances, averaged over the last seconds. */
   get load(): number {
-    return this.#load.average;
+    return this.#loadAverage.average;
   }
 
   /**
-   * Return a routable instance that is not `avoided`: the better of two random ones. With `mayTry`, for requests that
+   * Return a routable instance that is not `avoided`: the better of two random ones. With `mayProbe`, for requests that
    * can be retried, it may be an instance whose circuit is half open.
    */
-  find(now: number, avoided: ReadonlySet<Instance>, mayTry: boolean): Instance | undefined {
+  find(now: number, avoided: ReadonlySet<Instance>, mayProbe: boolean): Instance | undefined {
     this.#review(now);
-    const fits = (each: Instance) => !avoided.has(each) && (mayTry ? each.circuit.allows(now) : each.circuit.isClosed);
-    const first = this.#draw(fits);
-    const second = first && this.#draw((each) => each !== first && fits(each));
+    const isEligible = (each: Instance) =>
+      !avoided.has(each) && (mayProbe ? each.circuit.allows(now) : each.circuit.isClosed);
+    const first = this.#pickRandom(isEligible);
+    const second = first && this.#pickRandom((each) => each !== first && isEligible(each));
     if (first === undefined || second === undefined || !first.circuit.isClosed) return first;
-    return !second.circuit.isClosed || this.#cost(second, now) < this.#cost(first, now) ? second : first;
+    return !second.circuit.isClosed || this.#expectedWait(second, now) < this.#expectedWait(first, now)
+      ? second
+      : first;
   }
 
   /**
    * Return an instance if `find` has none. In this order: an avoided instance with a closed circuit, a starting
    * instance, an instance to be started, and if all circuits are open, the instance with the fewest requests.
    */
-  settle(now: number, avoided: ReadonlySet<Instance>): Instance {
-    const again = this.#draw(({ circuit }) => circuit.isClosed);
-    if (again !== undefined) return again;
-    const sound = this.instances.filter(({ circuit }) => circuit.allows(now));
-    const starting = sound.filter(({ state }) => state === "starting").sort((a, b) => a.inFlight - b.inFlight);
+  findFallback(now: number, avoided: ReadonlySet<Instance>): Instance {
+    const available = this.#pickRandom(({ circuit }) => circuit.isClosed);
+    if (available !== undefined) return available;
+    const usable = this.instances.filter(({ circuit }) => circuit.allows(now));
+    const starting = usable.filter(({ state }) => state === "starting").sort((a, b) => a.inFlight - b.inFlight);
     if (starting[0] !== undefined) return starting[0];
-    const down = sound.find(({ state }) => state === "down");
+    const down = usable.find(({ state }) => state === "down");
     if (down !== undefined) return down;
-    if (this.instances.length < this.#limits.max) return this.#add("down");
+    if (this.instances.length < this.#limits.maxInstances) return this.#add("down");
     const others = this.instances.filter((instance) => !avoided.has(instance));
     return (others.length > 0 ? others : this.instances).reduce((a, b) => (b.inFlight < a.inFlight ? b : a));
   }
 
   /** Return whether another instance can take a request now. */
-  hasOther(instance: Instance, now: number): boolean {
+  hasAlternative(instance: Instance, now: number): boolean {
     return this.#routable.some((other) => other !== instance && other.circuit.allows(now));
   }
 
   /** Return the instances to start now, and mark them as starting. */
-  wanted(now: number): Instance[] {
+  scaleUp(now: number): Instance[] {
     this.#review(now);
-    const sound = this.instances.filter(({ state, circuit }) => state !== "down" && circuit.isClosed);
-    const missing = Math.min(this.#needed - sound.length, Math.max(1, sound.length)); // at most doubles the number
+    const healthy = this.instances.filter(({ state, circuit }) => state !== "down" && circuit.isClosed);
+    const missing = Math.min(this.#neededCount - healthy.length, Math.max(1, healthy.length)); // at most doubles the number
     const starts: Instance[] = [];
     for (const instance of this.instances) {
       if (starts.length < missing && instance.state === "down" && instance.circuit.allows(now)) starts.push(instance);
     }
-    while (starts.length < missing && this.instances.length < this.#limits.max) starts.push(this.#add("down"));
-    for (const instance of starts) this.#become(instance, "starting", now);
+    while (starts.length < missing && this.instances.length < this.#limits.maxInstances) starts.push(this.#add("down"));
+    for (const instance of starts) this.#setState(instance, "starting", now);
     return starts;
   }
 
   /** Record that a request is sent to an instance. */
-  began(instance: Instance, now: number): void {
-    instance.circuit.asked();
+  recordRequest(instance: Instance, now: number): void {
+    instance.circuit.recordAttempt();
     instance.inFlight += 1;
-    this.#load.count(instance, now);
+    this.#loadAverage.update(instance, now);
   }
 
   /**
-   * Record how a request ended. `latencyMs` is given only if it reflects the instance's speed. `reported` is the number
+   * Record how a request ended. `latencyMs` is given only if it reflects the instance's speed. `reportedOthers` is the number
    * of other requests in flight that the instance reported.
    */
-  ended(instance: Instance, now: number, outcome: Outcome, latencyMs?: number, reported?: number): void {
+  recordOutcome(instance: Instance, now: number, outcome: Outcome, latencyMs?: number, reportedOthers?: number): void {
     instance.inFlight -= 1;
-    if (reported !== undefined) {
-      instance.others = Math.max(0, reported - instance.inFlight);
+    if (reportedOthers !== undefined) {
+      instance.othersInFlight = Math.max(0, reportedOthers - instance.inFlight);
       instance.reportedAt = now;
     }
-    if (outcome === "answered") {
-      instance.answeredAt = now;
-      const isNews = instance.state !== "ready" || !instance.circuit.isClosed;
-      instance.circuit.answered();
-      if (isNews) this.#become(instance, "ready", now);
+    if (outcome === "responded") {
+      instance.lastResponseAt = now;
+      const isStateChange = instance.state !== "ready" || !instance.circuit.isClosed;
+      instance.circuit.recordSuccess();
+      if (isStateChange) this.#setState(instance, "ready", now);
       if (latencyMs !== undefined) {
-        this.#latencyMs += (latencyMs - this.#latencyMs) * (this.#latencyMs === 0 ? 1 : NEWEST / 4);
-        const before = this.#latency(instance, now);
-        instance.latencyMs = before + (latencyMs - before) * (instance.latencyMs === 0 ? 1 : NEWEST);
-        instance.measuredAt = now;
+        this.#meanLatencyMs += (latencyMs - this.#meanLatencyMs) * (this.#meanLatencyMs === 0 ? 1 : NEWEST_WEIGHT / 4);
+        const previousMs = this.#estimateLatency(instance, now);
+        instance.latencyMs = previousMs + (latencyMs - previousMs) * (instance.latencyMs === 0 ? 1 : NEWEST_WEIGHT);
+        instance.latencyMeasuredAt = now;
       }
     } else if (outcome === "asleep") {
-      this.#become(instance, "starting", now);
-    } else if (outcome === "left") {
-      instance.circuit.left();
+      this.#setState(instance, "starting", now);
+    } else if (outcome === "unknown") {
+      instance.circuit.recordUnknown();
     } else {
-      instance.circuit.failed(now, outcome === "hung");
-      this.#list();
+      instance.circuit.recordFailure(now, outcome === "hung");
+      this.#updateRoutable();
     }
-    this.#load.count(instance, now);
+    this.#loadAverage.update(instance, now);
   }
 
   /** Record how a start in the background ended. */
-  started(instance: Instance, now: number, isReady: boolean): void {
+  recordStart(instance: Instance, now: number, isReady: boolean): void {
     if (isReady) {
-      instance.answeredAt = now;
-      instance.circuit.answered();
+      instance.lastResponseAt = now;
+      instance.circuit.recordSuccess();
     } else {
-      instance.circuit.failed(now, true);
+      instance.circuit.recordFailure(now, true);
     }
-    this.#become(instance, isReady ? "ready" : this.#rest(instance), now);
+    this.#setState(instance, isReady ? "ready" : this.#idleState(instance), now);
   }
 
-  #draw(fits: (instance: Instance) => boolean): Instance | undefined {
-    const from = this.#routable;
-    const start = Math.floor(this.#random() * from.length);
-    for (let step = 0; step < from.length; step++) {
-      const instance = from[(start + step) % from.length] as Instance;
-      if (fits(instance)) return instance;
+  #pickRandom(isEligible: (instance: Instance) => boolean): Instance | undefined {
+    const candidates = this.#routable;
+    const start = Math.floor(this.#random() * candidates.length);
+    for (let step = 0; step < candidates.length; step++) {
+      const instance = candidates[(start + step) % candidates.length] as Instance;
+      if (isEligible(instance)) return instance;
     }
     return undefined;
   }
 
   /** Return the expected time of one more request: all requests in flight and itself, times the recent latency. */
-  #cost(instance: Instance, now: number): number {
-    return (instance.inFlight + instance.others + 1) * Math.max(this.#latency(instance, now), LEAST_MS);
+  #expectedWait(instance: Instance, now: number): number {
+    return (
+      (instance.inFlight + instance.othersInFlight + 1) * Math.max(this.#estimateLatency(instance, now), MIN_LATENCY_MS)
+    );
   }
 
   /** Return an instance's estimated latency, which decays to the average of all instances since it was measured. */
-  #latency({ latencyMs, measuredAt }: Instance, now: number): number {
-    if (latencyMs === 0) return this.#latencyMs;
-    return this.#latencyMs + (latencyMs - this.#latencyMs) * 0.5 ** ((now - measuredAt) / HALF_MS);
+  #estimateLatency({ latencyMs, latencyMeasuredAt }: Instance, now: number): number {
+    if (latencyMs === 0) return this.#meanLatencyMs;
+    return (
+      this.#meanLatencyMs +
+      (latencyMs - this.#meanLatencyMs) * 0.5 ** ((now - latencyMeasuredAt) / LATENCY_HALF_LIFE_MS)
+    );
   }
 
   #add(state: Instance["state"]): Instance {
-    const instance = unknown(this.instances.length, state);
+    const instance = newInstance(this.instances.length, state);
     this.instances.push(instance);
     return instance;
   }
 
-  #rest(instance: Instance): "presumed" | "down" {
-    return instance.index < this.#limits.warm ? "presumed" : "down";
+  #idleState(instance: Instance): "presumed" | "down" {
+    return instance.index < this.#limits.warmInstances ? "presumed" : "down";
   }
 
-  #become(instance: Instance, state: Instance["state"], now: number): void {
+  #setState(instance: Instance, state: Instance["state"], now: number): void {
     instance.state = state;
-    instance.since = now;
-    this.#load.count(instance, now);
-    this.#list();
+    instance.stateSince = now;
+    this.#loadAverage.update(instance, now);
+    this.#updateRoutable();
   }
 
   /** Update the routable instances: presumed ones, and ready ones up to the target. Open circuits don't count. */
-  #list(): void {
-    let left = this.#active;
+  #updateRoutable(): void {
+    let remaining = this.#targetCount;
     this.#routable = this.instances.filter(({ state, circuit }) => {
-      const isListed = state === "presumed" || (state === "ready" && left > 0);
-      if (isListed && circuit.isClosed) left -= 1;
-      return isListed;
+      const isRoutable = state === "presumed" || (state === "ready" && remaining > 0);
+      if (isRoutable && circuit.isClosed) remaining -= 1;
+      return isRoutable;
     });
   }
 
@@ -236,27 +244,27 @@ export class Policy {
    * average (processor sharing), and the Worker can count the requests in flight.
    */
   #review(now: number): void {
-    if (now - this.#reviewedAt < REVIEW_MS) return;
+    if (now - this.#reviewedAt < REVIEW_INTERVAL_MS) return;
     this.#reviewedAt = now;
     for (const instance of this.instances) {
-      if (now - instance.reportedAt > REPORT_MS) instance.others = 0;
-      const isOver = instance.inFlight === 0 && now - instance.answeredAt > this.#limits.awakeMs;
-      const isLost = instance.state === "starting" && now - instance.since > START_MS;
-      if ((instance.state === "ready" && isOver) || isLost) instance.state = this.#rest(instance);
-      this.#load.count(instance, now);
+      if (now - instance.reportedAt > REPORT_LIFETIME_MS) instance.othersInFlight = 0;
+      const isLikelyAsleep = instance.inFlight === 0 && now - instance.lastResponseAt > this.#limits.awakeMs;
+      const isStartLost = instance.state === "starting" && now - instance.stateSince > START_TIMEOUT_MS;
+      if ((instance.state === "ready" && isLikelyAsleep) || isStartLost) instance.state = this.#idleState(instance);
+      this.#loadAverage.update(instance, now);
     }
-    const each = this.#limits.target / (1 - this.#limits.target);
-    const bound = (count: number) => Math.min(Math.max(count, this.#limits.warm), this.#limits.max);
-    this.#needed = bound(Math.ceil(this.#load.average / each));
-    const enough = bound(Math.ceil(this.#load.average / (each * SURPLUS_SHARE)));
-    if (enough >= this.#active) this.#neededAt = now;
-    if (this.#needed > this.#active) {
-      this.#active = Math.min(this.#needed, 2 * this.#active);
-      this.#neededAt = now;
-    } else if (now - this.#neededAt > SURPLUS_MS) {
-      this.#active = enough;
-      this.#neededAt = now;
+    const requestsPerInstance = this.#limits.targetUtilisation / (1 - this.#limits.targetUtilisation);
+    const clamp = (count: number) => Math.min(Math.max(count, this.#limits.warmInstances), this.#limits.maxInstances);
+    this.#neededCount = clamp(Math.ceil(this.#loadAverage.average / requestsPerInstance));
+    const sufficientCount = clamp(Math.ceil(this.#loadAverage.average / (requestsPerInstance * SURPLUS_SHARE)));
+    if (sufficientCount >= this.#targetCount) this.#lastNeededAt = now;
+    if (this.#neededCount > this.#targetCount) {
+      this.#targetCount = Math.min(this.#neededCount, 2 * this.#targetCount);
+      this.#lastNeededAt = now;
+    } else if (now - this.#lastNeededAt > SURPLUS_MS) {
+      this.#targetCount = sufficientCount;
+      this.#lastNeededAt = now;
     }
-    this.#list();
+    this.#updateRoutable();
   }
 }

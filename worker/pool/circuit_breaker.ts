@@ -4,11 +4,11 @@
  */
 
 /** Consecutive failures that open the circuit. A severe failure, such as a hung instance, opens it at once. */
-const FAILURES = 3;
+const FAILURE_THRESHOLD = 3;
 /** First time for which the circuit is open. Each further opening doubles it. */
-const OPEN_MS = 1_000;
+const FIRST_OPEN_MS = 1_000;
 /** Maximum time for which the circuit is open. */
-const MOST_OPEN_MS = 30_000;
+const MAX_OPEN_MS = 30_000;
 
 /**
  * Circuit breaker of one instance.
@@ -17,15 +17,15 @@ const MOST_OPEN_MS = 30_000;
  * - open: requests avoid the instance, for a limited time
  * - half open, after that time: one request goes to the instance, and closes the circuit or opens it for longer
  */
-export class Circuit {
+export class CircuitBreaker {
   #failures = 0;
   #openings = 0;
   #openUntil = 0;
-  #isTried = false;
+  #isProbing = false;
 
   /** Return whether a request may go to the instance at `now` (ms). */
   allows(now: number): boolean {
-    return this.#openings === 0 || (now >= this.#openUntil && !this.#isTried);
+    return this.#openings === 0 || (now >= this.#openUntil && !this.#isProbing);
   }
 
   /** Whether the circuit is closed. */
@@ -34,30 +34,30 @@ export class Circuit {
   }
 
   /** Record that a request is sent. If the circuit is half open, no other request goes to the instance meanwhile. */
-  asked(): void {
-    this.#isTried = this.#openings > 0;
+  recordAttempt(): void {
+    this.#isProbing = this.#openings > 0;
   }
 
   /** Record a response of the instance: close the circuit. */
-  answered(): void {
+  recordSuccess(): void {
     this.#failures = 0;
     this.#openings = 0;
     this.#openUntil = 0;
-    this.#isTried = false;
+    this.#isProbing = false;
   }
 
   /** Record that the request ended with no evidence, for example because the client disconnected. */
-  left(): void {
-    this.#isTried = false;
+  recordUnknown(): void {
+    this.#isProbing = false;
   }
 
-  /** Record a failure at `now` (ms); `isGrave` if one such failure opens the circuit. */
-  failed(now: number, isGrave: boolean): void {
-    this.#isTried = false;
+  /** Record a failure at `now` (ms); `isSevere` if one such failure opens the circuit. */
+  recordFailure(now: number, isSevere: boolean): void {
+    this.#isProbing = false;
     if (now < this.#openUntil) return; // the request was in flight when the circuit opened: no new evidence
     this.#failures += 1;
-    if (!isGrave && this.#failures < FAILURES && this.#openings === 0) return;
-    this.#openUntil = now + Math.min(OPEN_MS * 2 ** this.#openings, MOST_OPEN_MS);
+    if (!isSevere && this.#failures < FAILURE_THRESHOLD && this.#openings === 0) return;
+    this.#openUntil = now + Math.min(FIRST_OPEN_MS * 2 ** this.#openings, MAX_OPEN_MS);
     this.#openings += 1;
   }
 }

@@ -6,26 +6,34 @@
  * @module
  */
 
-import { PATIENCE_MS } from "../http/deadline";
+import { DEFAULT_TIMEOUT_MS } from "../http/deadline";
 import { platformFailure } from "../http/forwarding";
-import { FAILURE, type Failure, MODELS, reportedLoad, START_MS, SUSPICION, stripHop } from "../http/internal_headers";
+import {
+  FAILURE_HEADER,
+  type Failure,
+  MODELS_HEADER,
+  reportedLoad,
+  START_MS_HEADER,
+  SUSPICION_HEADER,
+  stripInternalHeaders,
+} from "../http/internal_headers";
 import { type Region, type Settings, settingsOf } from "../settings";
-import { type Outcome, Policy } from "./balancer";
+import { Balancer, type Outcome } from "./balancer";
 import type { Instance } from "./instance";
-import { nearest } from "./regions";
+import { sortByDistance } from "./regions";
 import { ClientBudgets } from "./suspects";
-import { type Suspicion, suspicionOf } from "./suspicion";
+import { parseSuspicion, type Suspicion } from "./suspicion";
 
 /** One instance of the pool. */
 export interface Member {
   readonly name: string;
   readonly region: Region | undefined;
-  readonly policy: Policy;
+  readonly balancer: Balancer;
   readonly instance: Instance;
 }
 
 /** Result of one attempt: the server's response, or the failure. */
-export interface Reply {
+export interface AttemptResult {
   response?: Response;
   failure?: Failure;
   /** Text for the log. */
@@ -39,12 +47,12 @@ export interface Reply {
 }
 
 /** Time limit of one attempt, and whether its end is evidence about the instance. */
-export interface Wait {
+export interface AttemptOptions {
   timeoutMs: number;
   /** Whether the body is streamed, so that the time depends on the client. */
   isStreamed: boolean;
   /** Whether the time limit is too short for its end to be evidence. */
-  isHurried?: boolean;
+  isShort?: boolean;
   /** Aborted if the client disconnects. */
   signal: AbortSignal;
 }
@@ -53,13 +61,13 @@ export interface Wait {
 export type Background = (work: Promise<unknown>) => void;
 
 /** Readiness URL. Its host is ignored: the Durable Object sends the request to its own container. */
-export const READY = "http://container/v2/health/ready";
+export const READY_URL = "http://container/v2/health/ready";
 /** Time limit of a start in the background. */
-const WAKE_MS = 25_000;
+const START_TIMEOUT_MS = 25_000;
 /** Time after its limit for which an unfinished request is still counted as in flight. */
-const LEASE_MS = 1_000;
+const EXPIRY_GRACE_MS = 1_000;
 /** Share of SLEEP_AFTER for which an instance without requests counts as awake. */
-const MARGIN = 0.8;
+const AWAKE_SHARE = 0.8;
 
 const pools = new WeakMap<Env, Pool>();
 
@@ -79,119 +87,121 @@ export function nameOf(region: Region | undefined, index: number): string {
 }
 
 /** Return the stub of an instance. The first use of the name places the instance in the region. */
-export function stubOf(env: Env, name: string, region: Region | undefined): DurableObjectStub<Instances> {
+export function stubOf(env: Env, name: string, region: Region | undefined): DurableObjectStub<InferenceObject> {
   return env.INFERENCE.getByName(name, region === undefined ? {} : { locationHint: region });
 }
 
-type Instances = Env["INFERENCE"] extends DurableObjectNamespace<infer Class> ? Class : never;
+type InferenceObject = Env["INFERENCE"] extends DurableObjectNamespace<infer Class> ? Class : never;
 
 /** The pool of one Worker isolate. */
 export class Pool {
   readonly #env: Env;
-  readonly #policies = new Map<Region | undefined, Policy>();
+  readonly #balancers = new Map<Region | undefined, Balancer>();
   /** Retry budgets of clients for requests that may have hung or ended an instance. */
-  readonly clients = new ClientBudgets();
-  readonly #waking = new Set<string>();
-  readonly #calls = new Set<{ until: number; end: (outcome: Outcome) => void }>();
+  readonly clientBudgets = new ClientBudgets();
+  readonly #namesStarting = new Set<string>();
+  readonly #openRequests = new Set<{ expiresAt: number; end: (outcome: Outcome) => void }>();
 
   constructor(env: Env, settings: Settings) {
     this.#env = env;
-    const limits = { ...settings, awakeMs: settings.sleepAfterMs * MARGIN };
-    for (const region of placesOf(settings)) this.#policies.set(region, new Policy(limits, Math.random));
+    const limits = { ...settings, awakeMs: settings.sleepAfterMs * AWAKE_SHARE };
+    for (const region of regionsOf(settings)) this.#balancers.set(region, new Balancer(limits, Math.random));
   }
 
-  /** Choose an instance: a routable one in the nearest region, preferably not in `tried`. */
-  pick(cf: Request["cf"], tried: readonly Member[], mayTry: boolean): Member {
-    const found = this.find(cf, tried, mayTry);
+  /** Choose an instance: a routable one in the nearest region, preferably not in `triedMembers`. */
+  choose(cf: Request["cf"], triedMembers: readonly Member[], mayProbe: boolean): Member {
+    const found = this.find(cf, triedMembers, mayProbe);
     if (found !== undefined) return found;
-    const [region, policy] = this.#near(cf)[0] as [Region | undefined, Policy];
-    return member(region, policy, policy.settle(Date.now(), new Set(tried.map(({ instance }) => instance))));
+    const [region, balancer] = this.#balancersByDistance(cf)[0] as [Region | undefined, Balancer];
+    const avoided = new Set(triedMembers.map(({ instance }) => instance));
+    return newMember(region, balancer, balancer.findFallback(Date.now(), avoided));
   }
 
-  /** Return a routable instance that is not in `tried`, undefined if there is none. */
-  find(cf: Request["cf"], tried: readonly Member[], mayTry: boolean): Member | undefined {
+  /** Return a routable instance that is not in `triedMembers`, undefined if there is none. */
+  find(cf: Request["cf"], triedMembers: readonly Member[], mayProbe: boolean): Member | undefined {
     const now = Date.now();
-    for (const call of this.#calls) if (call.until < now) call.end("left");
-    const avoided = new Set(tried.map(({ instance }) => instance));
-    for (const [region, policy] of this.#near(cf)) {
-      const instance = policy.find(now, avoided, mayTry);
-      if (instance !== undefined) return member(region, policy, instance);
+    for (const request of this.#openRequests) if (request.expiresAt < now) request.end("unknown");
+    const avoided = new Set(triedMembers.map(({ instance }) => instance));
+    for (const [region, balancer] of this.#balancersByDistance(cf)) {
+      const instance = balancer.find(now, avoided, mayProbe);
+      if (instance !== undefined) return newMember(region, balancer, instance);
     }
     return undefined;
   }
 
   /** Return whether another instance can take a request now. */
-  hasOther({ instance }: Member): boolean {
-    return [...this.#policies.values()].some((policy) => policy.hasOther(instance, Date.now()));
+  hasAlternative({ instance }: Member): boolean {
+    return [...this.#balancers.values()].some((balancer) => balancer.hasAlternative(instance, Date.now()));
   }
 
   /** Send a request to an instance. Never throws: an unreachable Durable Object results in `gone`. */
-  async ask(
+  async send(
     member: Member,
     request: Request,
-    { timeoutMs, isStreamed, isHurried = false, signal }: Wait,
-  ): Promise<Reply> {
+    { timeoutMs, isStreamed, isShort = false, signal }: AttemptOptions,
+  ): Promise<AttemptResult> {
     const { instance } = member;
-    const began = Date.now();
-    const end = this.#begin(member, Math.min(timeoutMs, PATIENCE_MS) + LEASE_MS);
-    signal.addEventListener("abort", () => end("left"), { once: true });
-    const silent = isStreamed || isHurried ? "left" : "hung";
+    const startedAt = Date.now();
+    const end = this.#track(member, Math.min(timeoutMs, DEFAULT_TIMEOUT_MS) + EXPIRY_GRACE_MS);
+    signal.addEventListener("abort", () => end("unknown"), { once: true });
+    const timeoutOutcome = isStreamed || isShort ? "unknown" : "hung";
     // A streaming client may have broken the connection, not the instance.
-    const broken = isStreamed ? "left" : "failed";
+    const disconnectOutcome = isStreamed ? "unknown" : "failed";
     try {
-      const response = await within(stubOf(this.#env, member.name, member.region).fetch(request), timeoutMs);
+      const response = await withTimeout(stubOf(this.#env, member.name, member.region).fetch(request), timeoutMs);
       if (response === undefined) {
-        end(instance.state === "ready" ? silent : "left"); // a start may take longer than this time limit
+        end(instance.state === "ready" ? timeoutOutcome : "unknown"); // a start may take longer than this time limit
         return { failure: "hung", reason: `no answer in ${timeoutMs} ms` };
       }
-      const startMs = Number(response.headers.get(START_MS) ?? 0);
-      const told = (response.headers.get(FAILURE) as Failure | null) ?? platformFailure(request, response);
-      const latency = startMs > 0 || isStreamed ? undefined : Date.now() - began;
-      if (told === undefined) {
-        end("answered", latency, reportedLoad(response.headers));
-        const models = response.headers.get(MODELS) ?? undefined;
-        return { response: shown(response), startMs, ...(models === undefined ? {} : { models }) };
+      const startMs = Number(response.headers.get(START_MS_HEADER) ?? 0);
+      const failure = (response.headers.get(FAILURE_HEADER) as Failure | null) ?? platformFailure(request, response);
+      const latency = startMs > 0 || isStreamed ? undefined : Date.now() - startedAt;
+      if (failure === undefined) {
+        end("responded", latency, reportedLoad(response.headers));
+        const models = response.headers.get(MODELS_HEADER) ?? undefined;
+        return { response: withoutInternalHeaders(response), startMs, ...(models === undefined ? {} : { models }) };
       }
-      const suspicion = suspicionOf(response.headers.get(SUSPICION));
+      const suspicion = parseSuspicion(response.headers.get(SUSPICION_HEADER));
       // A suspected request is no evidence against the instance: its Durable Object checks the instance's health.
-      const hung = suspicion === undefined ? silent : "left";
-      const gone = suspicion === "alone" ? "left" : broken;
-      end({ asleep: "asleep", start: "failed", hung, gone }[told] as Outcome);
-      return { failure: told, reason: firstLine(await response.text()), suspicion };
+      const hungOutcome = suspicion === undefined ? timeoutOutcome : "unknown";
+      const goneOutcome = suspicion === "alone" ? "unknown" : disconnectOutcome;
+      end({ asleep: "asleep", start: "failed", hung: hungOutcome, gone: goneOutcome }[failure] as Outcome);
+      return { failure, reason: firstLine(await response.text()), suspicion };
     } catch (error) {
-      end(broken);
+      end(disconnectOutcome);
       return { failure: "gone", reason: `not reached: ${error}` };
     }
   }
 
   /** Start the instances that the load requires, in the background. */
-  grow(background: Background): void {
-    for (const [region, policy] of this.#policies) {
-      for (const instance of policy.wanted(Date.now())) background(this.wake(member(region, policy, instance)));
+  scaleUp(background: Background): void {
+    for (const [region, balancer] of this.#balancers) {
+      for (const instance of balancer.scaleUp(Date.now()))
+        background(this.startInstance(newMember(region, balancer, instance)));
     }
   }
 
   /** Start an instance, wait until it is ready, and make it routable. */
-  async wake({ name, region, policy, instance }: Member): Promise<void> {
-    if (this.#waking.has(name)) return;
-    this.#waking.add(name);
-    const answer = stubOf(this.#env, name, region)
-      .fetch(READY)
+  async startInstance({ name, region, balancer, instance }: Member): Promise<void> {
+    if (this.#namesStarting.has(name)) return;
+    this.#namesStarting.add(name);
+    const readiness = stubOf(this.#env, name, region)
+      .fetch(READY_URL)
       .then(async (response) => ({ status: response.status, body: firstLine(await response.text()) }))
       .catch((error) => ({ status: 0, body: String(error) }));
-    const said = await within(answer, WAKE_MS);
-    this.#waking.delete(name);
-    policy.started(instance, Date.now(), said?.status === 200);
-    const told = said === undefined ? `not ready in ${WAKE_MS} ms` : `${said.status} ${said.body}`;
-    if (said?.status === 200) console.log(`${name} joined`);
-    else console.error(`${name} did not start: ${told}`);
+    const result = await withTimeout(readiness, START_TIMEOUT_MS);
+    this.#namesStarting.delete(name);
+    balancer.recordStart(instance, Date.now(), result?.status === 200);
+    const problem = result === undefined ? `not ready in ${START_TIMEOUT_MS} ms` : `${result.status} ${result.body}`;
+    if (result?.status === 200) console.log(`${name} joined`);
+    else console.error(`${name} did not start: ${problem}`);
   }
 
   /** Return the fingerprint of the nearest instance's models, without starting it; undefined if unknown or late. */
   async models(cf: Request["cf"], timeoutMs: number): Promise<string | undefined> {
-    const { name, region } = this.pick(cf, [], false);
+    const { name, region } = this.choose(cf, [], false);
     try {
-      return await within(stubOf(this.#env, name, region).models(), timeoutMs);
+      return await withTimeout(stubOf(this.#env, name, region).models(), timeoutMs);
     } catch (error) {
       console.error(`${name} can't be asked for its models: ${error}`);
       return undefined;
@@ -199,56 +209,62 @@ export class Pool {
   }
 
   /** Return each region's number of routable instances, load and instances, as this isolate knows them. */
-  seen(): { region: Region | undefined; active: number; load: number; instances: readonly Instance[] }[] {
-    return [...this.#policies].map(([region, { active, load, instances }]) => ({ region, active, load, instances }));
+  snapshot(): { region: Region | undefined; targetCount: number; load: number; instances: readonly Instance[] }[] {
+    return [...this.#balancers].map(([region, { targetCount, load, instances }]) => ({
+      region,
+      targetCount,
+      load,
+      instances,
+    }));
   }
 
   /**
    * Count a request as in flight. Returns the function that ends it; only the first call has an effect. A request also
-   * ends after `forMs`, because the runtime may drop a disconnected client's handler without an abort event.
+   * ends after `durationMs`, because the runtime may drop a disconnected client's handler without an abort event.
    */
-  #begin({ policy, instance }: Member, forMs: number) {
-    policy.began(instance, Date.now());
-    const call = {
-      until: Date.now() + forMs,
-      end: (outcome: Outcome, latencyMs?: number, reported?: number) => {
-        if (this.#calls.delete(call)) policy.ended(instance, Date.now(), outcome, latencyMs, reported);
+  #track({ balancer, instance }: Member, durationMs: number) {
+    balancer.recordRequest(instance, Date.now());
+    const openRequest = {
+      expiresAt: Date.now() + durationMs,
+      end: (outcome: Outcome, latencyMs?: number, reportedOthers?: number) => {
+        if (this.#openRequests.delete(openRequest))
+          balancer.recordOutcome(instance, Date.now(), outcome, latencyMs, reportedOthers);
       },
     };
-    this.#calls.add(call);
-    return call.end;
+    this.#openRequests.add(openRequest);
+    return openRequest.end;
   }
 
-  #near(cf: Request["cf"]): [Region | undefined, Policy][] {
-    if (this.#policies.size === 1) return [...this.#policies];
-    const regions = nearest([...this.#policies.keys()] as Region[], cf);
-    return regions.map((region) => [region, this.#policies.get(region) as Policy]);
+  #balancersByDistance(cf: Request["cf"]): [Region | undefined, Balancer][] {
+    if (this.#balancers.size === 1) return [...this.#balancers];
+    const regions = sortByDistance([...this.#balancers.keys()] as Region[], cf);
+    return regions.map((region) => [region, this.#balancers.get(region) as Balancer]);
   }
 }
 
 /** Return the regions of the instances; undefined lets the platform choose. */
-export function placesOf({ regions }: Settings): (Region | undefined)[] {
+export function regionsOf({ regions }: Settings): (Region | undefined)[] {
   return regions.length === 0 ? [undefined] : [...new Set(regions)];
 }
 
-function member(region: Region | undefined, policy: Policy, instance: Instance): Member {
-  return { name: nameOf(region, instance.index), region, policy, instance };
+function newMember(region: Region | undefined, balancer: Balancer, instance: Instance): Member {
+  return { name: nameOf(region, instance.index), region, balancer, instance };
 }
 
 /** Return the response for the client, without internal headers. */
-function shown(response: Response): Response {
-  const answer = new Response(response.body, response); // the headers of a received response are immutable
-  stripHop(answer.headers);
-  return answer;
+function withoutInternalHeaders(response: Response): Response {
+  const copy = new Response(response.body, response); // the headers of a received response are immutable
+  stripInternalHeaders(copy.headers);
+  return copy;
 }
 
-async function within<Value>(work: Promise<Value>, ms: number): Promise<Value | undefined> {
+async function withTimeout<Value>(work: Promise<Value>, ms: number): Promise<Value | undefined> {
   let timer: number | null = null;
-  const late = new Promise<undefined>((resolve) => {
+  const timeout = new Promise<undefined>((resolve) => {
     timer = setTimeout(() => resolve(undefined), ms);
   });
   try {
-    return await Promise.race([work, late]);
+    return await Promise.race([work, timeout]);
   } finally {
     clearTimeout(timer);
   }

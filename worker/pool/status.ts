@@ -4,49 +4,51 @@
  */
 
 import { type Region, type Settings, settingsOf } from "../settings";
-import { nameOf, type Pool, placesOf, stubOf } from "./pool";
+import { nameOf, type Pool, regionsOf, stubOf } from "./pool";
 
 /** Instances in one group of reads. Names are in order, so the reads end after a group without any start. */
-const GROUP = 10;
+const GROUP_SIZE = 10;
 
 /** Return the body of `GET /status`. */
 export async function status(env: Env, pool: Pool): Promise<Record<string, unknown>> {
   const settings = settingsOf(env);
-  const here = pool.seen();
+  const snapshot = pool.snapshot();
   const regions = await Promise.all(
-    placesOf(settings).map(async (region) => {
-      const seen = here.find((each) => each.region === region);
-      const instances = (await reports(env, settings, region)).map(({ name, report }, index) => {
-        const instance = seen?.instances[index];
-        const known = instance && {
+    regionsOf(settings).map(async (region) => {
+      const regionState = snapshot.find((each) => each.region === region);
+      const instances = (await readReports(env, settings, region)).map(({ name, report }, index) => {
+        const instance = regionState?.instances[index];
+        const isolateView = instance && {
           state: instance.state,
           in_flight: instance.inFlight,
           latency_ms: Math.round(instance.latencyMs),
           circuit: instance.circuit.isClosed ? "closed" : "open",
         };
-        return { name, ...report, here: known };
+        return { name, ...report, here: isolateView };
       });
-      return { region, active: seen?.active, load: Number(seen?.load.toFixed(3)), instances };
+      return { region, active: regionState?.targetCount, load: Number(regionState?.load.toFixed(3)), instances };
     }),
   );
-  const { warm, max, target } = settings;
+  const { warmInstances: warm, maxInstances: max, targetUtilisation: target } = settings;
   return { warm, max, target, version: env.CF_VERSION_METADATA?.id, regions };
 }
 
-async function reports(env: Env, { max, warm }: Settings, region: Region | undefined) {
+async function readReports(env: Env, { maxInstances, warmInstances }: Settings, region: Region | undefined) {
   const all: { name: string; report: Record<string, unknown> }[] = [];
-  while (all.length < max) {
+  while (all.length < maxInstances) {
     const from = all.length;
-    const names = Array.from({ length: Math.min(GROUP, max - from) }, (_, index) => nameOf(region, from + index));
-    const group = await Promise.all(names.map(async (name) => ({ name, report: await report(env, name, region) })));
+    const names = Array.from({ length: Math.min(GROUP_SIZE, maxInstances - from) }, (_, index) =>
+      nameOf(region, from + index),
+    );
+    const group = await Promise.all(names.map(async (name) => ({ name, report: await readReport(env, name, region) })));
     all.push(...group);
-    if (all.length >= warm && group.every(({ report: { starts } }) => starts === 0)) break;
+    if (all.length >= warmInstances && group.every(({ report: { starts } }) => starts === 0)) break;
   }
   return all;
 }
 
 /** Return an instance's report; the state of an unreachable one is `unknown`. */
-async function report(env: Env, name: string, region: Region | undefined): Promise<Record<string, unknown>> {
+async function readReport(env: Env, name: string, region: Region | undefined): Promise<Record<string, unknown>> {
   try {
     const { state, inFlight, starts, failedStarts, exits, coldCalls, startMs, hung, restarts, ready } = await stubOf(
       env,

@@ -26,29 +26,29 @@ const MAX_WEIGHT = 2;
 /**
  * Minimum time that an instance must be unresponsive before a request is sent, for no suspicion against the request.
  */
-const SILENCE_MS = 100;
+const MIN_UNRESPONSIVE_MS = 100;
 
 /** Return the weight of a failure against the request; 0 if the request did not reach the server. */
-export function weightOf(failure: Failure | undefined, suspicion: Suspicion | undefined): number {
+export function suspicionWeight(failure: Failure | undefined, suspicion: Suspicion | undefined): number {
   return failure === undefined || suspicion === undefined ? 0 : (WEIGHTS[failure]?.[suspicion] ?? 0);
 }
 
 /** Return whether a request with this weight may be sent to another instance. */
-export function maySpread(weight: number): boolean {
+export function isRetrySafe(weight: number): boolean {
   return weight <= MAX_WEIGHT;
 }
 
 /** Return the suspicion in a header; undefined for any other value. */
-export function suspicionOf(value: string | null): Suspicion | undefined {
+export function parseSuspicion(value: string | null): Suspicion | undefined {
   return value === "alone" || value === "shared" || value === "none" ? value : undefined;
 }
 
 /** Requests of one instance: how many are in flight, and when the last ones succeeded and failed. */
-export class CallEvidence {
+export class FailureEvidence {
   #inFlight = 0;
-  #answeredAt = Number.NEGATIVE_INFINITY;
-  #failedAt = Number.NEGATIVE_INFINITY;
-  #silentSince = 0;
+  #lastResponseAt = Number.NEGATIVE_INFINITY;
+  #lastFailureAt = Number.NEGATIVE_INFINITY;
+  #unresponsiveSince = 0;
 
   /** Requests in flight. */
   get inFlight(): number {
@@ -58,53 +58,53 @@ export class CallEvidence {
   /**
    * Record a request sent at `now` (ms). Returns for how long the server was already unresponsive to other requests.
    */
-  began(now: number): number {
-    const isSilent = this.#inFlight > 0 || this.#failedAt > this.#answeredAt;
-    if (!isSilent) this.#silentSince = now;
+  recordRequest(now: number): number {
+    const isUnresponsive = this.#inFlight > 0 || this.#lastFailureAt > this.#lastResponseAt;
+    if (!isUnresponsive) this.#unresponsiveSince = now;
     this.#inFlight += 1;
-    return now - this.#silentSince;
+    return now - this.#unresponsiveSince;
   }
 
   /** Record the end of a request, with any result. */
-  ended(): void {
+  recordEnd(): void {
     this.#inFlight -= 1;
   }
 
   /** Record a response of the server at `now` (ms). */
-  answered(now: number): void {
-    this.#answeredAt = now;
-    this.#silentSince = now;
+  recordResponse(now: number): void {
+    this.#lastResponseAt = now;
+    this.#unresponsiveSince = now;
   }
 
-  /** Return whether the server responded to other requests in the second half of the time since `began` (ms). */
-  isAlive(began: number, now: number): boolean {
-    return this.#answeredAt > began && now - this.#answeredAt < (now - began) / 2;
+  /** Return whether the server responded to other requests in the second half of the time since `sentAt` (ms). */
+  hasRespondedRecently(sentAt: number, now: number): boolean {
+    return this.#lastResponseAt > sentAt && now - this.#lastResponseAt < (now - sentAt) / 2;
   }
 
   /**
-   * Record a timeout of the request sent at `began` (ms), when the server was already unresponsive for `silentMs`.
+   * Record a timeout of the request sent at `sentAt` (ms), when the server was already unresponsive for `unresponsiveMs`.
    * Returns the suspicion against the request.
    */
-  hung(began: number, silentMs: number, now: number): Suspicion {
-    const isAlive = this.isAlive(began, now);
-    const isShared = this.#hasCompany(began);
-    this.#failedAt = now;
-    if (isAlive) return "alone";
-    if (silentMs >= SILENCE_MS) return "none";
+  recordTimeout(sentAt: number, unresponsiveMs: number, now: number): Suspicion {
+    const isResponsive = this.hasRespondedRecently(sentAt, now);
+    const isShared = this.#isShared(sentAt);
+    this.#lastFailureAt = now;
+    if (isResponsive) return "alone";
+    if (unresponsiveMs >= MIN_UNRESPONSIVE_MS) return "none";
     return isShared ? "shared" : "alone";
   }
 
   /**
-   * Record that the server ended during the request sent at `began` (ms). Returns the suspicion against the request.
+   * Record that the server ended during the request sent at `sentAt` (ms). Returns the suspicion against the request.
    */
-  lost(began: number, now: number): Suspicion {
-    const isShared = this.#hasCompany(began);
-    this.#failedAt = now;
+  recordDisconnect(sentAt: number, now: number): Suspicion {
+    const isShared = this.#isShared(sentAt);
+    this.#lastFailureAt = now;
     return isShared ? "shared" : "alone";
   }
 
   /** Return whether other requests failed with this one. They end one after another, so the last one counts too. */
-  #hasCompany(began: number): boolean {
-    return this.#inFlight > 1 || this.#failedAt >= began;
+  #isShared(sentAt: number): boolean {
+    return this.#inFlight > 1 || this.#lastFailureAt >= sentAt;
   }
 }

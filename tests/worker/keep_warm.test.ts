@@ -1,7 +1,7 @@
 import { expect, it, vi } from "vitest";
 import { keepWarm } from "../../worker/pool/keep_warm";
 import { settingsOf } from "../../worker/settings";
-import { fake } from "./fake";
+import { fake } from "./fake_edge";
 
 it("asks every warm instance whether it is ready, by a real request", async () => {
   vi.spyOn(console, "log").mockReturnValue();

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { ask, body, type Fake, fake, patiently } from "./fake";
+import { ask, body, type Fake, fake, patiently } from "./fake_edge";
 
 const PREDICT = "/lifeboat.titanic.v1.TitanicService/Predict";
 const LOAD = "/inference.GRPCInferenceService/RepositoryModelLoad";

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { type Answer, ask, body, type Fake, fake, patiently } from "./fake";
+import { type Answer, ask, body, type Fake, fake, patiently } from "./fake_edge";
 
 const RECORD = "/api/predict?sex=female&age=29";
 const CALL = "/lifeboat.titanic.v1.TitanicService/Predict?connect=v1&encoding=json&message=%7B%7D";

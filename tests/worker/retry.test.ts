@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { poolOf } from "../../worker/pool/pool";
-import { type Answer, ask, body, fake, patiently } from "./fake";
+import { type Answer, ask, body, fake, patiently } from "./fake_edge";
 
 const TWO = { WARM_INSTANCES: 2, MAX_INSTANCES: 2 };
 const RECORD = '{"sex":"female"}';
@@ -179,7 +179,7 @@ describe("a caller in a hurry", () => {
     expect(new Set(edge.seen.map(({ name }) => name))).toEqual(new Set(["inference-0"]));
     expect(
       poolOf(edge.env)
-        .seen()[0]
+        .snapshot()[0]
         ?.instances.every(({ circuit }) => circuit.isClosed),
     ).toBe(true);
   });
@@ -202,7 +202,7 @@ describe("a body that is streamed", () => {
     const response = await patiently(() => ask(edge, "/api/predict", { method: "POST", body: RECORD }));
     expect(response.status).toBe(200);
     expect(Number(edge.seen[0]?.request.headers.get("x-lifeboat-attempt-ms"))).toBeGreaterThan(100_000);
-    expect(poolOf(edge.env).seen()[0]?.instances[0]?.latencyMs).toBe(0);
+    expect(poolOf(edge.env).snapshot()[0]?.instances[0]?.latencyMs).toBe(0);
   });
 });
 
@@ -211,7 +211,7 @@ it("counts a call no longer whose caller is heard to leave, holds nothing agains
   const caller = new AbortController();
   void ask(edge, new Request("http://edge/api/models", { signal: caller.signal }));
   await vi.waitFor(() => expect(edge.seen).toHaveLength(1));
-  const instances = () => poolOf(edge.env).seen()[0]?.instances ?? [];
+  const instances = () => poolOf(edge.env).snapshot()[0]?.instances ?? [];
   expect(
     instances()
       .map(({ inFlight }) => inFlight)
@@ -239,7 +239,7 @@ it("counts a call no longer whose caller left, of which the runtime lets nothing
   const edge = fake(first(1, never), { MAX_INSTANCES: 1, ATTEMPT_TIMEOUT_MS: 1_000 });
   void ask(edge, "/api/models"); // no timer of it will come
   await vi.waitFor(() => expect(edge.seen).toHaveLength(1));
-  const inFlight = () => poolOf(edge.env).seen()[0]?.instances[0]?.inFlight;
+  const inFlight = () => poolOf(edge.env).snapshot()[0]?.instances[0]?.inFlight;
   expect(inFlight()).toBe(1);
   vi.setSystemTime(Date.now() + 125_000);
   await ask(edge, "/api/models");

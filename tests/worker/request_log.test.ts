@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { keepWarm } from "../../worker/pool/keep_warm";
-import { ask, body, fake, patiently } from "./fake";
+import { ask, body, fake, patiently } from "./fake_edge";
 
 const ok = () => Response.json({ label: "survived" });
 const TRACE = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
