@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { HeldBodies } from "../../worker/http/bodies";
-import { ask, body, fake, patiently } from "./fake_edge";
+import { fakeEdge, jsonBody, sendRequest, withFakeTime } from "./fake_edge";
 
 const ok = () => Response.json({ label: "survived" });
 
@@ -8,8 +8,8 @@ beforeEach(() => {
   vi.spyOn(console, "error").mockReturnValue();
 });
 
-/** A POST whose body is what `source` says, of a stated length. */
-function sent(path: string, source: UnderlyingSource, headers: Record<string, string> = {}): Request {
+/** Return a POST request with a streamed body and a Content-Length. */
+function postStream(path: string, source: UnderlyingSource, headers: Record<string, string> = {}): Request {
   return new Request(`http://edge${path}`, {
     method: "POST",
     body: new ReadableStream(source),
@@ -19,53 +19,56 @@ function sent(path: string, source: UnderlyingSource, headers: Record<string, st
 }
 
 const stalled = { start: (controller: ReadableStreamDefaultController) => controller.enqueue(new Uint8Array(99)) };
-const broken = { start: (controller: ReadableStreamDefaultController) => controller.error(new Error("left")) };
+const incomplete = {
+  start: (controller: ReadableStreamDefaultController) => controller.error(new Error("disconnected")),
+};
 
-describe("a body that doesn't arrive", () => {
+describe("an incomplete or late body", () => {
   it.each([
-    ["within its time", stalled, {}, 408, "deadline_exceeded"],
-    ["within the client's deadline", stalled, { "x-request-timeout-ms": "500" }, 504, "deadline_exceeded"],
-    ["whole", broken, {}, 400, "invalid_argument"],
-  ])("%s is answered with its reason, and starts no container", async (_how, source, headers, status, code) => {
-    const edge = fake(ok);
-    const response = await patiently(() => ask(edge, sent("/api/predict", source, headers)));
-    expect([response.status, (await body(response)).code, edge.seen]).toEqual([status, code, []]);
+    ["after BODY_TIMEOUT_MS", stalled, {}, 408, "deadline_exceeded"],
+    ["after the client's deadline", stalled, { "x-request-timeout-ms": "500" }, 504, "deadline_exceeded"],
+    ["that breaks off", incomplete, {}, 400, "invalid_argument"],
+  ])("%s is rejected with its reason and starts no container", async (_how, source, headers, status, code) => {
+    const edge = fakeEdge(ok);
+    const response = await withFakeTime(() => sendRequest(edge, postStream("/api/predict", source, headers)));
+    expect([response.status, (await jsonBody(response)).code, edge.received]).toEqual([status, code, []]);
   });
 
-  it("is told to a gRPC-Web client in its own protocol", async () => {
+  it("is rejected with a gRPC status for a gRPC-Web client", async () => {
     const headers = { "content-type": "application/grpc-web+proto" };
-    const response = await patiently(() => ask(fake(ok), sent("/a.b/C", stalled, headers)));
+    const response = await withFakeTime(() => sendRequest(fakeEdge(ok), postStream("/a.b/C", stalled, headers)));
     expect([response.status, response.headers.get("grpc-status")]).toEqual([200, "4"]);
   });
 });
 
-describe("bodies that are held", () => {
-  it("take no more than they may all together: what is beyond is told to try again, and starts no container", async () => {
-    const edge = fake(ok, { MAX_HELD_BYTES: 150, BODY_TIMEOUT_MS: 60_000 });
-    const waiting = ask(edge, sent("/api/predict", stalled));
+describe("held bodies", () => {
+  it("that exceed the total limit are rejected with Retry-After and start no container", async () => {
+    const edge = fakeEdge(ok, { MAX_HELD_BYTES: 150, BODY_TIMEOUT_MS: 60_000 });
+    const pending = sendRequest(edge, postStream("/api/predict", stalled));
     const post = (length: string) => ({ method: "POST", body: "{}", headers: { "content-length": length } });
-    const beyond = await ask(edge, "/api/predict", post("100"));
-    expect([beyond.status, (await body(beyond)).code, edge.seen]).toEqual([429, "resource_exhausted", []]);
-    expect(beyond.headers.get("retry-after")).not.toBeNull();
-    expect((await ask(edge, "/api/predict", post("50"))).status).toBe(200);
-    void waiting;
+    const rejected = await sendRequest(edge, "/api/predict", post("100"));
+    expect([rejected.status, (await jsonBody(rejected)).code, edge.received]).toEqual([429, "resource_exhausted", []]);
+    expect(rejected.headers.get("retry-after")).not.toBeNull();
+    expect((await sendRequest(edge, "/api/predict", post("50"))).status).toBe(200);
+    void pending;
   });
 
-  it("that are large leave a part to small ones", () => {
+  it("that are large leave a part of the limit to small ones", () => {
     const held = new HeldBodies(100_000);
     expect(held.hold(70_000, 0)).toBeDefined();
     expect(held.hold(20_000, 0)).toBeUndefined();
     expect(held.hold(10_000, 0)).toBeDefined();
   });
 
-  it("give back what they took, whatever came of them", async () => {
-    const edge = fake(ok, { MAX_HELD_BYTES: 150 });
-    for (const source of [broken, stalled, broken]) await patiently(() => ask(edge, sent("/api/predict", source)));
+  it("release their bytes after every kind of failure", async () => {
+    const edge = fakeEdge(ok, { MAX_HELD_BYTES: 150 });
+    for (const source of [incomplete, stalled, incomplete])
+      await withFakeTime(() => sendRequest(edge, postStream("/api/predict", source)));
     const all = { method: "POST", body: "{}", headers: { "content-length": "150" } };
-    expect((await ask(edge, "/api/predict", all)).status).toBe(200);
+    expect((await sendRequest(edge, "/api/predict", all)).status).toBe(200);
   });
 
-  it("are forgotten after a while where the runtime dropped the work of their client", () => {
+  it("expire if the runtime dropped the client's handler", () => {
     const held = new HeldBodies(100);
     held.hold(100, 0);
     expect(held.hold(1, 60_000)).toBeUndefined();
@@ -73,33 +76,37 @@ describe("bodies that are held", () => {
   });
 });
 
-describe("headers", () => {
+describe("request headers", () => {
   it.each([
     "connect-timeout-ms",
     "content-length",
     "grpc-timeout",
     "inference-header-content-length",
     "x-request-timeout-ms",
-  ])("%s of thousands of digits is refused by name, and starts no container", async (name) => {
-    const edge = fake(ok);
-    const response = await ask(edge, "/api/predict", {
+  ])("%s with thousands of digits is rejected by name and starts no container", async (name) => {
+    const edge = fakeEdge(ok);
+    const response = await sendRequest(edge, "/api/predict", {
       method: "POST",
       body: "{}",
       headers: { [name]: "9".repeat(5_000) },
     });
-    const { error, code } = await body(response);
-    expect([response.status, code, edge.seen]).toEqual([400, "invalid_argument", []]);
+    const { error, code } = await jsonBody(response);
+    expect([response.status, code, edge.received]).toEqual([400, "invalid_argument", []]);
     expect(error).toContain(name);
   });
 
-  it("are repeated in the response only where they are of a known length", async () => {
+  it("are not repeated in the response if they are too long", async () => {
     const type = `application/grpc-web+${"x".repeat(5_000)}`;
-    const response = await ask(fake(ok), "/nothing", { method: "POST", body: "{}", headers: { "content-type": type } });
+    const response = await sendRequest(fakeEdge(ok), "/nothing", {
+      method: "POST",
+      body: "{}",
+      headers: { "content-type": type },
+    });
     expect([response.status, response.headers.get("content-type")]).toEqual([404, "application/json"]);
   });
 });
 
-it("logs a line of bounded length, whatever the client sends", async () => {
+it("writes a log line of bounded length for long headers and paths", async () => {
   const line = vi.spyOn(console, "log").mockReturnValue();
   const long = "x".repeat(10_000);
   const headers = Object.fromEntries(
@@ -108,8 +115,8 @@ it("logs a line of bounded length, whatever the client sends", async () => {
       long,
     ]),
   );
-  await ask(fake(ok, { LOG_REQUESTS: "all" }), `/api/models/${long}?q=${long}`, { headers });
-  const said = String(line.mock.calls[0]?.[0]);
-  expect(said.length).toBeLessThan(700);
-  expect(JSON.parse(said).traceparent).toBeUndefined();
+  await sendRequest(fakeEdge(ok, { LOG_REQUESTS: "all" }), `/api/models/${long}?q=${long}`, { headers });
+  const text = String(line.mock.calls[0]?.[0]);
+  expect(text.length).toBeLessThan(700);
+  expect(JSON.parse(text).traceparent).toBeUndefined();
 });

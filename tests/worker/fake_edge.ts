@@ -1,18 +1,18 @@
-/** A namespace of Durable Objects whose instances answer what a test says: the binding, without the platform behind it. */
+/** A fake Durable Object namespace whose instances respond by a test's handler, without the platform. */
 import { vi } from "vitest";
 import { app } from "../../worker/app";
 
-export type Answer = (request: Request, name: string) => Response | Promise<Response>;
+export type Handler = (request: Request, name: string) => Response | Promise<Response>;
 
-export interface Fake {
+export interface FakeEdge {
   env: Env;
-  /** Each request that reached an instance, with the instance's name and the hint it was placed by. */
-  seen: { name: string; request: Request; hint?: string }[];
-  /** What goes on behind the answers. */
-  behind: Promise<unknown>[];
+  /** Requests that reached an instance, with the instance's name and its location hint. */
+  received: { name: string; request: Request; hint?: string }[];
+  /** Work that continues after the responses. */
+  background: Promise<unknown>[];
 }
 
-/** What a Durable Object reports of itself. */
+/** Report of a Durable Object. */
 const REPORT = {
   state: "asleep",
   inFlight: 0,
@@ -24,14 +24,14 @@ const REPORT = {
   restarts: 0,
 };
 
-/** Returns an environment whose instances all answer by `answer`. */
-export function fake(answer: Answer, variables: Record<string, unknown> = {}): Fake {
-  const seen: Fake["seen"] = [];
+/** Return an environment whose instances all respond by `handler`. */
+export function fakeEdge(handler: Handler, variables: Record<string, unknown> = {}): FakeEdge {
+  const received: FakeEdge["received"] = [];
   const getByName = (name: string, options: { locationHint?: string } = {}) => ({
     fetch: async (input: RequestInfo, init?: RequestInit) => {
       const request = new Request(input, init);
-      seen.push({ name, request, ...(options.locationHint === undefined ? {} : { hint: options.locationHint }) });
-      return answer(request, name);
+      received.push({ name, request, ...(options.locationHint === undefined ? {} : { hint: options.locationHint }) });
+      return handler(request, name);
     },
     models: async () => variables.models,
     report: async () => {
@@ -40,22 +40,25 @@ export function fake(answer: Answer, variables: Record<string, unknown> = {}): F
     },
   });
   const env = { INFERENCE: { getByName }, WARM_INSTANCES: 1, SLEEP_AFTER: "10m", ...variables };
-  return { env: env as unknown as Env, seen, behind: [] };
+  return { env: env as unknown as Env, received, background: [] };
 }
 
-/** Returns the Worker's answer to a request. */
-export async function ask(edge: Fake, input: string | Request, init?: RequestInit): Promise<Response> {
-  const context = { waitUntil: (work: Promise<unknown>) => edge.behind.push(work), passThroughOnException: () => {} };
+/** Return the Worker's response to a request. */
+export async function sendRequest(edge: FakeEdge, input: string | Request, init?: RequestInit): Promise<Response> {
+  const context = {
+    waitUntil: (work: Promise<unknown>) => edge.background.push(work),
+    passThroughOnException: () => {},
+  };
   return app.request(input, init, edge.env, context as unknown as ExecutionContext);
 }
 
-/** Returns the JSON body of a response. */
-export async function body(response: Response): Promise<Record<string, unknown>> {
+/** Return the JSON body of a response. */
+export async function jsonBody(response: Response): Promise<Record<string, unknown>> {
   return (await response.json()) as Record<string, unknown>;
 }
 
-/** Returns what `work` comes to while time passes for it as fast as it can: no test waits for a pause of the Worker's. */
-export async function patiently<Value>(work: () => Promise<Value>): Promise<Value> {
+/** Return the result of `work`, run with a fake clock, so that no test waits for the Worker's pauses. */
+export async function withFakeTime<Value>(work: () => Promise<Value>): Promise<Value> {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
   try {
     let isDone = false;

@@ -1,70 +1,79 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { type Answer, ask, body, type Fake, fake, patiently } from "./fake_edge";
+import { type FakeEdge, fakeEdge, type Handler, jsonBody, sendRequest, withFakeTime } from "./fake_edge";
 
-const RECORD = "/api/predict?sex=female&age=29";
-const CALL = "/lifeboat.titanic.v1.TitanicService/Predict?connect=v1&encoding=json&message=%7B%7D";
-const FRESH = { "cache-control": "public, max-age=60, must-revalidate", etag: '"tag"' };
+const PREDICT_PATH = "/api/predict?sex=female&age=29";
+const RPC_PATH = "/lifeboat.titanic.v1.TitanicService/Predict?connect=v1&encoding=json&message=%7B%7D";
+const CACHEABLE = { "cache-control": "public, max-age=60, must-revalidate", etag: '"tag"' };
 
-/** An answer that says which models it is by, as the instance does. */
-const by = (models: string, headers: Record<string, string> = FRESH) =>
+/** Return a response with the models' fingerprint, as an instance sends it. */
+const modelResponse = (models: string, headers: Record<string, string> = CACHEABLE) =>
   Response.json({ by: models }, { headers: { ...headers, "x-lifeboat-models": models } });
 
-/** The platform's cache: a map of addresses. */
-const store = new Map<string, Response>();
+/** Fake of the platform's cache: responses by URL. */
+const cacheStore = new Map<string, Response>();
 beforeEach(() => {
-  store.clear();
+  cacheStore.clear();
   vi.stubGlobal("caches", {
     default: {
-      match: async ({ url }: Request) => store.get(url)?.clone(),
-      put: async ({ url }: Request, response: Response) => void store.set(url, response),
+      match: async ({ url }: Request) => cacheStore.get(url)?.clone(),
+      put: async ({ url }: Request, response: Response) => void cacheStore.set(url, response),
     },
   });
   return () => vi.unstubAllGlobals();
 });
 
-/** An edge whose instance has these models, and answers by them. */
-const having = (models: string | undefined, answer: Answer = () => by(models ?? "none")) => fake(answer, { models });
+/** Return an edge whose instances have and report these models. */
+const edgeWithModels = (models: string | undefined, handler: Handler = () => modelResponse(models ?? "none")) =>
+  fakeEdge(handler, { models });
 
-/** Asks again and again; returns what the answers said of the cache. */
-async function asked(edge: Fake, path: string, init: RequestInit = {}, times = 2): Promise<(string | null)[]> {
-  const said = [];
+/** Send a request `times` times. Returns the `lifeboat-cache` headers of the responses. */
+async function cacheResults(
+  edge: FakeEdge,
+  path: string,
+  init: RequestInit = {},
+  times = 2,
+): Promise<(string | null)[]> {
+  const results = [];
   for (let i = 0; i < times; i++) {
-    const response = await ask(edge, path, init);
+    const response = await sendRequest(edge, path, init);
     await response.text();
-    await Promise.all(edge.behind);
-    said.push(response.headers.get("lifeboat-cache"));
+    await Promise.all(edge.background);
+    results.push(response.headers.get("lifeboat-cache"));
   }
-  return said;
+  return results;
 }
 
 describe("a GET of a prediction", () => {
-  it.each([RECORD, RECORD.replace("api", "api/models/titanic/labels/stable"), CALL])(
-    "is answered from the cache the second time: %s",
+  it.each([PREDICT_PATH, PREDICT_PATH.replace("api", "api/models/titanic/labels/stable"), RPC_PATH])(
+    "is served from the cache the second time: %s",
     async (path) => {
-      const edge = having("a");
-      expect(await asked(edge, path, {}, 3)).toEqual(["miss", "hit", "hit"]);
-      expect(edge.seen).toHaveLength(1);
+      const edge = edgeWithModels("a");
+      expect(await cacheResults(edge, path, {}, 3)).toEqual(["miss", "hit", "hit"]);
+      expect(edge.received).toHaveLength(1);
     },
   );
 
-  it("is the same answer, with its own request id and nothing of the first caller's", async () => {
-    const edge = having("a", () => by("a", { ...FRESH, "server-timing": "model;dur=1" }));
-    await asked(edge, RECORD, { headers: { "x-request-id": "first" } }, 1);
-    const response = await ask(edge, RECORD, { headers: { "x-request-id": "second" } });
-    expect(await body(response)).toEqual({ by: "a" });
+  it("has its own request id and no other per-request headers of the first response", async () => {
+    const edge = edgeWithModels("a", () => modelResponse("a", { ...CACHEABLE, "server-timing": "model;dur=1" }));
+    await cacheResults(edge, PREDICT_PATH, { headers: { "x-request-id": "first" } }, 1);
+    const response = await sendRequest(edge, PREDICT_PATH, { headers: { "x-request-id": "second" } });
+    expect(await jsonBody(response)).toEqual({ by: "a" });
     expect(response.headers.get("x-request-id")).toBe("second");
     expect(response.headers.get("etag")).toBe('"tag"');
     expect(response.headers.get("server-timing")).toMatch(/^edge;dur=\d+$/);
   });
 
-  it("says how old it is, in whole seconds, to who has it already too", async () => {
-    const edge = having("a");
+  it("has an Age in whole seconds, also with 304", async () => {
+    const edge = edgeWithModels("a");
     vi.useFakeTimers({ toFake: ["Date"], now: 1_000_000 });
     try {
-      expect((await ask(edge, RECORD)).headers.get("age")).toBeNull();
-      await Promise.all(edge.behind);
+      expect((await sendRequest(edge, PREDICT_PATH)).headers.get("age")).toBeNull();
+      await Promise.all(edge.background);
       vi.setSystemTime(1_007_900);
-      const hits = [await ask(edge, RECORD), await ask(edge, RECORD, { headers: { "if-none-match": '"tag"' } })];
+      const hits = [
+        await sendRequest(edge, PREDICT_PATH),
+        await sendRequest(edge, PREDICT_PATH, { headers: { "if-none-match": '"tag"' } }),
+      ];
       expect(hits.map(({ status, headers }) => [status, headers.get("age")])).toEqual([
         [200, "7"],
         [304, "7"],
@@ -75,95 +84,95 @@ describe("a GET of a prediction", () => {
     }
   });
 
-  it("is 304 to who has the answer already", async () => {
-    const edge = having("a");
-    await asked(edge, RECORD, {}, 1);
-    const response = await ask(edge, RECORD, { headers: { "if-none-match": '"other", W/"tag"' } });
+  it("is 304 if the client's ETag matches", async () => {
+    const edge = edgeWithModels("a");
+    await cacheResults(edge, PREDICT_PATH, {}, 1);
+    const response = await sendRequest(edge, PREDICT_PATH, { headers: { "if-none-match": '"other", W/"tag"' } });
     expect([response.status, await response.text(), response.headers.get("lifeboat-cache")]).toEqual([304, "", "hit"]);
   });
 
-  it("with another query is another", async () => {
-    const edge = having("a");
-    await asked(edge, RECORD);
-    expect(await asked(edge, RECORD.replace("29", "30"), {}, 1)).toEqual(["miss"]);
+  it("with another query is cached separately", async () => {
+    const edge = edgeWithModels("a");
+    await cacheResults(edge, PREDICT_PATH);
+    expect(await cacheResults(edge, PREDICT_PATH.replace("29", "30"), {}, 1)).toEqual(["miss"]);
   });
 
-  it("is packed for nobody, so that whoever asks next can read it", async () => {
-    const edge = having("a");
-    await ask(edge, RECORD, { headers: { "accept-encoding": "zstd" } });
-    expect(edge.seen[0]?.request.headers.get("accept-encoding")).toBe("identity");
+  it("is requested uncompressed, so that every client can read the cached response", async () => {
+    const edge = edgeWithModels("a");
+    await sendRequest(edge, PREDICT_PATH, { headers: { "accept-encoding": "zstd" } });
+    expect(edge.received[0]?.request.headers.get("accept-encoding")).toBe("identity");
   });
 
   it.each([
-    ["a failure", () => Response.json({ code: "invalid_argument" }, { status: 400, headers: FRESH })],
-    ["what the server wants asked anew", () => by("a", { "cache-control": "no-cache", etag: '"tag"' })],
-    ["what the server wants kept by nobody", () => by("a", { "cache-control": "no-store" })],
-    ["what an older image answers", () => by("a", {})],
-  ])("keeps nothing of %s", async (_what, answer) => {
-    expect(await asked(having("a", answer), RECORD)).not.toContain("hit");
+    ["an error", () => Response.json({ code: "invalid_argument" }, { status: 400, headers: CACHEABLE })],
+    ["a response with no-cache", () => modelResponse("a", { "cache-control": "no-cache", etag: '"tag"' })],
+    ["a response with no-store", () => modelResponse("a", { "cache-control": "no-store" })],
+    ["a response of an older image without Cache-Control", () => modelResponse("a", {})],
+  ])("does not cache %s", async (_what, handler) => {
+    expect(await cacheResults(edgeWithModels("a", handler), PREDICT_PATH)).not.toContain("hit");
   });
 
-  it("comes from an instance where the caller wants it so, or the models aren't known", async () => {
-    const edge = having("a");
-    await asked(edge, RECORD);
-    expect(await asked(edge, RECORD, { headers: { "cache-control": "no-cache" } }, 1)).toEqual(["miss"]);
-    expect(await asked(edge, RECORD, { headers: { "cache-control": "max-age=0" } }, 1)).toEqual(["miss"]); // a reload
-    expect(await asked(edge, RECORD, { headers: { "cache-control": "No-Store" } }, 1)).toEqual([null]);
+  it("goes to an instance if the client requires it or the models are unknown", async () => {
+    const edge = edgeWithModels("a");
+    await cacheResults(edge, PREDICT_PATH);
+    expect(await cacheResults(edge, PREDICT_PATH, { headers: { "cache-control": "no-cache" } }, 1)).toEqual(["miss"]);
+    expect(await cacheResults(edge, PREDICT_PATH, { headers: { "cache-control": "max-age=0" } }, 1)).toEqual(["miss"]); // a browser sends this for a reload
+    expect(await cacheResults(edge, PREDICT_PATH, { headers: { "cache-control": "No-Store" } }, 1)).toEqual([null]);
     expect(
-      await asked(
-        having(undefined, () => Response.json({}, { headers: FRESH })),
-        RECORD,
+      await cacheResults(
+        edgeWithModels(undefined, () => Response.json({}, { headers: CACHEABLE })),
+        PREDICT_PATH,
       ),
     ).toEqual([null, null]);
   });
 });
 
-it("leaves the instance half of the caller's time where nobody says which models there are", async () => {
-  const edge = fake(() => Response.json({}, { headers: FRESH }), { models: new Promise(() => {}) });
-  const took = await patiently(async () => {
-    const began = Date.now();
-    expect((await ask(edge, RECORD, { headers: { "x-request-timeout-ms": "300" } })).status).toBe(200);
-    return Date.now() - began;
+it("leaves half of the client's deadline to the instance if the models are not read in time", async () => {
+  const edge = fakeEdge(() => Response.json({}, { headers: CACHEABLE }), { models: new Promise(() => {}) });
+  const elapsedMs = await withFakeTime(async () => {
+    const startedAt = Date.now();
+    expect((await sendRequest(edge, PREDICT_PATH, { headers: { "x-request-timeout-ms": "300" } })).status).toBe(200);
+    return Date.now() - startedAt;
   });
-  expect(took).toBeLessThan(300);
+  expect(elapsedMs).toBeLessThan(300);
 });
 
-it("is looked for by others, where a caller in a hurry didn't hear which models there are", async () => {
-  await asked(having("a"), RECORD);
-  const heard = { models: new Promise(() => {}) as unknown };
-  const edge = fake(() => new Promise<Response>(() => {}), {
+it("reads the models again after a request with a short deadline did not read them in time", async () => {
+  await cacheResults(edgeWithModels("a"), PREDICT_PATH);
+  const binding = { models: new Promise(() => {}) as unknown };
+  const edge = fakeEdge(() => new Promise<Response>(() => {}), {
     get models() {
-      return heard.models;
+      return binding.models;
     },
   });
   vi.spyOn(console, "error").mockReturnValue();
-  await patiently(() => ask(edge, RECORD, { headers: { "x-request-timeout-ms": "4" } }));
-  heard.models = "a";
-  expect(await asked(edge, RECORD, {}, 1)).toEqual(["hit"]);
+  await withFakeTime(() => sendRequest(edge, PREDICT_PATH, { headers: { "x-request-timeout-ms": "4" } }));
+  binding.models = "a";
+  expect(await cacheResults(edge, PREDICT_PATH, {}, 1)).toEqual(["hit"]);
 });
 
 describe("a new model version", () => {
-  it("never serves an old answer, from the first moment that an instance has it", async () => {
-    await asked(having("a"), RECORD);
-    const edge = having("b");
-    const response = await ask(edge, RECORD);
-    expect([response.headers.get("lifeboat-cache"), await body(response)]).toEqual(["miss", { by: "b" }]);
+  it("makes cached responses of the old version unreachable at once", async () => {
+    await cacheResults(edgeWithModels("a"), PREDICT_PATH);
+    const edge = edgeWithModels("b");
+    const response = await sendRequest(edge, PREDICT_PATH);
+    expect([response.headers.get("lifeboat-cache"), await jsonBody(response)]).toEqual(["miss", { by: "b" }]);
   });
 
-  it("is learnt from any answer, and its answers are kept as its own", async () => {
+  it("is recognised from any response, and its responses are cached separately", async () => {
     let models = "a";
-    const edge = having("a", () => by(models));
-    await asked(edge, RECORD);
+    const edge = edgeWithModels("a", () => modelResponse(models));
+    await cacheResults(edge, PREDICT_PATH);
     models = "b";
-    await asked(edge, `${RECORD}&fare=7`, {}, 1);
-    const response = await ask(edge, RECORD);
-    expect([response.headers.get("lifeboat-cache"), await body(response)]).toEqual(["miss", { by: "b" }]);
+    await cacheResults(edge, `${PREDICT_PATH}&fare=7`, {}, 1);
+    const response = await sendRequest(edge, PREDICT_PATH);
+    expect([response.headers.get("lifeboat-cache"), await jsonBody(response)]).toEqual(["miss", { by: "b" }]);
   });
 
-  it("that is taken back serves its old answers, which are right again", async () => {
-    await asked(having("a"), RECORD);
-    await asked(having("b"), RECORD);
-    expect(await asked(having("a"), RECORD, {}, 1)).toEqual(["hit"]);
+  it("that is rolled back makes the old cached responses valid again", async () => {
+    await cacheResults(edgeWithModels("a"), PREDICT_PATH);
+    await cacheResults(edgeWithModels("b"), PREDICT_PATH);
+    expect(await cacheResults(edgeWithModels("a"), PREDICT_PATH, {}, 1)).toEqual(["hit"]);
   });
 });
 
@@ -174,56 +183,56 @@ describe("a POST", () => {
     headers: { "lifeboat-cache": cache, "content-length": String(text.length) },
   });
 
-  it("is answered from the cache where it asks for that, by its body", async () => {
-    const edge = having("a", async (request) =>
+  it("is served from the cache by its body if the client allows it", async () => {
+    const edge = edgeWithModels("a", async (request) =>
       Response.json(await request.text(), { headers: { "x-lifeboat-models": "a" } }),
     );
-    expect(await asked(edge, "/api/predict", post("1"))).toEqual(["miss", "hit"]);
-    expect(await asked(edge, "/api/predict", post("2"))).toEqual(["miss", "hit"]);
-    expect(await asked(edge, "/v2/models/titanic/infer", post("1"))).toEqual(["miss", "hit"]);
-    expect(edge.seen).toHaveLength(3);
+    expect(await cacheResults(edge, "/api/predict", post("1"))).toEqual(["miss", "hit"]);
+    expect(await cacheResults(edge, "/api/predict", post("2"))).toEqual(["miss", "hit"]);
+    expect(await cacheResults(edge, "/v2/models/titanic/infer", post("1"))).toEqual(["miss", "hit"]);
+    expect(edge.received).toHaveLength(3);
   });
 
   it.each([{ "inference-header-content-length": "1" }, { "content-encoding": "gzip" }, { "content-type": "text/csv" }])(
-    "that is to be read by %j is another",
-    async (by) => {
-      const edge = having("a", () => Response.json({}, { headers: { "x-lifeboat-models": "a" } }));
-      await asked(edge, "/v2/models/titanic/infer", post("1"));
-      const other = { ...post("1"), headers: { ...post("1").headers, ...by } };
-      expect(await asked(edge, "/v2/models/titanic/infer", other, 1)).toEqual(["miss"]);
+    "with %j is cached separately",
+    async (headers) => {
+      const edge = edgeWithModels("a", () => Response.json({}, { headers: { "x-lifeboat-models": "a" } }));
+      await cacheResults(edge, "/v2/models/titanic/infer", post("1"));
+      const other = { ...post("1"), headers: { ...post("1").headers, ...headers } };
+      expect(await cacheResults(edge, "/v2/models/titanic/infer", other, 1)).toEqual(["miss"]);
     },
   );
 
-  it("comes from an instance where it doesn't, and a file always does", async () => {
-    const edge = having("a");
-    expect(await asked(edge, "/api/predict", post("1", "no"))).toEqual([null, null]);
-    expect(await asked(edge, "/api/batch", post("1"))).toEqual([null, null]);
+  it("goes to an instance if the client does not allow the cache, and always for a file", async () => {
+    const edge = edgeWithModels("a");
+    expect(await cacheResults(edge, "/api/predict", post("1", "no"))).toEqual([null, null]);
+    expect(await cacheResults(edge, "/api/batch", post("1"))).toEqual([null, null]);
   });
 });
 
-describe("behind a key", () => {
+describe("with API keys", () => {
   const hash = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"; // printf key | sha256sum
   const withKey = { headers: { "x-api-key": "key" } };
 
-  it("who may not pass gets no kept answer", async () => {
-    await asked(having("a"), RECORD);
-    const locked = fake(() => by("a"), { models: "a", API_KEYS: hash });
+  it("a rejected client gets no cached response", async () => {
+    await cacheResults(edgeWithModels("a"), PREDICT_PATH);
+    const edge = fakeEdge(() => modelResponse("a"), { models: "a", API_KEYS: hash });
     for (const headers of [{}, { "x-api-key": "wrong" }]) {
-      const response = await ask(locked, RECORD, { headers });
+      const response = await sendRequest(edge, PREDICT_PATH, { headers });
       expect([response.status, response.headers.get("lifeboat-cache")]).toEqual([401, null]);
     }
-    expect(await asked(locked, RECORD, withKey, 1)).toEqual(["hit"]);
+    expect(await cacheResults(edge, PREDICT_PATH, withKey, 1)).toEqual(["hit"]);
   });
 
-  it("an answer is its caller's alone: the edge keeps it, no cache that others share does", async () => {
-    const locked = fake(() => by("a"), { models: "a", API_KEYS: hash });
-    for (const said of ["miss", "hit"]) {
-      const { headers } = await ask(locked, RECORD, withKey);
-      await Promise.all(locked.behind);
-      expect(headers.get("lifeboat-cache")).toBe(said);
+  it("a response is cached at the edge, but marked private for shared caches", async () => {
+    const edge = fakeEdge(() => modelResponse("a"), { models: "a", API_KEYS: hash });
+    for (const expected of ["miss", "hit"]) {
+      const { headers } = await sendRequest(edge, PREDICT_PATH, withKey);
+      await Promise.all(edge.background);
+      expect(headers.get("lifeboat-cache")).toBe(expected);
       expect(headers.get("cache-control")).toBe("private, max-age=60, must-revalidate");
     }
-    const open = await ask(having("a"), RECORD);
-    expect(open.headers.get("cache-control")).toBe(FRESH["cache-control"]);
+    const response = await sendRequest(edgeWithModels("a"), PREDICT_PATH);
+    expect(response.headers.get("cache-control")).toBe(CACHEABLE["cache-control"]);
   });
 });

@@ -93,8 +93,8 @@ export class InferenceContainer extends Container<Env> {
         const waitingSince = Date.now();
         await start;
         startMs = Date.now() - waitingSince;
-        updateCounters(this.ctx.storage.kv, (all) => {
-          all.coldCalls += 1;
+        updateCounters(this.ctx.storage.kv, (counters) => {
+          counters.coldCalls += 1;
         });
       }
     } catch (error) {
@@ -169,8 +169,8 @@ export class InferenceContainer extends Container<Env> {
     if (isShort && Date.now() - this.#lastCheckAt < MIN_CHECK_INTERVAL_MS) return;
     if (!this.#evidence.hasRespondedRecently(sentAt, Date.now())) this.ctx.waitUntil(this.#checkHealth());
     if (isShort) return;
-    updateCounters(this.ctx.storage.kv, (all) => {
-      all.hung += 1;
+    updateCounters(this.ctx.storage.kv, (counters) => {
+      counters.hung += 1;
     });
   }
 
@@ -224,15 +224,15 @@ export class InferenceContainer extends Container<Env> {
     await response?.text(); // a body that is not read to its end counts as an unfinished request
     const status = response?.status ?? 0;
     if (status !== 0) this.#evidence.recordResponse(Date.now());
-    updateCounters(this.ctx.storage.kv, (all) => {
-      all.ready = { at: new Date(startedAt).toISOString(), status, ms: Date.now() - startedAt };
+    updateCounters(this.ctx.storage.kv, (counters) => {
+      counters.ready = { at: new Date(startedAt).toISOString(), status, ms: Date.now() - startedAt };
     });
     return status;
   }
 
   async #restart(): Promise<void> {
-    updateCounters(this.ctx.storage.kv, (all) => {
-      all.restarts += 1;
+    updateCounters(this.ctx.storage.kv, (counters) => {
+      counters.restarts += 1;
     });
     await this.destroy(); // SIGKILL: a server that hangs doesn't handle SIGTERM
     await this.#ensureStarted();
@@ -292,8 +292,8 @@ export class InferenceContainer extends Container<Env> {
   }
 
   override onStop({ exitCode, reason }: { exitCode: number; reason: string }): void {
-    updateCounters(this.ctx.storage.kv, (all) => {
-      all.exits[exitCode] = (all.exits[exitCode] ?? 0) + 1;
+    updateCounters(this.ctx.storage.kv, (counters) => {
+      counters.exits[exitCode] = (counters.exits[exitCode] ?? 0) + 1;
     });
     console.log(`instance ${this.ctx.id} stopped: ${reason}, exit code ${exitCode}`);
   }

@@ -48,13 +48,13 @@ export function updateCounters(storage: SyncKvStorage, change: (counters: Counte
 
 /** Count a start. `startMs` is the time until the server listened, undefined if the start failed. */
 export function recordStart(storage: SyncKvStorage, startMs: number | undefined): void {
-  updateCounters(storage, (all) => {
-    all.starts += 1;
+  updateCounters(storage, (counters) => {
+    counters.starts += 1;
     if (startMs === undefined) {
-      all.failedStarts += 1;
+      counters.failedStarts += 1;
       return;
     }
-    const { most, total } = all.startMs;
-    all.startMs = { last: startMs, most: Math.max(most, startMs), total: total + startMs };
+    const { most, total } = counters.startMs;
+    counters.startMs = { last: startMs, most: Math.max(most, startMs), total: total + startMs };
   });
 }

@@ -110,8 +110,8 @@ export class Pool {
 
   /** Choose an instance: a routable one in the nearest region, preferably not in `triedMembers`. */
   choose(cf: Request["cf"], triedMembers: readonly Member[], mayProbe: boolean): Member {
-    const found = this.find(cf, triedMembers, mayProbe);
-    if (found !== undefined) return found;
+    const routableMember = this.find(cf, triedMembers, mayProbe);
+    if (routableMember !== undefined) return routableMember;
     const [region, balancer] = this.#balancersByDistance(cf)[0] as [Region | undefined, Balancer];
     const avoided = new Set(triedMembers.map(({ instance }) => instance));
     return newMember(region, balancer, balancer.findFallback(Date.now(), avoided));

@@ -34,17 +34,17 @@ export async function status(env: Env, pool: Pool): Promise<Record<string, unkno
 }
 
 async function readReports(env: Env, { maxInstances, warmInstances }: Settings, region: Region | undefined) {
-  const all: { name: string; report: Record<string, unknown> }[] = [];
-  while (all.length < maxInstances) {
-    const from = all.length;
+  const reports: { name: string; report: Record<string, unknown> }[] = [];
+  while (reports.length < maxInstances) {
+    const from = reports.length;
     const names = Array.from({ length: Math.min(GROUP_SIZE, maxInstances - from) }, (_, index) =>
       nameOf(region, from + index),
     );
     const group = await Promise.all(names.map(async (name) => ({ name, report: await readReport(env, name, region) })));
-    all.push(...group);
-    if (all.length >= warmInstances && group.every(({ report: { starts } }) => starts === 0)) break;
+    reports.push(...group);
+    if (reports.length >= warmInstances && group.every(({ report: { starts } }) => starts === 0)) break;
   }
-  return all;
+  return reports;
 }
 
 /** Return an instance's report; the state of an unreachable one is `unknown`. */
