@@ -1,6 +1,6 @@
 /**
- * The pool under load, without a platform: the Worker's own policy in several copies that know nothing of each other, in
- * front of instances with the quota of `basic`. Seeded: the same case has the same figures each time.
+ * The pool under load, without a platform: the Worker's own policy in several copies that know nothing of each other,
+ * in front of instances with the quota of `basic`. Seeded: the same case has the same figures each time.
  * @module
  */
 

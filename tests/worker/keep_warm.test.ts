@@ -1,6 +1,5 @@
 import { expect, it, vi } from "vitest";
 import { keepWarm } from "../../worker/pool/keep_warm";
-import { settingsOf } from "../../worker/settings";
 import { fakeEdge } from "./fake_edge";
 
 it("sends a readiness request to every warm instance", async () => {
@@ -23,8 +22,4 @@ it("fails and names the instance if one does not respond with 200, after request
 it("fails and names the instance if one is unreachable", async () => {
   const { env } = fakeEdge(() => Promise.reject(new Error("Network connection lost.")));
   await expect(keepWarm(env)).rejects.toThrow(/inference-0: .*lost/);
-});
-
-it.each([0, -1, 1.5, Number.NaN])("rejects WARM_INSTANCES = %d by name", (count) => {
-  expect(() => settingsOf(fakeEdge(() => new Response(), { WARM_INSTANCES: count }).env)).toThrow(/^WARM_INSTANCES/);
 });

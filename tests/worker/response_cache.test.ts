@@ -116,7 +116,8 @@ describe("a GET of a prediction", () => {
     const edge = edgeWithModels("a");
     await cacheResults(edge, PREDICT_PATH);
     expect(await cacheResults(edge, PREDICT_PATH, { headers: { "cache-control": "no-cache" } }, 1)).toEqual(["miss"]);
-    expect(await cacheResults(edge, PREDICT_PATH, { headers: { "cache-control": "max-age=0" } }, 1)).toEqual(["miss"]); // a browser sends this for a reload
+    // Browsers send max-age=0 for a reload.
+    expect(await cacheResults(edge, PREDICT_PATH, { headers: { "cache-control": "max-age=0" } }, 1)).toEqual(["miss"]);
     expect(await cacheResults(edge, PREDICT_PATH, { headers: { "cache-control": "No-Store" } }, 1)).toEqual([null]);
     expect(
       await cacheResults(

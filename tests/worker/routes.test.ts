@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { settingsOf } from "../../worker/settings";
 import { fakeEdge, jsonBody, sendRequest } from "./fake_edge";
 
 const ok = () => Response.json({ label: "survived" });
@@ -100,55 +99,6 @@ describe("the body limit", () => {
   });
 });
 
-describe("CORS", () => {
-  const PREFLIGHT = {
-    method: "OPTIONS",
-    headers: { origin: "https://a.example", "access-control-request-method": "POST" },
-  };
-
-  it("allows no origin by default", async () => {
-    const edge = fakeEdge(ok);
-    const response = await sendRequest(edge, "/api/models", { headers: { origin: "https://a.example" } });
-    expect(response.headers.get("access-control-allow-origin")).toBeNull();
-    expect((await sendRequest(edge, "/api/predict", PREFLIGHT)).status).toBe(405);
-  });
-
-  it("responds to a preflight of an allowed origin without a container", async () => {
-    const edge = fakeEdge(ok, { CORS_ORIGINS: "https://a.example, https://b.example" });
-    const response = await sendRequest(edge, "/lifeboat.titanic.v1.TitanicService/Predict", PREFLIGHT);
-    expect([response.status, edge.received]).toEqual([204, []]);
-    expect(response.headers.get("access-control-allow-origin")).toBe("https://a.example");
-    expect(response.headers.get("vary")).toContain("Origin");
-    const allowed = (response.headers.get("access-control-allow-headers") ?? "").split(",");
-    for (const name of [
-      "content-type",
-      "connect-protocol-version",
-      "connect-timeout-ms",
-      "x-grpc-web",
-      "grpc-timeout",
-    ]) {
-      expect(allowed).toContain(name);
-    }
-  });
-
-  it("exposes the RPC status headers, also of errors", async () => {
-    const edge = fakeEdge(ok, { CORS_ORIGINS: "*" });
-    for (const path of ["/api/models", "/nothing"]) {
-      const response = await sendRequest(edge, path, { headers: { origin: "https://c.example" } });
-      expect(response.headers.get("access-control-allow-origin")).toBe("*");
-      const exposed = (response.headers.get("access-control-expose-headers") ?? "").split(",");
-      for (const name of ["grpc-status", "grpc-message", "retry-after", "x-request-id"])
-        expect(exposed).toContain(name);
-    }
-  });
-
-  it("does not allow an origin that is not configured", async () => {
-    const edge = fakeEdge(ok, { CORS_ORIGINS: "https://a.example" });
-    const response = await sendRequest(edge, "/api/models", { headers: { origin: "https://evil.example" } });
-    expect(response.headers.get("access-control-allow-origin")).toBeNull();
-  });
-});
-
 describe("headers", () => {
   it("with the trace context are forwarded", async () => {
     const edge = fakeEdge(ok);
@@ -171,15 +121,4 @@ describe("headers", () => {
     const response = await sendRequest(edge, "/api/models");
     expect(response.headers.get("server-timing")).toMatch(/^model;dur=0\.4, instance;dur=2, edge;dur=\d+/);
   });
-});
-
-it.each([
-  ["MAX_INSTANCES", { MAX_INSTANCES: 1, WARM_INSTANCES: 2 }],
-  ["TARGET_UTILISATION", { TARGET_UTILISATION: 1 }],
-  ["REGIONS", { REGIONS: "weur mars" }],
-  ["SLEEP_AFTER", { SLEEP_AFTER: "soon" }],
-  ["CORS_ORIGINS", { CORS_ORIGINS: "example.com" }],
-  ["MAX_BODY_BYTES", { MAX_BODY_BYTES: "" }],
-])("rejects an invalid %s by name", (name, variables) => {
-  expect(() => settingsOf(fakeEdge(ok, variables).env)).toThrow(new RegExp(`^${name}: expected`));
 });

@@ -68,7 +68,8 @@ export function forwardedHeaders(request: Request, id: string): Headers {
   for (const name of REMOVED_HEADERS) headers.delete(name);
   stripInternalHeaders(headers);
   headers.set(REQUEST_ID, id);
-  const acceptedEncodings = request.cf?.clientAcceptEncoding; // the platform replaces the client's Accept-Encoding with its own
+  // The platform replaces the client's Accept-Encoding with its own.
+  const acceptedEncodings = request.cf?.clientAcceptEncoding;
   if (typeof acceptedEncodings === "string") headers.set("accept-encoding", acceptedEncodings || "identity");
   return headers;
 }

@@ -126,7 +126,8 @@ export class Balancer {
   scaleUp(now: number): Instance[] {
     this.#review(now);
     const healthy = this.instances.filter(({ state, circuit }) => state !== "down" && circuit.isClosed);
-    const missing = Math.min(this.#neededCount - healthy.length, Math.max(1, healthy.length)); // at most doubles the number
+    // One review at most doubles the number of instances.
+    const missing = Math.min(this.#neededCount - healthy.length, Math.max(1, healthy.length));
     const starts: Instance[] = [];
     for (const instance of this.instances) {
       if (starts.length < missing && instance.state === "down" && instance.circuit.allows(now)) starts.push(instance);
@@ -144,8 +145,8 @@ export class Balancer {
   }
 
   /**
-   * Record how a request ended. `latencyMs` is given only if it reflects the instance's speed. `reportedOthers` is the number
-   * of other requests in flight that the instance reported.
+   * Record how a request ended. `latencyMs` is given only if it reflects the instance's speed. `reportedOthers` is the
+   * number of other requests in flight that the instance reported.
    */
   recordOutcome(instance: Instance, now: number, outcome: Outcome, latencyMs?: number, reportedOthers?: number): void {
     instance.inFlight -= 1;

@@ -162,8 +162,9 @@ export class Pool {
         return { response: withoutInternalHeaders(response), startMs, ...(models === undefined ? {} : { models }) };
       }
       const suspicion = parseSuspicion(response.headers.get(SUSPICION_HEADER));
-      // A suspected request is no evidence against the instance: its Durable Object checks the instance's health.
+      // With a suspicion, the Durable Object checks the instance's health itself.
       const hungOutcome = suspicion === undefined ? timeoutOutcome : "unknown";
+      // With `alone`, the request ended the instance, so the failure is no evidence against the instance.
       const goneOutcome = suspicion === "alone" ? "unknown" : disconnectOutcome;
       end({ asleep: "asleep", start: "failed", hung: hungOutcome, gone: goneOutcome }[failure] as Outcome);
       return { failure, reason: firstLine(await response.text()), suspicion };

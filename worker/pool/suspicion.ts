@@ -82,8 +82,8 @@ export class FailureEvidence {
   }
 
   /**
-   * Record a timeout of the request sent at `sentAt` (ms), when the server was already unresponsive for `unresponsiveMs`.
-   * Returns the suspicion against the request.
+   * Record a timeout of the request sent at `sentAt` (ms), when the server was already unresponsive for
+   * `unresponsiveMs`. Returns the suspicion against the request.
    */
   recordTimeout(sentAt: number, unresponsiveMs: number, now: number): Suspicion {
     const isResponsive = this.hasRespondedRecently(sentAt, now);
