@@ -1,6 +1,6 @@
 /**
- * The pool under load, without a platform: the Worker's own policy in several copies that know nothing of each other,
- * in front of instances with the quota of `basic`. Seeded: the same case has the same figures each time.
+ * Simulation of the pool under load, without a platform. Several independent copies of the Worker's balancer send calls
+ * to instances with the quota of `basic`. It is seeded: the same case always gives the same figures.
  * @module
  */
 
@@ -10,18 +10,18 @@ import { Events } from "./events.ts";
 import { Machine } from "./machine.ts";
 import { exponential, type Random, seeded } from "./random.ts";
 
-/** How an instance is chosen: by the policy, in turn, or by chance; or there is but one. */
+/** Algorithms that choose an instance. "two choices" is the Worker's policy. */
 export const CHOICES = ["two choices", "round robin", "random", "one instance"] as const;
 export type Choice = (typeof CHOICES)[number];
 
 export interface Case {
   choice: Choice;
-  /** The work that comes in, in instances that would be at work all the time. */
+  /** Incoming work, as the number of instances that it would keep busy all the time. */
   load: number;
   max: number;
   target: number;
   seed: number;
-  /** Seconds over which the load rises, and over which it then is measured. */
+  /** Seconds during which the load rises, and seconds of measurement after that. */
   riseS: number;
   holdS: number;
 }
@@ -30,28 +30,28 @@ export interface Figures {
   choice: Choice;
   load: number;
   requests: number;
-  /** Milliseconds from the Worker and back. */
+  /** Milliseconds from the Worker to the instance and back. */
   p50Ms: number;
   p99Ms: number;
-  /** Instances that were awake, on average. */
+  /** Average number of instances awake. */
   instances: number;
-  /** For a million requests: memory and disk of what was awake, and the CPU that was used. */
+  /** Dollars per million requests: memory and disk of instances awake, and CPU used. */
   usdPerMillion: number;
 }
 
-/** CPU of a call, on average; a quarter of a CPU does fifty of them a second. */
+/** Average CPU milliseconds of a call; a quarter of a CPU runs fifty calls per second. */
 const CPU_MS = 5;
 const QUOTA = 0.25;
-/** Copies of the Worker, each with a policy of its own. */
+/** Number of copies of the Worker, each with its own policy. */
 const COPIES = 8;
-/** From the Worker to the instance, or back. */
+/** Milliseconds from the Worker to the instance, or back. */
 const HOP_MS = 2;
 const SLEEP_MS = 60_000;
-/** Prices of the platform: 1 GiB of memory and 4 GB of disk a second awake, and a second of CPU. */
+/** Prices of the platform: per second awake with 1 GiB of memory and 4 GB of disk, and per second of CPU. */
 const AWAKE_USD_S = 0.0000025 + 4 * 0.00000007;
 const CPU_USD_S = 0.00002;
 
-/** Returns what came out of a case. */
+/** Returns the figures of a case. */
 export function simulate(options: Case): Figures {
   return new Simulation(options).run();
 }
@@ -76,7 +76,7 @@ class Simulation {
       awakeMs: SLEEP_MS * 0.8,
     };
     this.#copies = Array.from({ length: COPIES }, () => ({ balancer: new Balancer(limits, this.#random), turn: 0 }));
-    this.#machine(0).start(-3_000); // warm: the cron sees to that
+    this.#machine(0).start(-3_000); // warm from the beginning, because of the cron
   }
 
   run(): Figures {
@@ -107,7 +107,7 @@ class Simulation {
 
   #arrive(end: number): void {
     const { load, riseS } = this.#options;
-    const share = Math.min(1, 0.02 + this.#now / (riseS * 800)); // there at four fifths of the rise
+    const share = Math.min(1, 0.02 + this.#now / (riseS * 800)); // reaches 1 at four fifths of the rise
     const between = CPU_MS / (QUOTA * load * share);
     const at = this.#now + exponential(this.#random, between);
     if (at >= end) return;
@@ -142,7 +142,7 @@ class Simulation {
     for (const wanted of balancer.scaleUp(began)) this.#start(balancer, wanted);
   }
 
-  /** The policy decides how many there are whoever chooses among them. */
+  /** Returns the instance for a call. With every algorithm, the balancer decides the number of instances. */
   #chosen(copy: { balancer: Balancer; turn: number }): Instance | undefined {
     const found = copy.balancer.find(this.#now, new Set(), true);
     const { routable } = copy.balancer;
