@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.errors import DeadlineExceeded, InvalidArgument, RequestError, ResourceExhausted
 from server.http.handler import min_timeout
 from server.http.request_body import timeout
+from server.http.routes import API_MODEL_ROOTS
 from server.inference.runner import Runner, Runners
 from server.models.free_memory import release_free_memory
 from server.models.repository import Repository
@@ -44,14 +45,7 @@ class BatchEndpoint:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        model = "/api/models/{model}"
-        paths = (
-            "/api/batch",
-            f"{model}/batch",
-            f"{model}/versions/{{version}}/batch",
-            f"{model}/labels/{{label}}/batch",
-        )
-        return [Route(path, self.batch, methods=["POST", "PUT"]) for path in paths]
+        return [Route(f"{root}/batch", self.batch, methods=["POST", "PUT"]) for root in API_MODEL_ROOTS]
 
     async def batch(self, request: Request) -> ASGIApp:
         """Validate the request headers and return the application that scores the file.

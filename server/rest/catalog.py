@@ -12,6 +12,7 @@ from starlette.routing import Route
 from server.http.caching import Tagged, tagged
 from server.http.message import JSON
 from server.http.responses import json_response, revalidated
+from server.http.routes import API_MODEL, API_MODEL_VERSIONS
 from server.inference.runner import Runners
 from server.models.manifest import Feature
 from server.models.repository import Repository, Versions
@@ -71,15 +72,15 @@ class DescribeEndpoint:
             Route("/", self.page, methods=["GET"]),
             Route("/web/{name}", self.file, methods=["GET"]),
             Route("/api/models", self.list_models, methods=["GET"]),
-            Route("/api/models/{model}", self.describe_model, methods=["GET"]),
-            Route("/api/models/{model}/form", self.form, methods=["GET"]),
-            Route("/api/models/{model}/service.proto", self.service, methods=["GET"]),
+            Route(API_MODEL, self.describe_model, methods=["GET"]),
+            Route(f"{API_MODEL}/form", self.form, methods=["GET"]),
+            Route(f"{API_MODEL}/service.proto", self.service, methods=["GET"]),
             Route("/api/openapi.json", self.openapi, methods=["GET"]),
             Route("/api/docs", self.docs, methods=["GET"]),
             *(
-                Route(f"/api/models/{{model}}{below}/{name}", endpoint, methods=["GET"])
+                Route(f"{path}/{name}", endpoint, methods=["GET"])
                 for name, endpoint in (("card", self.card), ("drift", self.drift))
-                for below in ("", "/versions/{version}", "/labels/{label}")
+                for path in API_MODEL_VERSIONS
             ),
         ]
 

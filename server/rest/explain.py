@@ -17,6 +17,7 @@ from server.http.message import Body
 from server.http.request_body import ReceivedBody, receive_body, timeout
 from server.http.request_context import current
 from server.http.responses import envelope, failure, response
+from server.http.routes import API_MODEL_ROOTS
 from server.inference.runner import Runners
 from server.inference.statistics import Counters
 from server.models.repository import Repository
@@ -51,14 +52,7 @@ class ExplainEndpoint:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        model = "/api/models/{model}"
-        paths = (
-            "/api/explain",
-            f"{model}/explain",
-            f"{model}/versions/{{version}}/explain",
-            f"{model}/labels/{{label}}/explain",
-        )
-        return [Route(path, self.explain, methods=["POST"]) for path in paths]
+        return [Route(f"{root}/explain", self.explain, methods=["POST"]) for root in API_MODEL_ROOTS]
 
     async def explain(self, request: Request) -> ASGIApp:
         """Explain `{"pclass":1,...}` or `{"records":[{...},...]}`.

@@ -16,6 +16,7 @@ from server.http.handler import FastPathHandler
 from server.http.header_numbers import whole_number
 from server.http.message import ANY_BYTES, OCTET_STREAM, Body, Headers, HttpResponse
 from server.http.responses import json_response
+from server.http.routes import V2_MODEL_VERSIONS
 from server.inference.metadata import MetadataService
 from server.inference.runner import InferenceRequest, Runner, Runners, no_rows
 from server.models.repository import Repository
@@ -92,7 +93,7 @@ class V2Endpoint:
             Route("/v2/health/live", self.live, methods=["GET"]),
             Route("/v2/health/ready", self.ready, methods=["GET"]),
         ]
-        for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        for model in V2_MODEL_VERSIONS:
             routes += [
                 Route(model, self.model_metadata, methods=["GET"]),
                 Route(f"{model}/ready", self.model_ready, methods=["GET"]),

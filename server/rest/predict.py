@@ -18,6 +18,7 @@ from server.http.load_report import Report, asks
 from server.http.message import JSON, Body, Headers, HttpResponse
 from server.http.request_body import timeout
 from server.http.responses import NOT_MODIFIED, envelope, failure, response
+from server.http.routes import API_MODEL_ROOTS
 from server.inference.batcher import Waiter
 from server.inference.runner import HypotheticalRequest, InferenceRequest, Runner, Runners
 from server.models.repository import Repository
@@ -134,14 +135,7 @@ class PredictEndpoint:
 
     def routes(self) -> list[Route]:
         """Return the routes for unknown paths; they report which models, versions and labels exist."""
-        model = "/api/models/{model}"
-        known = (
-            "/api/predict",
-            f"{model}/predict",
-            f"{model}/versions/{{version}}/predict",
-            f"{model}/labels/{{label}}/predict",
-        )
-        return [Route(path, self.predict, methods=["GET", "POST"]) for path in known]
+        return [Route(f"{root}/predict", self.predict, methods=["GET", "POST"]) for root in API_MODEL_ROOTS]
 
     async def predict(self, request: Request) -> ASGIApp:
         """Predict for `{"pclass":1,...}`, `{"records":[{...},...]}`, or a query by GET."""

@@ -11,6 +11,7 @@ from server.errors import InvalidArgument
 from server.http.message import ANY_BYTES
 from server.http.request_body import read_body
 from server.http.responses import json_response
+from server.http.routes import V2_MODEL_VERSIONS
 from server.inference.metadata import MetadataService
 
 
@@ -28,7 +29,7 @@ class TritonEndpoint:
             Route("/v2/models/stats", self.statistics, methods=["GET"]),
             Route("/v2/repository/index", self.index, methods=["POST"]),
         ]
-        for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        for model in V2_MODEL_VERSIONS:
             routes += [
                 Route(f"{model}/stats", self.statistics, methods=["GET"]),
                 Route(f"{model}/config", self.configuration, methods=["GET"]),

@@ -57,7 +57,7 @@ def test_a_caller_who_leaves_is_counted_no_longer(lone: Local) -> None:
 
 
 def test_a_sender_who_breaks_off_speaks_against_no_instance(lone: Local) -> None:
-    """An upload that the client breaks off doesn't open the instance's circuit."""
+    """An upload that the client aborts doesn't open the instance's circuit."""
     assert lone.edge.answered().status_code == 200
     head = b"POST /api/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 400000\r\n\r\n"
     for _ in range(4):

@@ -64,7 +64,7 @@ class ConnectUnary(Connect):
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Raise NotImplementedError: a unary response has no end message."""
-        raise NotImplementedError  # wrap() and refuse() of this class never call it
+        raise NotImplementedError  # the methods of this class never call it
 
     def _fields(self, metadata: Metadata, *, gzip: bool) -> Fields:
         trailers = tuple((b"trailer-" + name.encode(), value.encode("latin-1")) for name, value in metadata.trailers)

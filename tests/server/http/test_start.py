@@ -105,7 +105,7 @@ def _post_half(connection: socket.socket, body: bytes) -> None:
 
 
 def test_request_in_flight_is_answered(passenger: dict[str, Any]) -> None:
-    """After SIGTERM new connections are refused, and a request in progress gets its response."""
+    """After SIGTERM the port is closed to new connections, and a request in progress gets its response."""
     body = json.dumps(passenger).encode()
     with ServerProcess() as process:
         address = process.address()
