@@ -20,6 +20,7 @@ from server.errors import CODES, RequestTimeout, SettingsError
 from server.http.acceptor import MAX_CONNECTIONS, RESERVED_DESCRIPTORS
 from server.http.header_numbers import MAX_DIGITS
 from server.http.http2 import _MAX_STREAMS
+from server.http.request_turns import _MAX_WAITING
 from server.models.manifest import MAX_EXPLAINED_FEATURES
 from server.models.repository import Repository
 from server.settings import Settings, from_environment, variable
@@ -151,6 +152,7 @@ def test_what_no_variable_changes() -> None:
     assert f"zstd stream | {2**_MAX_WINDOW_LOG >> 20} MiB | 400" in PAGE
     assert f"| {FREE_FRAMES:,}, or one for each {MIN_FRAME_BYTES} compressed bytes | 413" in PAGE
     assert f"| {_MAX_STREAMS:,} | the connection ends" in PAGE
+    assert f"requests that wait to start, over all connections | {_MAX_WAITING:,} |" in PAGE
     assert (
         f"descriptors, {RESERVED_DESCRIPTORS} and what is open at the start apart, and at most | {MAX_CONNECTIONS:,} |"
         in PAGE
