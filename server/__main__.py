@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MAX_FLUSH_S = 5
 """Maximum seconds to send the last spans to their collector."""
 _USAGE = """\
-python -m server          serve the models; environment variables set it up (docs/reference/settings.md)
-python -m server score    score a file, here or by a deployed service (score --help)"""
+python -m server          serve the models; environment variables configure it (docs/reference/settings.md)
+python -m server score    score a file, locally or with a deployed service (score --help)"""
 
 
 def _interrupted(number: int, _frame: FrameType | None) -> None:
@@ -54,7 +54,7 @@ def main(arguments: "Sequence[str]") -> None:
         logs.configure(settings.log_format, inputs=settings.log_inputs)
         logging.getLogger().setLevel(settings.log_level.upper())
         for name in unknown(os.environ):
-            log.warning("%s is no setting of this version and has no effect", name)
+            log.warning("%s is not a setting of this version and has no effect", name)
         observer = _observer(settings)
 
         from server.models.load_limits import LoadLimits
@@ -143,7 +143,8 @@ def _serve(repository: "Repository", settings: "Settings", observer: "Observer |
         Listening(config, app.start, app.watchdog).run()
     except SystemExit:  # uvicorn has logged the reason
         where = f"{settings.host} port {settings.port}"
-        logging.getLogger("lifeboat").error("can't listen on %s: set LIFEBOAT_HOST or PORT to what is free", where)  # noqa: TRY400
+        words = "can't listen on %s: set LIFEBOAT_HOST or PORT to a free address or port"
+        logging.getLogger("lifeboat").error(words, where)  # noqa: TRY400
         return 1
     finally:
         if observer is not None:

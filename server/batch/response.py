@@ -106,7 +106,7 @@ class ScoredFile:
                 await self._moving(work, feeding, body, pace, lambda: body.moved + answer.moved + job.counts.read)
                 await self._end(job, self._settings.max_idle_s)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # every error goes to the client
-            late = DeadlineExceeded("the deadline passed before the answer was whole")
+            late = DeadlineExceeded("the deadline passed before the response was complete")
             failed = failure(late if isinstance(error, TimeoutError) else error, self._scope["headers"])
             body.fail(failed)
             answer.fail(failed)
@@ -146,7 +146,8 @@ class ScoredFile:
             if feeding in ended:
                 feeding.result()
             if self._ends is not None and self._ends.is_lost():
-                raise Canceled(f"the caller left before its {'answer' if body.is_whole else 'file'} was whole")
+                awaited = "response" if body.is_whole else "file"
+                raise Canceled(f"the client disconnected before the {awaited} was complete")
             if moved() != seen:
                 seen, since_s = moved(), clock()
             elif clock() - since_s >= idle_s:
@@ -257,14 +258,14 @@ async def _feed(receive: Receive, body: BodyPipe, pace: Pace) -> None:
         with pace.waiting():
             message = await receive()
         if message["type"] != "http.request":
-            raise Canceled("the caller left before its file was whole")
+            raise Canceled("the client disconnected before the file was complete")
         if data := message.get("body", b""):
             pace.move(len(data))
             await body.put(data)
         more = message.get("more_body", False)
     body.end()
     await receive()
-    raise Canceled("the caller left before its answer was whole")
+    raise Canceled("the client disconnected before the response was complete")
 
 
 def _retrieve(ended: asyncio.Future[None]) -> None:
@@ -283,4 +284,4 @@ async def _disconnect(receive: Receive) -> None:
 
 
 def _stands_still(idle_s: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"nothing of the file came, and nothing of the answer was read, for {idle_s} s")
+    return DeadlineExceeded(f"no data of the file arrived and no data of the response was read for {idle_s} s")

@@ -173,7 +173,7 @@ class Exchange(ABC):
             self.outlasts.set_result(None)
 
     def _expire(self) -> None:
-        self.reject_message(DeadlineExceeded("the deadline passed before the request was whole"))
+        self.reject_message(DeadlineExceeded("the deadline passed before the request was complete"))
 
     @abstractmethod
     def reject_message(self, error: RequestError) -> None:

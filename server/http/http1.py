@@ -46,7 +46,8 @@ class Protocol(AsgiProtocol):
             exchange.end()
             exchange.drop()
             if not is_answered:
-                self._prediction.fail(Canceled("the caller left before its request was whole"), exchange.head)
+                error = Canceled("the client disconnected before the request was complete")
+                self._prediction.fail(error, exchange.head)
 
     def on_message_begin(self) -> None:
         """Start a request, with only the state that the fast path needs."""

@@ -70,7 +70,7 @@ class Http2Exchange(Exchange):
             return
         if self.disconnected:
             if self.more_body:
-                self.prediction.fail(Canceled("the caller left before its request was whole"), self.head)
+                self.prediction.fail(Canceled("the client disconnected before the request was complete"), self.head)
             self.end()
         elif len(self.body) > self.prediction.max_short_bytes:
             self.connection.leave_to_uvicorn(self)

@@ -181,7 +181,7 @@ class FormFile:
             raise InvalidArgument(f"form: expected {expected}; the body ends before it", field="form")
         message = await self._receive()
         if message["type"] != "http.request":
-            raise Canceled("the caller left before its file was whole")
+            raise Canceled("the client disconnected before the file was complete")
         self._held += message.get("body", b"")
         self._more = message.get("more_body", False)
 

@@ -88,7 +88,7 @@ async def _read(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            raise Canceled("the caller left before its request was whole")
+            raise Canceled("the client disconnected before the request was complete")
         chunk = message.get("body", b"")
         if len(body) + len(chunk) > max_bytes:
             raise _too_large(max_bytes)
@@ -110,7 +110,7 @@ async def wait_for_disconnect(receive: Receive, tell: Callable[[Exception], None
     """Wait until the client disconnects after its body was read, then call `tell` with Canceled."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    tell(Canceled("the caller left before its answer"))
+    tell(Canceled("the client disconnected before the response"))
 
 
 def _check_type(headers: Mapping[bytes, bytes], media_types: Collection[str]) -> None:

@@ -110,7 +110,7 @@ class _Undecoded(_Entry[Item, Answer]):
         """
         decode, self._decode = self._decode, None
         if decode is None:
-            raise Canceled("the caller left before its answer")
+            raise Canceled("the client disconnected before the response")
         self.item, self.decoded_rows = decode()
 
     def drop(self) -> None:
@@ -375,14 +375,14 @@ class Batcher(Generic[Item, Answer]):
         if entry.timer is not None:
             entry.timer.cancel()
         if not entry.expired:
-            self._refuse(entry, Canceled("the caller left before its answer"))
+            self._refuse(entry, Canceled("the client disconnected before the response"))
 
     def _expire(self, entry: _Entry[Item, Answer]) -> None:
         """Deliver DeadlineExceeded to an item's receiver."""
         entry.expired = True
         if entry is self._large_run and self._control is not None:
             self._control.end()
-        self._refuse(entry, DeadlineExceeded("the deadline passed before the answer"))
+        self._refuse(entry, DeadlineExceeded("the deadline passed before the response"))
 
     def _refuse(self, entry: _Entry[Item, Answer], error: RequestError) -> None:
         self.counters.fail(error, time.perf_counter_ns() - entry.arrived_ns)

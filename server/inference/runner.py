@@ -176,7 +176,7 @@ class Runner:
                 recorder.accept(work.rows)
             work.is_alone = True
             if work.timeout_s is not None and time.perf_counter_ns() - arrived_ns >= work.timeout_s * 1e9:
-                raise DeadlineExceeded("the deadline passed before the answer")
+                raise DeadlineExceeded("the deadline passed before the response")
             return work, work.rows
 
         return self._batcher.submit_undecoded(decoded, rows, recorder or receiver, timeout_s)

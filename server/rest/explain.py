@@ -104,7 +104,7 @@ class ExplainEndpoint:
             async with asyncio.timeout_at(due_s):
                 body = await receive_body(scope, receive, self._settings.max_body_bytes)
         except TimeoutError:
-            raise DeadlineExceeded("the deadline passed before the request was whole") from None
+            raise DeadlineExceeded("the deadline passed before the request was complete") from None
         return await _while_awaited(self._explained(asked, body), receive, due_s)
 
     def _check_room(self) -> None:
@@ -149,8 +149,8 @@ async def _while_awaited(work: Coroutine[Any, Any, T], receive: Receive, due_s: 
         if working in done:
             return working.result()
         if leaving in done:
-            raise Canceled("the caller left before its answer")
-        raise DeadlineExceeded("the deadline passed before the answer")
+            raise Canceled("the client disconnected before the response")
+        raise DeadlineExceeded("the deadline passed before the response")
     finally:
         leaving.cancel()
         if working.cancel():

@@ -109,7 +109,7 @@ class RestHandler(FastPathHandler):
                 body = await receive_body(scope, receive, self.max_body_bytes, self.media_types, self._admit)
             small = body.small(SHORT_BYTES)
         except TimeoutError:
-            late = DeadlineExceeded("the deadline passed before the request was whole")
+            late = DeadlineExceeded("the deadline passed before the request was complete")
             self.fail(late)
             raise late from None
         except RequestError as error:

@@ -291,7 +291,7 @@ class RpcFastPathHandler(FastPathHandler):
 def _unless_left(receiver: Receiver[Body], decode: Callable[[], InferenceRequest[Body]]) -> InferenceRequest[Body]:
     """Return the result of `decode`. Raises Canceled if the client disconnected."""
     if receiver.is_disconnected():
-        raise Canceled("the caller left before its answer")
+        raise Canceled("the client disconnected before the response")
     return decode()
 
 

@@ -208,7 +208,7 @@ class _Call:
             message = await self._receive()
             if message["type"] != "http.request":
                 self._left = True
-                raise Canceled("the caller left before its request was whole")
+                raise Canceled("the client disconnected before the request was complete")
             chunk = message.get("body", b"")
             if len(body) + len(chunk) > _FRAMING * self._max_bytes + 64:
                 raise too_large(self._max_bytes)
@@ -242,7 +242,7 @@ class _Call:
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise Canceled("the caller left before its request was whole")
+                raise Canceled("the client disconnected before the request was complete")
             chunk = message.get("body", b"")
             self._held.take(len(chunk))
             await chunks.put(chunk)
@@ -274,7 +274,7 @@ class _Call:
         if isinstance(error, RpcError):
             return error
         if isinstance(error, TimeoutError):
-            return rpc_error(DeadlineExceeded("the deadline passed before the answer"))
+            return rpc_error(DeadlineExceeded("the deadline passed before the response"))
         return rpc_error(failure(error, self._scope["headers"]))
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
@@ -296,7 +296,7 @@ class _Call:
             await self._send(message)
         except (OSError, RuntimeError):  # each event loop's transport raises its own error
             self._left = True
-            raise Canceled("the caller left before its answer") from None
+            raise Canceled("the client disconnected before the response") from None
 
 
 def _kept(reply: HttpResponse, context: Context) -> HttpResponse:

@@ -26,7 +26,7 @@ DEADLINES: Final = {
     name: "grpc-timeout" if name in {*GRPC_WEB, *OFFICIAL, *GRPC} else "connect-timeout-ms" for name in (*HTTP1, *HTTP2)
 }
 """The header in which each client sends its deadline."""
-LATE: Final = ("the deadline passed before the answer", "the deadline passed before the request was whole")
+LATE: Final = ("the deadline passed before the response", "the deadline passed before the request was complete")
 KINDS: Final = ("predict", "predictBatch", "predictStream")
 
 

@@ -108,7 +108,7 @@ def test_without_a_folder_for_temporary_files(image: str, passengers: list[Recor
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert "temporary file" in refused.json()["error"]
         reason = _reason(container, client, files.csv(passengers, 2_000_000))
-        assert reason.startswith("deadline_exceeded: nothing of the file came, and nothing of the answer was read")
+        assert reason.startswith("deadline_exceeded: no data of the file arrived and no data of the response was read")
         assert client.put("/api/batch", content=_written("csv", passengers)).status_code == 200
 
 

@@ -250,7 +250,7 @@ def test_a_caller_who_leaves_stops_the_work(local: Local, passengers: list[Recor
     with connect(local.edge.http) as caller:
         caller.sendall(head + body[: int(len(body) * share)])
         assert caller.recv(64).startswith(b"HTTP/1.1 200 ")
-    said = local.engine.log.wait_for(r"batch failed \(canceled: the caller left .*: (\d+) rows read", after=mark)
+    said = local.engine.log.wait_for(r"batch failed \(canceled: the client disconn.*: (\d+) rows read", after=mark)
     assert int(said[1]) < 10 * ROWS * share
 
 

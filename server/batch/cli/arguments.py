@@ -15,9 +15,9 @@ from server.errors import InvalidArgument
 from server.models.quoting import quoted
 
 _EPILOG: Final = """\
-exit codes: 0 all rows were read; 1 the file, the model or the service was refused, or can't be had;
-2 a wrong option; 130 interrupted by SIGINT, 143 by SIGTERM. What is written is there when it is whole,
-and not before.
+exit codes: 0 all rows were read; 1 the file, the model or the service is invalid or unavailable;
+2 an invalid option; 130 interrupted by SIGINT, 143 by SIGTERM. An output file appears only when it
+is complete.
 """
 PART_ROWS: Final = 100_000
 TRIES: Final = 5
@@ -47,7 +47,7 @@ class _Wrong(Exception):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m server score",
-        description="Score a table: CSV, NDJSON, an Arrow IPC stream or Parquet, by its first bytes; gzip or zstd too.",
+        description="Score a CSV, NDJSON, Arrow IPC stream or Parquet file, also in gzip or zstd; detect its format.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -56,38 +56,38 @@ def _parser() -> argparse.ArgumentParser:
     add("input", help="the file to score; - for standard input")
     add(
         "output",
-        help="the file to write, in the form of its suffix, packed if .gz or .zst follows;"
-        " a folder for parts (it exists, or ends in /); - for standard output",
+        help="the file to write, in the format of its suffix, compressed if .gz or .zst follows;"
+        " a folder for parts (an existing folder, or a name that ends in /); - for standard output",
     )
     forms = [*(form.name for form in FORMS), "tsv"]
-    add("--to", choices=forms, help="the form to write, where no suffix says so (default: the input's)")
-    add("--columns", default="all", help="the columns to pass on: all, none, or a,b (default: all)")
-    on_error = "a row that can't be scored ends the work, is kept without an answer, or left out (default: fail)"
+    add("--to", choices=forms, help="the output format, if the suffix does not state it (default: the input's)")
+    add("--columns", default="all", help="the input columns to copy to the output: all, none, or a,b (default: all)")
+    on_error = "a row that can't be scored ends the run, gets no prediction, or is omitted (default: fail)"
     add("--on-error", choices=ON_ERROR, default="fail", help=on_error)
-    add("--delimiter", help="what stands between the columns of a CSV file (default: found out); tab for a tab")
-    add("--decimal", help="the decimal separator of CSV, read and written: point or comma (default: point)")
-    add("--null", help="how CSV writes null beside an empty field: a,b (default: NA, NULL, null, NaN and the like)")
+    add("--delimiter", help="the delimiter of a CSV file; tab for a tab (default: detected)")
+    add("--decimal", help="the decimal separator of CSV, in input and output: point or comma (default: point)")
+    add("--null", help="spellings of null in CSV besides an empty field: a,b (default: NA, NULL, null, NaN, ...)")
     add("--model", help="the model (default: the only one, or LIFEBOAT_DEFAULT_MODEL)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", help="its version (default: the label stable, else the highest)")
-    which.add_argument("--label", help="its version by a label")
-    add("--models", type=Path, help="the folder of models (default: LIFEBOAT_MODELS, else models)")
-    add("--part-rows", type=_positive, default=PART_ROWS, help=f"rows of a part at most (default: {PART_ROWS})")
-    add("--quiet", action="store_true", help="show no progress, and tell of no further try")
-    remote = parser.add_argument_group("to have a deployed service score it, in parts")
+    which.add_argument("--version", help="the model version (default: the label stable, else the highest)")
+    which.add_argument("--label", help="the label of the model version")
+    add("--models", type=Path, help="the model repository (default: LIFEBOAT_MODELS, else models)")
+    add("--part-rows", type=_positive, default=PART_ROWS, help=f"maximum rows of a part (default: {PART_ROWS})")
+    add("--quiet", action="store_true", help="print no progress and no retries")
+    remote = parser.add_argument_group("to score with a deployed service, in parts")
     add = remote.add_argument
-    add("--url", type=_read(Address), help="the address of the service")
+    add("--url", type=_read(Address), help="the URL of the service")
     add(
         "--header",
         action="append",
         default=[],
         type=_read(header),
         metavar='"NAME: VALUE"',
-        help="a header of each request, such as a key; may be there several times",
+        help="a header of each request, such as an API key; may be repeated",
     )
-    add("--compress", action="store_true", help="send the parts in zstd")
-    add("--tries", type=_positive, default=TRIES, help=f"how often a part is sent at most (default: {TRIES})")
-    waits = f"seconds before the second try, twice as many before each next one (default: {RETRY_WAIT_S:g})"
+    add("--compress", action="store_true", help="compress the parts with zstd")
+    add("--tries", type=_positive, default=TRIES, help=f"maximum attempts for each part (default: {TRIES})")
+    waits = f"seconds before the first retry, doubled before each further one (default: {RETRY_WAIT_S:g})"
     add("--retry-wait", type=_seconds, default=RETRY_WAIT_S, metavar="SECONDS", help=waits)
     return parser
 
@@ -134,10 +134,10 @@ def _task(options: argparse.Namespace) -> Task:
             raise _Wrong("output: expected a file or a folder with --url")
         parts = output.with_name(f"{output.name}.parts")
     if options.input == "-" and parts is not None:
-        raise _Wrong("input: expected a file, where its parts are to be found again")
+        raise _Wrong("input: expected a file, because a resumed run reads it again")
     given = None if options.input == "-" else Path(options.input)
     if given is not None and output is not None and output.exists() and given.exists() and given.samefile(output):
-        raise _Wrong("output: expected another file than the input")
+        raise _Wrong("output: expected a file other than the input")
     return Task(
         input=given,
         output=output,
@@ -164,9 +164,9 @@ def _form(to: str | None, output: Path, *, is_folder: bool) -> tuple[Form | None
     if to == "tsv":
         form = CSV
     if form is None and suffix and not is_folder:
-        raise _Wrong(f"output: {suffix} is no suffix of a table; expected {', '.join(BY_SUFFIX)}, or --to")
+        raise _Wrong(f"output: unknown suffix {suffix}; expected {', '.join(BY_SUFFIX)}, or --to")
     if encoding != "identity" and form in {None, PARQUET}:
-        words = "Parquet packs itself" if form is PARQUET else "expected a form's suffix before it"
+        words = "Parquet compresses itself" if form is PARQUET else "expected the suffix of a format before it"
         raise _Wrong(f"output: {output.name}: {words}")
     return form, encoding, to == "tsv" or (form is CSV and suffix == _TABS and to is None)
 
@@ -185,10 +185,10 @@ def _tried(options: argparse.Namespace) -> Tried:
 def _remote(options: argparse.Namespace) -> Remote | None:
     if options.url is None:
         if options.header or options.compress:
-            raise _Wrong("--header, --compress: expected --url beside them")
+            raise _Wrong("--header, --compress: expected together with --url")
         return None
     if options.models is not None:
-        raise _Wrong("--models: expected no --url beside it; the service has models of its own")
+        raise _Wrong("--models: not allowed with --url; the service has its own models")
     if (options.version or options.label) and options.model is None:
-        raise _Wrong("--version, --label: expected --model beside them, with --url")
+        raise _Wrong("--version, --label: expected together with --model if --url is given")
     return Remote(options.url.text, options.header, options.tries, options.retry_wait, options.compress)

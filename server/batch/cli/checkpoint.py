@@ -43,7 +43,7 @@ class Folder:
         if (path / STATE_FILE).exists():
             self._go_on()
         elif any(not each.name.endswith(UNFINISHED) for each in path.iterdir()):
-            raise PartsError(f"{path}: expected a folder that is empty, or that holds parts of this job")
+            raise PartsError(f"{path}: expected an empty folder, or one that contains parts of this job")
         self._write()  # before the first part, so that a folder with parts always has its state
 
     def _lock(self) -> None:
@@ -60,7 +60,7 @@ class Folder:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(held)
-            raise PartsError(f"{self._path}: another run is at work in it") from None
+            raise PartsError(f"{self._path}: another run is using it") from None
 
     def _go_on(self) -> None:
         state_file = self._path / STATE_FILE
@@ -70,13 +70,13 @@ class Folder:
             kept = {str(name): {key: int(n) for key, n in counts.items()} for name, counts in parts.items()}
             by = None if served is None else Served(*served)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise PartsError(f"{state_file}: it can't be read; remove {self._path}, or name another folder") from None
+            raise PartsError(f"{state_file}: it can't be read; remove {self._path}, or use another folder") from None
         if not kept:
             return  # no part is finished, so the options may differ
         if job != self._job:
             words = "; ".join(_differences(job, self._job))
             raise PartsError(
-                f"{self._path}: it holds parts of another job ({words}); remove it, or name another folder"
+                f"{self._path}: it contains parts of another job ({words}); remove it, or use another folder"
             )
         self._done, self.served, self.is_joined = kept, by, bool(joined)
 
@@ -160,5 +160,5 @@ def _job(task: Task) -> dict[str, Any]:
 
 def _differences(old: Any, new: Mapping[str, Any]) -> list[str]:  # noqa: ANN401 # any JSON value
     if not isinstance(old, dict):
-        return ["of another version of this program"]
+        return ["they were written by another version of this program"]
     return [f"{name}: {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         done = score_parts(task) if task.parts is not None else score_file(task)
     except BaseException as error:
         if signals.number:  # libraries may have replaced the KeyboardInterrupt by an error of their own
-            _say("interrupted" + ("" if task is None or task.parts is None else "; the same command goes on"))
+            _say("interrupted" + ("" if task is None or task.parts is None else "; run the command again to resume"))
             return 128 + signals.number
         if task is None or not isinstance(error, Exception):
             raise
@@ -50,9 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     output = task.output or task.parts or "standard output"
     counts = done.counts
     if done.left_out:
-        _say(f"left out, as no format can hold columns of their types: {quoted_names(done.left_out)}")
+        _say(f"columns omitted, because no format can represent their types: {quoted_names(done.left_out)}")
     numbers = f"{counts.read:,} rows read, {counts.scored:,} scored, {counts.failed:,} failed"
-    _say(f"{numbers} by {done.served}: {output}")
+    _say(f"{numbers} ({done.served}): {output}")
     return 0
 
 
@@ -67,7 +67,7 @@ def _words(error: Exception, task: Task) -> str:
         return f"{name}: {error.message.removeprefix('body: ')}"
     if isinstance(error, PartsError):
         return f"{name}: {error}"
-    return f"{name}: unforeseen: {type(error).__name__}: {error}"
+    return f"{name}: unexpected error: {type(error).__name__}: {error}"
 
 
 def _say(words: str) -> None:

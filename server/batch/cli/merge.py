@@ -72,8 +72,8 @@ def _join_text(parts: list[Path], form: Form, out: Sink) -> None:
 
 def _check(part: Path, fits: bool) -> None:
     if not fits:
-        words = "its columns are others than the first part's: its first lines have other fields, or in other types"
-        raise PartsError(f"{part}: {words}; --columns leaves some out, and a folder as the output keeps the parts")
+        words = "its columns differ from the first part's: its first lines have other fields or types"
+        raise PartsError(f"{part}: {words}; select columns with --columns, or write the parts to a folder")
 
 
 def _batches(part: Path, form: Form) -> Iterator[RecordBatch]:
@@ -100,7 +100,7 @@ def _schema(reader: RecordBatchReader) -> Schema:
 
 
 def _unreadable(part: Path, error: Exception) -> PartsError:
-    return PartsError(f"{part}: it can't be read ({str(error)[:100]}); without it, the same command makes it anew")
+    return PartsError(f"{part}: it can't be read ({str(error)[:100]}); delete it, and the same command writes it again")
 
 
 class Plain:

@@ -97,7 +97,7 @@ def _score(part: Part, scores: _Scores, folder: Folder, file: Path, form: Form) 
         with Output(file) as out:
             counts, served = scores.score(part, out, form)
             if counts.read != part.rows:
-                raise PartsError(f"{part}: expected answers to {part.rows:,} rows; got them to {counts.read:,}")
+                raise PartsError(f"{part}: expected predictions for {part.rows:,} rows; got {counts.read:,}")
     except (InvalidArgument, PayloadTooLarge) as error:
         raise PartsError(_of_file(error, part)) from None
     except RemoteError as error:
@@ -137,8 +137,8 @@ class _Here:
         self._asked = asked_here(task, settings, served)
         self._served = served_by(self._asked)
         if served is not None and self._served != served:
-            words = "its model.onnx is another than the parts in the folder were scored by"
-            raise PartsError(f"{served}: {words}; remove {task.parts}, or name another folder")
+            words = "its model.onnx differs from the one that scored the parts in the folder"
+            raise PartsError(f"{served}: {words}; remove {task.parts}, or use another folder")
 
     def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
         """Write a part's scored rows. Raises RequestError, OSError."""

@@ -90,8 +90,8 @@ class Service:
                 _refuse_for_good(error, self._address.host)
                 words = f"{self._address.host}: {_reason(error)}"
                 if not tries_left:
-                    tries = f"{self._remote.tries} tries" if self._remote.tries > 1 else "1 try"
-                    raise RemoteError(f"{words} ({tries}); the same command goes on where it ended") from None
+                    tries = f"{self._remote.tries} attempts" if self._remote.tries > 1 else "1 attempt"
+                    raise RemoteError(f"{words} ({tries}); run the command again to resume") from None
                 asked_s = getattr(error, "after_s", None)
                 self._wait(min(wait_s if asked_s is None else asked_s, MAX_WAIT_S), f"{part}: {words}")
                 wait_s *= 2
@@ -100,7 +100,7 @@ class Service:
 
     def _wait(self, wait_s: float, words: str) -> None:
         if not self._task.quiet:
-            tqdm.write(f"score: {words}; trying again in {wait_s:g} s", file=sys.stderr)
+            tqdm.write(f"score: {words}; retrying in {wait_s:g} s", file=sys.stderr)
         time.sleep(wait_s)
 
     def _once(self, part: Part, out: "Output | _Held", form: Form) -> tuple[Counts, Served]:
@@ -117,7 +117,8 @@ class Service:
             if found != accepted or not served.model:
                 raise RemoteError(f"{self._address.host}: expected {accepted}; is there a Lifeboat at this address?")
             if self._served not in {None, served}:
-                raise RemoteError(f"{self._address.host}: expected answers of {self._served}; got some of {served}")
+                words = f"expected predictions of {self._served}; got those of {served}"
+                raise RemoteError(f"{self._address.host}: {words}")
             counts = _counts(_copy(response, out, form))
         finally:
             connection.close()
@@ -188,7 +189,7 @@ def _refuse_for_good(error: Exception, host: str) -> None:
     if isinstance(error, ssl.SSLCertVerificationError):
         raise RemoteError(f"{host}: its certificate is not trusted: {error.verify_message}") from None
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        raise RemoteError(f"{host}: TLS fails: {error.reason}; is it an address of http://?") from None
+        raise RemoteError(f"{host}: TLS failed: {error.reason}; is it an http:// address?") from None
     if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
         raise RemoteError(f"{host}: {error.strerror}") from None
 
@@ -241,7 +242,7 @@ def _counts(last: bytes) -> Counts:
     """
     found = {name: int(number) for name, number in _COUNT.findall(last)}
     if len(found) < len(_COUNT_NAMES):
-        raise _Passing("the answer ends without its counts")
+        raise _Passing("the response ends without its row counts")
     return Counts(*(found[name] for name in _COUNT_NAMES))
 
 
@@ -259,9 +260,9 @@ def _refused(response: http.client.HTTPResponse) -> Exception:
         kinds = {kind.code: kind for kind in RequestError.__subclasses__()}
         return kinds[code](words)
     if 300 <= response.status < 400:
-        return RemoteError(f"{status}: it sends on to {response.getheader('location', '')[:200]!r}; name that address")
-    hints = {401: "--header sends what proves who calls", 403: "--header sends what proves who calls"}
-    hints[413] = "--part-rows makes smaller parts, --compress packs them"
+        return RemoteError(f"{status}: it redirects to {response.getheader('location', '')[:200]!r}; use that address")
+    hints = dict.fromkeys((401, 403), "send credentials with --header")
+    hints[413] = "send smaller parts with --part-rows, or compress them with --compress"
     return RemoteError(f"{status}: {hints.get(response.status, 'is there a Lifeboat at this address?')}")
 
 

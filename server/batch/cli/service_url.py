@@ -23,13 +23,13 @@ class Address:
         if url.scheme not in {"http", "https"} or not url.hostname:
             raise ValueError("expected http:// or https:// and a host")
         if url.username is not None or url.password is not None:
-            raise ValueError("expected no user in it; --header is for what proves who calls")
+            raise ValueError("expected no user name or password in the URL; send credentials with --header")
         if url.query or url.fragment or not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("expected an address without ? and #, in ASCII")
+            raise ValueError("expected a URL without ? and #, in ASCII")
         try:
             self._port = url.port
         except ValueError:
-            raise ValueError("expected a number from 0 to 65535 as the port") from None
+            raise ValueError("expected a port from 0 to 65535") from None
         self._kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         self._host = url.hostname
         self.host = url.netloc
@@ -50,5 +50,5 @@ def header(text: str) -> tuple[str, str]:
     if not value.isprintable() or not value.isascii():
         raise ValueError(f"{name}: expected a value of printable ASCII")
     if name in _OWN:
-        raise ValueError(f"{name}: it says what is sent, and is none to choose")
+        raise ValueError(f"{name}: this header is set by the program and can't be chosen")
     return name, value

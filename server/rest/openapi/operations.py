@@ -46,11 +46,11 @@ _REFUSALS: Final[Mapping[str, str]] = {
     "payload_too_large": "body: expected at most 4194304 bytes",
     "unsupported_media_type": 'content-type: expected application/json; got "text/plain"',
     "resource_exhausted": "the queue is full; try again",
-    "canceled": "the caller left before its answer",
+    "canceled": "the client disconnected before the response",
     "internal": "internal error; request id 0b5e2f3c9d5f4b0f8e8a6f3f5c1d2e4a",
     "unimplemented": "there is no shared memory here; expected the tensor in the message",
     "unavailable": "the server is stopping; try again",
-    "deadline_exceeded": "the deadline passed before the answer",
+    "deadline_exceeded": "the deadline passed before the response",
 }
 """An example error message for each code."""
 _FIELDS: Final[Mapping[str, Document]] = {

@@ -212,7 +212,7 @@ def test_a_caller_who_leaves_stops_the_work(process: ServerProcess, client: http
         sent.send(large[: len(large) // 2])
         assert sent.head()[0] == 200
         assert sent.piece()
-    process.read_until("failed (canceled: the caller left before its file was whole): titanic version 1:")
+    process.read_until("failed (canceled: the client disconnected before the file was complete): titanic version 1:")
     assert metrics(client)["nv_inference_request_failure canceled"] == 1
     assert metrics(client)["nv_inference_pending_request_count"] == 0
 
@@ -227,7 +227,7 @@ def test_a_deadline_cuts_it(process: ServerProcess, client: httpx.Client, passen
         assert sent.head()[0] == 200
         text, trailers = sent.rest()
     assert trailers is None
-    assert text.endswith(b"# error: the deadline passed before the answer was whole\n")
+    assert text.endswith(b"# error: the deadline passed before the response was complete\n")
     process.read_until("failed (deadline_exceeded")
     process.read_until("failed (deadline_exceeded")
 
@@ -245,7 +245,7 @@ def test_a_file_that_stands_still_is_given_up(passengers: list[Record]) -> None:
             sent.head()
             text, trailers = sent.rest()
         assert trailers is None
-        assert text.endswith(b"was read, for 1 s\n")
+        assert text.endswith(b"# error: no data of the file arrived and no data of the response was read for 1 s\n")
         assert client.put(BATCH, content=files.csv(passengers[:1])).status_code == 200
 
 
@@ -265,7 +265,7 @@ def test_who_reads_nothing_is_told_so(passengers: list[Record]) -> None:
         with httpx.Client(base_url=f"http://{host}:{port}") as client, upload(client) as sent:
             with pytest.raises(ConnectionError):
                 _send_without_end(sent, files.csv(passengers, 100_000))
-            process.read_until("nothing of the file came, and nothing of the answer was read, for 1 s")
+            process.read_until("no data of the file arrived and no data of the response was read for 1 s")
 
 
 def test_who_reads_when_all_is_sent(server: httpx.Client, passengers: list[Record]) -> None:

@@ -31,10 +31,10 @@ LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="limits and fi
 @pytest.mark.parametrize(
     ("blocked", "leaves", "timeout_ms", "words"),
     [
-        pytest.param("begin", True, None, "canceled: the caller left", id="who leaves"),
+        pytest.param("begin", True, None, "canceled: the client disconnected", id="who leaves"),
         pytest.param("begin", False, b"500", "deadline_exceeded: the deadline passed", id="who is late"),
         pytest.param("end", False, b"500", "deadline_exceeded: the deadline passed", id="who is late at the end"),
-        pytest.param("end", False, None, "deadline_exceeded: nothing of the file came", id="who takes no end"),
+        pytest.param("end", False, None, "deadline_exceeded: no data of the file arrived", id="who takes no end"),
     ],
 )
 def test_an_answer_that_nobody_takes(

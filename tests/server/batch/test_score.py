@@ -55,7 +55,7 @@ def test_the_text_is_the_servers(server: httpx.Client, tmp_path: Path, given: st
     source, out = _file(tmp_path, given, rows(3000)), tmp_path / f"out.{form}"
     said = scored(source, out)
     assert out.read_bytes() == _answer(server, source.read_bytes(), FORMS[form][0])
-    assert said == f"score: 3,000 rows read, 3,000 scored, 0 failed by titanic version 1: {out}\n"
+    assert said == f"score: 3,000 rows read, 3,000 scored, 0 failed (titanic version 1): {out}\n"
 
 
 @pytest.mark.parametrize("form", ["arrow", "parquet"])
@@ -257,10 +257,10 @@ def test_wrong_options(tmp_path: Path) -> None:
     source = _file(tmp_path, "csv", rows(3))
     out = tmp_path / "out.csv"
     for arguments, words in (
-        ([source, source], "output: expected another file than the input"),
-        ([source, tmp_path / "out.doc"], "output: .doc is no suffix of a table; expected .csv,"),
-        ([source, tmp_path / "out.gz"], "output: out.gz: expected a form's suffix before it"),
-        ([source, tmp_path / "out.parquet.gz"], "output: out.parquet.gz: Parquet packs itself"),
+        ([source, source], "output: expected a file other than the input"),
+        ([source, tmp_path / "out.doc"], "output: unknown suffix .doc; expected .csv,"),
+        ([source, tmp_path / "out.gz"], "output: out.gz: expected the suffix of a format before it"),
+        ([source, tmp_path / "out.parquet.gz"], "output: out.parquet.gz: Parquet compresses itself"),
         ([source, out, "--on-error", ""], "--on-error: invalid choice"),
         ([source, out, "--delimiter", "ab"], "--delimiter: expected one ASCII character"),
         ([source, out, "--part-rows", "0"], '--part-rows: expected a whole number of at least 1; got "0"'),
@@ -268,12 +268,12 @@ def test_wrong_options(tmp_path: Path) -> None:
         ([source, out, "--version", "1", "--label", "stable"], "--label: not allowed with argument --version"),
         ([source, out, "--url", "lifeboat.example"], "--url: expected http:// or https:// and a host"),
         ([source, out, "--url", "http://a:b@host"], "--url: expected no user in it"),
-        ([source, out, "--url", "http://host?key=a"], "--url: expected an address without ? and #"),
-        ([source, out, "--url", "http://host:port"], "--url: expected a number from 0 to 65535 as the port"),
-        ([source, out, "--compress"], "--header, --compress: expected --url"),
+        ([source, out, "--url", "http://host?key=a"], "--url: expected a URL without ? and #"),
+        ([source, out, "--url", "http://host:port"], "--url: expected a port from 0 to 65535"),
+        ([source, out, "--compress"], "--header, --compress: expected together with --url"),
         ([source, "-", "--url", "http://host"], "output: expected a file or a folder with --url"),
-        (["-", out, "--url", "http://host"], "input: expected a file, where its parts are to be found again"),
-        ([source, out, "--url", "http://host", "--label", "a"], "--version, --label: expected --model"),
+        (["-", out, "--url", "http://host"], "input: expected a file, because a resumed run reads it again"),
+        ([source, out, "--url", "http://host", "--label", "a"], "--version, --label: expected together with --model"),
     ):
         assert words in refused(*arguments, code=2)
     assert left(tmp_path) == {"in.csv"}

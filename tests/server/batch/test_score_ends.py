@@ -127,7 +127,7 @@ def test_the_progress_on_a_terminal(tmp_path: Path) -> None:
         share, number = _BAR.findall(shown)[-1]
         assert (share, number) == ("100", "20,000")
         last = shown.rpartition("\r")[0].rpartition("\r")[2]
-        assert last == f"score: 20,000 rows read, 20,000 scored, 0 failed by titanic version 1: {str(out).rstrip('/')}"
+        assert last == f"score: 20,000 rows read, 20,000 scored, 0 failed (titanic version 1): {str(out).rstrip('/')}"
 
 
 def test_the_progress_of_a_pipe(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_what_was_kept_counts_for_no_rate(tmp_path: Path) -> None:
 def test_quiet(tmp_path: Path) -> None:
     """With --quiet, or without a terminal, only the last line is shown."""
     shown, code = _on_a_terminal("-", tmp_path / "out.csv", "--quiet", given=as_csv(rows(3)))
-    line = f"score: 3 rows read, 3 scored, 0 failed by titanic version 1: {tmp_path}/out.csv"
+    line = f"score: 3 rows read, 3 scored, 0 failed (titanic version 1): {tmp_path}/out.csv"
     assert (shown, code) == (line + "\r\n", 0)
     done = score("-", tmp_path / "out.csv", given=as_csv(rows(3)))
     assert done.stderr.decode() == line + "\n"
@@ -183,7 +183,7 @@ def test_columns_that_are_left_out_are_named(tmp_path: Path, suffix: str) -> Non
     union = pa.UnionArray.from_sparse(pa.array([0] * 1_000, pa.int8()), [pa.array([1] * 1_000)])
     source = tmp_path / "in.arrow"
     source.write_bytes(stream(pa.Table.from_pylist(given).append_column("a\nb", union)))
-    line = 'score: left out, as no format can hold columns of their types: "a\\nb"'
+    line = 'score: columns omitted, because no format can represent their types: "a\\nb"'
     for out, more in ((f"out.{suffix}", ()), ("parts/", ("--part-rows", "300"))):
         said = scored(source, f"{tmp_path}/{out}", "--columns", "all", *more).splitlines()
         assert said[0] == line

@@ -67,7 +67,7 @@ def test_killed_in_the_middle_of_a_part(source: Path, number: int) -> None:
     for name in (f"part-0000{number}.csv", "job.json"):
         (folder / f".{name}.unfinished").write_text("what a killed process leaves")
     said = scored(*asked)
-    assert "5,000 rows read, 4,999 scored, 1 failed by titanic version 1" in said
+    assert "5,000 rows read, 4,999 scored, 1 failed (titanic version 1)" in said
     after = _parts(folder)
     assert len(after) == 5
     assert {name: after[name] for name in before} == before
@@ -100,7 +100,7 @@ def test_a_signal_in_the_middle_of_a_part(source: Path) -> None:
     asked = (source, f"{folder}/", "--part-rows", "1000", "--on-error", "null")
     with held(*asked, at=folder / "part-00001.csv", number=signal.SIGTERM) as said:
         pass
-    assert said == [b"score: interrupted; the same command goes on\n"]
+    assert said == [b"score: interrupted; run the command again to resume\n"]
     assert left(folder) == {"job.json", "part-00000.csv"}
 
 
@@ -243,7 +243,7 @@ def test_another_job_in_the_same_folder(source: Path) -> None:
         (["--url", "http://127.0.0.1:9/", "--tries", "1"], "url: None, now http://127.0.0.1:9"),
     ):
         said = refused(*asked, *options)
-        assert f"{folder}: it holds parts of another job ({words}); remove it, or name another folder" in said
+        assert f"{folder}: it contains parts of another job ({words}); remove it, or use another folder" in said
     source.write_bytes(as_csv(rows(5001)))
     assert "bytes of input: " in refused(*asked)
     other = shutil.copy(source, source.with_name("other.csv"))
@@ -257,7 +257,7 @@ def test_a_folder_of_something_else(source: Path) -> None:
     folder.mkdir()
     (folder / "mine.txt").touch()
     said = refused(source, folder)
-    assert said.endswith(f"{folder}: expected a folder that is empty, or that holds parts of this job")
+    assert said.endswith(f"{folder}: expected an empty folder, or one that contains parts of this job")
     for broken in ("", "{", "[]", '{"job": {}}', '{"job": 1, "parts": [], "served": null, "joined": false}'):
         (folder / "job.json").write_text(broken)
         assert f"{folder}/job.json: it can't be read; remove {folder}," in refused(source, folder)
@@ -290,8 +290,8 @@ def test_another_model_in_the_same_place(source: Path, models: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     job["served"][2] = "0" * 64
     (folder / "job.json").write_text(json.dumps(job))
-    words = f"titanic version 1: its model.onnx is another than the parts in the folder were scored by; remove {folder}"
-    assert words in refused(*asked)
+    words = "titanic version 1: its model.onnx differs from the one that scored the parts in the folder"
+    assert f"{words}; remove {folder}" in refused(*asked)
 
 
 def test_a_label_that_moves_in_between(tmp_path: Path) -> None:

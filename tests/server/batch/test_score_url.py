@@ -60,7 +60,7 @@ def test_a_service_scores_as_this_does(server: httpx.Client, tmp_path: Path, giv
     source, out, whole = tmp_path / f"in.{given}", tmp_path / f"out.{form}", tmp_path / f"whole.{form}"
     source.write_bytes(FORMS[given][1](rows(2500)))
     said = scored(source, out, *_to(server))
-    assert said == f"score: 2,500 rows read, 2,500 scored, 0 failed by titanic version 1: {out}\n"
+    assert said == f"score: 2,500 rows read, 2,500 scored, 0 failed (titanic version 1): {out}\n"
     scored(source, whole)
     assert read(out) == read(whole)
     if form in {"arrow", "parquet"}:
@@ -108,7 +108,7 @@ def test_what_fails_in_passing_is_tried_again(server: httpx.Client, source: Path
     assert len(between.asked) == PARTS + 2
     assert len({each.body for each in between.asked}) == PARTS
     assert said.count("score: rows 1,001 to 2,000: 127.0.0.1:") == 2
-    assert said.count("; trying again in 0 s") == 2
+    assert said.count("; retrying in 0 s") == 2
     scored(source, source.with_name(f"whole.{form}"))
     assert read(out) == read(source.with_name(f"whole.{form}"))
 
@@ -134,7 +134,7 @@ def test_it_gives_up_and_goes_on(server: httpx.Client, source: Path) -> None:
         asked: list[str | Path] = [source, out, *_to(between, "--tries", "3")]
         said = refused(*asked)
         host = between.url.removeprefix("http://")
-        words = "the server is stopping; try again (3 tries); the same command goes on where it ended"
+        words = "the server is stopping; try again (3 attempts); run the command again to resume"
         assert said == f"score: rows 2,001 to 3,000: {host}: {words}"
         assert left(source.parent) == {"in.csv", "out.csv.parts"}
         scored(*asked)
@@ -209,7 +209,7 @@ def test_lines_of_json_that_differ(server: httpx.Client, tmp_path: Path) -> None
     for form in ("csv", "arrow", "parquet"):
         out = tmp_path / f"out.{form}"
         said = refused(source, out, "--part-rows", "10", "--url", str(server.base_url))
-        assert f"{out}.parts/part-00001.{form}: its columns are others than the first part's" in said
+        assert f"{out}.parts/part-00001.{form}: its columns differ from the first part's" in said
         assert not out.exists()
     scored(source, tmp_path / "out.ndjson", "--part-rows", "10", "--url", str(server.base_url))
     assert [row[f"field{place // 10}"] for place, row in enumerate(read(tmp_path / "out.ndjson"))] == [1] * 20
@@ -220,8 +220,8 @@ def test_nobody_there(source: Path) -> None:
     with Between(None) as between:
         pass
     said = score(source, source.with_name("out.csv"), *_to(between, "--tries", "2")).stderr.decode()
-    assert said.count("Connection refused; trying again") == 1
-    assert "Connection refused (2 tries); the same" in said
+    assert said.count("Connection refused; retrying") == 1
+    assert "Connection refused (2 attempts); run" in said
     assert left(source.parent) == {"in.csv"}
 
 
@@ -280,10 +280,10 @@ def test_a_refusal_is_no_failure_in_passing(server: httpx.Client, source: Path) 
         (Refuse(200, (("content-type", "text/html"),), b"<html>"), "expected text/csv; is there a Lifeboat at this"),
         (Refuse(200, (("content-type", "text/csv"),), b"a,b\n"), "expected text/csv; is there a Lifeboat at this"),
         (Refuse(404, (), b"<html>"), "404 Not Found: is there a Lifeboat at this address?"),
-        (Refuse(401), "401 Unauthorized: --header sends what proves who calls"),
-        (Refuse(403), "403 Forbidden: --header sends what proves who calls"),
-        (Refuse(413, (), b"too large"), "--part-rows makes smaller parts, --compress packs them"),
-        (Refuse(308, (("location", "https://elsewhere/"),)), "it sends on to 'https://elsewhere/'; name that address"),
+        (Refuse(401), "401 Unauthorized: send credentials with --header"),
+        (Refuse(403), "403 Forbidden: send credentials with --header"),
+        (Refuse(413, (), b"too large"), "send smaller parts with --part-rows, or compress them with --compress"),
+        (Refuse(308, (("location", "https://elsewhere/"),)), "it redirects to 'https://elsewhere/'; use that address"),
     ],
 )
 def test_another_service(source: Path, act: Act, words: str) -> None:
@@ -379,7 +379,7 @@ def test_who_answers_by_another_version(server: httpx.Client, source: Path) -> N
     other = (("content-type", "text/csv"), ("lifeboat-model", "titanic"), ("lifeboat-version", "2"))
     with Between(server, None, Refuse(200, other, b"a\n# rows-read=1, rows-scored=1, rows-failed=0\n")) as between:
         said = refused(source, source.with_name("out.csv"), *_to(between))
-    assert said.endswith("expected answers of titanic version 1; got some of titanic version 2")
+    assert said.endswith("expected predictions of titanic version 1; got those of titanic version 2")
 
 
 @pytest.fixture
@@ -417,5 +417,5 @@ def test_a_service_that_loses_rows(server: httpx.Client, source: Path) -> None:
     out = source.with_name("out.csv")
     with Between(server, few) as front:
         said = refused(source, out, "--url", front.url, "--part-rows", "1000")
-    assert said.endswith("rows 1 to 1,000: expected answers to 1,000 rows; got them to 1")
+    assert said.endswith("rows 1 to 1,000: expected predictions for 1,000 rows; got 1")
     assert not out.exists()

@@ -63,7 +63,7 @@ def test_unknown_variable_only_warns() -> None:
         assert process.end() == 0
     line = json.loads(process.log[0])
     assert (line["level"], line["logger"]) == ("warning", "lifeboat")
-    assert line["message"] == "LIFEBOAT_MAX_ROW is no setting of this version and has no effect"
+    assert line["message"] == "LIFEBOAT_MAX_ROW is not a setting of this version and has no effect"
 
 
 def test_log_level() -> None:

@@ -247,7 +247,7 @@ def test_deadline_while_queued(spoken: Spoken) -> None:
         body = encoded(spoken, request(**PASSENGER))
         for headers in ({}, {"expect": "nothing"}):
             status, _, words = spoken.call(slow, PREDICT, body, **{header: value}, **headers)
-            assert (status, words) == (4, "the deadline passed before the answer")
+            assert (status, words) == (4, "the deadline passed before the response")
         assert counted(slow).runs == 0
 
 
