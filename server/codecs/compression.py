@@ -24,7 +24,7 @@ def decompressed(data: bytes, encoding: str, max_bytes: int, what: str = "body")
     found, is_whole = _some(data, encoding, most + 1, what)
     if len(found) > most:
         if most < max_bytes:
-            words = f"{what}: expected at most {FREE_BYTES} bytes and {MAX_RATIO} for each compressed one"
+            words = f"{what}: expected at most {FREE_BYTES} bytes, plus {MAX_RATIO} for each compressed byte"
             raise PayloadTooLarge(words)
         raise PayloadTooLarge(f"{what}: expected at most {max_bytes} bytes")
     if not is_whole:

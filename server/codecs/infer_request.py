@@ -163,7 +163,7 @@ class TensorDecoder:
             given[tensor.name] = self._reader(column).read(body, at, size, rows)
             at += size
         if at != len(body):
-            raise InvalidArgument(f"body: {len(body) - at} bytes are left over behind the last tensor")
+            raise InvalidArgument(f"body: {len(body) - at} bytes are left over after the last tensor")
         if failed is not None:  # NaN and Infinity were in no tensor: the check of a tensor names its row
             raise InvalidArgument(f"body: expected an inference request: {failed}")
         columns = [given_or_null(given, column, rows) for column in self._signature.columns]
@@ -172,7 +172,9 @@ class TensorDecoder:
     def _decode_raw(self, body: bytes) -> DecodedInferRequest:
         """Decode a body that is the only input's tensor, without JSON; every output is binary."""
         if len(self._readers) != 1:
-            raise InvalidArgument("inference-header-content-length: 0 is for models of one input; expected the JSON's")
+            raise InvalidArgument(
+                "inference-header-content-length: 0 is only for models of one input; expected the length of the JSON"
+            )
         column, reader = self._signature.columns[0], self._readers[0]
         parameters: Parameters = {"binary_data_output": True}
         if column.feature.datatype == "BYTES":  # one string without a length prefix: the body's length is its length

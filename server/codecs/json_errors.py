@@ -41,7 +41,7 @@ def parse(document: bytes) -> Any:  # noqa: ANN401 # any JSON value
     Raises ValueError or RecursionError for an invalid document, and for more than SECOND_LOOK_BYTES.
     """
     if len(document) > SECOND_LOOK_BYTES:
-        raise ValueError("too large for a second look")
+        raise ValueError("too large to locate the error")
     if len(document) > _PYTHON_BYTES:
         try:
             return msgspec.json.decode(document)

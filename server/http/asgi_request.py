@@ -38,7 +38,7 @@ async def run(  # noqa: PLR0913, PLR0917 # the arguments of ASGI, and more
         ends.cut_off()
         where = scope["path"][:_PATH_CHARACTERS]
         told = fields(scope["headers"])
-        _log.warning("%s %s is broken off: the server is stopping", scope["method"], where, extra={"fields": told})
+        _log.warning("%s %s aborted: the server is stopping", scope["method"], where, extra={"fields": told})
     finally:
         held: HeldBody = scope[HELD]
         held.release()  # also for a request that never started

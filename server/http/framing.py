@@ -27,7 +27,7 @@ def framing_error(method: bytes, version: str, headers: Headers) -> RequestError
     if version not in _VERSIONS:
         return InvalidArgument("request: expected HTTP/1.0 or HTTP/1.1")
     if method == b"CONNECT":
-        return Unimplemented("request: CONNECT is not implemented: this server is no proxy")
+        return Unimplemented("request: CONNECT is not implemented: this server is not a proxy")
     return None
 
 

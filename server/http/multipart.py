@@ -192,7 +192,7 @@ def _checked(part: Part) -> Part:
     Raises InvalidArgument, with its name, for a field.
     """
     if part.filename is None:
-        words = "expected no field beside the file; parameters stand in the query, and a file has a filename"
+        words = "expected no field beside the file; send parameters in the query, and a filename with the file"
         raise InvalidArgument(f"form: {words}; got {quoted(part.name)}", field=field_name(part.name) or "form")
     return part
 

@@ -77,7 +77,7 @@ def end(code: int) -> NoReturn:
 
 def _end_late() -> NoReturn:
     line = threading.Thread(
-        target=_log.error, args=("the drain's time is up: the process ends with work unfinished",), daemon=True
+        target=_log.error, args=("the drain time is over: the process ends with unfinished requests",), daemon=True
     )
     line.start()
     line.join(_LAST_LINE_S)

@@ -414,7 +414,7 @@ def _deliver(entry: _Entry[Item, Answer], answer: Answer | Exception, run: RunIn
     try:
         entry.receiver.deliver(answer, run)
     except Exception:  # noqa: BLE001 # logged
-        _log.exception("an answer could not be delivered")
+        _log.exception("a response could not be delivered")
 
 
 class Waiter(Generic[Answer]):

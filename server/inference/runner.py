@@ -253,7 +253,7 @@ class _Runs:
         self._max_batch_rows = -1
         self._model.is_slow = True
         _log.error(
-            "model %s version %s: a run took too long; from now on its runs are made one by one in a thread",
+            "model %s version %s: a run took too long; from now on, its requests run one at a time in a thread",
             self._model.name,
             self._model.version,
         )
@@ -290,7 +290,7 @@ class _Runs:
             if not loop_run.renew():
                 raise error
             if was_meant:
-                raise RunTimeout(f"a run held the event loop for more than {LOOP_TIMEOUT_S:g} s") from error
+                raise RunTimeout(f"a run blocked the event loop for more than {LOOP_TIMEOUT_S:g} s") from error
             return self._model.compute(tensors, loop_run.options)
         except BaseException:
             loop_run.batch = None

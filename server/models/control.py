@@ -45,7 +45,7 @@ class ModelControl:
     async def load(self, name: str, parameters: Iterable[str]) -> None:
         """Reload a model from its folder; old versions serve until new ones are warm."""
         if any(given == "config" or given.startswith("file:") for given in parameters):
-            raise Unimplemented("a model is loaded from its folder: neither config nor files can be given")
+            raise Unimplemented("a model is loaded from its folder: config and files in the request are not supported")
         async with self._lock(name):
             reason = await self._read_again(name, by_hand=True)
         if reason:
@@ -68,7 +68,7 @@ class ModelControl:
         self._give_up_loads(name)
         if self._repository.remove(name):
             self._changed()
-            _log.info("unloaded %s: its folder is gone", name)
+            _log.info("unloaded %s: its folder was removed", name)
 
     def _lock(self, name: str) -> asyncio.Lock:
         """Return the lock of a model's changes: a slow load delays only that model."""
@@ -81,12 +81,12 @@ class ModelControl:
     def check_token(self, authorization: str) -> None:
         """Raise PermissionDenied or Unauthenticated unless a request's Authorization has the token."""
         if not self._token:
-            raise PermissionDenied("model control is off: LIFEBOAT_ADMIN_TOKEN is not set")
+            raise PermissionDenied("model control is disabled: LIFEBOAT_ADMIN_TOKEN is not set")
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("model control takes a bearer token")
+            raise Unauthenticated("model control requires a bearer token")
         if not hmac.compare_digest(token.strip().encode(), self._token.encode()):
-            raise PermissionDenied("the bearer token is not the one")
+            raise PermissionDenied("the bearer token is wrong")
 
     async def _read_again(self, name: str, *, by_hand: bool) -> str:
         """Reload a model, and serve the versions that can be served.
@@ -100,7 +100,7 @@ class ModelControl:
         except ModelError as error:  # no version of it was served before
             reason = str(error) if repository.loader is None else repository.loader.reason(error)
             if by_hand or repository.failed.get(name) != reason:
-                _log.error("load of %s refused: %s", name[:64], reason)  # the message is complete without a traceback
+                _log.error("load of %s rejected: %s", name[:64], reason)  # the message is complete without a traceback
             if not isinstance(error, MissingModelError):
                 repository.fail(name, reason)
                 repository.count(name, "refused")
@@ -108,7 +108,7 @@ class ModelControl:
         except Exception:  # noqa: BLE001 # logged
             return self._keep(name)
         if self._unloads.get(name) != unloads:
-            return f"{name[:64]}: it was unloaded meanwhile"
+            return f"{name[:64]}: it was unloaded during the load"
         is_other, reason = self._put_in_place(versions)
         if is_other:
             gc.collect()  # 2 ms: a model's types are in reference cycles, and many would pile up before a collection
@@ -122,7 +122,7 @@ class ModelControl:
 
         Call this in the exception handler.
         """
-        reason = f"{name[:64]}: it can't be read; the log says more"
+        reason = f"{name[:64]}: it can't be read; see the server's log"
         _log.exception(reason)
         served = self._repository.models.get(name)
         if served is None:
@@ -144,7 +144,7 @@ class ModelControl:
         try:
             self._changed()
         except Exception:  # noqa: BLE001 # logged
-            reason = f"{name}: no interface can be made for it; the log says more"
+            reason = f"{name}: its typed service can't be created; see the server's log"
             _log.exception(reason)
             if served is None:
                 self._repository.fail(name, failed or reason)

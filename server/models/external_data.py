@@ -79,7 +79,7 @@ def check_no_external_data(model: bytes) -> None:
     while parts:
         part = parts.pop()
         if part.depth > MAX_DEPTH:
-            raise ModelError(f"{MODEL_FILE}: expected at most {MAX_DEPTH} messages in each other")
+            raise ModelError(f"{MODEL_FILE}: expected at most {MAX_DEPTH} nested messages")
         if part.kind is _Kind.TENSOR:
             _check_tensor(model, part)
             continue

@@ -42,7 +42,7 @@ class Loader:
         told = set() if by_hand else {served.refused, *served.failed.values()}
         for reason in dict.fromkeys([*versions.failed.values(), versions.refused]):
             if reason and reason not in told:
-                _log.error("%s; what was loaded before is served", reason)
+                _log.error("%s; the versions loaded before are still served", reason)
         return versions
 
     def _reload(self, served: Versions, *, by_hand: bool) -> Versions:

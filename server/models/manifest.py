@@ -243,9 +243,9 @@ def check_features(features: Sequence[Feature]) -> None:
     """
     names = [feature.name for feature in features]
     if not names or len(set(names)) != len(names):
-        raise ManifestError("features: expected at least one, each with a name of its own")
+        raise ManifestError("features: expected at least one, with unique names")
     if "records" in names:
-        raise ManifestError("features: 'records' is the request's own word and can't name a feature")
+        raise ManifestError("features: 'records' is reserved for requests and can't name a feature")
     for feature in features:
         _check_feature(feature)
 

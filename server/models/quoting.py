@@ -160,7 +160,7 @@ def misspelled(given: Iterable[str], lacking: Iterable[str]) -> str:
         near, name = next(pair for pair in found if _canonical(pair[0]) == _canonical(pair[1]))
         return difference(near, [name])
     pairs = ", ".join(f"{quoted(near)} is not {quoted(name)}" for near, name in found[:_SHOWN_PAIRS])
-    return f"; {pairs}: letter case and blanks count" if found else ""
+    return f"; {pairs}: letter case and spaces matter" if found else ""
 
 
 def _canonical(text: str) -> str:

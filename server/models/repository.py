@@ -124,7 +124,7 @@ class Repository:
         self.failed.pop(versions.name, None)
         self.models[versions.name] = versions
         if served is None and len(self.models) > 1 and not self._is_named:
-            _log.warning("several models are served now: the next start needs LIFEBOAT_DEFAULT_MODEL to name one")
+            _log.warning("several models are served now: the next start requires LIFEBOAT_DEFAULT_MODEL")
         return served is None or not served.serves_as(versions)
 
     def fail(self, name: str, reason: str) -> None:

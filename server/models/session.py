@@ -214,7 +214,7 @@ class Model:
         try:
             wanted = np.array(expected, dtype=got.dtype)
         except (ValueError, TypeError, OverflowError):
-            raise GoldenError(f"golden rows: {name} has values that are no {got.dtype.name}") from None
+            raise GoldenError(f"golden rows: {name} has values that are not {got.dtype.name}") from None
         if got.shape != wanted.shape:
             raise GoldenError(f"golden rows: {name} has shape {list(got.shape)}, expected {list(wanted.shape)}")
         if got.dtype.kind == "f":
@@ -231,7 +231,9 @@ class Model:
                 name = column.feature.name
                 if not column.can_hold(record.get(name)):
                     got = repr(record[name])[:40] if name in record else "nothing"
-                    raise ManifestError(f"{member}: row {row}: {name}: no value of {column.feature.datatype}: {got}")
+                    raise ManifestError(
+                        f"{member}: row {row}: {name}: not a value of {column.feature.datatype}: {got}"
+                    )
 
     def _check_signature(self) -> None:
         inputs = {each.name: (each.type, each.shape[1:]) for each in self._session.get_inputs()}

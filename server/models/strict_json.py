@@ -25,7 +25,7 @@ def decode(content: bytes, expected: type[T]) -> T:
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON: {error}") from None
+        raise ValueError(f"it is not JSON: {error}") from None
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from None
     return decoded
@@ -35,9 +35,9 @@ def _check_keys(pairs: Sequence[tuple[str, Any]]) -> None:
     keys = set()
     for key, _ in pairs:
         if key in keys:
-            raise ValueError(f"the key {key[:64]!r} is there twice")
+            raise ValueError(f"the key {key[:64]!r} appears twice")
         keys.add(key)
 
 
 def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

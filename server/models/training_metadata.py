@@ -109,7 +109,7 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         if len(self.counts) != bins:
             return f"expected {bins} counts, got {len(self.counts)}"
         if any(low >= high for low, high in pairwise(edges)):
-            return "expected edges that rise"
+            return "expected ascending edges"
         return "a count is below 0" if min(*self.counts, self.other, self.nulls) < 0 else ""
 
 

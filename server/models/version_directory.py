@@ -39,7 +39,7 @@ def load(path: Path, limits: LoadLimits = _LIMITS) -> Model:
     except ModelError as error:
         raise type(error)(f"model {path.parent.name!r} version {path.name}: {error}") from error
     except Exception as error:
-        reason = f"model {path.parent.name!r} version {path.name}: it can't be loaded; the log says more"
+        reason = f"model {path.parent.name!r} version {path.name}: it can't be loaded; see the server's log"
         _log.exception(reason)
         raise ModelError(reason) from error
     model.load_s = time.perf_counter() - started

@@ -113,7 +113,7 @@ class Versions:
 
 def points_at_nothing(name: str, label: str, version: int) -> ModelError:
     """Return the error of a label whose version does not exist."""
-    return ModelError(f"{name}/{LABELS_FILE}: label {label!r} points at version {version}, which is not there")
+    return ModelError(f"{name}/{LABELS_FILE}: label {label!r} points at version {version}, which does not exist")
 
 
 def version_number(name: str) -> int | None:

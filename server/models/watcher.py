@@ -94,7 +94,7 @@ class RepositoryWatcher:
         try:
             await change
         except Exception:  # noqa: BLE001 # logged
-            _log.exception("the model repository could not be followed")
+            _log.exception("the model repository could not be scanned")
 
     async def _follow(self) -> None:
         while True:

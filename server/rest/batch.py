@@ -55,7 +55,7 @@ class BatchEndpoint:
         where = request.path_params
         model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))
         if request.scope["http_version"] == "1.0":
-            raise InvalidArgument("request: expected HTTP/1.1 or 2: 1.0 can't tell an answer that is broken off")
+            raise InvalidArgument("request: expected HTTP/1.1 or 2: 1.0 can't signal that a response is incomplete")
         if self._executor is None:
             await asyncio.to_thread(_import)
         from server.batch.options import asked_for
@@ -94,7 +94,7 @@ class BatchEndpoint:
         Raises ResourceExhausted if `max_batches` batches are already running.
         """
         if self._under_way >= self._settings.max_batches:
-            raise ResourceExhausted(f"{self._under_way} files are being scored, as many as may be; try again")
+            raise ResourceExhausted(f"{self._under_way} files are being scored, which is the maximum; try again")
         self._under_way += 1
         runner = self._runners[model]
         runner.counters.pending += 1

@@ -110,7 +110,7 @@ class ExplainEndpoint:
     def _check_room(self) -> None:
         """Raise ResourceExhausted if the maximum number of explanations is already running."""
         if self._under_way >= self._settings.max_explanations:
-            raise ResourceExhausted(f"{self._under_way} explanations are under way, as many as may be; try again")
+            raise ResourceExhausted(f"{self._under_way} explanations are in progress, which is the maximum; try again")
 
     async def _decoded(self, explainer: "Explainer", body: ReceivedBody) -> tuple[Sequence[Any], bool]:
         """Return the columns of a body, and whether it was a list. Decodes a large body in a thread."""

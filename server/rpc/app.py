@@ -80,7 +80,11 @@ class Services:
             service = TypedService(self._runners[model], self._settings, self._json, self._runners.executor)
             taken = self._typed.setdefault(service.file.package, service)
             if taken is not service:
-                _log.error("model %s has no typed service: %s is another model's", model.name, service.file.package)
+                _log.error(
+                    "model %s has no typed service: the name %s belongs to another model",
+                    model.name,
+                    service.file.package,
+                )
         self._files = Files([*self._public, *(service.file for service in self._typed.values())])
         calls = [call for service in self._typed.values() for call in service.calls()]
         typed = [*(call.method() for call in calls), *(each.stream() for each in self._typed.values())]

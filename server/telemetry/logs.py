@@ -18,7 +18,7 @@ from server.http.request_context import current, trace_ids
 
 _OF_MODELS: Final = ("lifeboat.repository", "lifeboat.admin", "lifeboat.following", "opentelemetry")
 """Loggers of modules that read no client input; their exception messages are logged."""
-_LEFT_OUT: Final = "(what it says is left out, as it may quote an input: LIFEBOAT_LOG_INPUTS=1 logs it)"
+_LEFT_OUT: Final = "(message omitted, because it may quote an input; LIFEBOAT_LOG_INPUTS=1 logs it)"
 _SAID: Final = frozenset({"method", "path", "status"})
 _MAX_CHAIN: Final = 16
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -52,7 +52,7 @@ def configure(form: str, *, inputs: bool) -> None:
 
 def _ended(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
     """Log an exception that ends the process, instead of Python's own output."""
-    logging.getLogger("lifeboat").critical("ended by what nobody foresaw", exc_info=(kind, error, at))
+    logging.getLogger("lifeboat").critical("ended by an unexpected exception", exc_info=(kind, error, at))
 
 
 def _thread_ended(of: threading.ExceptHookArgs) -> None:
@@ -66,7 +66,7 @@ def _unraisable(of: "sys.UnraisableHookArgs") -> None:
     The object is not logged, because its text may contain an input.
     """
     if of.exc_value is not None:
-        logging.getLogger("lifeboat").error("an exception that nobody could catch", exc_info=of.exc_value)
+        logging.getLogger("lifeboat").error("an exception that can't be caught", exc_info=of.exc_value)
 
 
 class _Lines(logging.Formatter):

@@ -41,12 +41,12 @@ class _Declared(NamedTuple):
 
 
 COUNTERS: Final = (
-    _Declared("nv_inference_request_success", "Requests answered.", lambda c: c.requests),
-    _Declared("nv_inference_count", "Rows answered.", lambda c: c.rows),
-    _Declared("nv_inference_exec_count", "Runs of the model: one answers every request of a batch.", lambda c: c.runs),
+    _Declared("nv_inference_request_success", "Successful requests; a file counts as one.", lambda c: c.requests),
+    _Declared("nv_inference_count", "Rows of successful requests.", lambda c: c.rows),
+    _Declared("nv_inference_exec_count", "Model runs; requests that are batched share one run.", lambda c: c.runs),
     _Declared(
         "nv_inference_request_duration_us",
-        "Microseconds from queueing to the answer, summed over requests.",
+        "Microseconds from queueing to the response, summed over requests.",
         lambda c: c.request_ns // _MICROSECOND_NS,
     ),
     _Declared(
@@ -56,7 +56,7 @@ COUNTERS: Final = (
     ),
     _Declared(
         "nv_inference_compute_input_duration_us",
-        "Microseconds of laying out input tensors, summed over runs.",
+        "Microseconds to fill the input tensors, summed over runs.",
         lambda c: c.input_ns // _MICROSECOND_NS,
     ),
     _Declared(
@@ -66,50 +66,62 @@ COUNTERS: Final = (
     ),
     _Declared(
         "nv_inference_compute_output_duration_us",
-        "Microseconds of encoding answers, summed over runs.",
+        "Microseconds to encode responses, summed over runs.",
         lambda c: c.output_ns // _MICROSECOND_NS,
     ),
 )
-FAILURES: Final = ("nv_inference_request_failure", "Requests that failed, by the code in the error envelope.")
-PENDING: Final = ("nv_inference_pending_request_count", "Requests that wait or run now.")
+FAILURES: Final = ("nv_inference_request_failure", "Failed requests, by the code of the error.")
+PENDING: Final = ("nv_inference_pending_request_count", "Requests that are queued or running.")
 
-BATCH: Final = ("lifeboat_batch_rows", "Rows of requests that were run together.")
+BATCH: Final = ("lifeboat_batch_rows", "Rows in each batch of requests.")
 _BATCH_BUCKETS: Final = 15
 """Number of finite buckets, up to 16,384 rows.
 
 This is the next power of two above the default of LIFEBOAT_MAX_ROWS.
 """
-QUEUE: Final = ("lifeboat_queue_rows", "Rows that wait or run now.")
-QUEUE_LIMIT: Final = ("lifeboat_queue_limit_rows", "Rows that may, for each version: LIFEBOAT_MAX_QUEUE_ROWS.")
-FILES: Final = ("lifeboat_files", "Files that were scored to their end.")
-FILE_ROWS: Final = ("lifeboat_file_rows", "Rows of files, by what came of them: scored or failed.")
-EXPLANATIONS: Final = ("lifeboat_explanations", "Requests for explanations that were answered.")
-EXPLANATION_FAILURES: Final = ("lifeboat_explanation_failures", "Those that failed, by the code in the envelope.")
-EXPLANATION_ROWS: Final = ("lifeboat_explanation_rows", "Rows that the model was run on to explain.")
-EXPLANATION_SECONDS: Final = ("lifeboat_explanation_seconds", "Seconds that they took, summed over requests.")
+QUEUE: Final = ("lifeboat_queue_rows", "Rows that are queued or running.")
+QUEUE_LIMIT: Final = (
+    "lifeboat_queue_limit_rows",
+    "Maximum rows queued or running for each version: LIFEBOAT_MAX_QUEUE_ROWS.",
+)
+FILES: Final = ("lifeboat_files", "Files that were scored completely.")
+FILE_ROWS: Final = ("lifeboat_file_rows", "Rows of files, by result: scored or failed.")
+EXPLANATIONS: Final = ("lifeboat_explanations", "Successful explanation requests.")
+EXPLANATION_FAILURES: Final = (
+    "lifeboat_explanation_failures",
+    "Failed explanation requests, by the code of the error.",
+)
+EXPLANATION_ROWS: Final = ("lifeboat_explanation_rows", "Model rows that explanation requests ran.")
+EXPLANATION_SECONDS: Final = (
+    "lifeboat_explanation_seconds",
+    "Seconds that explanation requests took, summed over requests.",
+)
 DRIFT: Final = (
     "lifeboat_drift_psi",
-    "Population stability index of a feature in the window; none below the least number of rows.",
+    "Population stability index of a feature in the window; no sample below the minimum number of rows.",
 )
-DRIFT_ANSWER: Final = ("lifeboat_drift_answer_psi", "The same of the answer.")
-DRIFT_ROWS: Final = ("lifeboat_drift_rows", "Rows in the window that the indices are of.")
+DRIFT_ANSWER: Final = ("lifeboat_drift_answer_psi", "Population stability index of the prediction in the window.")
+DRIFT_ROWS: Final = ("lifeboat_drift_rows", "Rows in the window of the population stability indices.")
 
-INFO: Final = ("lifeboat_model_info", "1, with what kind of model the version is, and the digest of its file.")
+INFO: Final = (
+    "lifeboat_model_info",
+    "1; the labels are the kind of model, its target and estimator, and the digest of its file.",
+)
 READY: Final = (
     "lifeboat_model_ready",
-    "1: served; 0: not. Without a version: the model as a whole.",
+    "1 if served, else 0. With an empty version: the model as a whole.",
 )
 FAULT: Final = (
     "lifeboat_model_fault",
-    "1, with the reason why what the folder holds isn't served; what was loaded before is, where there is such.",
+    "1 while files in the folder can't be served, with the reason. Versions loaded before are still served.",
 )
-DEFAULT: Final = ("lifeboat_model_default", "1: the version answers who names none.")
-LABEL: Final = ("lifeboat_model_label", "1: the label points at the version.")
-LOAD: Final = ("lifeboat_model_load_seconds", "Seconds that reading, checking and warming the version took.")
-LAST_RELOAD: Final = ("lifeboat_model_last_reload_timestamp_seconds", "Unix time when the model was last read again.")
+DEFAULT: Final = ("lifeboat_model_default", "1 for the version that serves requests without a version.")
+LABEL: Final = ("lifeboat_model_label", "1 for the version that the label points at.")
+LOAD: Final = ("lifeboat_model_load_seconds", "Seconds to read, check and warm the version.")
+LAST_RELOAD: Final = ("lifeboat_model_last_reload_timestamp_seconds", "Unix time of the model's last reload.")
 RELOADS: Final = (
     "lifeboat_model_reloads",
-    "Times that the model was read again from its folder, by what came of it: changed, unchanged or refused.",
+    "Reloads of the model from its folder, by result: changed, unchanged or refused.",
 )
 
 

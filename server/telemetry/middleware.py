@@ -102,7 +102,7 @@ class ObservedApp:
         finally:
             current.reset(token)
             if not exchange.is_whole and observation.error is None:
-                observation.error = Canceled("the answer was broken off, or the caller left before it")
+                observation.error = Canceled("the response was aborted, or the client disconnected before it")
             self._observer.end(observation)
 
 

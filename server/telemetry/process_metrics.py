@@ -15,16 +15,19 @@ from server.http.lifecycle import Start
 from server.http.watchdog import Watchdog
 from server.models.session import RUNTIME_VERSION
 
-BUILD: Final = ("lifeboat_build_info", "1, with the versions of the server, of onnxruntime and of Python.")
+BUILD: Final = ("lifeboat_build_info", "1; the labels are the versions of the server, onnxruntime and Python.")
 START: Final = ("lifeboat_start_seconds", "Seconds from the start of the process to the open port.")
 CPU_LIMIT: Final = (
     "lifeboat_cpu_limit_cores",
-    "Cores that the process may use: its control group's quota, at most the CPUs that it may run on.",
+    "Cores that the process may use: the quota of its control group, but at most its available CPUs.",
 )
-STALLS: Final = ("lifeboat_event_loop_stalls_total", "Times that the event loop was blocked for more than 250 ms.")
+STALLS: Final = (
+    "lifeboat_event_loop_stalls_total",
+    "Number of stalls: the event loop was blocked for more than 250 ms.",
+)
 STALLED: Final = (
     "lifeboat_event_loop_stalled_seconds_total",
-    "Seconds that the event loop was blocked in those stalls.",
+    "Seconds that the event loop was blocked during stalls.",
 )
 _QUOTAS: Final = (
     (Path("/sys/fs/cgroup/cpu.max"),),

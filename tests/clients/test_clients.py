@@ -28,7 +28,7 @@ def test_tritonclient(records: list[dict[str, Any]], expected: dict[str, Any]) -
     assert [each.split(":")[2] for each in answers["classification"]] == expected["label"]
     for name, message in answers["refused"].items():
         assert message, name
-    assert answers["refused"]["control without the token"] == "model control takes a bearer token"
+    assert answers["refused"]["control without the token"] == "model control requires a bearer token"
 
 
 def test_kserve(records: list[dict[str, Any]], expected: dict[str, Any]) -> None:

@@ -25,11 +25,11 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
     "metadata of an unknown model": ("NOT_FOUND", "model 'other'"),
     "configuration of an unknown version": ("NOT_FOUND", "version '7'"),
     "statistics of an unknown model": ("NOT_FOUND", "model 'other'"),
-    "load without the token": ("UNAUTHENTICATED", "model control takes a bearer token"),
-    "unload without the token": ("UNAUTHENTICATED", "model control takes a bearer token"),
-    "another token": ("PERMISSION_DENIED", "the bearer token is not the one"),
+    "load without the token": ("UNAUTHENTICATED", "model control requires a bearer token"),
+    "unload without the token": ("UNAUTHENTICATED", "model control requires a bearer token"),
+    "another token": ("PERMISSION_DENIED", "the bearer token is wrong"),
     "load of an unknown model": ("INVALID_ARGUMENT", "load: other"),
-    "load with a configuration": ("UNIMPLEMENTED", "neither config nor files"),
+    "load with a configuration": ("UNIMPLEMENTED", "config and files in the request are not supported"),
     "unload of an unknown model": ("NOT_FOUND", "model 'other'"),
 }
 """Wrong calls, with the expected code and words of the message."""

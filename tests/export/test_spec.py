@@ -64,7 +64,7 @@ def test_a_path_that_is_none(tmp_path: Path, name: str) -> None:
     [
         ({"target": "x"}, "target: 'x' is a feature too"),
         ({"features": ()}, "features: expected at least one"),
-        ({"features": (X, X)}, "features: expected at least one, each with a name of its own"),
+        ({"features": (X, X)}, "features: expected at least one, with unique names"),
         ({"classes": {0: "a"}}, "classes, positive_class: a regression has none"),
         ({"kind": "binary"}, "classes: expected two, each with a name of its own; got none"),
         ({"kind": "binary", "classes": {0: "a", 1: "b", 2: "c"}}, "classes: expected two"),

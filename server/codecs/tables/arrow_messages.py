@@ -115,7 +115,7 @@ class Messages:
         last = self._held
         while data := self.source.read(_READ_BYTES):
             if not self._is_file:
-                raise InvalidArgument("body: expected nothing behind the Arrow stream's end")
+                raise InvalidArgument("body: expected nothing after the end of the Arrow stream")
             last = (last + data)[-len(_FILE_END) :]
         if self._is_file and last != _FILE_END:
             raise InvalidArgument(_TORN_FILE)

@@ -89,7 +89,7 @@ class CsvTable(ArrowTable):
             except InvalidArgument:
                 continue
             if self._expected.intersection(names):
-                words = f"it has none, row {number} of the file has: remove what stands before it"
+                words = f"it is row {number} of the file: remove the lines before it"
                 raise InvalidArgument(f"body: expected a header of column names on the first line; {words}")
 
     def block(self, batch: RecordBatch, faults: dict[int, Fault] | None = None) -> Block:

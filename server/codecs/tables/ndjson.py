@@ -132,7 +132,7 @@ class NdjsonTable(Table):
             return nothing, self._malformed(line, error)
         for name in self._reserved:
             if name in found:
-                return nothing, Fault(name, f"{name}: expected no field of this name: the answers are called so")
+                return nothing, Fault(name, f"{name}: expected no field of this name: it is reserved for predictions")
         if (fault := self._names.fault(line, found)) is not None:
             return nothing, Fault(*fault)
         given = {

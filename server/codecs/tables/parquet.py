@@ -21,7 +21,7 @@ MAX_GROUP_BYTES: Final = 256 * 1024 * 1024
 """Maximum bytes of the held rows before compression."""
 MAX_GROUP_CELLS: Final = 4 * 1024 * 1024
 """Maximum rows times columns of the held rows."""
-_TOO_LONG: Final = "expected rows that grow no longer towards the end, or another form than Parquet asked for"
+_TOO_LONG: Final = "expected rows that do not become longer towards the end; request a format other than Parquet"
 _HELD_BYTES: Final = 256 * 1024
 """Bytes at the end of a file that include its metadata."""
 _DIGITS: Final = 20

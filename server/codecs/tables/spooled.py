@@ -257,9 +257,9 @@ def spooled(source: Source, max_bytes: int) -> IO[bytes]:
         if file is not None:
             file.close()
         if isinstance(error, FileNotFoundError):
-            words = "it is put into a temporary file, and there is no folder for those here; send it in another form"
+            words = "it needs a temporary file, and the server has no folder for temporary files; send another format"
             raise Unavailable(f"body: {words}") from None
         if isinstance(error, OSError):
-            raise Unavailable(f"there is no room for the file now: {error.strerror}") from None
+            raise Unavailable(f"the file can't be stored now: {error.strerror}") from None
         raise
     return file

@@ -187,7 +187,7 @@ class Table(ABC):
             if name in seen and name in signature.by_name:
                 raise InvalidArgument(f"{quoted_name(name)}: expected each column once", field=field_name(name))
             if name in added:
-                words = "expected no column of this name: the answers are called so"
+                words = "expected no column of this name: it is reserved for predictions"
                 raise InvalidArgument(f"{quoted_name(name)}: {words}", field=field_name(name))
             seen.add(name)
         lacking = [c.feature.name for c in signature.columns if c.feature.name not in seen and not c.feature.nullable]

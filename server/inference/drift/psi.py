@@ -43,10 +43,10 @@ def index(seen: Seen) -> float | None:
 def report(model: Model, drift: Drift | None, of: Of) -> Document:
     """Return the drift report of a version. Raises Unimplemented if drift is not watched."""
     if model.manifest.reference is None:
-        words = f"model {model.name!r} version {model.version} has no reference in its manifest: export it anew"
+        words = f"model {model.name!r} version {model.version} has no reference in its manifest: export it again"
         raise Unimplemented(words, field="model")
     if drift is None:
-        raise Unimplemented("drift isn't watched: LIFEBOAT_DRIFT_WINDOW_S is 0")
+        raise Unimplemented("drift detection is disabled: LIFEBOAT_DRIFT_WINDOW_S is 0")
     features, answer = drift.seen(of)
     return {
         "model": model.name,

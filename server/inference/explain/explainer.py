@@ -168,15 +168,15 @@ def _max_records(manifest: Manifest, settings: Settings) -> int:
     features = len(manifest.features)
     if features > MAX_EXPLAINED_FEATURES:
         raise Unimplemented(
-            f"{manifest.name} has {features} features; answers are explained of at most {MAX_EXPLAINED_FEATURES}"
+            f"{manifest.name} has {features} features; explanations support at most {MAX_EXPLAINED_FEATURES}"
         )
     if not manifest.background:
         raise Unimplemented(
-            f"{manifest.name} version {manifest.version} has no background rows to explain its answers against"
+            f"{manifest.name} version {manifest.version} has no background rows, which explanations require"
         )
     if manifest.explained_rows > settings.max_explain_rows:
         raise PayloadTooLarge(
-            f"to explain a record takes {manifest.explained_rows} rows of the model; "
+            f"an explanation of one record runs {manifest.explained_rows} rows of the model; "
             f"expected at most {settings.max_explain_rows}"
         )
     return settings.max_explain_rows // manifest.explained_rows

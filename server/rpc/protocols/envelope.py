@@ -46,7 +46,7 @@ class Inbound:
             return message
         if self.encoding == "identity":
             raise Internal(
-                "envelope: the message is said to be compressed, and no encoding is stated"
+                "envelope: the message is flagged as compressed, but no encoding is stated"
             )  # the gRPC specification requires this code
         return unpacked(message, self.encoding, self.max_bytes)
 
@@ -114,4 +114,4 @@ async def _next(chunks: AsyncIterator[bytes], due_s: float | None) -> bytes | No
         async with asyncio.timeout_at(due_s):
             return await anext(chunks, None)
     except TimeoutError:
-        raise RequestTimeout("message: expected the rest of it sooner") from None
+        raise RequestTimeout("message: the rest of it did not arrive in time") from None

@@ -40,7 +40,9 @@ class JsonMessages:
         if size <= LOOP_BYTES:
             return decode()
         if self._waiting >= MAX_WAITING:
-            raise ResourceExhausted(f"{self._waiting} messages in JSON wait to be decoded, as many as may; try again")
+            raise ResourceExhausted(
+                f"{self._waiting} messages in JSON wait to be decoded, which is the maximum; try again"
+            )
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, decode)

@@ -55,7 +55,7 @@ def decode(
             return kind.FromString(data)
         data = without_mark(data) or data
         if not data.lstrip(_SPACE).startswith(b"{"):  # protobuf parses an empty array as an empty message
-            raise json_format.ParseError("it is no object")
+            raise json_format.ParseError("it is not an object")
         return json_format.Parse(data, kind(), ignore_unknown_fields=not strict)
     except DecodeError:
         raise InvalidArgument(f"message: expected {kind.DESCRIPTOR.full_name} in binary") from None

@@ -104,7 +104,7 @@ def test_what_states_nothing(server: httpx.Client, passengers: list[Record], sta
         (
             HEADER.strip() + b",predicted_survived\n",
             "predicted_survived",
-            "predicted_survived: expected no column of this name: the answers are called so",
+            "predicted_survived: expected no column of this name: it is reserved for predictions",
         ),
         (b'[{"pclass":1}]', None, "body: expected one JSON object a line; got an array"),
         (b"PAR1 and no more", None, "body: expected a Parquet file; its end is missing"),

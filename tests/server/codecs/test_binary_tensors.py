@@ -91,12 +91,12 @@ def test_what_is_left_out_is_null(infer: Post) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda body, head: (body + b"x", head), "body: 1 bytes are left over behind the last tensor"),
+        (lambda body, head: (body + b"x", head), "body: 1 bytes are left over after the last tensor"),
         (lambda body, head: (body[:-1], head), "embarked: binary data: the body ends before it"),
         (lambda body, _: (body, str(len(body) + 1)), "inference-header-content-length: the body has "),
         (lambda body, _: (body, "-1"), "inference-header-content-length: expected a whole number of at most 18 digits"),
         (lambda body, _: (body, "9" * 18), "inference-header-content-length: the body has "),
-        (lambda body, _: (body, "0"), "inference-header-content-length: 0 is for models of one input"),
+        (lambda body, _: (body, "0"), "inference-header-content-length: 0 is only for models of one input"),
         (lambda body, _: (body, "1"), "body: expected an inference request: "),
     ],
 )

@@ -160,7 +160,7 @@ def test_what_stands_behind_an_arrow_stream(behind: bytes) -> None:
     """Bytes after the end of an Arrow stream are an error."""
     refused = score(titanic(), _ipc(TABLE) + behind).error
     assert refused is not None
-    assert refused.message == "body: expected nothing behind the Arrow stream's end"
+    assert refused.message == "body: expected nothing after the end of the Arrow stream"
 
 
 def test_a_torn_arrow_file() -> None:

@@ -99,7 +99,7 @@ def test_over_http2() -> None:
         (
             _form(TABLE, end=b"\r\n") + _form(b"", "content-disposition: form-data; name=delimiter\r\n"),
             "delimiter",
-            "form: expected no field beside the file; parameters stand in the query, and a file has a filename; got",
+            "form: expected no field beside the file; send parameters in the query, and a filename with the file; got",
         ),
         (_form(TABLE, ""), "form", 'got ""'),
         (_form(TABLE, f"{DISPOSITION}content-transfer-encoding: base64\r\n"), "form", 'expected binary; got "base64"'),

@@ -93,7 +93,7 @@ CARD: Final = "/api/models/titanic/card"
 ROWS: Final = ",".join(PASSENGER).encode() + b"\n" + b"1,female,29,0,0,211.3375,S\n" * 500
 CSV: Final = (b"content-type", b"text/csv")
 GET_CARD: Final = head(path=CARD.encode(), method=b"GET")
-BROKEN_OFF: Final = f"GET {CARD} is broken off: the server is stopping"
+BROKEN_OFF: Final = f"GET {CARD} aborted: the server is stopping"
 FAILED: Final = "batch failed (unavailable: the server is stopping; try again)"
 UNREAD: Final = {
     "response on HTTP/1.1": (f"GET {CARD} HTTP/1.1\r\nhost: x\r\n\r\n".encode() * 100, BROKEN_OFF),

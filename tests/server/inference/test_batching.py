@@ -274,7 +274,7 @@ def test_a_receiver_that_fails_harms_nobody(
         assert batcher.counters.pending == 0
 
     asyncio.run(main())
-    assert "an answer could not be delivered" in caplog.text
+    assert "a response could not be delivered" in caplog.text
 
 
 def test_a_delay_ends(run: Doubler, executor: ThreadPoolExecutor) -> None:

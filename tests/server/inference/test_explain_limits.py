@@ -56,7 +56,7 @@ def test_twelve_features_are_explained_and_more_are_not(tmp_path: Path) -> None:
             assert share == pytest.approx(-1.0 - place - (12 * 31 / 2 + place), abs=1e-3)
         refused = client.post("/api/models/wider/explain", {})
     assert refused.status_code == 501
-    words = "wider has 13 features; answers are explained of at most 12"
+    words = "wider has 13 features; explanations support at most 12"
     assert refused.json() == {"error": words, "code": "unimplemented"}
 
 
@@ -66,7 +66,7 @@ def test_no_background(tmp_path: Path) -> None:
     with InProcess(Repository.load(tmp_path)) as client:
         refused = client.post(EXPLAIN, {"f0": 1, "f1": 2})
     assert refused.status_code == 501
-    words = "small version 1 has no background rows to explain its answers against"
+    words = "small version 1 has no background rows, which explanations require"
     assert refused.json() == {"error": words, "code": "unimplemented"}
 
 
@@ -107,7 +107,7 @@ def test_rows_over_the_limit(tmp_path: Path) -> None:
     with InProcess(Repository.load(tmp_path), Settings(max_explain_rows=8 * 32 - 1)) as client:
         refused = client.post(EXPLAIN, record)
     assert refused.status_code == 413
-    words = "to explain a record takes 256 rows of the model; expected at most 255"
+    words = "an explanation of one record runs 256 rows of the model; expected at most 255"
     assert refused.json() == {"error": words, "code": "payload_too_large"}
 
 
@@ -155,7 +155,7 @@ def test_so_many_at_a_time(root: Path) -> None:
         assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert refused.headers["retry-after"] == "1"
-        words = "2 explanations are under way, as many as may be; try again"
+        words = "2 explanations are in progress, which is the maximum; try again"
         assert refused.json() == {"error": words, "code": "resource_exhausted"}
         assert (await client.post(EXPLAIN, json=RECORD)).status_code == 200
 

@@ -122,7 +122,7 @@ def test_nesting_without_end() -> None:
         MAX_DEPTH // 3 + 1
     ):  # an attribute's graph, a node's attribute, a graph's node
         inner = key + _varint(len(inner)) + inner
-    with pytest.raises(ModelError, match=f"expected at most {MAX_DEPTH} messages in each other"):
+    with pytest.raises(ModelError, match=f"expected at most {MAX_DEPTH} nested messages"):
         check_no_external_data(b"\x3a" + _varint(len(inner)) + inner)
 
 

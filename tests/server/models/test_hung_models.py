@@ -203,7 +203,7 @@ def test_a_signal_while_a_run_cannot_be_ended(tmp_path: Path, rows: int, number:
             process.signal(number)
             assert process.end() == 0, process.text
     if rows == 1:
-        assert "the drain's time is up" in process.text
+        assert "the drain time is over" in process.text
 
 
 def test_a_signal_while_nobody_reads_the_log(tmp_path: Path) -> None:

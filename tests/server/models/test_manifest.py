@@ -71,7 +71,7 @@ def test_missing_member(tmp_path: Path, content: dict[str, Any], member: str) ->
         ("version", 1.5, r"\$\.version"),
         ("api_version", 0, "api_version: expected 1 or more, got 0"),
         ("api_version", "1", r"\$\.api_version"),
-        ("features", [], "features: expected at least one, each with a name of its own"),
+        ("features", [], "features: expected at least one, with unique names"),
         ("outputs", [], "outputs: expected one with the role 'label'"),
         ("classes", ["died"], r"the probabilities' shape must be \[-1, number of classes\]"),
         ("positive_class", "drowned", r"positive_class: expected one of \['died', 'survived'\], got \"drowned\""),
@@ -88,8 +88,8 @@ def test_wrong_member(tmp_path: Path, content: dict[str, Any], member: str, valu
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": "sex"}, "features: expected at least one, each with a name of its own"),
-        ({"name": "records"}, "features: 'records' is the request's own word and can't name a feature"),
+        ({"name": "sex"}, "features: expected at least one, with unique names"),
+        ({"name": "records"}, "features: 'records' is reserved for requests and can't name a feature"),
         *(
             ({"name": name}, re.escape(f"control characters; got {quoted(name)}"))
             for name in ("", 'say "class"', "pc\\lass", "p\nclass")
@@ -133,7 +133,7 @@ def test_multiclass_needs_no_positive_class(tmp_path: Path, content: dict[str, A
         ("age", {"counts": [1]}, "reference: age: expected either edges or categories"),
         ("age", {"counts": [1, 2], "edges": [1.0], "categories": [1, 2]}, "expected either edges or categories"),
         ("age", {"counts": [1, 2], "edges": [1.0, 2.0]}, "reference: age: expected 3 counts, got 2"),
-        ("age", {"counts": [1, 2, 3], "edges": [2.0, 1.0]}, "reference: age: expected edges that rise"),
+        ("age", {"counts": [1, 2, 3], "edges": [2.0, 1.0]}, "reference: age: expected ascending edges"),
         ("age", {"counts": [1, -2], "edges": [1.0]}, "reference: age: a count is below 0"),
         ("sex", {"counts": [1, 2], "edges": [1.0]}, "reference: sex: expected categories"),
         ("answer", {"counts": [1], "categories": ["died"]}, "reference: answer: expected edges"),

@@ -142,7 +142,7 @@ def test_other_answers(version: Path, change: Callable[[dict[str, Any]], object]
 def test_golden_rows_of_another_datatype(version: Path, feature: str, value: object) -> None:
     """A golden row with a value that the feature's datatype cannot hold is rejected with its row and feature."""
     _edit(version, lambda manifest: manifest["golden"]["records"][2].update({feature: value}))
-    with pytest.raises(ManifestError, match=f"^golden rows: row 2: {feature}: no value of "):
+    with pytest.raises(ManifestError, match=f"^golden rows: row 2: {feature}: not a value of "):
         Model.load(version)
 
 

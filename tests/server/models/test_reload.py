@@ -194,7 +194,7 @@ def test_a_broken_new_version(app: InProcess, root: Path, caplog: pytest.LogCapt
     ("labels", "words"),
     [
         ("{", "small/labels.json: Input data was truncated"),
-        ('{"stable":3}', "small/labels.json: label 'stable' points at version 3, which is not there"),
+        ('{"stable":3}', "small/labels.json: label 'stable' points at version 3, which does not exist"),
         ('{"stable":"2"}', "small/labels.json: Expected `int`, got `str`"),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_removed_version(app: InProcess, root: Path) -> None:
     publish(root, 2, 3)
     assert load(app) == (200, "")
     shutil.rmtree(root / "small" / "1")
-    assert load(app)[1] == "load: small/labels.json: label 'stable' points at version 1, which is not there"
+    assert load(app)[1] == "load: small/labels.json: label 'stable' points at version 1, which does not exist"
     assert answer(app) == ("1", 2.0)
     label(root, stable=2)
     assert load(app) == (200, "")
@@ -307,12 +307,12 @@ def test_a_version_without_an_interface(app: InProcess, root: Path, caplog: pyte
     model = small.onnx_bytes(small.LOOK_UP)
     small.write(root, model, small.manifest(model, feature, ((0, 10.0),), version=2))
     label(root, stable=2)
-    assert load(app) == (400, "load: small: no interface can be made for it; the log says more")
+    assert load(app) == (400, "load: small: its typed service can't be created; see the server's log")
     assert "NotImplementedError" in caplog.text
     assert answer(app) == ("1", 2.0)
     assert states(app) == {
         ("small", "1"): ("READY", ""),
-        ("small", ""): ("UNAVAILABLE", "small: no interface can be made for it; the log says more"),
+        ("small", ""): ("UNAVAILABLE", "small: its typed service can't be created; see the server's log"),
     }
     shutil.rmtree(root / "small" / "2")
     label(root, stable=1)

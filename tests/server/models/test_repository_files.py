@@ -136,8 +136,8 @@ DEEP: Final = b"[" * 200_000 + b"]" * 200_000
 LENIENT: Final = {
     "deep": (b',"x":' + DEEP, "it is nested too deep"),
     "deep objects": (b',"x":' + b'{"x":' * 200_000 + b"1" + b"}" * 200_000, "it is nested too deep"),
-    "twice": (b',"version":2', "the key 'version' is there twice"),
-    "twice below": (b',"x":{"a":1,"a":2}', "the key 'a' is there twice"),
+    "twice": (b',"version":2', "the key 'version' appears twice"),
+    "twice below": (b',"x":{"a":1,"a":2}', "the key 'a' appears twice"),
     "NaN": (b',"x":NaN', "manifest.json: "),
     "Infinity": (b',"x":[-Infinity]', "manifest.json: "),
     "no UTF-8": (b',"x":"\xff"', "it is not UTF-8"),
@@ -206,7 +206,7 @@ def test_what_nobody_foresaw(app: InProcess, monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError
 
     monkeypatch.setattr("server.models.loader.read_labels", fails)
-    assert load(app) == (400, "load: small: it can't be read; the log says more")
+    assert load(app) == (400, "load: small: it can't be read; see the server's log")
     assert answer(app) == ("1", 2.0)
     monkeypatch.undo()
     assert load(app) == (200, "")

@@ -84,7 +84,9 @@ def test_a_broken_version_is_told_once(process: ServerProcess, client: httpx.Cli
     assert answers(client) == ("2", 3.0)
     assert {each["reason"] for each in index(client)} == {""}
     process.read_until("loaded small: versions 1, 2; stable is 2, canary is 1")
-    assert process.text.count(f"{told['reason']}; what was loaded before is served") == 2  # the version and the label
+    assert (
+        process.text.count(f"{told['reason']}; the versions loaded before are still served") == 2
+    )  # the version and the label
 
 
 def test_models_come_and_go(client: httpx.Client, root: Path) -> None:

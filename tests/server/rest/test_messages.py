@@ -224,7 +224,7 @@ def test_a_name_written_otherwise_is_explained(server: httpx.Client, send: Send,
     record = {name if each == right else each: value for each, value in RECORD.items()}
     TYPES[name] = TYPES[right]
     said = _said(send(server, record))
-    assert said.endswith(f'"{name}" is not "{right}": letter case and blanks count'), said
+    assert said.endswith(f'"{name}" is not "{right}": letter case and spaces matter'), said
 
 
 def test_unicode_forms_are_explained(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ WRONG_VALUES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"Sex": "female"},
         "Sex",
-        f'Sex: no such feature; expected {NAMES}; "Sex" is not "sex": letter case and blanks count',
+        f'Sex: no such feature; expected {NAMES}; "Sex" is not "sex": letter case and spaces matter',
     ),
     ({"a`b": 1}, "a`b", f"a`b: no such feature; expected {NAMES}"),
     ({"y" * 99: 1}, "y" * 40, f'"{"y" * 40}"...: no such feature; expected {NAMES}'),

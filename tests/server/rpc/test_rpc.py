@@ -313,7 +313,7 @@ def test_queue_full() -> None:
         (enveloped(b"")[:4], 3, "envelope: "),
         (enveloped(b"four")[:-1], 3, "envelope: "),
         (enveloped(b"", flags=2), 3, "envelope: expected the flags 0 or 1; got 2"),
-        (enveloped(b"x", flags=1), 13, "envelope: the message is said to be compressed"),
+        (enveloped(b"x", flags=1), 13, "envelope: the message is flagged as compressed"),
     ],
 )
 @pytest.mark.parametrize("path", [PREDICT, STREAM])
