@@ -223,4 +223,4 @@ async def _answer_routing(request: Request, error: Exception) -> Response:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         refused = MethodNotAllowed(f"{path} takes {allow}, not {request.method}", headers={"allow": allow})
         return response(envelope(refused))
-    return response(envelope(NotFound(f"there is nothing at {path}; GET /api/models tells what is served")))
+    return response(envelope(NotFound(f"there is nothing at {path}; GET /api/models lists what is served")))

@@ -17,11 +17,12 @@ from server.rpc.services import typed_descriptor
 from server.settings import Settings
 
 _DESCRIPTION: Final = (
-    "Predictions of the models that are served, derived from their manifests.\n\n"
-    "Every failure is one envelope, `{error, code, field}`; calls have Connect's, `{code, message, details}`. "
-    "The examples are golden rows of the models, and the answers to them are this server's own.\n\n"
-    "Where a Worker stands before the server, it may ask for a key; it answers `/healthz` and `/status` itself, and "
-    "passes on neither `/metrics` nor model control."
+    "Predictions of the served models. This document is derived from their manifests.\n\n"
+    "Every error has the same JSON envelope, `{error, code, field}`; RPC errors have Connect's, "
+    "`{code, message, details}`. The example requests are golden rows of the models; the example responses were "
+    "computed by this server.\n\n"
+    "If a Worker forwards requests to the server, it may require an API key. It responds to `/healthz` and `/status` "
+    "itself, and does not forward `/metrics` and model control."
 )
 _NO_IDENTIFIER: Final = re.compile(r"[^A-Za-z0-9]+")
 

@@ -12,10 +12,12 @@ _PAGE: Final = "text/html"
 def server_paths() -> Document:
     """Return the paths that belong to no model."""
     document = operation(SERVER, "This document", _kept(ok(OBJECT)["responses"]["200"]), ANY)
-    page = operation(SERVER, "This document as a page, from which everything can be tried", _kept(_page()), ANY)
-    metrics = operation(SERVER, "Metrics, for Prometheus; not through the Worker", _answer(_text("metrics")), ANY)
+    page = operation(SERVER, "This document as a web page, with a form to try each operation", _kept(_page()), ANY)
+    metrics = operation(
+        SERVER, "Metrics for Prometheus; not available through the Worker", _answer(_text("metrics")), ANY
+    )
     return _page_paths() | {
-        "/api/models": {"get": operation(MODELS, "What is served", ok(schemas.ref("Models")), ANY)},
+        "/api/models": {"get": operation(MODELS, "The served models", ok(schemas.ref("Models")), ANY)},
         "/api/openapi.json": {"get": document},
         "/api/docs": {"get": page},
         "/metrics": {"get": metrics},
@@ -24,13 +26,15 @@ def server_paths() -> Document:
 
 def _page_paths() -> Document:
     """Return the paths of the HTML page of a model and of all static files."""
-    model = {"name": "model", "in": "query", "schema": TEXT, "description": "the default one, where it is left out"}
+    model = {"name": "model", "in": "query", "schema": TEXT, "description": "if omitted, the default model"}
     name = {"name": "name", "in": "path", "required": True, "schema": TEXT | {"pattern": "^[a-z-]+[.][a-z]+$"}}
-    file = {"description": "A script, a style sheet or a picture", "content": {"text/*": {"schema": TEXT}}}
-    page = operation(MODELS, "The page of a model", _kept(_page()), MODEL, parameters=[model])
+    file = {"description": "A script, style sheet or image", "content": {"text/*": {"schema": TEXT}}}
+    page = operation(MODELS, "The web page of a model", _kept(_page()), MODEL, parameters=[model])
     return {
         "/": {"get": page},
-        "/web/{name}": {"get": operation(SERVER, "A file of a page", _kept(file), MODEL, parameters=[name])},
+        "/web/{name}": {
+            "get": operation(SERVER, "A static file of the web pages", _kept(file), MODEL, parameters=[name])
+        },
     }
 
 
@@ -38,7 +42,7 @@ def model_paths(name: str) -> Document:
     """Return the paths that describe a model."""
     words = f"The model {name}: signature, scores, provenance"
     proto = f"The .proto file of the typed service of {name}"
-    form = operation(MODELS, f"The part of the page that is {name}'s", _kept(_page()), MODEL)
+    form = operation(MODELS, f"The main part of the web page, for {name}", _kept(_page()), MODEL)
     return {
         f"/api/models/{name}/form": {"get": form},
         f"/api/models/{name}": {"get": operation(MODELS, words, ok(schemas.ref("Model")), MODEL)},
@@ -48,15 +52,15 @@ def model_paths(name: str) -> Document:
 
 def card_path(root: str, model: Model) -> Document:
     """Return the path of the card of a model version, below `root`."""
-    words = f"The model card of {model.name} version {model.version}, where it has one"
+    words = f"The model card of {model.name} version {model.version}, if it has one"
     return {f"{root}/card": {"get": operation(MODELS, words, _kept(_page()), MODEL)}}
 
 
 def drift_path(root: str, model: Model) -> Document:
     """Return the path of the drift report of a model version, below `root`."""
     schema = {"enum": ["requests", "files"], "default": "requests"}
-    of = {"name": "of", "in": "query", "description": "whose rows: requests' or files'", "schema": schema}
-    words = f"How far what {model.name} version {model.version} was asked is from what it was trained on"
+    of = {"name": "of", "in": "query", "description": "the source of the rows: requests or files", "schema": schema}
+    words = f"Drift of the rows that {model.name} version {model.version} received, compared with its training rows"
     answer = ok(schemas.ref("Drift"))
     return {f"{root}/drift": {"get": operation(MODELS, words, answer, (400, 501, *MODEL), parameters=[of])}}
 
@@ -66,7 +70,7 @@ def schemas_of() -> Document:
     texts = {"type": "array", "items": TEXT}
     summary = {
         "name": TEXT,
-        "version": TEXT | {"description": "the one that answers who names none"},
+        "version": TEXT | {"description": "the version that serves requests without a version"},
         "versions": texts,
         "labels": {"type": "object", "additionalProperties": TEXT},
         "kind": {"enum": ["binary", "multiclass", "regression"]},
@@ -104,7 +108,7 @@ def schemas_of() -> Document:
 
 
 def _page() -> Document:
-    return {"description": "A page", "content": {_PAGE: {"schema": TEXT}}}
+    return {"description": "A web page", "content": {_PAGE: {"schema": TEXT}}}
 
 
 def _text(words: str) -> Document:
@@ -117,4 +121,4 @@ def _answer(answer: Document) -> Document:
 
 def _kept(answer: Document) -> Document:
     """Return the responses of a cacheable operation: 200 and 304."""
-    return {"responses": {"200": answer, "304": {"description": "It is what If-None-Match says"}}}
+    return {"responses": {"200": answer, "304": {"description": "Not modified: the ETag matches If-None-Match"}}}

@@ -26,9 +26,10 @@ from server.rest.openapi.operations import (
 from server.settings import Settings
 
 _BINARY_WORDS: Final = (
-    "Tensors are JSON, or the binary tensor extension's: an input with `parameters.binary_data_size` has its bytes "
-    f"behind the JSON, whose length `{LENGTH_HEADER.decode()}` says; `binary_data` of an output, or "
-    "`binary_data_output` for all, asks for answers of that form. `classification` asks for the likeliest classes."
+    "Tensors are JSON, or binary by the binary tensor extension: the bytes of an input with "
+    f"`parameters.binary_data_size` follow the JSON, and `{LENGTH_HEADER.decode()}` is the length of the JSON. "
+    "`binary_data` of an output, or `binary_data_output` for all outputs, requests binary outputs. `classification` "
+    "requests the most likely classes."
 )
 _CONTROL: Final = (*BODY, 401, 403, 404, 501)
 _TRUE: Final[Document] = {"const": True}
@@ -42,11 +43,11 @@ def server_paths() -> Document:
     stats = ok(schemas.ref("Statistics"))
     return {
         "/v2": {"get": operation(PROTOCOL, "Name, version, extensions", ok(schemas.ref("ServerMetadata")), ANY)},
-        "/v2/health/live": {"get": operation(PROTOCOL, "Whether the server lives", live, ANY)},
+        "/v2/health/live": {"get": operation(PROTOCOL, "Whether the server is alive", live, ANY)},
         "/v2/health/ready": {"get": operation(PROTOCOL, "Whether every model is ready", ready, ANY)},
         "/v2/models/stats": {"get": operation(PROTOCOL, "Statistics of every model", stats, ANY)},
         "/v2/repository/index": {
-            "post": operation(PROTOCOL, "Every version and its state", {"requestBody": index} | ok(states), BODY)
+            "post": operation(PROTOCOL, "All versions and their states", {"requestBody": index} | ok(states), BODY)
         },
     }
 
@@ -57,8 +58,8 @@ def model_paths(name: str) -> Document:
     members: Document = {"requestBody": given, "security": [{"token": []}]}
     root = f"/v2/repository/models/{name}"
     return {
-        f"{root}/load": {"post": operation(CONTROL, "Read the model's folder again", members, _CONTROL)},
-        f"{root}/unload": {"post": operation(CONTROL, "Serve the model no longer", members, _CONTROL)},
+        f"{root}/load": {"post": operation(CONTROL, "Load or reload the model from its folder", members, _CONTROL)},
+        f"{root}/unload": {"post": operation(CONTROL, "Unload the model", members, _CONTROL)},
     }
 
 
@@ -67,9 +68,9 @@ def paths(root: str, model: Model, examples: Examples) -> Document:
     ready = ok(_closed(name={"const": model.name}, ready=_TRUE), {"ready": {"name": model.name, "ready": True}})
     return {
         root: {"get": operation(PROTOCOL, "Inputs and outputs", ok(schemas.ref("ModelMetadata")), MODEL)},
-        f"{root}/ready": {"get": operation(PROTOCOL, "Whether it is ready", ready, MODEL)},
+        f"{root}/ready": {"get": operation(PROTOCOL, "Whether the model is ready", ready, MODEL)},
         f"{root}/stats": {"get": operation(PROTOCOL, "Statistics", ok(schemas.ref("Statistics")), MODEL)},
-        f"{root}/config": {"get": operation(PROTOCOL, "Configuration, in Triton's words", {}, MODEL)},
+        f"{root}/config": {"get": operation(PROTOCOL, "Configuration in Triton's format", {}, MODEL)},
         f"{root}/infer": {"post": _infer(model, examples)},
     }
 
@@ -83,7 +84,7 @@ def _infer(model: Model, examples: Examples) -> Document:
     header = {
         "name": LENGTH_HEADER.decode(),
         "in": "header",
-        "description": "bytes of the body that are JSON, where binary tensors follow",
+        "description": "length of the JSON in bytes, if binary tensors follow it",
         "schema": {"type": "integer", "minimum": 0},
     }
     inputs = ", ".join(f"{each.name} {each.datatype}" for each in model.manifest.features)

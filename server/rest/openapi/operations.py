@@ -22,14 +22,14 @@ CONTROL: Final = "Model control"
 CALLS: Final = "Calls"
 SERVER: Final = "Server"
 TAGS: Final[Mapping[str, str]] = {
-    PREDICTIONS: "Records in, answers out.",
-    EXPLANATIONS: "The answer, and what each feature adds to it.",
-    FILES: "A file of rows in, the scored rows out, as a stream of any size.",
-    MODELS: "What is served, and what it takes.",
-    PROTOCOL: "Version 2, as Triton and KServe speak it, with JSON and binary tensors.",
-    CONTROL: "What is served is read anew, or served no longer; it takes the operator's token.",
-    CALLS: "Typed calls by the Connect protocol. The same paths take gRPC-Web, and native gRPC where HTTP/2 is on.",
-    SERVER: "The server itself.",
+    PREDICTIONS: "Predictions for records.",
+    EXPLANATIONS: "Predictions, with the contribution of each feature.",
+    FILES: "Scores a file of rows: the rows and their predictions are streamed back. Files may have any size.",
+    MODELS: "The served models, their features and their model cards.",
+    PROTOCOL: "Version 2 of the protocol, compatible with Triton and KServe, with JSON and binary tensors.",
+    CONTROL: "Loads, reloads and unloads models. Requires the operator's token.",
+    CALLS: "RPCs of the Connect protocol. The same paths accept gRPC-Web, and native gRPC if HTTP/2 is enabled.",
+    SERVER: "Documentation, static files and metrics of the server.",
 }
 
 ANY: Final = (405, 500, 503)
@@ -39,9 +39,9 @@ RUN: Final = (*BODY, 404, 429, 504)
 
 _REFUSALS: Final[Mapping[str, str]] = {
     "invalid_argument": "body: expected a JSON object",
-    "unauthenticated": "authorization: expected Bearer and a token",
-    "permission_denied": "authorization: the token is not the one",
-    "not_found": "there is nothing at /api/nothing; GET /api/models tells what is served",
+    "unauthenticated": "model control requires a bearer token",
+    "permission_denied": "the bearer token is wrong",
+    "not_found": "there is nothing at /api/nothing; GET /api/models lists what is served",
     "method_not_allowed": "/api/models takes GET, HEAD, not POST",
     "payload_too_large": "body: expected at most 4194304 bytes",
     "unsupported_media_type": 'content-type: expected application/json; got "text/plain"',
@@ -55,7 +55,7 @@ _REFUSALS: Final[Mapping[str, str]] = {
 """An example error message for each code."""
 _FIELDS: Final[Mapping[str, Document]] = {
     "unauthenticated": {"WWW-Authenticate": {"schema": TEXT, "description": "Bearer"}},
-    "method_not_allowed": {"Allow": {"schema": TEXT, "description": "the methods that the path takes"}},
+    "method_not_allowed": {"Allow": {"schema": TEXT, "description": "the methods that the path supports"}},
     "resource_exhausted": {"Retry-After": {"schema": TEXT, "description": f"seconds: {RETRY_AFTER_S}"}},
     "unavailable": {"Retry-After": {"schema": TEXT, "description": f"seconds: {RETRY_AFTER_S}"}},
 }
@@ -86,7 +86,7 @@ def operation(
 
 def ok(schema: Document, examples: Document | None = None, media_type: str = JSON) -> Document:
     """Return the 200 response of an operation, with examples by name."""
-    return {"responses": {"200": {"description": "The answer", "content": content(schema, examples, media_type)}}}
+    return {"responses": {"200": {"description": "The response", "content": content(schema, examples, media_type)}}}
 
 
 def body(schema: Document, examples: Document | None = None, *, required: bool = True) -> Document:
@@ -108,13 +108,13 @@ def components(others: Document) -> Document:
             "Timeout": {
                 "name": "X-Request-Timeout-Ms",
                 "in": "header",
-                "description": "How long the caller waits; after that it is told 504, and what wasn't run never is.",
+                "description": "The deadline in milliseconds; then the response is 504, and queued rows are not run.",
                 "schema": {"type": "integer", "minimum": 0, "maximum": 9_999_999_999},
             },
             "RequestId": {
                 "name": "X-Request-Id",
                 "in": "header",
-                "description": "The id under which the log has a failure; letters, digits and `_.:/+=-`, 128 at most.",
+                "description": "The id of the request in the log: at most 128 letters, digits and `_.:/+=-`.",
                 "schema": TEXT,
             },
         },
@@ -123,10 +123,14 @@ def components(others: Document) -> Document:
                 "type": "apiKey",
                 "in": "header",
                 "name": "X-Api-Key",
-                "description": "An API key of the Worker, where it asks for one.",
+                "description": "An API key of the Worker, if it requires one.",
             },
-            "bearer": {"type": "http", "scheme": "bearer", "description": "The same, as a bearer token."},
-            "token": {"type": "http", "scheme": "bearer", "description": "The operator's, for model control."},
+            "bearer": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An API key of the Worker, as a bearer token.",
+            },
+            "token": {"type": "http", "scheme": "bearer", "description": "The operator's token, for model control."},
         },
     }
 

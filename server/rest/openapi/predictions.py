@@ -27,16 +27,24 @@ from server.rest.openapi.operations import (
 from server.settings import Settings
 
 _PARAMETERS: Final[Sequence[tuple[str, str, Document]]] = (
-    ("columns", "the columns to pass on: all, none, or names with commas", {"type": "string", "default": ALL}),
-    ("on_error", "what becomes of a row that can't be scored", {"enum": list(ON_ERROR), "default": ON_ERROR[0]}),
-    ("delimiter", "what stands between the columns of a CSV file", {"type": "string", "minLength": 1}),
+    (
+        "columns",
+        "the input columns to copy to the response: all, none, or names separated by commas",
+        {"type": "string", "default": ALL},
+    ),
+    (
+        "on_error",
+        "how to handle a row that can't be scored: end the file, give it no prediction, or omit it",
+        {"enum": list(ON_ERROR), "default": ON_ERROR[0]},
+    ),
+    ("delimiter", "the delimiter of a CSV file", {"type": "string", "minLength": 1}),
     (
         "decimal",
-        "the decimal separator of CSV, in the file and in the response",
+        "the decimal separator of CSV, in the request and in the response",
         {"enum": [".", ",", "point", "comma"]},
     ),
-    ("null", "how CSV writes null beside an empty field: spellings with commas between them", {"type": "string"}),
-    ("summary", "last: the counts are a last record, of CSV and NDJSON", {"enum": ["none", "last"]}),
+    ("null", "spellings of null in CSV besides an empty field, separated by commas", {"type": "string"}),
+    ("summary", "with last, CSV and NDJSON end with a record of the row counts", {"enum": ["none", "last"]}),
 )
 _QUERY: Final = (400, 404, 413, 429, 504, *ANY)
 
@@ -65,7 +73,7 @@ def _explain(model: Model, examples: Examples) -> Document:
     """Return the operation that explains the predictions for records."""
     taken = body(_one_or_several(model, "Record", "RecordsToExplain"), {"record": examples.record})
     answer = ok(_one_or_several(model, "Explanation", "Explanations"), {"record": examples.explained})
-    words = f"Predict {model.manifest.target}, and say what each feature adds to the answer"
+    words = f"Predict {model.manifest.target}, with the contribution of each feature"
     return operation(EXPLANATIONS, words, {"requestBody": taken} | answer, (*RUN, 499, 501))
 
 
@@ -77,9 +85,9 @@ def _one_or_several(model: Model, one: str, several: str) -> Document:
 def _refused(examples: Examples) -> Document:
     """Return the 400 response, with an invalid record as its example."""
     wrong, envelope = examples.refused
-    example = {"summary": "a value that can't be", "value": envelope, "x-request": wrong}
+    example = {"summary": "an invalid value", "value": envelope, "x-request": wrong}
     return {
-        "description": "invalid_argument (400): the field at fault, and what was expected",
+        "description": "invalid_argument (400): the invalid field, and the expected value",
         "content": {JSON: {"schema": schemas.ref("Error"), "examples": {"wrong": example}}},
     }
 
@@ -94,19 +102,19 @@ def _query(model: Model, settings: Settings, examples: Examples) -> Document:
     title = schemas.title_of(model.manifest)
     answer = ok(schemas.ref(f"{title}Answer"), {"record": examples.answers["record"]})
     kept = {
-        "ETag": {"schema": TEXT, "description": "the same for the same input"},
-        "Cache-Control": {"schema": TEXT, "description": "how long the answer may be kept"},
+        "ETag": {"schema": TEXT, "description": "equal for equal inputs"},
+        "Cache-Control": {"schema": TEXT, "description": "how long the response may be cached"},
     }
     answer["responses"]["200"]["headers"] = kept
-    answer["responses"]["304"] = {"description": "The answer is what If-None-Match says", "headers": kept}
-    words = f"Predict {model.manifest.target} for one record, by an answer that may be kept"
+    answer["responses"]["304"] = {"description": "Not modified: the ETag matches If-None-Match", "headers": kept}
+    words = f"Predict {model.manifest.target} for one record in the query; the response is cacheable"
     return operation(PREDICTIONS, words, answer, _QUERY, parameters=parameters)
 
 
 _FORM: Final[Document] = {
     "type": "object",
     "required": ["file"],
-    "properties": {"file": BINARY | {"description": "One file in any of the forms, and no other field"}},
+    "properties": {"file": BINARY | {"description": "One file in any of the formats, and no other field"}},
 }
 
 
@@ -119,10 +127,10 @@ def _batch(model: Model, examples: Examples) -> Document:
         answered |= content(BINARY, {form.name: scored}, form.media_type)
     given["multipart/form-data"] = {"schema": _FORM}
     members: dict[str, Any] = {
-        "description": "Any of the forms in, the same or the one of `Accept` out; `Content-Encoding` may be gzip or "
-        "zstd. An answer that is broken off was not whole.",
+        "description": "The file may have any of the formats; the response has the same format, or that of `Accept`. "
+        "`Content-Encoding` may be gzip or zstd. If the connection ends early, the response is incomplete.",
         "requestBody": {"required": True, "content": given},
-        "responses": {"200": {"description": "Each row, and its answer behind it", "content": answered}},
+        "responses": {"200": {"description": "Each row, followed by its prediction", "content": answered}},
     }
     parameters = [
         {"name": name, "in": "query", "description": words, "schema": schema} for name, words, schema in _PARAMETERS

@@ -24,30 +24,30 @@ _PROTO: Final = "application/proto"
 _STREAMS: Final = ("application/connect+json", "application/connect+proto")
 _SERVICES: Final = (open_inference.SERVICE, health.SERVICE, *(service for service, _ in reflection.SERVICES))
 _WORDS: Final[Mapping[str, str]] = {
-    "Check": "Whether the server, or the service that is named, answers calls",
-    "List": "The same of the server and each service",
-    "Watch": "The same now, and again when it changes",
-    "ServerLive": "Whether the server lives",
+    "Check": "Whether the server or the named service accepts RPCs",
+    "List": "The health of the server and each service",
+    "Watch": "The health of the server or the named service, now and after each change",
+    "ServerLive": "Whether the server is alive",
     "ServerReady": "Whether every model is ready",
     "ServerMetadata": "Name, version, extensions",
     "ModelReady": "Whether a model is ready",
     "ModelMetadata": "Inputs and outputs of a model",
     "ModelInfer": "Infer",
-    "ModelStreamInfer": "Infer, request by request",
-    "ModelConfig": "A model's configuration, in Triton's words",
+    "ModelStreamInfer": "Infer for a stream of requests",
+    "ModelConfig": "A model's configuration in Triton's format",
     "ModelStatistics": "Statistics",
-    "RepositoryIndex": "Every version and its state",
-    "RepositoryModelLoad": "Read a model's folder again",
-    "RepositoryModelUnload": "Serve a model no longer",
-    "ServerReflectionInfo": "What there is to call",
-    "Predict": "Answer one record",
-    "PredictBatch": "Answer all records together: none is answered where one is wrong",
-    "PredictStream": "Answer the records one by one, in their order, as they are computed",
+    "RepositoryIndex": "All versions and their states",
+    "RepositoryModelLoad": "Load or reload a model from its folder",
+    "RepositoryModelUnload": "Unload a model",
+    "ServerReflectionInfo": "The services and their descriptors",
+    "Predict": "Predict for one record",
+    "PredictBatch": "Predict for all records together; one invalid record rejects all of them",
+    "PredictStream": "Predict for the records one by one, in order; each prediction is sent when it is computed",
 }
 _CONTROL: Final = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
 _STREAM_WORDS: Final = (
-    "Each message stands in an envelope: a byte of flags, four of its length, and the message. The last one, of "
-    "flag 2, says how the stream ended."
+    "Each message has an envelope: one byte of flags, four bytes of length, and the message. The last message, with "
+    "flag 2, states how the stream ended."
 )
 _STATUSES: Final = sorted({*HTTP_STATUS.values(), 405, 415})
 _ASKED: Final[Sequence[tuple[str, Document]]] = (
@@ -129,7 +129,7 @@ def _operations(
     if is_stream:
         both = {media_type: {"schema": BINARY} for media_type in _STREAMS}
         body = {"required": True, "description": _STREAM_WORDS, "content": both}
-        answer: Document = {"200": {"description": "Messages, in envelopes, and the end", "content": both}}
+        answer: Document = {"200": {"description": "Messages in envelopes, and the end of the stream", "content": both}}
         refused = {str(status): _ref(status) for status in (404, 405, 415)}
         return {"post": members | {"requestBody": body, "responses": answer | refused}}
     taken = schema or schemas.ref(method.input_type.full_name)
@@ -140,7 +140,7 @@ def _operations(
     timeout = {
         "name": "Connect-Timeout-Ms",
         "in": "header",
-        "description": "How long the caller waits",
+        "description": "The deadline in milliseconds",
         "schema": {"type": "integer", "minimum": 0, "maximum": 9_999_999_999},
     }
     operations = {"post": members | {"parameters": [timeout], "requestBody": body, "responses": responses}}
@@ -152,7 +152,7 @@ def _operations(
 
 def _responses(schema: Document, answered: bytes | None) -> Document:
     named = None if answered is None else {"record": msgspec.json.decode(answered)}
-    answer = {"description": "The answer", "content": content(schema, named, JSON) | {_PROTO: {"schema": BINARY}}}
+    answer = {"description": "The response", "content": content(schema, named, JSON) | {_PROTO: {"schema": BINARY}}}
     return {"200": answer, **{str(status): _ref(status) for status in _STATUSES}}
 
 
@@ -169,12 +169,12 @@ def _failed(status: int) -> Document:
     codes = [code for code, number in HTTP_STATUS.items() if number == status]
     if not codes:
         return _plain(status)
-    example = {"code": codes[0].label, "message": "what was wrong"}
+    example = {"code": codes[0].label, "message": "the reason of the error"}
     said = content(schemas.ref("ConnectError"), {codes[0].label: example}, JSON)
     plain: Document = {"text/plain": {"schema": TEXT}} if status == 404 else {}
     return {"description": ", ".join(code.label for code in codes), "content": said | plain}
 
 
 def _plain(status: int) -> Document:
-    words = {404: "There is no such method", 405: "The method takes another", 415: "The content type is not known"}
+    words = {404: "Unknown RPC method", 405: "Unsupported HTTP method", 415: "Unknown content type"}
     return {"description": words[status], "content": {"text/plain": {"schema": TEXT}}}

@@ -13,20 +13,20 @@ _SCALARS: Final[Mapping[int, str]] = {
     value: name.removeprefix("TYPE_").lower() for name, value in FieldDescriptorProto.Type.items()
 }
 _WORDS: Final[Mapping[str, str]] = {
-    "label": "The likelier class.",
-    "probability": "Of the positive class, whatever the label.",
-    "probabilities": "Of each class, by its name.",
-    "value": "What the model predicts.",
-    "model": "The model that answered.",
-    "version": "Its version.",
-    "records": "At least one.",
-    "predictions": "One for each record, in their order.",
+    "label": "The most likely class.",
+    "probability": "Probability of the positive class, whatever the label is.",
+    "probabilities": "Probability of each class, by class name.",
+    "value": "The predicted value.",
+    "model": "Name of the model.",
+    "version": "Version of the model.",
+    "records": "At least one record.",
+    "predictions": "One prediction for each record, in their order.",
 }
 """Comments on the fields that are not features."""
 _METHODS: Final[Mapping[str, str]] = {
-    "Predict": "Answers one record.",
-    "PredictBatch": "Answers all records together: none is answered where one is wrong.",
-    "PredictStream": "Answers the records one by one, in their order, as they are computed.",
+    "Predict": "Predicts for one record.",
+    "PredictBatch": "Predicts for all records together; one invalid record rejects all of them.",
+    "PredictStream": "Predicts for the records one by one, in order; each prediction is sent when it is computed.",
 }
 
 
@@ -89,7 +89,7 @@ def _kind(field: FieldDescriptorProto, message: DescriptorProto) -> str:
 def _described(feature: Feature) -> str:
     """Return the comment on a feature: its meaning, allowed values and an example."""
     expected = Column.of(feature).expectation()
-    return f"{feature.description} Expected: {expected}{' (left out)' * feature.nullable}. Example: {feature.example}."
+    return f"{feature.description} Expected: {expected}{' (omitted)' * feature.nullable}. Example: {feature.example}."
 
 
 def _comment(words: str, indent: str) -> Iterator[str]:

@@ -131,7 +131,7 @@ def test_unknown_path(server: httpx.Client, passenger: dict[str, Any], path: str
     """An unknown path is rejected with 404 and the error envelope, never redirected."""
     response = server.post(path, json=passenger)
     assert response.status_code == 404
-    words = f"there is nothing at {path}; GET /api/models tells what is served"
+    words = f"there is nothing at {path}; GET /api/models lists what is served"
     assert response.json() == {"error": words, "code": "not_found"}
 
 
