@@ -87,12 +87,12 @@ def part(repository: Repository, name: str) -> str:
         method=escape(f"{typed_descriptor.package(manifest)}.{typed_descriptor.service(manifest)}/Predict"),
         explained=" data-explained" if manifest.explained_rows else "",
         compared=" data-compared" if manifest.reference is not None else "",
-        question=escape(manifest.description or f"{manifest.name}: what is {manifest.target}?"),
+        question=escape(manifest.description or f"{manifest.name}: predict {manifest.target}"),
         answers=escape(_answers(manifest)),
         fields=fields(manifest),
         scores=_scores(manifest),
         limits=_limits(manifest),
-        card=f'<li><a href="/api/models/{quoted}/card">The model card</a>: how good it is, and where not to use it</li>'
+        card=f'<li><a href="/api/models/{quoted}/card">The model card</a>: scores, limits and provenance</li>'
         if card is not None and card.exists()
         else "",
     )
@@ -115,24 +115,24 @@ def _models(repository: Repository, name: str) -> str:
 
 def _answers(manifest: Manifest) -> str:
     if manifest.kind == "regression":
-        return f"It answers with a number, {manifest.target}."
+        return f"The model predicts a number, {manifest.target}."
     classes = manifest.classes
     what = " or ".join(classes) if len(classes) <= _TOLD_CLASSES else f"one of {len(classes)} classes"
-    return f"It answers {what}, and how likely each is."
+    return f"The model predicts {what}, with the probability of each."
 
 
 def _scores(manifest: Manifest) -> str:
     """Return the scores on held-out rows, and over other splits if available."""
     metrics = manifest.metrics
     if metrics is None:
-        return "<p>Its manifest has no scores.</p>"
+        return "<p>The manifest has no scores.</p>"
     tiles = []
     for name, value in metrics.held_out.items():
         spread = metrics.over_seeds
         over = f"{spread.mean[name]:.3f} ± {spread.deviation[name]:.3f} over {metrics.seeds} other splits"
         beside = f"<dd>{over if name in spread.mean else ''}</dd>"
         tiles.append(f'<div><dt>{escape(_SCORES.get(name, name))}</dt><dd class="large">{value:.3g}</dd>{beside}</div>')
-    said = f"On {metrics.held_out_rows} rows that it never saw:"
+    said = f"Scores on {metrics.held_out_rows} held-out rows:"
     return f'<p>{said}</p><dl class="tiles">{"".join(tiles)}</dl>'
 
 
@@ -140,4 +140,4 @@ def _limits(manifest: Manifest) -> str:
     if not manifest.limits:
         return ""
     items = "".join(f"<li>{escape(each)}</li>" for each in manifest.limits)
-    return f"<h3>What it is not for</h3><ul>{items}</ul>"
+    return f"<h3>Limits</h3><ul>{items}</ul>"

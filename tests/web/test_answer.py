@@ -46,7 +46,7 @@ def test_choices_are_answered(visitor: Visitor, site: httpx.Client) -> None:
     expect(visitor.verdict).to_have_text(
         shown(asked(site, **PASSENGER | {"pclass": 3, "sex": "male", "embarked": None}))
     )
-    visitor.page.get_by_role("button", name="Start again").click()
+    visitor.page.get_by_role("button", name="Reset").click()
     expect(visitor.verdict).to_have_text(shown(asked(site, **PASSENGER)))
 
 
@@ -152,7 +152,7 @@ def test_the_likeliest_of_many_classes_come_first(visit: Visit) -> None:
     shares = visitor.page.locator(".shares").first.locator("dt")
     expect(shares).to_have_count(6)
     expect(shares.first).to_contain_text("shade 1 ")
-    expect(visitor.page.get_by_text("It answers one of 20 classes")).to_be_visible()
+    expect(visitor.page.get_by_text("The model predicts one of 20 classes")).to_be_visible()
     visitor.page.get_by_text("14 less likely").click()
     visitor.type("x", "7")
     expect(shares.first).to_contain_text("shade 7 ")
@@ -165,9 +165,9 @@ def test_a_large_value_and_none(visit: Visit) -> None:
     visitor.type("x", "3")
     expect(visitor.verdict).to_have_text("496,920")
     visitor.type("x", "-1")
-    expect(visitor.verdict).to_have_text("no number")
+    expect(visitor.verdict).to_have_text("not a number")
     expect(visitor.page.locator("figure").get_by_role("img")).to_have_attribute(
-        "aria-label", re.compile("now -1, no number")
+        "aria-label", re.compile("now -1, not a number")
     )
 
 

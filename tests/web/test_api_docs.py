@@ -64,7 +64,7 @@ def predict(page: Page) -> Locator:
 def sent(operation: Locator) -> str:
     """Send what stands there, wait for the answer and return its body."""
     operation.get_by_role("button", name="Send").click()
-    body = operation.get_by_role("group", name="Body of the answer")
+    body = operation.get_by_role("group", name="Response body")
     body.wait_for()
     return body.inner_text()
 
@@ -88,18 +88,18 @@ def test_a_prediction_is_tried(predict: Locator, server: httpx.Client) -> None:
     assert shown == server.post("/api/predict", json=json.loads(example)).json()
     expect(predict.get_by_role("status")).to_contain_text("200 OK")
     predict.get_by_text("Headers", exact=True).click()
-    expect(predict.get_by_role("group", name="Headers of the answer")).to_contain_text("content-type: application/json")
+    expect(predict.get_by_role("group", name="Response headers")).to_contain_text("content-type: application/json")
 
 
 def test_what_is_edited_is_sent(predict: Locator, server: httpx.Client) -> None:
     """Another example can be chosen, and the text be changed, to the last digit of a large number."""
-    predict.get_by_label("example to begin with").select_option("records")
+    predict.get_by_label("example fills the body").select_option("records")
     assert len(json.loads(sent(predict))["predictions"]) == 2
     predict.get_by_label("body", exact=True).fill('{"pclass":3,"sex":"male","sibsp":9223372036854775807,"parch":0}')
     expect(predict.get_by_role("group", name="curl")).to_contain_text('"sibsp":9223372036854775807')
     answer = server.post("/api/predict", json={"pclass": 3, "sex": "male", "sibsp": 2**63 - 1, "parch": 0}).json()
     predict.get_by_role("button", name="Send").click()
-    expect(predict.get_by_role("group", name="Body of the answer")).to_contain_text(str(answer["probability"]))
+    expect(predict.get_by_role("group", name="Response body")).to_contain_text(str(answer["probability"]))
 
 
 def test_an_error_is_shown(predict: Locator) -> None:
@@ -182,7 +182,7 @@ def test_the_operations_are_filtered(page: Page) -> None:
 def test_by_keyboard_alone(page: Page) -> None:
     """An operation is opened, sent and read without a mouse."""
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="To the operations")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the operations")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.locator("#get_api_predict > summary")).to_be_focused()
@@ -228,7 +228,7 @@ def test_a_key_is_asked_for_where_one_is_needed(context: BrowserContext) -> None
     key = page.get_by_label("API key")
     for given in ("wrong", "sesame"):
         expect(key).to_be_visible()
-        expect(page.locator("#state")).to_contain_text("asks for an API key")
+        expect(page.locator("#state")).to_contain_text("requires an API key")
         key.fill(given)
         key.press("Tab")
     page.locator(".operation").first.wait_for()

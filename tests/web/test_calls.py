@@ -71,7 +71,7 @@ def test_a_file_by_curl(visitor: Visitor, site: httpx.Client, tmp_path: Path) ->
     subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True, timeout=HUNG_S)
     expected = site.put("/api/batch", content=text, headers={"content-type": "text/csv"})
     assert (tmp_path / "scored.csv").read_bytes() == expected.content
-    expect(visitor.page.locator("#snippets")).to_contain_text(f"{visitor.url}/api/explain takes the same record")
+    expect(visitor.page.locator("#snippets")).to_contain_text(f"{visitor.url}/api/explain accepts the same record")
 
 
 def test_python(copying: Visitor, site: httpx.Client, tmp_path: Path) -> None:

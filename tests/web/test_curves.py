@@ -64,11 +64,15 @@ def test_an_open_table_stays_open(visitor: Visitor) -> None:
 def test_curves_of_other_kinds(visit: Visit) -> None:
     """Of several classes the answer's own is drawn, of a regression its value."""
     visitor = visit("/?model=signs")
-    expect(visitor.page.locator("#curves-said")).to_contain_text("The probability of above along each number")
+    expect(visitor.page.locator("#curves-said")).to_contain_text(
+        "The probability of above over the range of each number"
+    )
     visitor.type("x", "-1")
-    expect(visitor.page.locator("#curves-said")).to_contain_text("The probability of below along each number")
+    expect(visitor.page.locator("#curves-said")).to_contain_text(
+        "The probability of below over the range of each number"
+    )
     visitor = visit("/?model=small")
-    expect(visitor.page.locator("#curves-said")).to_contain_text("The value along each number")
+    expect(visitor.page.locator("#curves-said")).to_contain_text("The value over the range of each number")
     expect(visitor.page.locator("#curves-drawn figcaption")).to_have_text(
         ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "fp16", "fp32", "fp64"]
     )

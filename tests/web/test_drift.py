@@ -18,7 +18,9 @@ def test_drift_is_told_once_there_are_rows(browser: Browser) -> None:
     with serving() as service, browser.new_context() as context:
         url = str(service.base_url).rstrip("/")
         visitor = Visitor(context, url)
-        expect(visitor.page.locator("#drift-said")).to_contain_text("in the last day so far: from 300 on")
+        expect(visitor.page.locator("#drift-said")).to_contain_text(
+            "in the last day so far; a comparison with the training data needs at least 300"
+        )
         visitor.settled()
         assert service.get(DRIFT).json()["rows"] == 1  # the answer's; those of the curves are nobody's
         told = _drifted(service)
@@ -29,7 +31,7 @@ def test_drift_is_told_once_there_are_rows(browser: Browser) -> None:
         assert [float(each) for each in rows.locator("td:nth-of-type(1)").all_inner_texts()[:-1]] == pytest.approx(
             indices, abs=0.2
         )
-        expect(rows.filter(has_text="pclass")).to_contain_text("moved")
+        expect(rows.filter(has_text="pclass")).to_contain_text("strong drift")
 
 
 def _drifted(service: httpx.Client) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_a_chosen_file(visitor: Visitor, site: httpx.Client, passengers_csv: Pat
     rows = list(csv.DictReader(io.StringIO(expected)))
     expect(said).to_have_text(f"Done: {len(rows):,} rows of titanic.csv scored.")
     expect(visitor.page.locator("#file-counts")).to_contain_text(f"{len(rows):,} rows scored")
-    visitor.page.get_by_text("The answers as numbers").click()
+    visitor.page.get_by_text("Predictions as numbers").click()
     counts = visitor.page.locator("#file-histogram tbody td").all_inner_texts()
     assert sum(int(each.replace(",", "")) for each in counts) == len(rows)
     assert int(counts[0]) == sum(float(row["probability_survived"]) < 0.05 for row in rows)
@@ -95,7 +95,7 @@ def test_a_mistake_far_into_a_file(visitor: Visitor, tmp_path: Path) -> None:
     expect(visitor.page.get_by_role("link", name="Download")).to_be_hidden()
 
 
-@pytest.mark.parametrize(("choice", "rows"), [("stays without an answer", "2 rows"), ("is left out", "1 row")])
+@pytest.mark.parametrize(("choice", "rows"), [("gets no prediction", "2 rows"), ("is omitted", "1 row")])
 def test_what_becomes_of_a_wrong_row(
     visitor: Visitor, site: httpx.Client, tmp_path: Path, choice: str, rows: str
 ) -> None:
@@ -120,7 +120,7 @@ def test_another_way_with_wrong_rows(visitor: Visitor, tmp_path: Path) -> None:
     expect(said).to_have_text("Done: 1 row of wrong.csv scored.")
     path.write_text(HEADER + ROW)
     visitor.page.get_by_label("A row that can", exact=False).select_option("ends the file")
-    expect(said).to_contain_text("It can\u2019t be read. Is it a folder? Was it changed since it was chosen?")
+    expect(said).to_contain_text("The file can\u2019t be read. Is it a folder? Has it changed since it was chosen?")
     with visitor.page.expect_file_chooser():
         visitor.page.get_by_label("Choose a CSV file, or drop one here").click()
     assert visitor.page.locator("#file-chosen").input_value() == ""  # so that the same name is a change
@@ -133,7 +133,7 @@ def test_an_empty_file_and_several(visitor: Visitor) -> None:
     expect(said).to_have_text("The file: expected rows; it is empty")
     dropped(visitor, "first.csv", HEADER + ROW, "second.csv", "third.csv")
     expect(said).to_have_text("Done: 1 row of first.csv scored.")
-    expect(visitor.page.locator("#file-name")).to_contain_text("one file at a time: 2 more left alone")
+    expect(visitor.page.locator("#file-name")).to_contain_text("one file at a time: 2 more ignored")
 
 
 def test_a_file_is_canceled(visitor: Visitor, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_files_of_other_kinds(visit: Visit) -> None:
     """Of several classes each one's rows are counted; a regression's values are put into bins that fit them."""
     visitor = visit("/?model=signs")
     dropped(visitor, "signs.csv", "x\n-3\n-1\n0\n9\n")
-    visitor.page.get_by_text("The answers as numbers").click()
+    visitor.page.get_by_text("Predictions as numbers").click()
     rows = visitor.page.locator("#file-histogram tbody tr")
     expect(rows).to_have_count(3)
     assert visitor.page.locator("#file-histogram dt").all_inner_texts() == ["below", "above", "zero"]
@@ -162,7 +162,7 @@ def test_files_of_other_kinds(visit: Visit) -> None:
     lines = [f"false,0,0,0,{value},0,0,0,0,0,0,0,no,no" for value in (1000, 0, 1, 2, -500)]
     dropped(visitor, "values.csv", "\n".join([names, *lines, ""]))
     expect(visitor.page.locator("#file-said")).to_have_text("Done: 5 rows of values.csv scored.")
-    visitor.page.get_by_text("The answers as numbers").click()
+    visitor.page.get_by_text("Predictions as numbers").click()
     bins = visitor.page.locator("#file-histogram tbody tr")
     ends = [each.split(" to ") for each in bins.locator("th").all_inner_texts()]
     counts = [int(each) for each in bins.locator("td").all_inner_texts()]

@@ -51,7 +51,7 @@ def test_nothing_is_in_the_way(looked_at: Visitor, axe: str, passengers_csv: Pat
     page.get_by_role("tab", name="Python").click()
     page.get_by_label("Choose a CSV file, or drop one here").set_input_files(passengers_csv)
     expect(page.get_by_role("link", name="Download the scored file")).to_be_visible()
-    page.get_by_text("The answers as numbers").click()
+    page.get_by_text("Predictions as numbers").click()
     assert not violations(looked_at, axe)
     looked_at.type("age", "-3")
     expect(looked_at.field("age").locator(".error")).to_be_visible()
@@ -76,7 +76,7 @@ def test_long_names_are_no_wider_than_a_phone(visit: Visit) -> None:
     summary = visitor.page.get_by_text("Predict price_of_a_house_in_euro_when_it_was_last_sold", exact=True)
     expect(summary.first).to_be_visible()
     assert not is_too_wide(visitor)
-    visitor.page.get_by_role("link", name="the page").click()
+    visitor.page.get_by_role("link", name="web page").click()
     expect(visitor.verdict).to_be_visible()
 
 

@@ -14,9 +14,9 @@ def test_what_moved_the_answer(visitor: Visitor, site: httpx.Client) -> None:
     """From the average to the answer each value has its share, the largest first, as the service explains it."""
     visitor.choose("sex", "male")
     told = site.post("/api/explain", json=PASSENGER | {"sex": "male"}).raise_for_status().json()
-    rows = visitor.page.get_by_role("table", name="What moved the answer").locator("tr")
+    rows = visitor.page.get_by_role("table", name="Feature contributions").locator("tr")
     largest = sorted(told["contributions"].items(), key=lambda each: -abs(each[1]))
-    expect(rows.last).to_have_text(re.compile(rf"this answer.*{told['probability']:.1%}".replace("%", r"\%")))
+    expect(rows.last).to_have_text(re.compile(rf"this prediction.*{told['probability']:.1%}".replace("%", r"\%")))
     expect(rows.first).to_contain_text(f"{told['base']:.1%}")
     shown = rows.all_inner_texts()[1:-1]
     assert [text.split()[0] for text in shown] == [name for name, _ in largest]
@@ -35,7 +35,7 @@ def test_an_unknown_value_moves_it_too(visitor: Visitor) -> None:
 
 def test_nothing_moved_what_was_refused(visitor: Visitor) -> None:
     """Where there is no answer, nothing is said to have moved it."""
-    heading = visitor.page.get_by_role("heading", name="What moved it")
+    heading = visitor.page.get_by_role("heading", name="Feature contributions")
     expect(heading).to_be_visible()
     visitor.type("age", "-3")
     expect(heading).to_be_hidden()
@@ -45,5 +45,5 @@ def test_a_model_that_is_not_explained(visit: Visit) -> None:
     """Of a model without a background nothing is asked for, and nothing shown."""
     visitor = visit("/?model=signs")
     visitor.settled()
-    expect(visitor.page.get_by_role("heading", name="What moved it")).to_be_hidden()
+    expect(visitor.page.get_by_role("heading", name="Feature contributions")).to_be_hidden()
     assert not [each for each in visitor.requests if "explain" in each]

@@ -22,7 +22,7 @@ def test_a_slow_answer_is_waited_for(visitor: Visitor) -> None:
     visitor.page.route("**/api/predict", hold)
     with visitor.page.expect_request("**/api/predict"):
         visitor.type("age", "3")
-    expect(visitor.page.locator("#said")).to_have_text("Waiting for the answer.")
+    expect(visitor.page.locator("#said")).to_have_text("Waiting for the prediction.")
     expect(visitor.page.locator("#answer.old")).to_have_count(1)
     visitor.page.unroute("**/api/predict", hold)  # lets go what was held
     expect(visitor.page.locator("#said")).to_contain_text("likely")
@@ -43,7 +43,7 @@ def test_a_busy_service_is_asked_again(visitor: Visitor) -> None:
     visitor.page.route("**/api/predict", busy)
     visitor.type("age", "3")
     expect(visitor.page.locator(".refused")).to_have_text("no instance is ready")
-    expect(visitor.page.locator("#answer")).to_contain_text("It is asked again by itself.")
+    expect(visitor.page.locator("#answer")).to_contain_text("The request is retried automatically.")
     for part in ("#moved", "#curves"):
         expect(visitor.page.locator(part)).to_be_hidden()
     expect(visitor.verdict).to_be_visible()
@@ -72,7 +72,7 @@ def test_a_service_that_is_gone_is_tried_again(visitor: Visitor) -> None:
     """The button asks again; who uses it by the keyboard isn't thrown back to the top of the page."""
     visitor.page.route("**/api/predict", lambda route: route.abort())
     visitor.type("age", "3")
-    expect(visitor.page.locator("#said")).to_have_text("No answer. The service can\u2019t be reached.")
+    expect(visitor.page.locator("#said")).to_have_text("No prediction. The service can\u2019t be reached.")
     again = visitor.page.get_by_role("button", name="Try again")
     again.press("Enter")
     expect(again).to_be_focused()
@@ -86,7 +86,7 @@ def test_another_than_the_service_answers(visitor: Visitor) -> None:
     """Where a page of somebody else's comes back, as in a hotel, that is said."""
     visitor.page.route("**/api/predict", lambda route: route.fulfill(body="<h1>Welcome</h1>", content_type="text/html"))
     visitor.type("age", "3")
-    expect(visitor.page.locator(".refused")).to_have_text("What answered is not the service.")
+    expect(visitor.page.locator(".refused")).to_have_text("The response is not from this service.")
 
 
 def test_another_version_answers_meanwhile(visitor: Visitor) -> None:
@@ -98,11 +98,11 @@ def test_another_version_answers_meanwhile(visitor: Visitor) -> None:
 
     visitor.page.route("**/api/predict", moved)
     visitor.type("age", "3")
-    expect(visitor.page.locator("#answer")).to_contain_text("Version 2 has answered; this page is version 1")
+    expect(visitor.page.locator("#answer")).to_contain_text("from version 2; this page is for version 1")
     visitor.page.unroute("**/api/predict")
-    visitor.page.get_by_role("link", name="Load it anew").click()
+    visitor.page.get_by_role("link", name="Reload the page").click()
     expect(visitor.verdict).to_be_visible()
-    expect(visitor.page.locator("#answer")).not_to_contain_text("has answered")
+    expect(visitor.page.locator("#answer")).not_to_contain_text("This prediction is from")
 
 
 def test_a_mistake_has_the_focus_once_it_is_sent(visitor: Visitor) -> None:

@@ -52,13 +52,13 @@ export async function post(path, text, signal, more = {}) {
   const headers = { ...more, "content-type": "application/json", "lifeboat-cache": "allow" }; // the edge may have it already
   const response = await call(path, { method: "POST", body: text, headers, signal });
   return response.json().catch((error) => {
-    throw error.name === "AbortError" ? error : new Refused("What answered is not the service.");
+    throw error.name === "AbortError" ? error : new Refused("The response is not from this service.");
   });
 }
 
 async function refusal(response) {
   const told = await response.json().catch(() => ({}));
-  return new Refused(told.error ?? `The service answered ${response.status}.`, {
+  return new Refused(told.error ?? `The service responded with ${response.status}.`, {
     status: response.status,
     code: told.code,
     field: told.field,

@@ -35,9 +35,9 @@ export class Calls {
   others(address) {
     const key = hasKey() ? ' -H "X-Api-Key: $LIFEBOAT_KEY"' : "";
     const explained = html("p", { class: "help" }, html("code", {}, `${address}/explain`));
-    explained.append(" takes the same record, and adds what moved the answer.");
+    explained.append(" accepts the same record and adds feature contributions.");
     const file = `curl -s -T file.csv${key} -o scored.csv '${address}/batch'`;
-    const whole = html("p", { class: "help" }, html("code", {}, file), " scores a whole file.");
+    const whole = html("p", { class: "help" }, html("code", {}, file), " scores a file.");
     this.more.replaceChildren(...("explained" in this.model ? [explained, whole] : [whole]));
   }
 
@@ -98,6 +98,6 @@ async function copied(text, said) {
     await navigator.clipboard.writeText(text);
     said.textContent = "Copied.";
   } catch {
-    said.textContent = "This browser doesn’t let a page copy here: select the text, and copy it.";
+    said.textContent = "The browser did not allow the copy: select the text and copy it.";
   }
 }

@@ -19,11 +19,11 @@ export async function showMoved(main, { record, answer }, signal) {
     const steps = stepsOf(told, kind === "multiclass" ? answer.label : undefined);
     const isShare = kind !== "regression";
     const what = kind === "regression" ? main.dataset.target : `the probability of ${positive || answer.label}`;
-    said.textContent = `Each value’s share in ${what}, beside the average of some rows of the training data.`;
+    said.textContent = `Contribution of each value to ${what}, relative to the average over a sample of the training data.`;
     bars.replaceChildren(drawn(steps, record, isShare));
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    said.textContent = error.status === 404 ? "This service has no explanations." : error.message;
+    said.textContent = error.status === 404 ? "This service does not support explanations." : error.message;
     bars.replaceChildren();
   }
 }
@@ -64,9 +64,9 @@ function drawn({ base, steps, end }, record, isShare) {
     {},
     line("average", undefined, told(base), "whole", low, base),
     ...rows,
-    line("this answer", undefined, told(end), "whole", low, end),
+    line("this prediction", undefined, told(end), "whole", low, end),
   );
-  return html("table", { class: "moved" }, html("caption", { class: "unseen" }, "What moved the answer"), body);
+  return html("table", { class: "moved" }, html("caption", { class: "unseen" }, "Feature contributions"), body);
 }
 
 function track(kind, x, width) {

@@ -29,7 +29,7 @@ export async function showCurves(main, form, { record, answer }, signal) {
   const values = told.predictions.map(read);
   const scale = label === undefined ? around(values) : [0, 1];
   main.querySelector("#curves-said").textContent =
-    `The ${what} along each number, everything else as it stands above. The dot is the answer now.`;
+    `The ${what} over the range of each number, with all other values as above. The dot is the current prediction.`;
   let begin = 0;
   const figures = fields.map((field, place) => {
     const xs = axes[place];

@@ -17,7 +17,7 @@ export function tryIt(doc, path, method, operation) {
   const body = operation.requestBody ? bodyFields(resolved(operation.requestBody, doc)) : undefined;
   const takesToken = (operation.security ?? []).some((each) => "token" in each);
   const asked = () => requestOf(path, method, fields, body, takesToken);
-  const curl = block("", "The same by curl");
+  const curl = block("", "The request as a curl command");
   curl.className = "wrapped";
   const answer = element("div", { class: "answer" });
   const send = element("button", { type: "submit" }, "Send");
@@ -52,7 +52,7 @@ export function tryIt(doc, path, method, operation) {
     send.disabled = true;
     cancel.disabled = false;
     answer.replaceChildren();
-    status.textContent = "Sent; waiting for the answer ...";
+    status.textContent = "Sent; waiting for the response ...";
     await sent(asked(), controller.signal, status, answer);
     send.disabled = false;
     cancel.disabled = true;
@@ -101,7 +101,7 @@ function bodyFields({ content }) {
   const isFile = types.some((each) => content[each].schema?.format === "binary");
   const elements = [
     types.length > 1 ? labelled(type, "content-type", "header") : undefined,
-    example.options.length > 1 ? labelled(example, "example", "to begin with") : undefined,
+    example.options.length > 1 ? labelled(example, "example", "fills the body") : undefined,
     labelled(text, "body", ""),
     isFile ? labelled(file, "file", "instead of the body above") : undefined,
   ];
@@ -163,22 +163,22 @@ async function sent(request, signal, status, answer) {
     const given = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
     answer.replaceChildren(
       await bodyView(bytes, type),
-      element("details", {}, element("summary", {}, "Headers"), block(given, "Headers of the answer")),
+      element("details", {}, element("summary", {}, "Headers"), block(given, "Response headers")),
     );
   } catch (error) {
     status.className = "bad";
-    status.textContent = signal.aborted ? "Canceled" : `No answer: ${error.message}`;
+    status.textContent = signal.aborted ? "Canceled" : `No response: ${error.message}`;
   }
 }
 
 async function bodyView(bytes, type) {
   if (!TEXTUAL.test(type) && bytes.size) {
     const href = URL.createObjectURL(bytes);
-    return element("p", {}, element("a", { href, download: "answer" }, `Keep the ${bytes.size} bytes of ${type}`));
+    return element("p", {}, element("a", { href, download: "response" }, `Download the ${bytes.size} bytes of ${type}`));
   }
   const text = await bytes.text();
   const whole = type.startsWith("application/json") ? indented(text) : text;
   const cut =
     whole.length > SHOWN_CHARACTERS ? `${whole.slice(0, SHOWN_CHARACTERS)}\n... ${whole.length} characters` : whole;
-  return block(cut, "Body of the answer");
+  return block(cut, "Response body");
 }

@@ -13,16 +13,16 @@ async function load() {
   try {
     const response = await fetch("openapi.json", { headers: apiKey() });
     if (response.ok) return show(await response.json());
-    state.textContent = `openapi.json can't be had: ${response.status} ${response.statusText}`;
+    state.textContent = `openapi.json can't be loaded: ${response.status} ${response.statusText}`;
     if (response.status === 401) askForKey(state);
   } catch (error) {
-    state.textContent = `openapi.json can't be had: ${error.message}`;
+    state.textContent = `openapi.json can't be loaded: ${error.message}`;
   }
 }
 
 /** Shows where a key is put in; with one the document is asked for again. */
 function askForKey(state) {
-  state.textContent = "The Worker before this service asks for an API key: put it in under Keys.";
+  state.textContent = "The Worker of this service requires an API key: enter it under Keys.";
   document.querySelector(".keys").open = true;
   document.getElementById("api-key").addEventListener("change", load, { once: true });
 }
@@ -101,9 +101,9 @@ function laidOut(doc, { path, method, operation }) {
     ...bodyView(doc, operation),
     element("h3", {}, "Try it"),
     isStream
-      ? element("p", {}, "A stream of envelopes takes a client of its own.")
+      ? element("p", {}, "This page can't send streams; use an RPC client.")
       : tryIt(doc, path, method, operation),
-    element("h3", {}, "Answers"),
+    element("h3", {}, "Responses"),
     ...Object.entries(operation.responses).map(([status, response]) =>
       responseView(doc, status, resolved(response, doc)),
     ),
@@ -137,7 +137,7 @@ function contentView(doc, content = {}) {
     schema ? schemaView(schema, doc) : undefined,
     ...Object.entries(examples ?? {}).map(([name, example]) => {
       const asked = example["x-request"]
-        ? [element("p", {}, "to"), block(shown(example["x-request"]), "What was asked")]
+        ? [element("p", {}, "for the request"), block(shown(example["x-request"]), "Request")]
         : [];
       const words = `Example: ${name}${example.summary ? `, ${example.summary}` : ""}`;
       return element("details", {}, element("summary", {}, words), block(shown(example.value), words), ...asked);

@@ -7,9 +7,9 @@ import { count, rowsOf, table } from "./elements.js";
 
 /** Population stability index, by the usual rule of thumb. */
 const LEVELS = [
-  [0.1, "as in training"],
-  [0.25, "somewhat moved"],
-  [Number.POSITIVE_INFINITY, "moved"],
+  [0.1, "no drift"],
+  [0.25, "some drift"],
+  [Number.POSITIVE_INFINITY, "strong drift"],
 ];
 
 /** Shows the model's drift in `main`; nothing where the service has none. */
@@ -23,13 +23,13 @@ export async function showDrift(main, signal) {
     const window = seconds ? ` in the last ${span(seconds)}` : "";
     part.hidden = false;
     if (rows < fewest) {
-      said.textContent = `${rowsOf(rows)}${window} so far: from ${count(fewest)} on they are compared with the training’s.`;
+      said.textContent = `${rowsOf(rows)}${window} so far; a comparison with the training data needs at least ${count(fewest)}.`;
       return;
     }
-    said.textContent = `${rowsOf(rows)}${window}, compared with the training’s by the population stability index.`;
-    const all = [...Object.entries(features), ["the answer", answer]];
+    said.textContent = `${rowsOf(rows)}${window}, compared with the training data by the population stability index.`;
+    const all = [...Object.entries(features), ["prediction", answer]];
     const lines = all.map(([name, each]) => [name.replaceAll("_", " "), told(each.psi), word(each.psi)]);
-    const shown = table("Drift by feature", ["feature", "index", "which is"], lines);
+    const shown = table("Drift by feature", ["feature", "index", "drift"], lines);
     main.querySelector("#drift-table").replaceChildren(shown);
   } catch (error) {
     if (error.name !== "AbortError") part.hidden = true;
@@ -41,7 +41,7 @@ function told(psi) {
 }
 
 function word(psi) {
-  return typeof psi === "number" ? LEVELS.find(([end]) => psi < end)[1] : "too few rows to say";
+  return typeof psi === "number" ? LEVELS.find(([end]) => psi < end)[1] : "too few rows";
 }
 
 function span(seconds) {

@@ -9,7 +9,7 @@ const COUNT = new Intl.NumberFormat("en");
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 /** Of numbers from here on a double doesn't hold every digit. */
 const LARGE = 1e15;
-const NONE = "no number";
+const NONE = "not a number";
 
 /** Returns an HTML element with attributes and children; strings become text. */
 export function html(name, attributes = {}, ...children) {

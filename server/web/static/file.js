@@ -131,8 +131,8 @@ export class FileScoring {
     if (download.href) URL.revokeObjectURL(download.href);
     histogram.replaceChildren();
     said.classList.remove("wrong");
-    said.textContent = `${file.name} is being scored.`;
-    const left = others ? `; one file at a time: ${count(others)} more left alone` : "";
+    said.textContent = `Scoring ${file.name}.`;
+    const left = others ? `; one file at a time: ${count(others)} more ignored` : "";
     name.textContent = `${file.name}, ${bytes(file.size)}${left}`;
     progress.removeAttribute("value");
     return { rows, spread, pieces: [], loose: 0, read: 0, isDrawn: false, isOver: false };
@@ -209,8 +209,8 @@ export class FileScoring {
 
 /** Returns what is told of a failure that is no row's. */
 function told(error) {
-  if (UNREADABLE.includes(error.name)) return "It can’t be read. Is it a folder? Was it changed since it was chosen?";
-  if (!error.status) return "The connection broke before the file was done.";
+  if (UNREADABLE.includes(error.name)) return "The file can’t be read. Is it a folder? Has it changed since it was chosen?";
+  if (!error.status) return "The connection was lost before the file was complete.";
   return error.message.replace(/^body: /, "The file: "); // which is the whole body of that call
 }
 

@@ -60,7 +60,7 @@ export class Histogram {
     const most = Math.max(1, ...bars.map(([, each]) => each));
     const picture = this.kind === "multiclass" ? classes(bars, most) : this.drawn(bars, most);
     const rows = bars.map(([name, each]) => [name, count(each)]);
-    const numbers = html("details", {}, html("summary", {}, "The answers as numbers"));
+    const numbers = html("details", {}, html("summary", {}, "Predictions as numbers"));
     numbers.append(table(`Rows by ${this.what}`, [this.what, "rows"], rows));
     return html("figure", {}, html("figcaption", {}, `Rows by ${this.what}`), picture, numbers);
   }
@@ -73,7 +73,7 @@ export class Histogram {
     });
     const told = this.kind === "binary" ? percent : short;
     const tallest = bars.find(([, each]) => each === most)?.[0] ?? "";
-    const said = `How many rows have which ${this.what}; most, ${count(most)}, lie in ${tallest}`;
+    const said = `Number of rows by ${this.what}; most rows, ${count(most)}, are in ${tallest}`;
     return svg(
       "svg",
       { role: "img", "aria-label": said, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "histogram" },

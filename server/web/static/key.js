@@ -11,7 +11,7 @@ export function askForKey(form, again) {
   document.addEventListener(KEY_NEEDED, ({ detail }) => {
     const wasHidden = form.hidden;
     form.hidden = false;
-    error.textContent = detail.isWrong ? "That key is not one of this service’s." : "";
+    error.textContent = detail.isWrong ? "This service does not accept that key." : "";
     error.hidden = !detail.isWrong;
     if (wasHidden) input.focus();
   });

@@ -50,9 +50,9 @@ export class Answer {
 
   /** Says that what stands there is no answer to what stands in the form now. */
   wait() {
-    this.said.textContent = "Waiting for the answer.";
+    this.said.textContent = "Waiting for the prediction.";
     this.place.classList.add("old");
-    if (!this.place.hasChildNodes()) this.put(html("p", { class: "help" }, "Waiting for the answer."));
+    if (!this.place.hasChildNodes()) this.put(html("p", { class: "help" }, "Waiting for the prediction."));
   }
 
   /** Puts this in the answer's place; the focus stays there if it was there. */
@@ -85,8 +85,8 @@ export class Answer {
   /** Returns what is told where another version answers than the form was made of: a label has moved meanwhile. */
   stale({ version }) {
     if (version === this.model.version) return "";
-    const told = `Version ${version} has answered; this page is version ${this.model.version}’s. `;
-    return html("p", { class: "help" }, told, html("a", { href: "" }, "Load it anew"));
+    const told = `This prediction is from version ${version}; this page is for version ${this.model.version}. `;
+    return html("p", { class: "help" }, told, html("a", { href: "" }, "Reload the page"));
   }
 
   /** Returns the bars of the less likely classes, open where they were. */
@@ -102,11 +102,11 @@ export class Answer {
     this.place.classList.remove("old");
     this.retryAfterS = error.retryAfterS;
     const isField = this.form.tell(error.field, error.message);
-    this.said.textContent = `No answer. ${error.message}`;
+    this.said.textContent = `No prediction. ${error.message}`;
     const again = html("button", { type: "button" }, "Try again");
     again.addEventListener("click", () => this.form.element.requestSubmit());
-    const told = html("p", { class: "refused" }, isField ? "No answer: see what is told in the form." : error.message);
-    const soon = error.retryAfterS ? html("p", { class: "help" }, "It is asked again by itself.") : "";
+    const told = html("p", { class: "refused" }, isField ? "No prediction: see the error in the form." : error.message);
+    const soon = error.retryAfterS ? html("p", { class: "help" }, "The request is retried automatically.") : "";
     this.put(told, ...(isField ? [] : [soon, again]));
     return undefined;
   }

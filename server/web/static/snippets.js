@@ -12,16 +12,16 @@ const UNSAFE = /(?<![\d.])-?\d{16,}(?![\d.eE])/;
 export function snippets({ origin, path, method, kind, record, text, hasKey }) {
   return [
     { name: "curl", code: curl(origin + path, text, hasKey), said: "In any POSIX shell." },
-    { name: "Python", code: python(origin + path, record, hasKey), said: "Python 3, its standard library alone." },
+    { name: "Python", code: python(origin + path, record, hasKey), said: "Python 3, with the standard library only." },
     {
       name: "TypeScript",
       code: typescript(origin + path, record, text, kind, hasKey),
-      said: "Node, Deno, Bun or a browser: save it as call.mts.",
+      said: "Node, Deno, Bun or a browser; save it as call.mts.",
     },
     {
       name: "grpcurl",
       code: grpcurl(origin, method, record),
-      said: "Native gRPC, which goes to the server itself, started with LIFEBOAT_HTTP2=1: nothing of it passes through a Worker.",
+      said: "Native gRPC, directly to a server started with LIFEBOAT_HTTP2=1. A Worker does not forward it.",
     },
   ];
 }
