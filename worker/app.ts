@@ -132,7 +132,7 @@ function routeFor(c: Context<Edge>): Route | Response {
   if (path === undefined) return reject("invalid_argument", "path: expected percent-encoded UTF-8");
   const route = routeOf(path);
   if (route !== undefined && isNativeGrpc(request)) return nativeGrpcError();
-  if (isModelControl(path)) return reject("permission_denied", "model control is not reachable through the edge");
+  if (isModelControl(path)) return reject("permission_denied", "model control is not available through the Worker");
   if (route === undefined) return reject("not_found", `there is nothing at ${c.req.path.slice(0, 128)}`);
   return route.methods.includes(request.method) ? route : methodNotAllowed(c, route.methods);
 }

@@ -149,7 +149,7 @@ def a_hung_instance_is_left_and_avoided(edge: Edge, engine: Engine) -> None:
     mark = len(edge.log.lines)
     slowest = 0.0
     told = []
-    while f"hung: no answer in {ATTEMPT_S * 1000} ms" not in "".join(edge.log.lines[mark:]):  # reached by chance
+    while f"hung: no response in {ATTEMPT_S * 1000} ms" not in "".join(edge.log.lines[mark:]):  # reached by chance
         began = time.monotonic()
         told.append(edge.predict(headers=DEADLINE))
         slowest = max(slowest, time.monotonic() - began)

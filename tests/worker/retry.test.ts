@@ -235,7 +235,7 @@ it("does not retry after the client disconnected", async () => {
     throw new DOMException("The operation was aborted", "AbortError");
   }, TWO_INSTANCES);
   await sendRequest(edge, new Request("http://edge/api/models", { signal: client.signal }));
-  expect([edge.received.length, log.mock.calls.join()]).toEqual([1, expect.not.stringContaining("not reached")]);
+  expect([edge.received.length, log.mock.calls.join()]).toEqual([1, expect.not.stringContaining("not reachable")]);
 });
 
 it("stops counting a request after its time limit if the runtime dropped its handler", async () => {

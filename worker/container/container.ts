@@ -80,7 +80,7 @@ export class InferenceContainer extends Container<Env> {
     try {
       // During a health check no request is sent to the server: it goes to another instance, or waits.
       if (this.#healthCheck !== undefined && request.headers.get(WAIT_HEADER) === "no") {
-        return failureResponse("asleep", "its health is being checked");
+        return failureResponse("asleep", "its readiness is being checked");
       }
       await this.#healthCheck;
       if (!(await this.#isReady())) {
@@ -88,7 +88,7 @@ export class InferenceContainer extends Container<Env> {
         if (request.headers.get(WAIT_HEADER) === "no") {
           // Requests that wait for the start receive its error, and #boot logs it.
           this.ctx.waitUntil(start.catch(() => {}));
-          return failureResponse("asleep", "it doesn't run, and is being started");
+          return failureResponse("asleep", "it is not running, and is being started");
         }
         const waitingSince = Date.now();
         await start;
@@ -135,7 +135,7 @@ export class InferenceContainer extends Container<Env> {
       if (response === undefined) {
         const suspicion = this.#evidence.recordTimeout(startedAt, unresponsiveMs, Date.now());
         this.#handleTimeout(isShortAttempt(attemptMs, attemptTimeoutMs), startedAt);
-        return failureResponse("hung", `no answer in ${attemptMs} ms`, suspicion);
+        return failureResponse("hung", `no response in ${attemptMs} ms`, suspicion);
       }
       const platformError = await containerErrorText(response);
       if (platformError !== undefined) {
@@ -195,7 +195,7 @@ export class InferenceContainer extends Container<Env> {
       await this.#fingerprint.ensureComputed();
       return Response.json({ ready: true });
     }
-    console.error(`instance ${this.ctx.id} answered its check with ${status}: started anew`);
+    console.error(`instance ${this.ctx.id} failed its readiness check with status ${status}: restarting it`);
     try {
       await this.#restart();
     } catch (error) {
@@ -210,7 +210,7 @@ export class InferenceContainer extends Container<Env> {
     this.#lastCheckAt = Date.now();
     this.#healthCheck ??= this.#probeReadiness()
       .then((status) => (status === 0 ? this.#restart() : undefined))
-      .catch((error) => console.error(`instance ${this.ctx.id} was not started anew: ${errorText(error)}`))
+      .catch((error) => console.error(`instance ${this.ctx.id} was not restarted: ${errorText(error)}`))
       .finally(() => {
         this.#healthCheck = undefined;
       });
@@ -242,7 +242,7 @@ export class InferenceContainer extends Container<Env> {
     const response = await this.#fetchWithTimeout(new Request(`http://container${path}`), MODELS_TIMEOUT_MS);
     const text = await response?.text();
     if (response?.status !== 200 || text === undefined)
-      throw new Error(`${path} answered ${response?.status ?? "nothing"}`);
+      throw new Error(`${path} responded with ${response?.status ?? "nothing"}`);
     return text;
   }
 

@@ -48,7 +48,7 @@ export class ModelFingerprint {
   ensureComputed(): Promise<void> {
     this.#computation ??= this.#compute().catch((error) => {
       this.#computation = undefined;
-      console.error(`the models of an instance are not known: ${error}`);
+      console.error(`the models of an instance could not be read: ${error}`);
     });
     return this.#computation;
   }

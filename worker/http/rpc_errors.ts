@@ -80,7 +80,7 @@ function grpcWebError(type: string, code: Code, message: string): Response {
 
 /** Return the error for native gRPC: a status that its clients read as an error, and the protocols to use. */
 export function nativeGrpcError(): Response {
-  const message = "native gRPC can't pass the edge, which drops its trailers: use Connect or gRPC-Web";
+  const message = "native gRPC does not work through the Worker, because trailers are dropped: use Connect or gRPC-Web";
   const response = connectError("unsupported_media_type", message);
   for (const [name, value] of Object.entries(grpcStatus("unsupported_media_type", message))) {
     response.headers.set(name, value);

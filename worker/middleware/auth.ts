@@ -30,10 +30,10 @@ export async function authenticate(request: Request, env: Env): Promise<AuthResu
   if (keys.length === 0) return { name: undefined };
   const key = keyFromHeaders(request);
   if (key === undefined) {
-    return reject("unauthenticated", "an API key is needed: Authorization: Bearer ..., or X-Api-Key: ...");
+    return reject("unauthenticated", "an API key is required: Authorization: Bearer ..., or X-Api-Key: ...");
   }
   const name = await keyName(key, keys);
-  if (name === undefined) return reject("unauthenticated", "this API key is not known");
+  if (name === undefined) return reject("unauthenticated", "this API key is unknown");
   return (await exceedsLimit(env.RATE_BY_KEY, name)) ? rejectRateLimited("this API key") : { name };
 }
 

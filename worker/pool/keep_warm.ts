@@ -34,6 +34,6 @@ async function checkReadiness(env: Env, name: string, region: Region | undefined
   const startedAt = Date.now();
   const response = await stubOf(env, name, region).fetch(READY_URL, { headers: { [CHECK_HEADER]: "yes" } });
   const body = await response.text(); // a body that is not read to its end counts as an unfinished request
-  if (response.status !== 200) throw new Error(`readiness answered ${response.status} ${body.slice(0, 200)}`);
+  if (response.status !== 200) throw new Error(`readiness responded with ${response.status} ${body.slice(0, 200)}`);
   return Date.now() - startedAt;
 }

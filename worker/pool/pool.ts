@@ -151,7 +151,7 @@ export class Pool {
       const response = await withTimeout(stubOf(this.#env, member.name, member.region).fetch(request), timeoutMs);
       if (response === undefined) {
         end(instance.state === "ready" ? timeoutOutcome : "unknown"); // a start may take longer than this time limit
-        return { failure: "hung", reason: `no answer in ${timeoutMs} ms` };
+        return { failure: "hung", reason: `no response in ${timeoutMs} ms` };
       }
       const startMs = Number(response.headers.get(START_MS_HEADER) ?? 0);
       const failure = (response.headers.get(FAILURE_HEADER) as Failure | null) ?? platformFailure(request, response);
@@ -170,7 +170,7 @@ export class Pool {
       return { failure, reason: firstLine(await response.text()), suspicion };
     } catch (error) {
       end(disconnectOutcome);
-      return { failure: "gone", reason: `not reached: ${error}` };
+      return { failure: "gone", reason: `not reachable: ${error}` };
     }
   }
 
@@ -204,7 +204,7 @@ export class Pool {
     try {
       return await withTimeout(stubOf(this.#env, name, region).models(), timeoutMs);
     } catch (error) {
-      console.error(`${name} can't be asked for its models: ${error}`);
+      console.error(`the models of ${name} could not be read: ${error}`);
       return undefined;
     }
   }

@@ -147,15 +147,15 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 function errorResponse(request: Request, { failure }: AttemptResult, isPastDeadline: boolean): Response {
   if (isPastDeadline)
-    return rejectionFor(request)("deadline_exceeded", "no container instance answered within the deadline");
+    return rejectionFor(request)("deadline_exceeded", "no container instance responded within the deadline");
   return rejectionFor(request)("unavailable", FAILURE_MESSAGES[failure ?? "gone"]);
 }
 
 const FAILURE_MESSAGES = {
   asleep: "the container instance is being started; try again",
   start: "no container instance could be started; try again",
-  hung: "no container instance answered in time; try again",
-  gone: "no container instance can answer now; try again",
+  hung: "no container instance responded in time; try again",
+  gone: "no container instance is available now; try again",
 };
 
 function budgetOf(pool: Pool): RetryBudget {

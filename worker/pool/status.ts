@@ -69,7 +69,7 @@ async function readReport(env: Env, name: string, region: Region | undefined): P
       ready,
     };
   } catch (error) {
-    console.error(`${name} can't be asked how it is: ${error}`);
+    console.error(`the status of ${name} could not be read: ${error}`);
     return { state: "unknown" };
   }
 }
