@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code_of(error)
     except KeyboardInterrupt:
         console.refuse(
-            InterruptedError("interrupted: what was done is whole, and the same command again finishes it"), 130
+            InterruptedError("interrupted: completed steps are saved; run the same command again to finish"), 130
         )
         return 130
     except Exception as error:  # unexpected: developers get the traceback, --json gets the error

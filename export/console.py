@@ -43,7 +43,7 @@ class Console:
         if self._json:
             self.fact(error=str(error), code=code)
         else:
-            print(f"refused: {error}", file=sys.stderr)  # command-line output
+            print(f"error: {error}", file=sys.stderr)  # command-line output
 
     def end(self) -> None:
         """Print the JSON object, if --json is set."""

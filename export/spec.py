@@ -84,7 +84,7 @@ def read_spec(path: Path) -> Spec:
         module_spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
         if error.name in _MOVED:
-            words = "is not a module any more; write: from export.spec import Spec, Feature, pipeline"
+            words = "is no longer a module; use: from export.spec import Spec, Feature, pipeline"
             raise SpecError(f"{path}: {error.name} {words}") from error
         raise SpecError(f"{path}: {type(error).__name__}: {error}") from error
     except Exception as error:  # the code of the spec's author: any exception is possible
@@ -111,7 +111,7 @@ def check_spec(spec: Spec) -> None:
     except ManifestError as error:
         raise SpecError(str(error)) from error
     if spec.target in {feature.name for feature in spec.features}:
-        raise SpecError(f"target: {spec.target!r} is a feature too: the answer would be among what it is made from")
+        raise SpecError(f"target: {spec.target!r} is also a feature: the model would predict the target from itself")
     for feature in spec.features:
         _check_feature(feature)
     _check_classes(spec)
@@ -119,12 +119,16 @@ def check_spec(spec: Spec) -> None:
 
 def _check_feature(feature: Feature) -> None:
     if feature.nullable and feature.datatype == "BOOL":
-        raise SpecError(f"features: {feature.name} is BOOL and nullable; a boolean column has no value left for null")
+        raise SpecError(
+            f"features: {feature.name} is BOOL and nullable; a boolean column has no unused value to represent null"
+        )
     for value in [feature.example, *(feature.categories or ())]:
         try:
             Signature([feature]).check(Signature([feature]).from_records([{feature.name: value}]))
         except (InvalidArgument, ValueError, OverflowError) as error:
-            raise SpecError(f"features: {feature.name}: {value!r} is not one of its own values: {error}") from error
+            raise SpecError(
+                f"features: {feature.name}: {value!r} is not a valid value of the feature: {error}"
+            ) from error
 
 
 def _check_classes(spec: Spec) -> None:
@@ -135,7 +139,7 @@ def _check_classes(spec: Spec) -> None:
         return
     if len(set(names)) != len(names) or len(names) < 2 or (spec.kind == "binary" and len(names) != 2):
         wanted = "two" if spec.kind == "binary" else "two or more"
-        raise SpecError(f"classes: expected {wanted}, each with a name of its own; got {', '.join(names) or 'none'}")
+        raise SpecError(f"classes: expected {wanted}, with unique names; got {', '.join(names) or 'none'}")
     if spec.kind == "binary" and spec.positive_class not in names:
         raise SpecError(f"positive_class: expected one of {', '.join(names)}; got {shown(spec.positive_class)}")
     if spec.kind == "multiclass" and spec.positive_class is not None:

@@ -12,20 +12,20 @@ SEED: Final = 1912
 WORK: Final = Path(".build/export")
 PROGRAM: Final = "python -m export"
 _EPILOG: Final = """\
-exit codes: 0 done, or nothing to do; 1 refused: spec, data, conversion, repository or label; 2 a wrong command line;
-3 onnxruntime disagrees with scikit-learn; 4 worse than the stable version: with 1 to 4 nothing was published and no
-label was moved; 130 interrupted: whatever was done is whole, and the same command again finishes it.
+exit codes: 0 done, or nothing to do; 1 error in the spec, data, conversion, repository or label; 2 invalid command
+line; 3 onnxruntime disagrees with scikit-learn; 4 worse than the stable version. With 1 to 4 nothing was published
+and no label was moved. 130 interrupted: completed steps are saved; run the same command again to finish.
 """
 COMMANDS: Final = {
-    "run": "take every step: data to a published version",
-    "train": "compare the candidates, fit the best, score it",
-    "verify": "convert what was trained and compare it with scikit-learn",
-    "publish": "publish what was verified, if it is no worse than the stable version",
+    "run": "run all steps, from the data to a published version",
+    "train": "compare the candidates, then fit and score the best one",
+    "verify": "convert the trained model and compare it with scikit-learn",
+    "publish": "publish the verified model if it is not worse than the stable version",
     "label": "point a label of a model at a version",
-    "rollback": "point a label at the version it pointed at before",
-    "list": "list the versions there are, with their labels and scores",
-    "diff": "compare two versions: signature, scores, answers to the data",
-    "card": "find a version's model card, or draw it again",
+    "rollback": "point a label at its previous version",
+    "list": "list the versions with their labels and scores",
+    "diff": "compare two versions: signature, scores, predictions",
+    "card": "print the path of a version's model card, or render the card again",
 }
 
 
@@ -45,21 +45,23 @@ def parser() -> argparse.ArgumentParser:
     for name in ("run", "train"):
         _add_source(made[name])
     for name in ("verify", "publish"):
-        made[name].add_argument("--spec", type=Path, metavar="FILE", help="the model's spec, as train was given it")
+        made[name].add_argument(
+            "--spec", type=Path, metavar="FILE", help="the model's spec, the same file as for train"
+        )
     for name in ("train", "verify", "publish"):
         made[name].add_argument(
             "--work",
             type=Path,
             default=WORK,
             metavar="FOLDER",
-            help="where the steps leave what the next one takes (default: .build/export)",
+            help="folder for the results of the steps (default: .build/export)",
         )
     for name in ("run", "publish"):
-        made[name].add_argument("--no-promote", action="store_true", help=f"leave the label '{STABLE}' where it is")
+        made[name].add_argument("--no-promote", action="store_true", help=f"do not move the label '{STABLE}'")
         made[name].add_argument(
             "--force",
             action="store_true",
-            help="publish though it is worse than the stable version, or can't be compared",
+            help="publish even if the model is worse than the stable version, or can't be compared with it",
         )
     for name in ("label", "rollback", "diff", "card"):
         made[name].add_argument("name", help="the model's name")
@@ -76,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
                 metavar="FOLDER",
                 help="the model repository (default: models)",
             )
-        each.add_argument("--json", action="store_true", help="say it as one JSON object, for machines")
+        each.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return top
 
 
@@ -102,9 +104,9 @@ def _add_source(each: argparse.ArgumentParser) -> None:
     )
     data = each.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, metavar="FILE", help="the CSV file to train on (default: the spec's own)")
-    data.add_argument("--openml", action="store_true", help="fetch the spec's data set from OpenML instead")
+    data.add_argument("--openml", action="store_true", help="train on the spec's OpenML data set instead")
     each.add_argument(
-        "--seed", type=_seed, default=SEED, help=f"seed of the split and of every draw in training (default: {SEED})"
+        "--seed", type=_seed, default=SEED, help=f"random seed of the split and the training (default: {SEED})"
     )
 
 
@@ -115,24 +117,29 @@ def _seed(text: str) -> int:
 
 
 def _add_label(each: argparse.ArgumentParser) -> None:
-    each.add_argument("label", help="the label: stable, canary, or any other")
+    each.add_argument("label", help="the label, for example stable or canary")
     each.add_argument("version", type=int, nargs="?", help="the version to point it at")
-    each.add_argument("--remove", action="store_true", help="take the label away instead")
+    each.add_argument("--remove", action="store_true", help="remove the label instead")
 
 
 def _add_versions(diff: argparse.ArgumentParser, card: argparse.ArgumentParser) -> None:
     diff.add_argument(
-        "before", nargs="?", help="a version or label (default: stable, or where that is the other, the one before)"
+        "before",
+        nargs="?",
+        help="a version or label (default: stable, or the version before 'after' if that is stable)",
     )
     diff.add_argument("after", nargs="?", help="a version or label (default: the newest version)")
     diff.add_argument(
-        "--data", type=Path, metavar="FILE", help="the CSV file that both answer (default: Titanic's, for titanic)"
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="the CSV file to compare predictions on (default for titanic: its own)",
     )
     card.add_argument("version", nargs="?", help="a version or label (default: stable, else the newest version)")
-    card.add_argument("--out", type=Path, metavar="FILE", help="draw the card again, into this file")
+    card.add_argument("--out", type=Path, metavar="FILE", help="render the card again, into this file")
     card.add_argument(
-        "--spec", type=Path, metavar="FILE", help="the model's spec, to draw by (default: Titanic's, for titanic)"
+        "--spec", type=Path, metavar="FILE", help="the model's spec, for --out (default for titanic: its own)"
     )
     card.add_argument(
-        "--data", type=Path, metavar="FILE", help="the CSV file it was made from (default: the spec's own)"
+        "--data", type=Path, metavar="FILE", help="the CSV file of the training, for --out (default: the spec's own)"
     )

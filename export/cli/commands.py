@@ -84,7 +84,7 @@ def label(options: argparse.Namespace, console: Console) -> None:
     console.fact(model=options.name, label=options.label, version=options.version)
     if options.remove:
         before = labels.remove(options.models, options.name, options.label)
-        console.say(f"label: {options.label} of {options.name} is gone; it pointed at version {before}")
+        console.say(f"label: {options.label} of {options.name} is removed; it pointed at version {before}")
         return
     moved_from = labels.move(options.models, options.name, options.label, options.version)
     console.fact(before=moved_from)
@@ -126,7 +126,9 @@ def _artifact(options: argparse.Namespace, spec: Spec, file: str, step: str) -> 
     artifact = find(options.work / spec.name, file, StepArtifact, step)
     source, _ = _source(spec, artifact.data, artifact.seed, openml=artifact.data is None)
     if recipe(source) != artifact.recipe:
-        raise WorkError("spec, data or libraries are not what was trained with; again: python -m export train")
+        raise WorkError(
+            "the spec, data or libraries have changed since the training; run again: python -m export train"
+        )
     return artifact, source
 
 
@@ -141,5 +143,5 @@ def _same(options: argparse.Namespace) -> str:
 
 def _tell_servers(name: str, console: Console) -> None:
     console.say(
-        f"next: a server that watches the folder follows by itself; another by POST /v2/repository/models/{name}/load"
+        f"next: a server that polls the folder reloads the model; for others, POST /v2/repository/models/{name}/load"
     )

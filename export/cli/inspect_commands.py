@@ -34,7 +34,7 @@ def list_versions(options: argparse.Namespace, console: Console) -> None:
     if any(listed.values()):
         console.say(f"next: python -m export diff NAME{where}, or python -m export label NAME stable VERSION{where}")
     else:
-        console.say(f"{options.models}: there is no version of any model")
+        console.say(f"{options.models}: no model has a version")
         console.say(f"next: python -m export run{where}")
 
 
@@ -44,14 +44,14 @@ def diff(options: argparse.Namespace, console: Console) -> None:
     found = compare.difference(options.models, options.name, pair, _table(options, pair))
     console.fact(**msgspec.structs.asdict(found))
     console.say(f"diff: {options.name} {pair[0]} and {pair[1]}")
-    for title, lines in (("signature", found.signature), ("made from", found.provenance)):
+    for title, lines in (("signature", found.signature), ("provenance", found.provenance)):
         console.say(f"{title}: {'the same' if not lines else ''}".rstrip())
         for line in lines:
             console.say(f"  {line}")
     if found.incompatible:
-        console.say(f"api: callers of the typed RPC API must change: {'; '.join(found.incompatible)}")
+        console.say(f"api: clients of the typed RPC API must change: {'; '.join(found.incompatible)}")
     for name, (old, new) in found.scores.items():
-        console.say(f"{name}, each on its own held-out rows: {old:.4f} is now {new:.4f} ({new - old:+.4f})")
+        console.say(f"{name}, each version on its own held-out rows: {old:.4f} is now {new:.4f} ({new - old:+.4f})")
     _say_disagreement(found.disagreement, console)
     where = below(options.models)
     console.say(
@@ -66,16 +66,18 @@ def card(options: argparse.Namespace, console: Console) -> None:
     console.fact(model=options.name, version=version, card=str(folder / CARD_FILE))
     if options.out is None:
         if not (folder / CARD_FILE).is_file():
-            raise labels.LabelError(f"{folder} has no {CARD_FILE}; --out FILE draws one")
+            raise labels.LabelError(f"{folder} has no {CARD_FILE}; --out FILE renders one")
         console.say(f"card: {folder / CARD_FILE}")
-        console.say(f"next: open it in a browser; a server answers it at /api/models/{options.name}/card")
+        console.say(f"next: open it in a browser; a server has it at /api/models/{options.name}/card")
         return
     spec = _spec_of(options)
     data = load(spec, options.data)
     model = Model.load(folder)
     made_from = model.manifest.provenance
     if data.table.sha256 != made_from.dataset_sha256:
-        raise DataError(f"{data.table.name} is not what version {version} was made from ({made_from.dataset})")
+        raise DataError(
+            f"{data.table.name} is not the data that version {version} was trained on ({made_from.dataset})"
+        )
     options.out.write_bytes(draw(model.manifest, model, data, split(data, made_from.seed)))
     console.fact(card=str(options.out))
     console.say(f"card: {options.out} written")
@@ -140,11 +142,11 @@ def _line(manifest: Manifest | None) -> str:
 
 def _say_disagreement(found: compare.Disagreement | None, console: Console) -> None:
     if found is None:
-        console.say("answers: not compared: --data FILE names rows that both can answer")
+        console.say("predictions: not compared; --data FILE selects rows that both versions accept")
         return
     console.say(
-        f"answers: {found.labels} labels of {found.rows} rows differ; answers by {found.mean:.4f} in the mean, "
-        f"{found.largest:.4f} at most"
+        f"predictions: {found.labels} labels of {found.rows} rows differ; mean difference {found.mean:.4f}, "
+        f"largest {found.largest:.4f}"
     )
     for each in found.worst:
         console.say(f"  {each['row']}: {each['before']} is now {each['after']}")

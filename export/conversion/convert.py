@@ -78,7 +78,7 @@ def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Co
     try:
         onnx.checker.check_model(graph, full_check=True)
     except Exception as error:  # the checker and shape inference raise different classes
-        raise ConvertError(f"what skl2onnx made of it is no model: {error}") from error
+        raise ConvertError(f"skl2onnx did not return a valid model: {error}") from error
     return Converted(
         graph.SerializeToString(deterministic=True),
         _outputs([output.name for output in graph.graph.output], classes),

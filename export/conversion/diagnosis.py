@@ -25,28 +25,28 @@ def _cause(pipeline: Pipeline, features: Sequence[Feature], worst: pd.Series) ->
     scalers = [step for step in steps if _is_scaler(step)]
     if trees and scalers:
         return (
-            f"{_name(scalers[0])} stands before {_name(trees[0])}: rounding the scaled value to float32 moves rows "
-            "across a split that scikit-learn decides in double precision; trees need no scaler, leave it out"
+            f"{_name(scalers[0])} comes before {_name(trees[0])}: rounding the scaled value to float32 moves rows "
+            "across a split that scikit-learn decides in double precision; trees need no scaler, remove it"
         )
     bins = next((step for step in steps if _name(step) == "KBinsDiscretizer"), None)
     if bins is not None:
-        return f"{_name(bins)} cuts at edges of double precision, onnxruntime at float32's; leave it out, or use trees"
+        return f"{_name(bins)} has bin edges in double precision, onnxruntime in float32; remove it, or use trees"
     histogram = next((step for step in trees if _name(step).startswith("HistGradientBoosting")), None)
     if histogram is not None and not any(isinstance(step, CastTransformer) for step in steps):
         return (
             f"{_name(histogram)} compares in double precision; put skl2onnx.sklapi.CastTransformer() before it, so "
-            "that both decide on float32"
+            "that both compare in float32"
         )
     large = [f for f in features if f.datatype not in {"BYTES", "BOOL"} and _is_large(worst[f.name])]
     if large:
         return (
-            f"{large[0].name} is {worst[large[0].name]:g}, more than float32 holds exactly; where such a value is not "
-            "possible, give the feature the range that is (minimum, maximum)"
+            f"{large[0].name} is {worst[large[0].name]:g}, more than float32 holds exactly; if such a value is not "
+            "possible, set the feature's range (minimum, maximum)"
         )
     doubles = [f.name for f in features if f.datatype == "FP64"]
     if doubles:
         return f"{doubles[0]} is FP64 and the model computes in float32; make it FP32"
-    return "not known: fit with fewer steps until it agrees, to find the one that its converter computes otherwise"
+    return "unknown; to find the step whose converter differs, remove steps until the predictions agree"
 
 
 def ignored_categories(pipeline: Pipeline) -> str | None:
@@ -54,8 +54,8 @@ def ignored_categories(pipeline: Pipeline) -> str | None:
     for _, step in _steps(pipeline):
         if _name(step).startswith("HistGradientBoosting") and getattr(step, "is_categorical_", None) is not None:
             return (
-                f"skl2onnx ignores {_name(step)}'s categorical_features and compares their codes as numbers; leave the "
-                "parameter out and encode those columns by OneHotEncoder"
+                f"skl2onnx ignores {_name(step)}'s categorical_features and compares their codes as numbers; remove "
+                "the parameter and encode those columns with OneHotEncoder"
             )
     return None
 
@@ -67,8 +67,8 @@ def batch_cause(pipeline: Pipeline) -> str:
     if hasattr(estimator, "classes_"):
         others = "LogisticRegression, a random forest or gradient boosting"
     return (
-        f"onnxruntime rounds the sums of {_name(estimator)} otherwise for other numbers of rows, so that a request's "
-        f"answer would depend on what else runs with it; use an estimator that is computed row by row: {others}"
+        f"onnxruntime rounds the sums of {_name(estimator)} differently for each number of rows, so a prediction would "
+        f"depend on the other rows of its batch; use an estimator that is computed row by row: {others}"
     )
 
 

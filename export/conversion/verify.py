@@ -26,7 +26,7 @@ target's standard deviation, or of the value if that is larger.
 BATCH_ROWS: Final = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 100)
 """Batch sizes around the vector widths at which kernels use other code."""
 WORST_ROWS: Final = 5
-_NARROWER: Final = "where such a value is not possible, give the feature what is: minimum and maximum, or categories"
+_NARROWER: Final = "if such a value is not possible, set the feature's minimum and maximum, or its categories"
 _CHUNK_ROWS: Final = 20_000
 UNSEEN: Final = "\N{EARTH GLOBE AMERICAS} none of these"
 """A category that is in no training row."""
@@ -92,7 +92,9 @@ class Verified:
             predicted = np.asarray(self._pipeline.predict(X))
             expected = predicted.reshape(-1, 1) if labels is None else self._pipeline.predict_proba(X)
         except Exception as error:  # each library raises its own classes for an unsupported value
-            raise ParityError(f"a row that the signature allows can't be answered: {error}\n{_NARROWER}") from error
+            raise ParityError(
+                f"the prediction for a row that the signature allows failed: {error}\n{_NARROWER}"
+            ) from error
         if labels is None:
             allowed = np.maximum(self.tolerance, TOLERANCE * np.abs(expected[:, 0]))
             flips = np.zeros(len(X), np.bool_)
@@ -117,7 +119,7 @@ class Verified:
         what = "values" if self._is_regression else "probabilities"
         head = (
             f"{int(flips.sum())} labels of {len(X)} differ, {what} of {int(wrong.sum())} rows by up to "
-            f"{differences[order[0]]:.3g} (at most {self.tolerance:g} may be); the worst:"
+            f"{differences[order[0]]:.3g} (the tolerance is {self.tolerance:g}); the worst:"
         )
         cause = f"likely cause: {likely_cause(self._pipeline, self._features, worst.iloc[0])}"
         return "\n".join([head, *lines, cause])
@@ -142,7 +144,7 @@ class Verified:
             if not np.array_equal(apart, together[: len(apart)]):
                 least = BATCH_ROWS[BATCH_ROWS.index(rows) + 1] if rows < BATCH_ROWS[-1] else rows + 1
         if least > 32:
-            words = f"answers depend on the batch a row stands in, up to batches of {least} rows"
+            words = f"predictions depend on the other rows of the batch, up to batches of {least} rows"
             raise ParityError(f"{words}\nlikely cause: {batch_cause(self._pipeline)}")
         return least
 

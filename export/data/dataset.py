@@ -65,7 +65,7 @@ def load(spec: Spec, path: Path | None = None) -> Dataset:
     """Read and check the CSV file at `path`, by default the spec's file. Raises DataError."""
     where = path or spec.data
     if where is None:
-        raise DataError(f"{spec.name}: its spec names no data; --data FILE does")
+        raise DataError(f"{spec.name}: its spec has no data; use --data FILE")
     return dataset(read_table(where), spec)
 
 
@@ -87,7 +87,7 @@ def fetch_table(spec: Spec) -> Table:
     Raises DataError if the spec names no data set or the download fails.
     """
     if spec.openml is None:
-        raise DataError(f"{spec.name}: its spec names no data set at OpenML")
+        raise DataError(f"{spec.name}: its spec has no OpenML data set")
     from sklearn.datasets import fetch_openml  # imported here: only this function needs it
 
     try:
@@ -147,11 +147,11 @@ def split(data: Dataset, seed: int) -> Split:
     held_out = row_numbers(data.X, seed) < HELD_OUT_SHARE * 2**64
     part = Split(data.X[~held_out], data.X[held_out], data.y[~held_out], data.y[held_out], held_out)
     if len(part.y_test) < 2 or len(part.y_train) < 2:
-        raise DataError(f"{data.table.path}: {len(data.y)} rows are too few to hold some out")
+        raise DataError(f"{data.table.path}: {len(data.y)} rows are too few for held-out rows")
     if data.y.dtype == object:
         missing = set(data.y) - set(part.y_test) or set(data.y) - set(part.y_train)
         if missing:
-            raise DataError(f"{data.table.path}: too few rows of {min(missing)!r} to hold some out")
+            raise DataError(f"{data.table.path}: too few rows of {min(missing)!r} for held-out rows")
     return part
 
 
@@ -171,9 +171,9 @@ def _column(table: Table, name: str) -> "pd.Series[str]":
     names = [str(each) for each in table.cells.columns]
     alike = [each for each in names if each == name] or [each for each in names if each.lower() == name.lower()]
     if not alike:
-        raise DataError(f"{table.path}: expected a column {quoted(name)}; there is {quoted_names(names)}")
+        raise DataError(f"{table.path}: expected a column {quoted(name)}; got {quoted_names(names)}")
     if len(alike) > 1:
-        raise DataError(f"{table.path}: column {quoted(name)} could be any of {quoted_names(alike)}")
+        raise DataError(f"{table.path}: column {quoted(name)} matches several columns: {quoted_names(alike)}")
     return table.cells[alike[0]]
 
 

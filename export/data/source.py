@@ -21,5 +21,5 @@ class Source:
         missing = sorted({*spec.classes.values()} - {*data.y.tolist()})
         if missing:
             told = f"{data.table.path}: {spec.target}: expected rows of every class"
-            raise DataError(f"{told}; there is none of {', '.join(missing)}")
+            raise DataError(f"{told}; there are none of {', '.join(missing)}")
         return cls(spec, data, split(data, seed), seed)

@@ -37,11 +37,13 @@ def find(folder: Path, file: str, kind: type[T], step: str) -> T:
     try:
         found = joblib.load(folder / file)
     except FileNotFoundError:
-        raise WorkError(f"{folder / file} is not there; first: python -m export {step}") from None
+        raise WorkError(f"{folder / file} does not exist; run first: python -m export {step}") from None
     except Exception as error:  # unpickling can raise any exception after a library changed
         raise WorkError(
-            f"{folder / file} can't be read ({type(error).__name__}); again: python -m export {step}"
+            f"{folder / file} can't be read ({type(error).__name__}); run again: python -m export {step}"
         ) from error
     if not isinstance(found, kind):
-        raise WorkError(f"{folder / file} is of another version; again: python -m export {step}")
+        raise WorkError(
+            f"{folder / file} was written by another version of this program; run again: python -m export {step}"
+        )
     return found

@@ -61,16 +61,16 @@ def train(source: Source, console: Console) -> Trained:
     console.say(
         f"data: {source.data.table.name}, {rows} rows, {len(source.part.y_test)} of them held out (seed {source.seed})"
     )
-    console.say(f"train: candidates, least {loss_of(spec)} wins")
+    console.say(f"train: candidates, the smallest {loss_of(spec)} wins")
     fitted = fit(source, console)
     chosen = fitted.estimator + (f", calibrated by {fitted.calibration}" if fitted.calibration else "")
     console.say(f"  chosen: {chosen}")
     metrics = measure(source, fitted, console)
     _show(console, "held-out rows", metrics.held_out, intervals=metrics.intervals)
     _show(console, f"over {metrics.seeds} other splits", metrics.over_seeds.mean, metrics.over_seeds.deviation)
-    _show(console, "plain model, held-out rows", metrics.baseline)
+    _show(console, "baseline model, held-out rows", metrics.baseline)
     spread = metrics.baseline_over_seeds
-    _show(console, f"plain model, over {metrics.seeds} other splits", spread.mean, spread.deviation)
+    _show(console, f"baseline model, over {metrics.seeds} other splits", spread.mean, spread.deviation)
     console.fact(estimator=chosen, candidates=fitted.candidates, metrics=metrics)
     return Trained(fitted, metrics, recipe(source))
 
@@ -95,8 +95,9 @@ def verify(source: Source, trained: Trained, console: Console) -> Candidate:
     around = threshold_rows(converted.model, pipeline, spec.features, _bases(source))
     parity = verified.parity(pd.concat([data, around], ignore_index=True), len(edges), len(around))
     what = "values" if spec.kind == "regression" else "probabilities"
+    parts = f"{len(source.data.y)} of data, {len(edges)} edge cases, {len(around)} around splits"
     console.say(
-        f"verify: {parity.rows} rows ({len(source.data.y)} of data, {len(edges)} edges, {len(around)} around splits), "
+        f"verify: {parity.rows} rows ({parts}), "
         f"{parity.label_flips} labels differ, {what} by at most {parity.max_abs_difference:g}"
     )
     console.fact(parity=parity)
@@ -156,15 +157,15 @@ def tell(published: Published, name: str, publish_options: PublishOptions, conso
     console.fact(model=name, version=published.version, new=published.new, stable=published.stable)
     console.fact(path=str(published.path), comparison=published.comparison, incompatible=published.incompatible)
     if published.broken:
-        console.say(f"compare: the stable version can't be loaded, nothing to compare with: {published.broken}")
+        console.say(f"compare: not compared, because the stable version can't be loaded: {published.broken}")
     if published.new:
         console.say(f"publish: {published.path} published")
     else:
-        console.say(f"publish: nothing new: {published.path} is this very model")
+        console.say(f"publish: nothing new: {published.path} is the same model")
     if published.incompatible:
         console.say(f"api: version {published.api_version} of the typed RPC API: {'; '.join(published.incompatible)}")
     if published.stable not in {None, published.version}:
-        console.say(f"stable: version {published.stable}, not this one")
+        console.say(f"stable: still version {published.stable}")
         console.say(f"next: python -m export label {name} stable {published.version}{_where(publish_options)}")
         return
     serve = (
@@ -188,21 +189,23 @@ def _judge(source: Source, challenger: Model, champion: Model, console: Console,
     except WorseError:
         if not force:
             raise
-        console.say("compare: the stable version can't be compared with; published all the same (--force)")
+        console.say("compare: not comparable with the stable version; published anyway (--force)")
         return Comparison(version=champion.manifest.version, rows=0, loss="", difference=0.0, interval=[], forced=True)
     low, high = comparison.interval
     text = (
-        f"version {comparison.version} on the same {comparison.rows} held-out rows: {comparison.loss} a row "
+        f"version {comparison.version} on the same {comparison.rows} held-out rows: {comparison.loss} per row "
         f"{comparison.difference:+.4g} (95 % interval {low:+.4g} to {high:+.4g})"
     )
-    console.say(f"compare: beside stable {text}")
+    console.say(f"compare: with stable {text}")
     if may_have_seen(challenger.manifest, champion.manifest):
-        console.say("  it was split by another seed or other features and may have seen these rows: this favours it")
+        console.say(
+            "  stable was split with another seed or other features, and may have seen these rows: this favours it"
+        )
     if not is_worse(comparison):
         return comparison
     if not force:
-        raise WorseError(f"worse than stable {text}; --force publishes it all the same")
-    console.say("  worse beyond the noise; published all the same (--force)")
+        raise WorseError(f"worse than stable {text}; --force publishes it anyway")
+    console.say("  significantly worse; published anyway (--force)")
     return with_members(comparison, forced=True)
 
 

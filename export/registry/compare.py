@@ -95,7 +95,7 @@ def find(root: Path, name: str, wanted: str | None) -> int:
     if wanted in labels:
         return labels[wanted]
     known = ", ".join([*map(str, there), *labels])
-    raise LabelError(f"{name} has no version or label {wanted!r}; there is {known or 'none'}")
+    raise LabelError(f"{name} has no version or label {wanted!r}; available: {known or 'none'}")
 
 
 def pair(root: Path, name: str, before: str | None, after: str | None) -> tuple[int, int]:
@@ -183,7 +183,7 @@ def _disagreement(models: Sequence[Model], table: Table) -> Disagreement | None:
     if manifests_[0].classes != manifests_[1].classes or manifests_[0].kind != manifests_[1].kind:
         return None
     if table.cells.empty:
-        raise DataError(f"{table.path}: expected rows to compare the answers to; there is none")
+        raise DataError(f"{table.path}: expected rows to compare predictions on; it has none")
     tables = [features_of(table, each.features) for each in manifests_]
     first, second = (answers_of(model, X) for model, X in zip(models, tables, strict=True))
     apart = np.abs(second - first).reshape(len(first), -1).max(axis=1)

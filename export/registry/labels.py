@@ -68,7 +68,7 @@ def move_locked(home: Path, label: str, version: int) -> int | None:
     """
     if not label or label != label.strip() or "/" in label or not label.isprintable() or label.isdecimal():
         raise LabelError(
-            f"label: expected a name without slashes and blanks around it, and no number; got {quoted(label)}"
+            f"label: expected a name that is not a number, without slashes or surrounding spaces; got {quoted(label)}"
         )
     _check_version(home, version)
     labels = read_labels(home / LABELS_FILE)
@@ -100,7 +100,7 @@ def rollback(root: Path, name: str, label: str) -> tuple[int, int]:
             before.pop()
         if not before:
             raise LabelError(
-                f"{label!r} of {name} points at version {left}, and pointed at none before it that is there"
+                f"{label!r} of {name} points at version {left} and has no previous version that still exists"
             )
         version = before.pop()
         load(home / str(version))
@@ -156,7 +156,7 @@ def names(root: Path) -> list[str]:
 def home_of(root: Path, name: str) -> Path:
     """Return the folder of an existing model. Raises LabelError with the existing names."""
     if name not in names(root):
-        raise LabelError(f"{root}: there is no model {name!r}; there is {', '.join(names(root)) or 'none'}")
+        raise LabelError(f"{root}: there is no model {name!r}; available: {', '.join(names(root)) or 'none'}")
     return root / name
 
 
@@ -167,12 +167,12 @@ def _decided(home: Path, label: str) -> None:
 
 def _check_version(home: Path, version: int) -> None:
     if not (home / str(version)).is_dir():
-        raise LabelError(f"{home.name} has no version {version}; there is {_listed(reversed(versions(home)))}")
+        raise LabelError(f"{home.name} has no version {version}; available: {_listed(reversed(versions(home)))}")
 
 
 def _version_of(home: Path, labels: Mapping[str, int], label: str) -> int:
     if label not in labels:
-        raise LabelError(f"{home.name} has no label {label!r}; there is {', '.join(labels) or 'none'}")
+        raise LabelError(f"{home.name} has no label {label!r}; available: {', '.join(labels) or 'none'}")
     return labels[label]
 
 

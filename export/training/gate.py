@@ -51,21 +51,23 @@ def compare(challenger: Model, champion: Model, data: Dataset, held_out: NDArray
     before, after = champion.manifest, challenger.manifest
     if (before.kind, before.classes, before.target) != (after.kind, after.classes, after.target):
         raise WorseError(
-            f"the stable version {before.version} answers {_answer(before)}, this one {_answer(after)}: they can't be "
+            f"the stable version {before.version} predicts {_answer(before)}, this one {_answer(after)}: they can't be "
             "compared"
         )
     try:
         table = replace(data.table, cells=data.table.cells[held_out])
         rows = features_of(table, before.features)
     except DataError as error:
-        told = f"the stable version {before.version} can't be asked about the held-out rows: {error}"
+        told = f"the stable version {before.version} does not accept the held-out rows: {error}"
         raise WorseError(told) from error
     truths, classes = data.y[held_out], after.classes
     difference = losses(truths, answers_of(challenger, data.X[held_out]), classes) - losses(
         truths, answers_of(champion, rows), classes
     )
     if not np.isfinite(difference).all():
-        raise WorseError(f"beside the stable version {before.version}, answers are no numbers: they can't be compared")
+        raise WorseError(
+            f"predictions of this or the stable version {before.version} are not finite: they can't be compared"
+        )
     return Comparison(
         version=before.version,
         rows=len(truths),

@@ -123,9 +123,9 @@ def calibration_obstacle(uncalibrated: Pipeline) -> str | None:
     estimator = uncalibrated.steps[-1][1]
     if hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function"):
         return None
-    reason = f"{type(estimator).__name__} shows no predict_proba before it is fitted"
+    reason = f"{type(estimator).__name__} has no predict_proba before it is fitted"
     if getattr(estimator, "final_estimator", estimator) is None:
-        reason += "; give it final_estimator=LogisticRegression(), the one it uses by default"
+        reason += "; set final_estimator=LogisticRegression(), which is its default"
     return reason
 
 

@@ -86,7 +86,7 @@ def test_a_day(models: Path, changed: Path) -> None:
 
 def _check_second_version(models: Path, said: str) -> None:
     """Check that version 2 was compared with version 1, and how `export diff` describes it."""
-    assert "compare: beside stable version 1 on the same " in said
+    assert "compare: with stable version 1 on the same " in said
     manifest = manifests.read(models / "titanic" / "2" / "manifest.json")
     assert manifest.comparison is not None
     assert (manifest.comparison.version, manifest.provenance.dataset_rows) == (1, 1269)

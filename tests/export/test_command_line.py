@@ -59,7 +59,7 @@ def test_run_again_changes_nothing(done: Run) -> None:
     before = {path: path.read_bytes() for path in done.models.rglob("*") if path.is_file()}
     again = export_run(done.models)
     assert again.code == 0, again.complained
-    assert again.said.startswith(f"publish: nothing new: {done.models / 'titanic' / '1'} is this very model\n")
+    assert again.said.startswith(f"publish: nothing new: {done.models / 'titanic' / '1'} is the same model\n")
     assert {path: path.read_bytes() for path in done.models.rglob("*") if path.is_file()} == before
 
 
@@ -89,7 +89,7 @@ def test_refused_run(tmp_path: Path) -> None:
     data.write_text(DATA.read_text().replace(",female,", ",woman,", 1))
     refused = export_run(tmp_path / "models", "--data", str(data))
     assert refused.code == 1
-    assert refused.complained == (f'refused: {data}: sex: row 1: expected one of "female", "male"; got "woman"\n')
+    assert refused.complained == (f'error: {data}: sex: row 1: expected one of "female", "male"; got "woman"\n')
     assert not refused.models.exists()
 
 

@@ -52,7 +52,7 @@ def test_run_twice_changes_nothing(tmp_path: Path, source: list[str], capsys: py
     capsys.readouterr()
     assert main(["run", *source]) == 0
     said = capsys.readouterr().out
-    assert f"publish: nothing new: {tmp_path}/models/tiny/1 is this very model" in said
+    assert f"publish: nothing new: {tmp_path}/models/tiny/1 is the same model" in said
     assert "train:" not in said
     assert {
         path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".pyc"
@@ -64,7 +64,7 @@ def test_an_unchanged_recipe_moves_no_label(tmp_path: Path, two: list[str], caps
     assert main(["rollback", "tiny", *two]) == 0
     assert main(["run", "--spec", str(tmp_path / "tiny.py"), "--data", str(tmp_path / "tiny.csv"), *two]) == 0
     said = capsys.readouterr().out
-    assert "stable: version 1, not this one" in said
+    assert "stable: still version 1" in said
     assert f"next: python -m export label tiny stable 2 --models {tmp_path}/models" in said
     assert _labels(tmp_path) == {"stable": 1}
 
@@ -101,10 +101,10 @@ def test_diff(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]
     """A diff shows signature, provenance, scores and disagreement, in either order of versions."""
     assert main(["diff", "tiny", "--data", str(tmp_path / "tiny.csv"), *two]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("diff: tiny 1 and 2\nsignature: the same\nmade from:\n  dataset sha256: ")
+    assert said.startswith("diff: tiny 1 and 2\nsignature: the same\nprovenance:\n  dataset sha256: ")
     assert "  dataset rows: 300 is now 500\n" in said
-    assert "accuracy, each on its own held-out rows: " in said
-    assert " labels of 500 rows differ; answers by 0." in said
+    assert "accuracy, each version on its own held-out rows: " in said
+    assert " labels of 500 rows differ; mean difference 0." in said
     assert main(["diff", "tiny", "2", "1", *two, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["before"], told["after"], told["disagreement"]) == (2, 1, None)
@@ -120,19 +120,19 @@ def test_label_and_rollback(tmp_path: Path, two: list[str], capsys: pytest.Captu
     assert main(["label", "tiny", "canary", "--remove", *two]) == 0
     assert _labels(tmp_path) == {"stable": 1}
     assert main(["rollback", "tiny", *two]) == 1
-    assert "refused: 'stable' of tiny points at version 1, and pointed at none before it" in capsys.readouterr().err
+    assert "error: 'stable' of tiny points at version 1 and has no previous version" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["label", "tiny", "stable", "7"], "tiny has no version 7; there is 1, 2"),
+        (["label", "tiny", "stable", "7"], "tiny has no version 7; available: 1, 2"),
         (["label", "tiny", "stable"], "label: expected either a version or --remove"),
-        (["label", "huge", "stable", "1"], "there is no model 'huge'; there is tiny"),
-        (["diff", "tiny", "9"], "tiny has no version or label '9'; there is 2, 1, stable"),
+        (["label", "huge", "stable", "1"], "there is no model 'huge'; available: tiny"),
+        (["diff", "tiny", "9"], "tiny has no version or label '9'; available: 2, 1, stable"),
         (["card", "tiny", "canary"], "tiny has no version or label 'canary'"),
         (["card", "tiny", "--out", "card.html"], "--spec: expected the spec of tiny; got titanic's"),
-        (["rollback", "tiny", "--label", "canary"], "tiny has no label 'canary'; there is stable"),
+        (["rollback", "tiny", "--label", "canary"], "tiny has no label 'canary'; available: stable"),
     ],
 )
 def test_refused_commands(two: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
@@ -158,13 +158,13 @@ def test_steps_out_of_order(tmp_path: Path, source: list[str], capsys: pytest.Ca
     """A step without its predecessor, or with other data, names the step to run first."""
     spec, work, models = source[:2], ["--work", str(tmp_path / "work")], source[4:]
     assert main(["verify", *spec, *work]) == 1
-    assert "is not there; first: python -m export train" in capsys.readouterr().err
+    assert "does not exist; run first: python -m export train" in capsys.readouterr().err
     assert main(["train", *source[:4], *work]) == 0
     assert main(["publish", *spec, *work, *models]) == 1
-    assert "is not there; first: python -m export verify" in capsys.readouterr().err
+    assert "does not exist; run first: python -m export verify" in capsys.readouterr().err
     tiny.points(320).to_csv(tmp_path / "tiny.csv", index=False)
     assert main(["verify", *spec, *work]) == 1
-    assert "not what was trained with; again: python -m export train" in capsys.readouterr().err
+    assert "have changed since the training; run again: python -m export train" in capsys.readouterr().err
     (tmp_path / "work" / "tiny" / "trained.joblib").write_bytes(b"nothing")
     assert main(["verify", *spec, *work]) == 1
     assert "can't be read" in capsys.readouterr().err
@@ -181,7 +181,7 @@ def test_card(tmp_path: Path, two: list[str], capsys: pytest.CaptureFixture[str]
     assert main(["card", "tiny", *drawn, *two]) == 0
     assert (tmp_path / "card.html").read_bytes() == published.read_bytes()
     assert main(["card", "tiny", "1", *drawn, *two]) == 1
-    assert "tiny.csv is not what version 1 was made from (tiny.csv)" in capsys.readouterr().err
+    assert "tiny.csv is not the data that version 1 was trained on (tiny.csv)" in capsys.readouterr().err
 
 
 def test_json(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +220,7 @@ def test_worse_ends_with_4(tmp_path: Path, source: list[str], capsys: pytest.Cap
     assert main(["run", *source]) == 0
     tiny.write(tmp_path, tiny.SPEC.replace("LogisticRegression()", "LogisticRegression(C=1e-6)"))
     assert main(["run", *source]) == 4
-    assert "refused: worse than stable version 1 on the same " in capsys.readouterr().err
+    assert "error: worse than stable version 1 on the same " in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "models" / "tiny").iterdir()) == ["1", "labels.json"]
     assert main(["run", *source, "--force"]) == 0
     assert _labels(tmp_path) == {"stable": 2}
@@ -240,7 +240,7 @@ def test_parity_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["run", *source]) == 3
     refused = capsys.readouterr().err
     assert "the worst:\n  {'x': " in refused
-    assert "likely cause: StandardScaler stands before DecisionTreeClassifier" in refused
+    assert "likely cause: StandardScaler comes before DecisionTreeClassifier" in refused
     assert not (tmp_path / "models").exists()
 
 

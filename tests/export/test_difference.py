@@ -147,7 +147,7 @@ def test_nothing_to_answer(root: Path) -> None:
     for text, words in (
         ("x\nmany\n", 'x: row 1: expected numbers; got "many"'),
         ("y\n1\n", 'a column "x"'),
-        ("x\n", "there is none"),
+        ("x\n", "it has none"),
     ):
         with pytest.raises(DataError, match=words):
             _compared(root, text)

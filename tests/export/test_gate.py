@@ -58,7 +58,7 @@ def test_worse_is_refused(tmp_path: Path, kind: Kind) -> None:
     rows, loss = len(gated.source(kind).part.y_test), "squared_error" if kind == "regression" else "log_loss"
     assert re.fullmatch(
         f"worse than stable version 1 on the same {rows} held-out rows: {loss} a row {FIGURES}; "
-        "--force publishes it all the same",
+        "--force publishes it anyway",
         refused,
     )
 
@@ -78,7 +78,7 @@ def test_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert comparison is not None
     assert (comparison.forced, comparison.version, comparison.loss) == (True, 1, "log_loss")
     assert 0 < comparison.interval[0] < comparison.difference < comparison.interval[1]
-    assert "worse beyond the noise; published all the same (--force)" in capsys.readouterr().out
+    assert "significantly worse; published anyway (--force)" in capsys.readouterr().out
     assert Repository.load(tmp_path).resolve().version == "2"
 
 
@@ -101,7 +101,7 @@ def test_better_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert published.comparison is not None
     assert published.comparison.interval[0] < published.comparison.interval[1] < 0
     told = FIGURES.replace(r"\+", "-")
-    assert re.search(f"compare: beside stable version 1 on the same .*{told}\n", capsys.readouterr().out)
+    assert re.search(f"compare: with stable version 1 on the same .*{told}\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -205,7 +205,7 @@ def test_other_answers_can_not_be_compared(tmp_path: Path, members: dict[str, An
     ("feature", "words"),
     [
         (msgspec.structs.replace(small.X, maximum=1.0), "x: row [1-9][0-9]*: expected a number of at most 1; got "),
-        (msgspec.structs.replace(small.X, name="z"), 'expected a column "z"; there is "x", "answer"'),
+        (msgspec.structs.replace(small.X, name="z"), 'expected a column "z"; got "x", "answer"'),
     ],
     ids=["range", "column"],
 )
@@ -213,7 +213,7 @@ def test_rows_that_the_stable_version_does_not_take(tmp_path: Path, feature: Fea
     """A stable version whose signature doesn't allow the rows can't be compared."""
     gated.champion(tmp_path, "binary", 1.0, feature=feature)
     refused = _refused(tmp_path, gated.trained())
-    assert re.search(f"^the stable version 1 can't be asked about the held-out rows: .*{words}", refused)
+    assert re.search(f"^the stable version 1 does not accept the held-out rows: .*{words}", refused)
 
 
 def test_answers_that_are_no_numbers_can_not_be_compared() -> None:
@@ -221,7 +221,7 @@ def test_answers_that_are_no_numbers_can_not_be_compared() -> None:
     source = gated.source("regression")
     whole, endless = gated.loaded("regression", 1.0), gated.loaded("regression", 3e38)
     for models in ((whole, endless), (endless, whole)):
-        with pytest.raises(WorseError, match="stable version 1, answers are no numbers: they can't be compared"):
+        with pytest.raises(WorseError, match="stable version 1 are not finite: they can't be compared"):
             compare(*models, source.data, source.part.held_out, SEED)
 
 
@@ -232,7 +232,7 @@ def test_broken_stable_version_blocks_nothing(tmp_path: Path, capsys: pytest.Cap
     published = _release(tmp_path, gated.trained())
     assert (published.version, published.stable, published.comparison) == (2, 2, None)
     assert "SHA-256" in published.broken
-    assert "compare: the stable version can't be loaded, nothing to compare with: " in capsys.readouterr().out
+    assert "compare: not compared, because the stable version can't be loaded: " in capsys.readouterr().out
     assert manifests.read(published.path / "manifest.json").comparison is None
 
 
@@ -285,7 +285,9 @@ def test_champion_that_may_have_seen_the_rows(tmp_path: Path, capsys: pytest.Cap
     assert may_have_seen(manifest, msgspec.structs.replace(manifest, features=[x, small.INDEX]))
     gated.champion(tmp_path, "binary", -TRUE_SLOPE)
     _release(tmp_path, gated.trained())
-    assert "it was split by another seed or other features and may have seen these rows" in capsys.readouterr().out
+    assert (
+        "stable was split with another seed or other features, and may have seen these rows" in capsys.readouterr().out
+    )
 
 
 def test_too_few_rows_to_be_compared_on() -> None:

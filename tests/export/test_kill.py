@@ -95,7 +95,7 @@ def test_killed_first_publication(first: list[Path]) -> None:
         seen.append(_stable(root))
         again = factors.publish(root, 1)
         assert (again.version, again.stable, _stable(root), _dot_files(root)) == (1, 1, 1, [])
-        with pytest.raises(LabelError, match="none before it"):
+        with pytest.raises(LabelError, match="no previous version"):
             rollback(root, factors.NAME, "stable")
     assert seen == sorted(seen, key=lambda label: label or 0)
     assert set(seen) == {None, 1}
@@ -110,7 +110,7 @@ def test_killed_move(tmp_path: Path) -> None:
         if stable == 1:
             assert rollback(root, factors.NAME, "stable") == (1, 2)
         assert rollback(root, factors.NAME, "stable") == (2, 1)
-        with pytest.raises(LabelError, match="none before it"):
+        with pytest.raises(LabelError, match="no previous version"):
             rollback(root, factors.NAME, "stable")
         assert (_stable(root), _dot_files(root)) == (1, [])
     assert seen == sorted(seen, key=lambda label: -(label or 0))
@@ -126,7 +126,7 @@ def test_killed_rollback(tmp_path: Path) -> None:
         if stable == 3:
             assert rollback(root, factors.NAME, "stable") == (3, 2)
         assert rollback(root, factors.NAME, "stable") == (2, 1)
-        with pytest.raises(LabelError, match="none before it"):
+        with pytest.raises(LabelError, match="no previous version"):
             rollback(root, factors.NAME, "stable")
         assert (_stable(root), _dot_files(root)) == (1, [])
     assert seen == sorted(seen, key=lambda label: -(label or 0))
@@ -141,7 +141,7 @@ def test_killed_removal(tmp_path: Path) -> None:
         if seen[-1] is not None:
             assert labels.remove(root, factors.NAME, "stable") == 2
         labels.move(root, factors.NAME, "stable", 2)
-        with pytest.raises(LabelError, match="none before it"):
+        with pytest.raises(LabelError, match="no previous version"):
             rollback(root, factors.NAME, "stable")
     assert set(seen) == {None, 2}
 

@@ -51,7 +51,7 @@ def test_the_digest_is_the_tables() -> None:
 
 def test_a_spec_without_a_number() -> None:
     """A spec without an OpenML number is rejected."""
-    with pytest.raises(DataError, match="titanic: its spec names no data set at OpenML"):
+    with pytest.raises(DataError, match="titanic: its spec has no OpenML data set"):
         fetch_table(replace(TITANIC, openml=None))
 
 

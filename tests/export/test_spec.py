@@ -32,8 +32,8 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ("x = 1\n", "expected it to define one export.spec.Spec; it defines 0"),
-        ("from export.pipelines import pipeline\n", "write: from export.spec import Spec, Feature, pipeline"),
-        ("from server.manifest import Feature\n", "write: from export.spec import Spec, Feature, pipeline"),
+        ("from export.pipelines import pipeline\n", "use: from export.spec import Spec, Feature, pipeline"),
+        ("from server.manifest import Feature\n", "use: from export.spec import Spec, Feature, pipeline"),
         (
             tiny.SPEC + "OTHER = Spec(name='b', description='', kind='regression', target='t', features=())\n",
             "defines 2",
@@ -62,11 +62,11 @@ def test_a_path_that_is_none(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({"target": "x"}, "target: 'x' is a feature too"),
+        ({"target": "x"}, "target: 'x' is also a feature"),
         ({"features": ()}, "features: expected at least one"),
         ({"features": (X, X)}, "features: expected at least one, with unique names"),
         ({"classes": {0: "a"}}, "classes, positive_class: a regression has none"),
-        ({"kind": "binary"}, "classes: expected two, each with a name of its own; got none"),
+        ({"kind": "binary"}, "classes: expected two, with unique names; got none"),
         ({"kind": "binary", "classes": {0: "a", 1: "b", 2: "c"}}, "classes: expected two"),
         ({"kind": "binary", "classes": {0: "a", 1: "b"}}, "positive_class: expected one of a, b; got null"),
         ({"kind": "multiclass", "classes": {0: "a", 1: "a"}}, "classes: expected two or more"),

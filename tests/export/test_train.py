@@ -125,7 +125,7 @@ def test_a_classifier_that_can_not_be_calibrated_is_kept(capsys: pytest.CaptureF
     fitted = fit(_source(_spec(stacked=StackingClassifier(members))), Console())
     assert (fitted.estimator, fitted.calibration, list(fitted.candidates)) == ("stacked", None, ["stacked"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "not calibrated" in line]
-    assert line.endswith("give it final_estimator=LogisticRegression(), the one it uses by default")
+    assert line.endswith("set final_estimator=LogisticRegression(), which is its default")
     given = fit(_source(_spec(stacked=StackingClassifier(members, LogisticRegression()))), Console())
     assert list(given.candidates) == ["stacked", "stacked, calibrated by sigmoid"]
 

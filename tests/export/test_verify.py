@@ -87,7 +87,7 @@ def test_scaler_before_trees_disagrees(dataset: Dataset, part: Split) -> None:
     pipeline.fit(part.X_train, part.y_train)
     verified = Verified(pipeline, convert(pipeline, TITANIC.features, 2), TITANIC.features)
     with pytest.raises(
-        ParityError, match=r"(?s)^\d+ labels .* by up to 0\..*cause: StandardScaler stands before Gradient"
+        ParityError, match=r"(?s)^\d+ labels .* by up to 0\..*cause: StandardScaler comes before Gradient"
     ):
         verified.parity(dataset.X)
 
@@ -120,7 +120,9 @@ def test_row_that_cannot_be_answered() -> None:
     edges = edge_rows([word], edge_records([word], {"word": "a"}))
     verified = Verified(strict, convert(strict, [word], 2), [word])
     assert verified.parity(X).label_flips == 0
-    with pytest.raises(ParityError, match=r"a row that the signature allows can't be answered: .*Unknown Category"):
+    with pytest.raises(
+        ParityError, match=r"the prediction for a row that the signature allows failed: .*Unknown Category"
+    ):
         verified.parity(edges)
 
 
@@ -168,7 +170,7 @@ def test_fewest_rows_are_found() -> None:
 def test_answers_that_always_depend_on_company() -> None:
     """A model whose outputs depend on the batch at every size is rejected."""
     verified = Verified(Pipeline([("nothing", "passthrough")]), _converted(DEPENDENT), [small.X])
-    with pytest.raises(ParityError, match="answers depend on the batch a row stands in"):
+    with pytest.raises(ParityError, match="predictions depend on the other rows of the batch"):
         verified.min_batch_rows(_column_of_numbers())
 
 

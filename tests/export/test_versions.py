@@ -72,7 +72,7 @@ def test_number_comes_before_a_label_of_that_name(root: Path) -> None:
 @pytest.mark.parametrize("wanted", ["4", "beta", "", "-1", "²"])
 def test_find_what_is_not_there(root: Path, wanted: str) -> None:
     """An unknown version or label is rejected with the existing ones."""
-    words = f"small has no version or label {wanted!r}; there is 3, 2, 1, stable, old, canary"
+    words = f"small has no version or label {wanted!r}; available: 3, 2, 1, stable, old, canary"
     with pytest.raises(LabelError, match=f"^{re.escape(words)}$"):
         find(root, NAME, wanted)
     with pytest.raises(LabelError, match="there is no model 'large'; there is small"):
