@@ -38,7 +38,7 @@ def candidates(features: Sequence[Feature], seed: int) -> dict[str, Pipeline]:
 
 TITANIC: Final = Spec(
     name="titanic",
-    description="Whether a passenger of the RMS Titanic survived, from what was known when she sailed.",
+    description="Predict Titanic passenger survival from data known at departure.",
     kind="binary",
     data=Path(__file__).parent / "data" / "titanic.csv",
     openml=40945,
@@ -47,10 +47,10 @@ TITANIC: Final = Spec(
     classes={0: "died", 1: "survived"},
     positive_class="survived",
     limits=(
-        "It describes the passengers of one ship in 1912 and says nothing about other voyages or about people today.",
-        "Crew are not in the data, and the fates of some passengers were disputed.",
-        "Sex and class weigh most because lifeboats were filled by them: a record of what was done, no rule.",
-        "Ages are missing for a fifth of the passengers; a missing age is answered as the median age.",
+        "The model describes the passengers of one ship in 1912. It does not apply to other voyages or people today.",
+        "The data do not include the crew. The fate of some passengers was disputed.",
+        "Sex and class have the most weight, because they decided who got into a lifeboat: history, not a rule.",
+        "The age of a fifth of the passengers is missing. A missing age is replaced by the median age.",
     ),
     features=(
         Feature(
@@ -64,7 +64,7 @@ TITANIC: Final = Spec(
             name="sex",
             datatype="BYTES",
             categories=["female", "male"],
-            description="Sex as the passenger list has it.",
+            description="Sex, as recorded in the passenger list.",
             example="female",
         ),
         Feature(

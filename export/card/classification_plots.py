@@ -67,8 +67,10 @@ def _curves(
         for place, each in enumerate(lines.values()):
             axes.plot(each.x, each.y, clip_on=False, drawstyle="default" if is_roc else "steps-pre", **line(place))
         axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.set_xlabel("False positive rate" if is_roc else "Recall: share of the class that is found")
-        axes.set_ylabel("True positive rate" if is_roc else "Precision: share of finds that are right")
+        axes.set_xlabel(
+            "False positive rate" if is_roc else "Recall: share of the class that is predicted as the class"
+        )
+        axes.set_ylabel("True positive rate" if is_roc else "Precision: share of these predictions that are correct")
 
     names = key([*lines]) if len(lines) > 1 else None
     return figure(title, plot(draw, f"{title} curve of {listed([*lines])}"), words(subject, lines), names)
@@ -78,11 +80,13 @@ def _roc_words(subject: Subject, lines: dict[str, curves.Curve]) -> str:
     if len(lines) == 1:
         ((name, curve),) = lines.items()
         return (
-            f"Area {curve.area:.3f}: of a random pair, one {name} and one not, it gives {name} the higher probability "
-            f"in {percent(curve.area)} of cases. The dashed diagonal is guessing."
+            f"Area {curve.area:.3f}: for a random pair of rows, one {name} and one not, the model gives {name} the "
+            f"higher probability in {percent(curve.area)} of cases. The dashed diagonal is random guessing."
         )
     left_out = _left_out(subject, lines)
-    return f"Each class against the rest; area: {_areas(lines)}. 1 is perfect, 0.5 (dashed) is guessing.{left_out}"
+    return (
+        f"Each class against the rest; area: {_areas(lines)}. 1 is perfect, 0.5 (dashed) is random guessing.{left_out}"
+    )
 
 
 def _recall_words(subject: Subject, lines: dict[str, curves.Curve]) -> str:
@@ -90,8 +94,8 @@ def _recall_words(subject: Subject, lines: dict[str, curves.Curve]) -> str:
         ((name, curve),) = lines.items()
         base = float((subject.truths == name).mean())
         return (
-            f"Average precision {curve.area:.3f}, where guessing has the base rate of {name}, {base:.3f} (dashed). The "
-            "further up and right, the better."
+            f"Average precision {curve.area:.3f}; random guessing has the base rate of {name}, {base:.3f} (dashed). "
+            "Further up and right is better."
         )
     return f"Each class against the rest; average precision: {_areas(lines)}.{_left_out(subject, lines)}"
 
@@ -102,7 +106,7 @@ def _areas(lines: dict[str, curves.Curve]) -> str:
 
 def _left_out(subject: Subject, lines: dict[str, curves.Curve]) -> str:
     left = len(subject.manifest.classes) - len(lines)
-    return f" The {len(lines)} classes with the most held-out rows are drawn, {left} are not." if left else ""
+    return f" The {len(lines)} classes with the most held-out rows are shown, {left} are not." if left else ""
 
 
 def calibration(subject: Subject) -> Markup:
@@ -110,10 +114,10 @@ def calibration(subject: Subject) -> Markup:
     positive = subject.manifest.positive_class
     if positive is None:
         told = curves.reliability(subject.labels == subject.truths, subject.answers.max(axis=1))
-        what, came = "Probability of the class it names", "Share that was that class"
+        what, came = "Probability of the predicted class", "Share with that true class"
     else:
         told = curves.reliability(subject.truths == positive, subject.answers[:, subject.shown[0]])
-        what, came = f"Probability of {short(positive)}", f"Share that was {short(positive)}"
+        what, came = f"Probability of {short(positive)}", f"Share with true class {short(positive)}"
 
     def draw(drawn: Figure) -> None:
         top, bottom = drawn.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -127,11 +131,11 @@ def calibration(subject: Subject) -> Markup:
         bottom.locator_params(axis="y", nbins=2, integer=True)
 
     words = (
-        f"Expected calibration error {told.error:.3f}: how far what it says lies from what came, averaged over the "
-        f"rows. A point on the dashed diagonal: of the rows told 70{NARROW}%, 70{NARROW}% came so. Whiskers are "
-        f"95{NARROW}% intervals; below, the rows in each of {len(told.counts)} bins."
+        f"Expected calibration error {told.error:.3f}: the mean difference between predicted probability and observed "
+        f"share, over the rows. On the dashed diagonal, a prediction of 70{NARROW}% is correct in 70{NARROW}% of "
+        f"cases. Whiskers are 95{NARROW}% intervals; the bars below count the rows in each of {len(told.counts)} bins."
     )
-    return figure("Calibration", picture(draw, "Calibration: shares that came over probabilities told"), words)
+    return figure("Calibration", picture(draw, "Calibration: observed shares over predicted probabilities"), words)
 
 
 def confusion(subject: Subject) -> Markup:
@@ -141,8 +145,8 @@ def confusion(subject: Subject) -> Markup:
     totals, dense = counts.sum(axis=1), len(classes) > MOST_NAMED
     head = element(
         "tr",
-        element("th", "True class, and what it is named" if dense else "True class", scope="col"),
-        *(element("th", name if dense else f"named {name}", scope="col") for name in classes),
+        element("th", "True class and predicted class" if dense else "True class", scope="col"),
+        *(element("th", name if dense else f"predicted {name}", scope="col") for name in classes),
     )
     body = [
         element(
@@ -157,10 +161,10 @@ def confusion(subject: Subject) -> Markup:
     )
     scroll = element("div", grid, class_="scroll", tabindex="0", role="region", aria_label="Confusion matrix")
     right, share = int(np.trace(counts)), float(np.trace(counts) / counts.sum())
-    rule = " at a threshold of 0.5" if subject.manifest.kind == "binary" else ", the likeliest class"
+    rule = " at a threshold of 0.5" if subject.manifest.kind == "binary" else ", by the most likely class"
     words = (
-        f"{number(right)} of {rows(int(counts.sum()))} ({percent(share)}) are named rightly{rule}: the outlined cells. "
-        f"{'Shades' if dense else 'Shares'} are of the rows of the true class."
+        f"{number(right)} of {rows(int(counts.sum()))} ({percent(share)}) are predicted correctly{rule}: the outlined "
+        f"cells. {'Shades' if dense else 'Shares'} are relative to the rows of the true class."
     )
     return figure("Confusion", scroll, words, class_="full" if dense else "wide" if len(classes) > 2 else "")
 
@@ -193,8 +197,8 @@ def histogram(subject: Subject) -> Markup:
 
     sure = float(((chances <= 0.1) | (chances >= 0.9)).mean())
     words = (
-        f"{percent(sure)} of the rows are given a probability at most 0.1 or at least 0.9. The further apart the two "
-        "classes stand, the better they are told apart; the dashed line is where the label changes."
+        f"{percent(sure)} of the rows have a probability of at most 0.1 or at least 0.9. The less the two classes "
+        "overlap, the better the model separates them. At the dashed line the label changes."
     )
     return figure("Probabilities by class", plot(draw, "Histogram of probabilities by class"), words, key(order))
 

@@ -9,13 +9,13 @@ from server.models.manifest import Feature, Scalar
 NARROW: Final = "\u202f"
 """Narrow no-break space, used between thousands and before a percent sign."""
 SCORES: Final = {
-    "accuracy": ("Accuracy", "share of rows whose label is right; higher is better"),
-    "roc_auc": ("ROC AUC", "how well rows of a class are ranked above the others; higher is better"),
-    "log_loss": ("Log loss", "what its probabilities cost, sure and wrong most; lower is better"),
-    "brier": ("Brier score", "mean squared error of its probabilities; lower is better"),
+    "accuracy": ("Accuracy", "share of rows with the correct label; higher is better"),
+    "roc_auc": ("ROC AUC", "how well the rows of a class rank above the others; higher is better"),
+    "log_loss": ("Log loss", "penalty of the probabilities, largest if confident and wrong; lower is better"),
+    "brier": ("Brier score", "mean squared error of the probabilities; lower is better"),
     "rmse": ("RMSE", "root of the mean squared error, in the target's unit; lower is better"),
-    "mae": ("Mean absolute error", "how far off it is on average, in the target's unit; lower is better"),
-    "r2": ("R²", "share of the target's variance it explains; higher is better"),
+    "mae": ("Mean absolute error", "mean size of the error, in the target's unit; lower is better"),
+    "r2": ("R²", "share of the target's variance that the model explains; higher is better"),
 }
 """Title and meaning of each score."""
 _SHORT: Final = 18

@@ -35,7 +35,7 @@ def features(subject: Subject) -> Markup:
         for feature in subject.manifest.features
     ]
     header = ["Feature", "Allowed", "In the training rows", "Meaning"]
-    return table(f"Features, and what {number(reference.rows)} training rows hold of them", header, lines, "features")
+    return table(f"Features, and their values in {number(reference.rows)} training rows", header, lines, "features")
 
 
 def _training(subject: Subject, feature: Feature, told: Distribution) -> Markup:
@@ -47,7 +47,7 @@ def _sizes(subject: Subject, feature: Feature) -> Markup:
     trained = subject.trained(feature).astype(np.float64)
     nulls = _nulls(len(subject.part.y_train) - len(trained), len(subject.part.y_train))
     if not len(trained):
-        return join(element("span", "no value", class_="note"), nulls)
+        return join(element("span", "no values", class_="note"), nulls)
     low, high = float(trained.min()), float(trained.max())
     bins = BINS if feature.is_float else int(min(BINS, high - low + 1))
     counts, _ = np.histogram(trained, bins=bins, range=(low, high) if high > low else None)

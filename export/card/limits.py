@@ -18,10 +18,10 @@ _NAMED: Final = 12
 
 def limits(subject: Subject) -> Markup:
     """Return the author's limits, the limits from the data, and the ranges beyond training."""
-    written = subject.manifest.limits or ["Its author wrote down no limits: that does not mean that there are none."]
+    written = subject.manifest.limits or ["The author stated no limits. That does not mean that there are none."]
     return join(
         bullets(written, class_="limits"),
-        element("h3", "What follows from the data"),
+        element("h3", "Limits from the data"),
         bullets(from_data(subject)),
         _beyond(subject),
     )
@@ -31,19 +31,21 @@ def from_data(subject: Subject) -> list[str]:
     """Return sentences about small samples, rare classes and categories, and nulls without training rows."""
     held_out, told = len(subject.truths), []
     if held_out < FEW_HELD_OUT:
-        told.append(f"Only {rows(held_out)} are held out: the intervals are wide, and the pictures are rough.")
+        told.append(f"Only {rows(held_out)} are held out: the intervals are wide, and the figures are rough.")
     metrics = subject.manifest.metrics
     if metrics is not None and metrics.held_out.get("accuracy") == 1:
-        told.append("No held-out row is named wrongly, so its interval has no width: that is few rows, not certainty.")
+        told.append(
+            "No held-out row has a wrong label, so the interval has no width: that shows few rows, not certainty."
+        )
     told += [
-        f"{name}: {rows(count)} to learn this class from, fewer than {FEW_ROWS}."
+        f"{name}: {rows(count)} to train this class, fewer than {FEW_ROWS}."
         for name in subject.manifest.classes
         if (count := int((subject.part.y_train == name).sum())) < FEW_ROWS
     ]
     for feature in subject.manifest.features:
         told += _rare(subject, feature)
         if feature.nullable and len(subject.trained(feature)) == len(subject.part.y_train):
-            told.append(f"{feature.name}: null is allowed and stood in no training row.")
+            told.append(f"{feature.name}: null is allowed, but no training row has it.")
     return told or [f"No class or category has fewer than {FEW_ROWS} training rows."]
 
 
@@ -53,7 +55,7 @@ def _rare(subject: Subject, feature: Feature) -> list[str]:
     distribution = subject.reference.features[feature.name]
     if feature.datatype == "BYTES" and feature.categories is None:
         kinds = len(np.unique(subject.trained(feature).astype(str)))
-        return [f"{feature.name}: any string is allowed; {number(kinds)} different ones stood in training."]
+        return [f"{feature.name}: any string is allowed; the training rows have {number(kinds)} different strings."]
     counts = zip(distribution.categories or [], distribution.counts, strict=True)
     few = [f"{value(name)} ({number(count)})" for name, count in counts if count < FEW_ROWS]
     if not few:
@@ -76,7 +78,5 @@ def _beyond(subject: Subject) -> Markup:
         lines.append([code(feature.name), f"{number(low)} to {number(high)}", allowed(feature)])
     if not lines:
         return Markup()
-    words = (
-        "These may be asked about beyond what was seen: such an answer is extrapolated, and no score here speaks of it."
-    )
-    return join(paragraph(words), table("Allowed beyond training", ["Feature", "Seen in training", "Allowed"], lines))
+    words = "Values beyond the training rows are allowed for these features. No score covers such extrapolations."
+    return join(paragraph(words), table("Allowed beyond training", ["Feature", "In training", "Allowed"], lines))

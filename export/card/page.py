@@ -22,14 +22,14 @@ from server.models.manifest import Manifest
 from server.models.session import Model
 
 _SECTIONS: Final = {
-    "takes": "What it takes",
+    "takes": "Features",
     "data": "Data",
     "scores": "Scores",
-    "pictures": "Pictures of held-out rows",
-    "features": "What it relies on",
+    "pictures": "Figures of held-out rows",
+    "features": "Feature effects",
     "parity": "Parity",
     "limits": "Limits of use",
-    "reproduce": "How to reproduce",
+    "reproduce": "Reproduction",
 }
 
 
@@ -66,7 +66,7 @@ def _head(manifest: Manifest) -> Markup:
 
 def _pictures(subject: Subject) -> Markup:
     drawn = (classification_plots if subject.manifest.classes else regression_plots).pictures(subject)
-    words = f"All of these are of the {rows(len(subject.truths))} held out."
+    words = f"All these figures show the {rows(len(subject.truths))} held out."
     return join(
         paragraph(words, class_="note"),
         element("div", *drawn, class_="pictures"),

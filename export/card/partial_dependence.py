@@ -30,28 +30,32 @@ def importance(subject: Subject, found: list[Importance]) -> Markup:
         axes.errorbar(means, range(len(drawn)), xerr=spread, fmt="none", ecolor=MUTED, elinewidth=1.1, capsize=2)
         axes.axvline(0, color=MUTED, linewidth=0.7)
         axes.set_yticks(range(len(drawn)), names)
-        axes.set_xlabel(f"Rise of the {loss} a row")
+        axes.set_xlabel(f"Increase of the {loss} per row")
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.locator_params(axis="x", nbins=5)
 
     first, *others = found
-    leans = f"It leans most on {first.feature.name}: without what that column says the {loss} rises by "
-    leans = f"{leans}{number(first.mean)}" if first.mean > 0 else "Shuffling no column makes these answers worse"
+    leans = f"The most important feature is {first.feature.name}: if its column is shuffled, the {loss} increases by "
+    leans = (
+        f"{leans}{number(first.mean)}"
+        if first.mean > 0
+        else "Shuffling any single column does not make the predictions worse"
+    )
     second = f", then {others[0].feature.name} (by {number(others[0].mean)})" if others and others[0].mean > 0 else ""
-    left_out = f" The first {MOST_FEATURES} of {len(found)} are drawn." if len(found) > MOST_FEATURES else ""
+    left_out = f" The first {MOST_FEATURES} of {len(found)} are shown." if len(found) > MOST_FEATURES else ""
     words = (
         f"{leans}{second}. Means of {REPEATS} shuffles of {rows(min(len(subject.truths), SHUFFLED_ROWS))} "
-        "held out; whiskers are the standard deviation. About 0: not needed, or another feature says the same."
-        f"{left_out}"
+        "held out; whiskers are the standard deviation. About 0: not needed, or another feature has the same "
+        f"information.{left_out}"
     )
     listing = [[each.feature.name, signed(each.mean), number(each.deviation)] for each in found]
-    header = ["Feature", f"Rise of the {loss}", "Standard deviation"]
+    header = ["Feature", f"Increase of the {loss}", "Standard deviation"]
     details = element(
-        "details", element("summary", "The figures"), table("Permutation importance", header, listing, "numbers")
+        "details", element("summary", "Values"), table("Permutation importance", header, listing, "numbers")
     )
     height = 0.75 + 0.24 * len(drawn)
-    drawing = plot(draw, "Permutation importance, the largest first", 4.0, height)
+    drawing = plot(draw, "Permutation importance, largest first", 4.0, height)
     return figure("Permutation importance", drawing, join(paragraph(words), details), class_="beside")
 
 
@@ -119,14 +123,14 @@ def _figure(subject: Subject, effect: Effect, drawing: Markup) -> Markup:
     means, classes = effect.answers.mean(axis=1), subject.manifest.classes
     moved = int(np.ptp(means, axis=0).argmax())
     low, high = int(means[:, moved].argmin()), int(means[:, moved].argmax())
-    what = f"The mean probability of {classes[subject.shown[moved]]}" if classes else "The mean answer"
+    what = f"The mean probability of {classes[subject.shown[moved]]}" if classes else "The mean prediction"
     told = "{:.3f}".format if classes else number
     words = (
-        f"{what} is {told(means[low, moved])} at {value(effect.grid[low])}, its least, and "
-        f"{told(means[high, moved])} at {value(effect.grid[high])}, its most."
+        f"{what} is lowest at {value(effect.grid[low])}, {told(means[low, moved])}, and highest at "
+        f"{value(effect.grid[high])}, {told(means[high, moved])}."
     )
     if means[low, moved] == means[high, moved]:
-        words = f"{what} is {told(means[low, moved])} throughout: it makes no difference."
+        words = f"{what} is {told(means[low, moved])} for all values: the feature has no effect."
     if effect.null is not None:
         words += f" Without a value (null): {told(float(effect.null.mean(axis=0)[moved]))}."
     names = key(classes, marks=not is_number(effect.feature)) if len(subject.shown) > 1 else None
@@ -136,12 +140,12 @@ def _figure(subject: Subject, effect: Effect, drawing: Markup) -> Markup:
 def explained(subject: Subject) -> str:
     """Return the explanation of the partial dependence plots."""
     sampled = min(len(subject.part.y_train), SAMPLED_ROWS)
-    lines = "thin lines are single rows, " if len(subject.shown) == 1 else ""
-    bars = "bars hold the middle 80 % of the rows, " if len(subject.shown) == 1 else ""
+    lines = "each thin line is one row, " if len(subject.shown) == 1 else ""
+    bars = "bars cover the middle 80 % of the rows, " if len(subject.shown) == 1 else ""
     return (
-        f"What the model answers for {sampled} training rows when one feature is set to the same value in all of them: "
-        f"the thick line or the mark is the mean, {lines}{bars}ticks at the bottom are deciles of the training rows. "
-        "It shows what the model does, not what causes what, and tries values that may never stand together."
+        f"The model's predictions for {sampled} training rows if one feature has the same value in all of them. The "
+        f"thick line or the mark is the mean, {lines}{bars}ticks at the bottom are deciles of the training rows. This "
+        "shows the model's behaviour, not causes, and includes combinations of values that may never occur."
     )
 
 

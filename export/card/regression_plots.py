@@ -32,8 +32,8 @@ def predicted(subject: Subject) -> Markup:
 
     off = np.abs(truths - answers)
     words = (
-        f"Half of the predictions are within {number(float(np.median(off)))} of the truth, nine in ten within "
-        f"{number(float(np.quantile(off, 0.9)))}. On the dashed diagonal a prediction is right.{_left_out(subject)}"
+        f"Half of the predictions are within {number(float(np.median(off)))} of the truth, 90 % within "
+        f"{number(float(np.quantile(off, 0.9)))}. On the dashed diagonal a prediction is exact.{_left_out(subject)}"
     )
     return figure("Predicted and true", plot(draw, "Predicted over true values"), words)
 
@@ -45,13 +45,13 @@ def residuals(subject: Subject) -> Markup:
     def draw(axes: Axes) -> None:
         axes.axhline(0, color=MUTED, linestyle=(0, (2, 2)), linewidth=1)
         _points(axes, subject.answers, left)
-        axes.set(xlabel=f"Predicted {short(subject.manifest.target)}", ylabel="Residual: true less predicted")
+        axes.set(xlabel=f"Predicted {short(subject.manifest.target)}", ylabel="Residual: true minus predicted")
 
     low, high = np.array_split(np.argsort(subject.answers, kind="stable"), 2)
     words = (
         f"Mean residual {signed(float(left[low].mean()))} in the lower half of the predictions, "
-        f"{signed(float(left[high].mean()))} in the upper. Above the line it said too little, below too much; a slope "
-        "or a fan would be something it has not learnt."
+        f"{signed(float(left[high].mean()))} in the upper. Above the line the prediction is too low, below it too "
+        "high. A slope or a fan shows structure that the model has not learnt."
     )
     return figure("Residuals", plot(draw, "Residuals over predicted values"), words)
 
@@ -64,15 +64,15 @@ def spread(subject: Subject) -> Markup:
     def draw(axes: Axes) -> None:
         axes.stairs(counts, edges, fill=True, color=SERIES[0], alpha=0.55)
         axes.axvline(0, color=MUTED, linestyle=(0, (2, 2)), linewidth=1)
-        axes.set(xlabel="Residual: true less predicted", ylabel="Held-out rows")
+        axes.set(xlabel="Residual: true minus predicted", ylabel="Held-out rows")
         axes.locator_params(axis="y", integer=True)
         axes.grid(visible=False, axis="x")
 
     words = (
         f"Mean {signed(float(left.mean()))}, standard deviation {number(float(left.std()))}; "
-        f"{percent(float((left > 0).mean()))} of the rows are above what it said. A middle away from 0 is a bias."
+        f"{percent(float((left > 0).mean()))} of the rows are above their predictions. A centre away from 0 is a bias."
     )
-    return figure("Spread of the residuals", plot(draw, "Histogram of residuals"), words)
+    return figure("Distribution of the residuals", plot(draw, "Histogram of residuals"), words)
 
 
 def _points(axes: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
@@ -81,4 +81,4 @@ def _points(axes: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
 
 
 def _left_out(subject: Subject) -> str:
-    return f" {MOST_POINTS} of the rows are drawn, evenly spaced." if len(subject.truths) > MOST_POINTS else ""
+    return f" {MOST_POINTS} of the rows are shown, evenly spaced." if len(subject.truths) > MOST_POINTS else ""

@@ -14,29 +14,32 @@ def parity(subject: Subject) -> Markup:
     agreed = "No label differed" if told.label_flips == 0 else f"{number(told.label_flips)} labels differed"
     start = f"{agreed}, and no probability" if manifest.classes else "No value differed"
     words = (
-        f"Before it was published, this ONNX model and the scikit-learn pipeline it was made from answered the same "
+        f"Before publication, the predictions of this ONNX model and of its scikit-learn pipeline were compared on "
         f"{rows(told.rows)}. {start} by more than {number(told.max_abs_difference)}; "
-        f"{number(told.tolerance)} is allowed."
+        f"the tolerance is {number(told.tolerance)}."
     )
     of_data = told.rows - told.edge_rows - told.threshold_rows
     if manifest.min_batch_rows == 1:
-        batch = "A row’s answer has the same bits alone and in any batch."  # noqa: RUF001 # an apostrophe
+        batch = "The prediction for a row has the same bits alone and in any batch."
     else:
         batch = (
-            f"The server fills a batch up to {manifest.min_batch_rows} rows, so that a row’s answer has the same bits "  # noqa: RUF001
-            "alone and in company."
+            f"The server pads a batch to {manifest.min_batch_rows} rows, so that the prediction for a row has the same "
+            "bits alone and in any batch."
         )
     split = facts(
         [
             ("Rows of data", number(of_data)),
-            ("Edges of the signature", f"{number(told.edge_rows)}: nulls, categories, limits, tiny and huge numbers"),
+            (
+                "Edge cases of the signature",
+                f"{number(told.edge_rows)}: nulls, categories, limits, tiny and huge numbers",
+            ),
             (
                 "Around split thresholds",
-                f"{number(told.threshold_rows)}: where trees decide, and the nearest numbers beside",
+                f"{number(told.threshold_rows)}: the thresholds of trees, and the nearest numbers",
             ),
             *([("Labels that differ", number(told.label_flips))] if manifest.classes else []),
             ("Largest difference", number(told.max_abs_difference)),
-            ("Allowed", number(told.tolerance)),
+            ("Tolerance", number(told.tolerance)),
         ]
     )
     return join(paragraph(words), split, paragraph(batch))
@@ -60,7 +63,7 @@ def reproduce(subject: Subject) -> Markup:
     return join(
         element("pre", code(command(subject)), tabindex="0"),
         paragraph(
-            "The same data, spec, seed, versions and kind of CPU give the same bytes; other CPUs may round otherwise."
+            "The same data, spec, seed, versions and type of CPU give the same bytes; other CPUs may round differently."
         ),
         told,
         versions,

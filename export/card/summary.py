@@ -24,15 +24,13 @@ def head(subject: Subject) -> Markup:
 
 def _predicts(subject: Subject) -> Markup:
     manifest, classes = subject.manifest, subject.manifest.classes
-    start = join("It predicts ", code(manifest.target), ": ")
+    start = join("The model predicts ", code(manifest.target), ": ")
     if not classes:
         return join(start, "a number.")
     names = listed(classes, "or")
     if manifest.positive_class is None:
         return join(start, f"one of {len(classes)} classes, {names}, with a probability for each.")
-    return join(
-        start, f"one of two classes, {names}. Its ", code("probability"), f" is that of {manifest.positive_class}."
-    )
+    return join(start, f"one of two classes, {names}. The ", code("probability"), f" is for {manifest.positive_class}.")
 
 
 def _verdict(subject: Subject) -> Markup:
@@ -40,7 +38,7 @@ def _verdict(subject: Subject) -> Markup:
     told = (
         [_first_words(subject, metrics), _loss_words(subject, metrics)]
         if metrics
-        else [Markup("No scores are recorded.")]
+        else [Markup("The manifest has no scores.")]
     )
     told.append(_comparison_words(subject.manifest.comparison))
     return element("div", *(paragraph(each) for each in told if each), class_="verdict")
@@ -50,14 +48,14 @@ def _first_words(subject: Subject, metrics: Metrics) -> Markup:
     """Return accuracy or mean absolute error, next to the baseline's."""
     name = "accuracy" if subject.manifest.classes else "mae"
     value = score(name, metrics.held_out[name])
-    start = f"Right in {value} of cases" if subject.manifest.classes else f"Off by {value} on average"
-    beside = f"; the plain model: {score(name, metrics.baseline[name])}"
+    start = f"Correct in {value} of cases" if subject.manifest.classes else f"Mean absolute error {value}"
+    beside = f"; the baseline model: {score(name, metrics.baseline[name])}"
     if subject.is_plain:
-        beside = "; it is the plain model itself"
+        beside = "; this is the baseline model itself"
     ends = between(name, metrics.intervals[name])
     return join(
         element("strong", start),
-        f" on {rows(metrics.held_out_rows)} it never saw (95{NARROW}% interval {ends}){beside}.",
+        f" on {rows(metrics.held_out_rows)} held out (95{NARROW}% interval {ends}){beside}.",
     )
 
 
@@ -66,31 +64,32 @@ def _loss_words(subject: Subject, metrics: Metrics) -> Markup:
     name = subject.manifest.provenance.loss
     ends, plain = metrics.intervals[name], metrics.baseline[name]
     start = (
-        f"{SCORES[name][0]}, which it was chosen by, is {score(name, metrics.held_out[name])} ({between(name, ends)})"
+        f"{SCORES[name][0]}, which selected the model, is {score(name, metrics.held_out[name])} ({between(name, ends)})"
     )
     if subject.is_plain:
         return join(f"{start}.")
     where = "within" if ends[0] <= plain <= ends[1] else "outside"
-    return join(f"{start}; the plain model’s is {score(name, plain)}, {where} that interval.")  # noqa: RUF001 # an apostrophe
+    return join(f"{start}; the baseline model’s is {score(name, plain)}, {where} that interval.")  # noqa: RUF001 # an apostrophe
 
 
 def _comparison_words(comparison: Comparison | None) -> Markup:
     if comparison is None:
-        return join("It was compared with no earlier version.")
-    forced = element("strong", " It was published by force all the same.") if comparison.forced else Markup()
-    before = f"version {comparison.version}, stable before it"
+        return join("It was not compared with an earlier version.")
+    forced = element("strong", " It was published anyway, with --force.") if comparison.forced else Markup()
+    before = f"version {comparison.version}, the stable version at that time"
     if not comparison.interval:
         return join(f"It could not be compared with {before}.", forced)
     low, high = comparison.interval
-    told = "no difference that these rows can tell from chance"
+    told = "no significant difference"
     if high < 0:
-        told = "better beyond the noise"
+        told = "significantly better"
     elif low > 0:
-        told = "worse beyond the noise"
+        told = "significantly worse"
     way = "lower" if comparison.difference <= 0 else "higher"
     return join(
-        f"Beside {before}: {told}; {plainly(comparison.loss)} a row {number(abs(comparison.difference))} {way} on the "
-        f"same {rows(comparison.rows)} (95{NARROW}% interval {number(low)} to {number(high)}; below 0 is better).",
+        f"Compared with {before}: {told}; {plainly(comparison.loss)} per row {number(abs(comparison.difference))} "
+        f"{way} on the same {rows(comparison.rows)} (95{NARROW}% interval {number(low)} to {number(high)}; below 0 is "
+        "better).",
         forced,
     )
 
@@ -106,7 +105,7 @@ def tiles(subject: Subject) -> Markup:
             element("dt", SCORES.get(name, (plainly(name), ""))[0]),
             element("dd", score(name, value), class_="large"),
             element("dd", f"95{NARROW}%: {between(name, metrics.intervals[name])}"),
-            Markup() if subject.is_plain else element("dd", f"plain model: {score(name, metrics.baseline[name])}"),
+            Markup() if subject.is_plain else element("dd", f"baseline: {score(name, metrics.baseline[name])}"),
         )
         for name, value in metrics.held_out.items()
     ]

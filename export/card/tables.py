@@ -20,7 +20,7 @@ def data(subject: Subject) -> Markup:
             ("Fitted on", rows(len(part.y_train))),
             (
                 "Held out",
-                f"{rows(len(part.y_test))} ({percent(held_out)}), drawn by what stands in a row: like rows go together",
+                f"{rows(len(part.y_test))} ({percent(held_out)}), selected by row content: equal rows stay together",
             ),
         ]
     )
@@ -68,13 +68,13 @@ def scores(subject: Subject) -> Markup:
     """Return the scores and intervals of model and baseline, on held-out rows and other splits."""
     metrics = subject.manifest.metrics
     if metrics is None:
-        return paragraph("The manifest holds no scores.")
+        return paragraph("The manifest has no scores.")
     plain = plainly(next(iter(subject.manifest.provenance.candidates), ""))
     header = ["Score", "Held out", f"95{NARROW}% interval", f"Over {metrics.seeds} other splits"]
-    words = f"It is the plain model itself, {plain}: the first candidate."
+    words = f"The model is the baseline model itself, {plain}: the first candidate."
     if not subject.is_plain:
-        header += ["Plain model", "Plain model over them"]
-        words = f"The plain model is the first candidate, {plain}, fitted on the same rows."
+        header += ["Baseline model", "Baseline over these splits"]
+        words = f"The baseline model is the first candidate, {plain}, fitted on the same rows."
     told = table(
         f"Scores on {rows(metrics.held_out_rows)} held out",
         header,
@@ -82,8 +82,8 @@ def scores(subject: Subject) -> Markup:
         "numbers",
     )
     words += (
-        f" An interval holds the middle 95{NARROW}% of the score over bootstrap samples of the held-out rows; over "
-        "other splits the model is fitted anew, mean ± standard deviation."
+        f" An interval covers the middle 95{NARROW}% of the score over bootstrap samples of the held-out rows. For "
+        "each other split the model is fitted again; the columns show mean ± standard deviation."
     )
     return join(told, paragraph(words, class_="note"))
 
@@ -129,10 +129,12 @@ def candidates(subject: Subject) -> Markup:
     if not subject.manifest.classes:
         words = ""
     elif provenance.calibration:
-        words = f" Its probabilities are calibrated by {provenance.calibration}, which lowered the loss."
+        words = f" The probabilities are calibrated by {provenance.calibration}, which lowered the loss."
     else:
-        words = " Calibration did not lower its loss, so its probabilities are its own."
-    note = f"Over the folds of a repeated cross-validation on the training rows alone; the least mean is chosen.{words}"
+        words = " Calibration did not lower the loss, so the probabilities are not calibrated."
+    note = (
+        f"Loss over the folds of repeated cross-validation on the training rows. The smallest mean is selected.{words}"
+    )
     return join(table("Candidates", header, lines, "numbers"), paragraph(note, class_="note"))
 
 

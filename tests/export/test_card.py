@@ -109,7 +109,7 @@ def test_every_figure_says_what_it_shows(page: Page) -> None:
     [
         (binary, ["ROC", "Precision and recall", "Calibration", "Confusion", "Probabilities by class"]),
         (multiclass, ["ROC", "Precision and recall", "Calibration", "Confusion"]),
-        (regression, ["Predicted and true", "Residuals", "Spread of the residuals"]),
+        (regression, ["Predicted and true", "Residuals", "Distribution of the residuals"]),
     ],
 )
 def test_pictures_of_each_kind(kind: Callable[[], Carded], titles: list[str]) -> None:
@@ -125,9 +125,9 @@ def test_what_is_learnt_is_on_top() -> None:
     page = Page(drawn(made))
     assert made.manifest.metrics is not None
     share = 100 * made.manifest.metrics.held_out["accuracy"]
-    assert f"Right in {share:.1f}\u202f% of cases on 100 rows it never saw" in page.words
+    assert f"Correct in {share:.1f}\u202f% of cases on 100 rows held out" in page.words
     caption = next(each["figcaption"] for each in page.figures if each["h3"] == "Permutation importance")
-    assert caption.startswith("It leans most on x: ")
+    assert caption.startswith("The most important feature is x: ")
 
 
 def test_text_is_escaped() -> None:
@@ -183,7 +183,7 @@ def test_many_classes_are_cut_and_said() -> None:
     """Pictures show eight of ten classes and say so; the table has all."""
     page = Page(drawn(multiclass(600, 200, [f"class {place}" for place in range(10)])))
     captions = {each["h3"]: each["figcaption"] for each in page.figures}
-    assert "The 8 classes with the most held-out rows are drawn, 2 are not." in captions["ROC"]
+    assert "The 8 classes with the most held-out rows are shown, 2 are not." in captions["ROC"]
     assert all(f"class {place}" in page.words for place in range(10))
 
 
@@ -191,16 +191,17 @@ def test_version_before_is_told_of() -> None:
     """The card says whether the version is better, worse by force, or not comparable."""
     made = binary(200, 60)
     better = Comparison(version=2, rows=60, loss="log_loss", difference=-0.05, interval=[-0.08, -0.02])
-    assert "Beside version 2, stable before it: better beyond the noise; log loss a row 0.05 lower" in _words(
-        made, replace(made.manifest, comparison=better)
+    assert (
+        "Compared with version 2, the stable version at that time: significantly better; log loss per row 0.05 lower"
+        in _words(made, replace(made.manifest, comparison=better))
     )
     worse = replace(better, difference=0.05, interval=[0.02, 0.08], forced=True)
     words = _words(made, replace(made.manifest, comparison=worse))
-    assert "worse beyond the noise" in words
-    assert "published by force all the same" in words
+    assert "significantly worse" in words
+    assert "published anyway, with --force" in words
     unlike = Comparison(version=2, rows=0, loss="", difference=0, interval=[], forced=True)
     assert "could not be compared with version 2" in _words(made, replace(made.manifest, comparison=unlike))
-    assert "compared with no earlier version" in _words(made, made.manifest)
+    assert "not compared with an earlier version" in _words(made, made.manifest)
 
 
 def _words(made: Carded, manifest: Manifest) -> str:
@@ -211,8 +212,8 @@ def test_manifest_of_an_older_exporter_is_drawn() -> None:
     """Values that an older manifest lacks are computed or said to be missing."""
     made = multiclass(200, 60)
     words = _words(made, replace(made.manifest, metrics=None, reference=None, limits=[]))
-    assert "No scores are recorded" in words
-    assert "wrote down no limits" in words
+    assert "The manifest has no scores" in words
+    assert "stated no limits" in words
 
 
 def test_limits_follow_from_the_data() -> None:
@@ -222,7 +223,7 @@ def test_limits_follow_from_the_data() -> None:
     low, high = np.nanmin(made.part.X_train["x"]), np.nanmax(made.part.X_train["x"])
     assert f"x{low:.3g} to {high:.3g}−9 to 9".replace("-", "−") in words  # noqa: RUF001 # the minus sign
     assert "side: fewer than 30 training rows have none (0)." in words
-    assert "word: any string is allowed; 3 different ones stood in training." in words
+    assert "word: any string is allowed; the training rows have 3 different strings." in words
     assert "Not for people." in words
 
 

@@ -75,10 +75,10 @@ def test_captions_tell_the_models_own_figures(made: Carded) -> None:
     captions = _captions(made)
     assert captions["ROC"].startswith(f"Area {roc_auc_score(hits, answers):.3f}: ")
     recall = captions["Precision and recall"]
-    assert f"Average precision {average_precision_score(hits, answers):.3f}, " in recall
+    assert f"Average precision {average_precision_score(hits, answers):.3f}; " in recall
     assert f"the base rate of yes, {hits.mean():.3f} " in recall
     right = int(((answers > 0.5) == hits).sum())
-    assert captions["Confusion"].startswith(f"{right} of 100 rows ({right}.0\u202f%) are named rightly")
+    assert captions["Confusion"].startswith(f"{right} of 100 rows ({right}.0\u202f%) are predicted correctly")
 
 
 def test_confusion_is_scikit_learns() -> None:
@@ -99,7 +99,7 @@ def test_residuals_are_true_less_predicted() -> None:
     made = regression()
     left = made.part.y_test - answers_of(made.model, made.part.X_test)
     captions = _captions(made)
-    assert f"standard deviation {left.std():.3g};" in captions["Spread of the residuals"]
+    assert f"standard deviation {left.std():.3g};" in captions["Distribution of the residuals"]
     assert f"within {np.median(np.abs(left)):.3g} of the truth" in captions["Predicted and true"]
 
 

@@ -23,7 +23,7 @@ def asked(site: httpx.Client, model: str = "titanic", **record: Any) -> dict[str
 
 def test_the_page_says_what_it_is_and_answers(visitor: Visitor, site: httpx.Client) -> None:
     """One heading says what is predicted, and the answer to the example stands there without a click."""
-    expect(visitor.page.get_by_role("heading", level=1)).to_contain_text("Whether a passenger of the RMS Titanic")
+    expect(visitor.page.get_by_role("heading", level=1)).to_contain_text("Predict Titanic passenger survival")
     expect(visitor.verdict).to_have_text(shown(asked(site, **PASSENGER)))
     expect(visitor.page.locator("#said")).to_have_text("survived, 89.9% likely")
     assert not visitor.refused
@@ -198,13 +198,14 @@ def test_a_page_of_an_older_version_is_renewed(visit: Visit, site: httpx.Client)
     def older(route: Route) -> None:
         page = route.fetch()
         route.fulfill(
-            response=page, body=page.text().replace(digest, "0" * 64).replace("Whether a", "Older: whether a")
+            response=page,
+            body=page.text().replace(digest, "0" * 64).replace("Predict Titanic", "Older: predict Titanic"),
         )
 
     visitor.page.route("**/", older)
     visitor.page.goto(visitor.url + "/")
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text(
-        "Whether a passenger of the RMS Titanic survived, from what was known when she sailed."
+        "Predict Titanic passenger survival from data known at departure."
     )
     assert visitor.page.locator("main").get_attribute("data-sha256") == digest
     visitor.type("age", "0")
