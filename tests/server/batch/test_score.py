@@ -267,7 +267,7 @@ def test_wrong_options(tmp_path: Path) -> None:
         ([source, out, "--on-error", "stop"], "--on-error: invalid choice"),
         ([source, out, "--version", "1", "--label", "stable"], "--label: not allowed with argument --version"),
         ([source, out, "--url", "lifeboat.example"], "--url: expected http:// or https:// and a host"),
-        ([source, out, "--url", "http://a:b@host"], "--url: expected no user in it"),
+        ([source, out, "--url", "http://a:b@host"], "--url: expected no user name"),
         ([source, out, "--url", "http://host?key=a"], "--url: expected a URL without ? and #"),
         ([source, out, "--url", "http://host:port"], "--url: expected a port from 0 to 65535"),
         ([source, out, "--compress"], "--header, --compress: expected together with --url"),

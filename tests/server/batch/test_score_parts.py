@@ -192,7 +192,7 @@ def test_one_run_at_a_time(source: Path) -> None:
     parts.mkdir()
     held = os.open(parts, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    assert refused(source, parts).endswith(f"{parts}: another run is at work in it")
+    assert refused(source, parts).endswith(f"{parts}: another run is using it")
     os.close(held)
 
 
@@ -303,8 +303,8 @@ def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
     with held(*asked, at=folder / "part-00001.csv"):
         pass
     small.double(models, version=2)
-    assert "by small version 1:" in scored(*asked)
-    assert "by small version 2:" in scored(source, tmp_path / "now.csv", "--models", models)
+    assert "(small version 1):" in scored(*asked)
+    assert "(small version 2):" in scored(source, tmp_path / "now.csv", "--models", models)
     (folder / "part-00002.csv").unlink()
     shutil.rmtree(models / "small" / "1")
     assert "model 'small' has no version '1'; its versions: 2" in refused(*asked)

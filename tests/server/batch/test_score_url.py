@@ -352,7 +352,7 @@ def test_a_label_that_moves_in_between(tmp_path: Path) -> None:
         _versions(models, stable=2)
         with serving(LIFEBOAT_MODELS=str(models)) as second:
             between.upstream = second
-            assert "by small version 1:" in scored(*asked, "--url", between.url)
+            assert "(small version 1):" in scored(*asked, "--url", between.url)
     paths = [each.path.partition("?")[0] for each in between.asked]
     assert paths == ["/api/batch"] + ["/api/models/small/versions/1/batch"] * 4
     assert out.read_text() == "x,predicted_value\n" + "1.5,3.0\n" * 40
@@ -407,7 +407,7 @@ def test_https(server: httpx.Client, source: Path, certificate: Path) -> None:
         assert "its certificate is not trusted: self" in said
         scored(source, out, "--url", url, SSL_CERT_FILE=str(certificate))
     assert out.read_bytes() == _whole(source)
-    assert refused(source, out, "--url", str(server.base_url).replace("http:", "https:")).endswith("of http://?")
+    assert refused(source, out, "--url", str(server.base_url).replace("http:", "https:")).endswith("an http:// address?")
 
 
 def test_a_service_that_loses_rows(server: httpx.Client, source: Path) -> None:

@@ -146,7 +146,7 @@ def test_separator_line_of_an_unusual_delimiter() -> None:
 def test_lines_before_the_header_are_named(before: bytes, line: int) -> None:
     """The error for titles and comments before the header names the header's row."""
     refused = score(titanic(), before + HEADER + b"1,female,29,0,0,50,S\n").refusal()
-    assert f"row {line} of the file has" in refused.message
+    assert f"it is row {line} of the file:" in refused.message
 
 
 def test_comments_among_rows_are_named() -> None:
