@@ -116,7 +116,7 @@ def test_another_way_with_wrong_rows(visitor: Visitor, tmp_path: Path) -> None:
     said = visitor.page.locator("#file-said")
     chosen(visitor, path)
     expect(said).to_contain_text("Row 2, column sex")
-    visitor.page.get_by_label("A row that can", exact=False).select_option("is left out")
+    visitor.page.get_by_label("A row that can", exact=False).select_option("is omitted")
     expect(said).to_have_text("Done: 1 row of wrong.csv scored.")
     path.write_text(HEADER + ROW)
     visitor.page.get_by_label("A row that can", exact=False).select_option("ends the file")

@@ -188,7 +188,7 @@ def test_models(tmp_path: Path) -> None:
         (["--model", "other"], "other version 1"),
     ):
         said = scored(source, out, "--models", models, *options, LIFEBOAT_DEFAULT_MODEL="small")
-        assert f"by {expected}:" in said
+        assert f"({expected}):" in said
         assert out.read_text() == "x,predicted_value\n1.5,3.0\n"
     here = partial(refused, source, out, LIFEBOAT_MODELS=str(models), LIFEBOAT_DEFAULT_MODEL="small")
     assert here("--version", "7").endswith("has no version '7'; its versions: 1, 2")

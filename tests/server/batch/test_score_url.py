@@ -407,7 +407,9 @@ def test_https(server: httpx.Client, source: Path, certificate: Path) -> None:
         assert "its certificate is not trusted: self" in said
         scored(source, out, "--url", url, SSL_CERT_FILE=str(certificate))
     assert out.read_bytes() == _whole(source)
-    assert refused(source, out, "--url", str(server.base_url).replace("http:", "https:")).endswith("an http:// address?")
+    assert refused(source, out, "--url", str(server.base_url).replace("http:", "https:")).endswith(
+        "an http:// address?"
+    )
 
 
 def test_a_service_that_loses_rows(server: httpx.Client, source: Path) -> None:
