@@ -57,7 +57,7 @@ def test_worse_is_refused(tmp_path: Path, kind: Kind) -> None:
     refused = _refused(tmp_path, gated.candidate(kind, BAD), kind)
     rows, loss = len(gated.source(kind).part.y_test), "squared_error" if kind == "regression" else "log_loss"
     assert re.fullmatch(
-        f"worse than stable version 1 on the same {rows} held-out rows: {loss} a row {FIGURES}; "
+        f"worse than stable version 1 on the same {rows} held-out rows: {loss} per row {FIGURES}; "
         "--force publishes it anyway",
         refused,
     )
@@ -184,7 +184,7 @@ def test_other_classes_can_not_be_compared(tmp_path: Path) -> None:
     gated.champion(tmp_path, "binary", 1.0, classes=["off", "on"], positive_class="on")
     refused = _refused(tmp_path, gated.trained())
     assert refused == (
-        "the stable version 1 answers answer (off, on), this one answer (no, yes): they can't be compared"
+        "the stable version 1 predicts answer (off, on), this one answer (no, yes): they can't be compared"
     )
     published = _release(tmp_path, gated.trained(), force=True)
     assert published.version == published.stable == 2

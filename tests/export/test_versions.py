@@ -75,7 +75,7 @@ def test_find_what_is_not_there(root: Path, wanted: str) -> None:
     words = f"small has no version or label {wanted!r}; available: 3, 2, 1, stable, old, canary"
     with pytest.raises(LabelError, match=f"^{re.escape(words)}$"):
         find(root, NAME, wanted)
-    with pytest.raises(LabelError, match="there is no model 'large'; there is small"):
+    with pytest.raises(LabelError, match="there is no model 'large'; available: small"):
         find(root, "large", wanted)
 
 
