@@ -231,9 +231,7 @@ class Model:
                 name = column.feature.name
                 if not column.can_hold(record.get(name)):
                     got = repr(record[name])[:40] if name in record else "nothing"
-                    raise ManifestError(
-                        f"{member}: row {row}: {name}: not a value of {column.feature.datatype}: {got}"
-                    )
+                    raise ManifestError(f"{member}: row {row}: {name}: not a value of {column.feature.datatype}: {got}")
 
     def _check_signature(self) -> None:
         inputs = {each.name: (each.type, each.shape[1:]) for each in self._session.get_inputs()}

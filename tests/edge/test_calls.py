@@ -78,7 +78,11 @@ def test_text_is_not_held_back(local: Local) -> None:
 
 def test_model_control_is_refused(local: Local, project: Project) -> None:
     """A client that would load a model gets `permission_denied`."""
-    refused = {"code": "permission_denied", "message": "model control is not available through the Worker", "fields": []}
+    refused = {
+        "code": "permission_denied",
+        "message": "model control is not available through the Worker",
+        "fields": [],
+    }
     told = project.said(local.edge.http, "load", "titanic", *CLIENTS)
     assert told == {name: {"failure": refused} for name in CLIENTS}
 
