@@ -14,6 +14,7 @@ from server.batch.options import BatchOptions
 from server.batch.pipes import AnswerPipe, BodyPipe
 from server.codecs.tables.media_types import CSV, TAB_SEPARATED, Form
 from server.errors import Canceled, DeadlineExceeded, RequestError, drop_tracebacks
+from server.http.request_body import body_chunk, wait_for_disconnect
 from server.http.request_context import current, fields, log_text
 from server.http.responses import envelope, failure, response
 from server.http.trailers import BREAK_OFF, EXTENSION, takes_trailers
@@ -211,7 +212,7 @@ class ScoredFile:
                 while not self._is_read and (await receive()).get("more_body", False):
                     pass
             async with asyncio.timeout(LAST_WORDS_S):
-                await _disconnect(receive)
+                await wait_for_disconnect(receive)
         if self._ends is None:
             raise failed  # other ASGI servers abort the connection if the application raises
         self._ends.break_off()
@@ -257,12 +258,10 @@ async def _feed(receive: Receive, body: BodyPipe, pace: Pace) -> None:
     while more:
         with pace.waiting():
             message = await receive()
-        if message["type"] != "http.request":
-            raise Canceled("the client disconnected before the file was complete")
-        if data := message.get("body", b""):
+        data, more = body_chunk(message, "file")
+        if data:
             pace.move(len(data))
             await body.put(data)
-        more = message.get("more_body", False)
     body.end()
     await receive()
     raise Canceled("the client disconnected before the response was complete")
@@ -275,12 +274,6 @@ def _retrieve(ended: asyncio.Future[None]) -> None:
     """
     if not ended.cancelled():
         drop_tracebacks(ended.exception())
-
-
-async def _disconnect(receive: Receive) -> None:
-    """Wait until the client has disconnected."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _stands_still(idle_s: float) -> DeadlineExceeded:

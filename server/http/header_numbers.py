@@ -10,6 +10,7 @@ MAX_DIGITS: Final = 18
 
 Python cannot parse numbers of some thousand digits.
 """
+_TIMEOUT_DIGITS: Final = 10
 
 
 def whole_number(name: str, value: bytes, max_digits: int = MAX_DIGITS) -> int:
@@ -21,6 +22,14 @@ def whole_number(name: str, value: bytes, max_digits: int = MAX_DIGITS) -> int:
     if not digits.isdigit() or len(digits) > max_digits:
         raise InvalidArgument(f"{name}: expected a whole number of at most {max_digits} digits", field=name)
     return int(digits)
+
+
+def milliseconds(name: str, value: bytes) -> float:
+    """Return the timeout in the header `name` in seconds: at most ten digits of milliseconds, as in Connect.
+
+    Raises InvalidArgument if it is invalid or too long.
+    """
+    return whole_number(name, value, _TIMEOUT_DIGITS) / 1000
 
 
 def stated_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:

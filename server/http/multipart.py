@@ -12,8 +12,8 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from server.codecs.tables.media_types import BY_MEDIA_TYPE, BY_SUFFIX, CSV, TAB_SEPARATED
-from server.errors import Canceled, InvalidArgument, PayloadTooLarge, UnsupportedMediaType
-from server.http.request_body import UNSTATED
+from server.errors import InvalidArgument, PayloadTooLarge, UnsupportedMediaType
+from server.http.request_body import UNSTATED, body_chunk
 from server.models.quoting import field_name, quoted
 
 MEDIA_TYPE: Final = "multipart/form-data"
@@ -179,11 +179,8 @@ class FormFile:
     async def _read(self, expected: str) -> None:
         if not self._more:
             raise InvalidArgument(f"form: expected {expected}; the body ends before it", field="form")
-        message = await self._receive()
-        if message["type"] != "http.request":
-            raise Canceled("the client disconnected before the file was complete")
-        self._held += message.get("body", b"")
-        self._more = message.get("more_body", False)
+        chunk, self._more = body_chunk(await self._receive(), "file")
+        self._held += chunk
 
 
 def _checked(part: Part) -> Part:

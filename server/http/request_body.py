@@ -1,20 +1,19 @@
 """Request bodies of ASGI requests, read within the size limits."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Final
 
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from server.codecs.compression import ENCODINGS, decompressed, decompressed_if_small
-from server.errors import Canceled, PayloadTooLarge, UnsupportedMediaType
-from server.http.header_numbers import whole_number
+from server.errors import Canceled, PayloadTooLarge, RequestError, UnsupportedMediaType
+from server.http.header_numbers import milliseconds, whole_number
 from server.http.held_bytes import HELD, HeldBody
 from server.http.message import JSON
 from server.models.quoting import quoted
 
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
-_TIMEOUT_DIGITS: Final = 10
-"""Maximum number of digits of a timeout, as in the Connect protocol."""
 FORM_ENCODED: Final = "application/x-www-form-urlencoded"
 UNSTATED: Final = frozenset({"", FORM_ENCODED})
 """Content types that count as unspecified: none, and the default of `curl -d`."""
@@ -79,38 +78,49 @@ async def receive_body(
         if length > max_bytes:
             raise _too_large(max_bytes)
         admit(length, encoding)
-    return ReceivedBody(await _read(receive, max_bytes, scope[HELD]), encoding, max_bytes)
+    data = await read_whole(receive, scope[HELD], max_bytes, partial(_too_large, max_bytes))
+    return ReceivedBody(data, encoding, max_bytes)
 
 
-async def _read(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
+async def read_whole(receive: Receive, held: HeldBody, max_bytes: int, too_large: Callable[[], RequestError]) -> bytes:
+    """Return a whole body as received, with its bytes counted in `held`.
+
+    Raises the error of `too_large` if it exceeds `max_bytes`; ResourceExhausted if all bodies together exceed the limit
+    of held bytes; Canceled if the client disconnected.
+    """
     body = bytearray()  # not a list: many small chunks would take many times the memory of their bytes
     more = True
     while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Canceled("the client disconnected before the request was complete")
-        chunk = message.get("body", b"")
+        chunk, more = body_chunk(await receive())
         if len(body) + len(chunk) > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large()
         held.take(len(chunk))
         body += chunk
-        more = message.get("more_body", False)
     return bytes(body)
+
+
+def body_chunk(message: Message, what: str = "request") -> tuple[bytes, bool]:
+    """Return the body bytes of an ASGI message, and whether more will come.
+
+    Raises Canceled if the client disconnected before `what` was complete.
+    """
+    if message["type"] != "http.request":
+        raise Canceled(f"the client disconnected before the {what} was complete")
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def timeout(scope: Scope) -> float | None:
     """Return the client's timeout in seconds, from X-Request-Timeout-Ms. Raises InvalidArgument."""
     for name, value in scope["headers"]:
         if name == TIMEOUT_HEADER:
-            return whole_number(TIMEOUT_HEADER.decode(), value, _TIMEOUT_DIGITS) / 1000
+            return milliseconds(TIMEOUT_HEADER.decode(), value)
     return None
 
 
-async def wait_for_disconnect(receive: Receive, tell: Callable[[Exception], None]) -> None:
-    """Wait until the client disconnects after its body was read, then call `tell` with Canceled."""
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return when the client has disconnected; call it after the body was read."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    tell(Canceled("the client disconnected before the response"))
 
 
 def _check_type(headers: Mapping[bytes, bytes], media_types: Collection[str]) -> None:

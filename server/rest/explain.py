@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.errors import Canceled, DeadlineExceeded, ResourceExhausted
 from server.http.handler import SHORT_BYTES
 from server.http.message import Body
-from server.http.request_body import ReceivedBody, receive_body, timeout
+from server.http.request_body import ReceivedBody, receive_body, timeout, wait_for_disconnect
 from server.http.request_context import current
 from server.http.responses import envelope, failure, response
 from server.http.routes import API_MODEL_ROOTS
@@ -142,7 +142,7 @@ class ExplainEndpoint:
 async def _while_awaited(work: Coroutine[Any, Any, T], receive: Receive, due_s: float | None) -> T:
     """Return the result of `work`; cancel it if the client disconnects or `due_s` passes."""
     loop = asyncio.get_running_loop()
-    working, leaving = loop.create_task(work), loop.create_task(_left(receive))
+    working, leaving = loop.create_task(work), loop.create_task(wait_for_disconnect(receive))
     try:
         timeout_s = None if due_s is None else max(0.0, due_s - loop.time())
         done, _ = await asyncio.wait((working, leaving), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -155,12 +155,6 @@ async def _while_awaited(work: Coroutine[Any, Any, T], receive: Receive, due_s: 
         leaving.cancel()
         if working.cancel():
             await asyncio.wait((working,))  # a run that has started must end first
-
-
-async def _left(receive: Receive) -> None:
-    """Return when the client has disconnected."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _import() -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from server.codecs.row_estimate import estimates
-from server.errors import DeadlineExceeded, RequestError, ResourceExhausted
+from server.errors import Canceled, DeadlineExceeded, RequestError, ResourceExhausted
 from server.http.handler import SHORT_BYTES, FastPathHandler, min_timeout
 from server.http.header_numbers import stated_bytes
 from server.http.held_bytes import HELD
@@ -175,11 +175,16 @@ async def wait_for_answer(waiter: Waiter[Body], receive: Receive) -> Body:
 
     Raises the error of the run; Canceled if the client disconnected.
     """
-    watch = asyncio.ensure_future(wait_for_disconnect(receive, waiter.deliver))
+    watch = asyncio.ensure_future(_cancel_on_disconnect(waiter, receive))
     try:
         return await waiter.answer()
     finally:
         watch.cancel()
+
+
+async def _cancel_on_disconnect(waiter: Waiter[Body], receive: Receive) -> None:
+    await wait_for_disconnect(receive)
+    waiter.deliver(Canceled("the client disconnected before the response"))
 
 
 def paths(repository: Repository, root: str, *, labels: bool = False) -> Iterator[tuple[str, Model]]:

@@ -13,6 +13,7 @@ from server.errors import Canceled, DeadlineExceeded, InvalidArgument, NotFound,
 from server.http.header_numbers import whole_number
 from server.http.held_bytes import HELD, HeldBody
 from server.http.message import HttpResponse
+from server.http.request_body import body_chunk, read_whole, wait_for_disconnect
 from server.http.responses import failure, response, uncacheable
 from server.http.trailers import BREAK_OFF
 from server.rpc import negotiation
@@ -202,25 +203,16 @@ class _Call:
 
         Raises Canceled if the client disconnects.
         """
-        body = bytearray()
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                self._left = True
-                raise Canceled("the client disconnected before the request was complete")
-            chunk = message.get("body", b"")
-            if len(body) + len(chunk) > _FRAMING * self._max_bytes + 64:
-                raise too_large(self._max_bytes)
-            self._held.take(len(chunk))
-            body += chunk
-            more = message.get("more_body", False)
-        return bytes(body)
+        max_bytes = _FRAMING * self._max_bytes + 64
+        try:
+            return await read_whole(self._receive, self._held, max_bytes, partial(too_large, self._max_bytes))
+        except Canceled:
+            self._left = True
+            raise
 
     async def _watch(self, task: "asyncio.Task[None] | None") -> None:
         """Cancel the call when the client disconnects, to drop the pending inference."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        await wait_for_disconnect(self._receive)
         self._leave(task)
 
     async def _pump(self, chunks: _Chunks, task: "asyncio.Task[None] | None") -> None:
@@ -240,13 +232,9 @@ class _Call:
     async def _pump_body(self, chunks: _Chunks) -> None:
         more = True
         while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise Canceled("the client disconnected before the request was complete")
-            chunk = message.get("body", b"")
+            chunk, more = body_chunk(await self._receive())
             self._held.take(len(chunk))
             await chunks.put(chunk)
-            more = message.get("more_body", False)
         await chunks.put(None)
 
     async def _chunks(self, chunks: _Chunks) -> AsyncIterator[bytes]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from server.codecs.compression import compressed
-from server.http.header_numbers import whole_number
+from server.http.header_numbers import milliseconds
 from server.http.message import JSON, Fields, HttpResponse
 from server.rpc.protocols import envelope
 from server.rpc.protocols.base import COMPRESS_BYTES, NOTHING, End, Metadata, RpcProtocol
@@ -18,7 +18,6 @@ from server.rpc.protocols.status import HTTP_STATUS, RpcError
 VERSION_HEADER: Final = b"connect-protocol-version"
 _END_STREAM: Final = 2
 """Envelope flag of the last message of a stream."""
-_TIMEOUT_DIGITS: Final = 10
 
 
 class Connect(RpcProtocol):
@@ -28,7 +27,7 @@ class Connect(RpcProtocol):
 
     def timeout_s(self, value: bytes) -> float:
         """Parse at most ten digits of milliseconds into seconds. Raises InvalidArgument."""
-        return whole_number(self.timeout_header.decode(), value, _TIMEOUT_DIGITS) / 1000
+        return milliseconds(self.timeout_header.decode(), value)
 
 
 class ConnectUnary(Connect):
