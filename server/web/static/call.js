@@ -1,34 +1,34 @@
 /**
- * The calls that the page makes: with the visitor's key where the service asks for one, failures as its envelope tells them.
+ * Send the page's requests: add the API key if one is stored, and turn error responses into exceptions.
  * @module
  */
 
 const KEY = "lifeboat-key";
 export const KEY_NEEDED = "lifeboat-key-needed";
 
-/** A call that the service refused, or that never reached it (status 0). */
+/** The error of a request that the service rejected, or that did not reach the service (status 0). */
 export class Refused extends Error {
   constructor(message, { status = 0, code = "unavailable", field, retryAfterS } = {}) {
     super(message);
     this.status = status;
     this.code = code;
     this.field = field;
-    /** After how many seconds it may be tried again, where the service says so. */
+    /** Seconds until the client may retry, if the service sent Retry-After. */
     this.retryAfterS = retryAfterS;
   }
 }
 
-/** Returns whether the visitor has given a key. */
+/** Returns whether an API key is stored. */
 export function hasKey() {
   return sessionStorage.getItem(KEY) !== null;
 }
 
-/** Keeps a key until the tab is closed. */
+/** Stores an API key until the tab is closed. */
 export function keepKey(key) {
   sessionStorage.setItem(KEY, key);
 }
 
-/** Returns the response of a call that went well. Throws Refused; AbortError where `options.signal` ended it. */
+/** Returns a successful response. Throws the error class above, or AbortError if `options.signal` is aborted. */
 export async function call(path, options = {}) {
   const headers = new Headers(options.headers);
   const key = sessionStorage.getItem(KEY);
@@ -47,9 +47,9 @@ export async function call(path, options = {}) {
   throw refused;
 }
 
-/** Returns the answer, as JSON, to one that is posted as JSON text, with `more` headers. */
+/** Posts JSON text with `more` headers, and returns the response as JSON. */
 export async function post(path, text, signal, more = {}) {
-  const headers = { ...more, "content-type": "application/json", "lifeboat-cache": "allow" }; // the edge may have it already
+  const headers = { ...more, "content-type": "application/json", "lifeboat-cache": "allow" }; // the Worker may cache it
   const response = await call(path, { method: "POST", body: text, headers, signal });
   return response.json().catch((error) => {
     throw error.name === "AbortError" ? error : new Refused("The response is not from this service.");

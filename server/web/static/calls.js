@@ -1,5 +1,5 @@
 /**
- * The tabs in which the call is shown, a language each, with a button that copies it.
+ * Show example code for the API request: one tab for each language, with a Copy button.
  * @module
  */
 import { hasKey } from "./call.js";
@@ -7,7 +7,7 @@ import { html } from "./elements.js";
 import { written } from "./form.js";
 import { snippets } from "./snippets.js";
 
-/** Tabs by the pattern of the ARIA Authoring Practices: arrows choose, Tab goes on to what is chosen. */
+/** Tabs as the ARIA Authoring Practices describe them: arrow keys select a tab, the Tab key moves to its panel. */
 export class Calls {
   constructor(main) {
     this.model = main.dataset;
@@ -16,7 +16,7 @@ export class Calls {
     this.panels = new Map();
   }
 
-  /** Shows the call with this record in it. */
+  /** Shows the request for this record. */
   show(record) {
     const { root, method, kind } = this.model;
     const { origin } = location;
@@ -31,7 +31,7 @@ export class Calls {
     this.others(origin + root);
   }
 
-  /** Shows what else there is to call: what moved an answer, and a whole file. */
+  /** Shows the other endpoints: feature contributions, and scoring a file. */
   others(address) {
     const key = hasKey() ? ' -H "X-Api-Key: $LIFEBOAT_KEY"' : "";
     const explained = html("p", { class: "help" }, html("code", {}, `${address}/explain`));

@@ -1,12 +1,12 @@
 /**
- * What moved the answer: from what the model says of nobody in particular to what it says of this record, a step a feature.
+ * Feature contributions: from the average prediction to this record's prediction, one step for each feature.
  * @module
  */
 import { post } from "./call.js";
 import { change, html, number, percent, svg } from "./elements.js";
 import { written } from "./form.js";
 
-/** Shows the explanation of a record and its answer in `main`. Throws AbortError where `signal` ended it. */
+/** Shows the feature contributions to a record's prediction in `main`. Throws AbortError if `signal` is aborted. */
 export async function showMoved(main, { record, answer }, signal) {
   const { root, kind, positive } = main.dataset;
   const place = main.querySelector("#moved");

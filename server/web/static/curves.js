@@ -1,19 +1,20 @@
 /**
- * What if: the answer along the range of each number, all else as it stands in the form, by one call for all curves.
+ * What-if curves: the prediction over the range of each numeric feature, with all other features as in the form.
+ * One request fetches all curves.
  * @module
  */
 import { post } from "./call.js";
 import { html, number, percent, short, svg, table } from "./elements.js";
 import { written } from "./form.js";
 
-const STEPS = 60; // at most
-/** Nobody asks about these rows in earnest: they tell nothing of a drift. */
+const STEPS = 60; // at most, for each curve
+/** These rows are hypothetical, so the server must not count them as drift. */
 const SUPPOSED = { "lifeboat-drift": "none" };
-const WIDTH = 260; // about as wide as it is shown, or the text would shrink
+const WIDTH = 260; // about the displayed width, so that the text keeps its size
 const HEIGHT = 150;
 const EDGE = { left: 46, right: 10, top: 10, bottom: 24 };
 
-/** Draws the curves of a record in `main`. Throws AbortError where `signal` ended it, Refused where the call failed. */
+/** Draws the curves of a record in `main`. Throws AbortError if `signal` is aborted, and the errors of `post()`. */
 export async function showCurves(main, form, { record, answer }, signal) {
   const { root, kind, target, positive } = main.dataset;
   const fields = form.fields.filter((field) => field.range);
@@ -43,7 +44,7 @@ export async function showCurves(main, form, { record, answer }, signal) {
   main.querySelector("#curves").hidden = false;
 }
 
-/** Returns where a number's curve is asked for: at the ends, at round numbers between them, and where it is now. */
+/** Returns the values at which a curve is computed: both ends, round numbers between them, and the current value. */
 function points(field, json) {
   let [low, high] = field.range;
   const here = json === undefined || json === "null" ? undefined : Number(json);
@@ -60,7 +61,7 @@ function points(field, json) {
   return [...xs].filter(isSent).sort((a, b) => a - b);
 }
 
-/** Returns the least step of 1, 2 or 5 times a power of ten that is no less than the one given. */
+/** Returns the smallest step that is at least `least`, and is 1, 2 or 5 times a power of ten. */
 function roundStep(least, isWhole) {
   const power = 10 ** Math.floor(Math.log10(least));
   const step = [1, 2, 5, 10].map((times) => times * power).find((each) => each >= least * 0.999) ?? 1;
@@ -125,7 +126,7 @@ function drawn({ xs, ys, here, now, what, scale }, told, words) {
   );
 }
 
-/** Returns the lowest and the highest; a value that is no number is neither. */
+/** Returns the lowest and the highest value, without nulls; [0, 0] if there are only nulls. */
 function ends(values) {
   const known = values.filter((each) => each !== null);
   return known.length ? [Math.min(...known), Math.max(...known)] : [0, 0];
@@ -135,7 +136,7 @@ function along(low, high, from, to) {
   return (value) => from + ((to - from) * (value - low)) / (high - low || 1);
 }
 
-/** Puts new figures in the place of the old ones; tables that were open stay so, and the focus where it was. */
+/** Replaces the figures; open tables stay open, and the focus stays where it is. */
 function keepOpen(place, figures) {
   const key = (details) => details?.dataset.of;
   const open = new Set([...place.querySelectorAll("details[open]")].map(key));

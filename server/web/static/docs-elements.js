@@ -1,8 +1,8 @@
-/** What the page is built from: elements without a line of HTML in a string, so that no text can become markup. */
+/** Create the page's elements with DOM calls, never from HTML strings, so that no text can become markup. */
 
 /**
- * Returns an element. An attribute that is a function listens to the event of its name; undefined and false are left
- * out, true is an attribute without a value. Children are elements or text; what is undefined is left out.
+ * Returns an element. A function as attribute listens to the event of that name. An attribute that is undefined or
+ * false is omitted; true becomes an attribute without a value. Children are elements or text; undefined is omitted.
  */
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -14,22 +14,22 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-/** Returns text, of which what stands in backquotes is code. */
+/** Returns text as nodes; the parts in backquotes become code elements. */
 export function prose(text) {
   return text.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
 }
 
-/** Returns text that is read as it is, and can be scrolled by keyboard. */
+/** Returns preformatted text that can be scrolled with the keyboard. */
 export function block(text, label) {
   return element("pre", { tabindex: "0", role: "group", "aria-label": label }, text);
 }
 
-/** Returns a value of the document as it is shown: text as it is, all else as indented JSON. */
+/** Returns a value of the document for display: strings unchanged, everything else as indented JSON. */
 export function shown(value) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
-/** Returns JSON indented, its numbers as they are written: a browser's own would lose digits of large ones. */
+/** Returns indented JSON, with its numbers unchanged: JSON.parse would lose digits of large numbers. */
 export function indented(json) {
   try {
     JSON.parse(json);
@@ -53,7 +53,7 @@ export function indented(json) {
   });
 }
 
-/** Returns a button that copies what `text` gives, and says whether it did: without TLS a browser lets no page copy. */
+/** Returns a button that copies the result of `text()`, and shows whether it worked: browsers require TLS to copy. */
 export function copyButton(text) {
   const button = element("button", { type: "button" }, "Copy");
   button.addEventListener("click", async () => {

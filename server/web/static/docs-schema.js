@@ -1,10 +1,10 @@
-/** JSON Schemas as nested lists: what each member is called, what it may be, and what it means. */
+/** Show JSON Schemas as nested lists: the name, the type and the description of each member. */
 
 import { element, prose } from "./docs-elements.js";
 
 const DEEPEST = 6;
 
-/** Returns what a reference in the document points at; anything else as it is. */
+/** Returns the target of a reference in the document; returns any other object unchanged. */
 export function resolved(part, doc) {
   if (!part?.$ref) return part ?? {};
   const found = part.$ref
@@ -14,7 +14,7 @@ export function resolved(part, doc) {
   return resolved(found, doc);
 }
 
-/** Returns in words what values a schema allows. */
+/** Returns a description of the values that a schema allows. */
 export function kindOf(schema, doc) {
   const known = resolved(schema, doc);
   if ("const" in known) return JSON.stringify(known.const);
@@ -25,7 +25,7 @@ export function kindOf(schema, doc) {
   return [words.join(" or "), range(known), known.contentEncoding].filter(Boolean).join(", ");
 }
 
-/** Returns a range in words; a limit that is the number type's own says nothing. */
+/** Returns a range in words, without limits that only repeat the range of the number type. */
 function range({ minimum, maximum, minItems, maxItems, maxLength }) {
   const isTold = (limit) => limit !== undefined && Math.abs(limit) <= Number.MAX_SAFE_INTEGER;
   const said = [];
@@ -37,7 +37,7 @@ function range({ minimum, maximum, minItems, maxItems, maxLength }) {
   return said.join(", ");
 }
 
-/** Returns a schema as a list of its members, each with its own below it. */
+/** Returns a schema as a list of its members, with their own members nested below. */
 export function schemaView(schema, doc, depth = 0) {
   const known = resolved(schema, doc);
   if (known.oneOf) {

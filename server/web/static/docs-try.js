@@ -1,4 +1,4 @@
-/** Trying an operation: what is sent can be edited, what came is shown as it is, and curl's line says the same. */
+/** Try an operation: edit and send a request, see the response, and copy the request as a curl command. */
 
 import { block, copyButton, element, indented, shown } from "./docs-elements.js";
 import { resolved } from "./docs-schema.js";
@@ -7,7 +7,7 @@ const TEXTUAL = /^(text\/|application\/(json|x-ndjson|.*\+json))/;
 const SHOWN_CHARACTERS = 200_000;
 let numbered = 0;
 
-/** Returns the form that tries an operation, and the place where its answer appears. */
+/** Returns the form that sends an operation's request and shows its response. */
 export function tryIt(doc, path, method, operation) {
   const parameters = (operation.parameters ?? []).map((each) => resolved(each, doc));
   const fields = parameters.map((parameter) => ({
@@ -80,7 +80,7 @@ function labelled(input, name, place) {
   return element("p", {}, element("label", { for: input.id }, element("code", {}, name), hint), input);
 }
 
-/** Returns the fields of a body: its form where there are several, an example, the text, and for bytes a file. */
+/** Returns a body's fields: the media type if there are several, an example, the text, and a file for binary bodies. */
 function bodyFields({ content }) {
   const types = Object.keys(content);
   const type = element("select", { id: `field-${++numbered}` }, ...types.map((each) => element("option", {}, each)));
@@ -125,7 +125,7 @@ function requestOf(path, method, fields, body, takesToken) {
   return { url, method: method.toUpperCase(), headers, body: file ?? body?.text.value, file, takesToken };
 }
 
-/** Returns the header of the key that stands in its field, if one does. */
+/** Returns the header with the API key from its field, if the field is not empty. */
 export function apiKey() {
   const key = document.getElementById("api-key").value;
   return key ? { "X-Api-Key": key } : {};
@@ -148,7 +148,7 @@ function curlOf(request) {
   return parts.filter(Boolean).join(" ");
 }
 
-/** Sends a request, and shows what came of it. */
+/** Sends a request, and shows the response or the error. */
 async function sent(request, signal, status, answer) {
   const { url, method, body } = request;
   const began = performance.now();

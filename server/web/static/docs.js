@@ -1,4 +1,4 @@
-/** The page: openapi.json to a list of operations by their tags, each of which is laid out when it is first opened. */
+/** Show openapi.json as a list of operations, grouped by tag; an operation is rendered when it is first opened. */
 
 import { block, element, prose, shown } from "./docs-elements.js";
 import { kindOf, resolved, schemaView } from "./docs-schema.js";
@@ -20,7 +20,7 @@ async function load() {
   }
 }
 
-/** Shows where a key is put in; with one the document is asked for again. */
+/** Opens the field for an API key, and loads the document again when a key is entered. */
 function askForKey(state) {
   state.textContent = "The Worker of this service requires an API key: enter it under Keys.";
   document.querySelector(".keys").open = true;
@@ -58,7 +58,7 @@ function show(doc) {
   opened();
 }
 
-/** Returns each tag with its operations, those with the shortest path first. */
+/** Returns each tag with its operations, sorted by the number of path segments. */
 function grouped(doc) {
   const all = Object.entries(doc.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ path, method, operation, id: operation.operationId })),
@@ -76,7 +76,7 @@ function grouped(doc) {
     .filter(([, operations]) => operations.length);
 }
 
-/** Returns method and path, which may be broken before a slash. */
+/** Returns the method and the path; the line may break before a slash. */
 function titled({ path, method }) {
   const parts = path.split(/(?=\/)/).flatMap((part) => [element("wbr"), part]);
   return [element("span", { class: `method ${method}` }, method.toUpperCase()), " ", element("code", {}, ...parts)];
@@ -154,7 +154,7 @@ function responseView(doc, status, response) {
   return element("details", { class: "response" }, summary, fields, ...contentView(doc, response.content));
 }
 
-/** Shows the operations alone whose path, method or summary has the words. */
+/** Shows only the operations whose path, method or summary contains the words. */
 function filter(words) {
   for (const each of document.querySelectorAll(".operation, nav li")) {
     const text = (each.querySelector("summary") ?? each).textContent.toLowerCase();
@@ -165,7 +165,7 @@ function filter(words) {
   }
 }
 
-/** Opens the operation that the address names. */
+/** Opens the operation that the URL's fragment names. */
 function opened() {
   const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (named instanceof HTMLDetailsElement) {

@@ -1,18 +1,18 @@
 /**
- * Drift: how far what the model is asked about has moved from what it was trained on.
+ * Show drift: how much the distribution of requests differs from the training data.
  * @module
  */
 import { call } from "./call.js";
 import { count, rowsOf, table } from "./elements.js";
 
-/** Population stability index, by the usual rule of thumb. */
+/** Levels of the population stability index, by the usual rule of thumb. */
 const LEVELS = [
   [0.1, "no drift"],
   [0.25, "some drift"],
   [Number.POSITIVE_INFINITY, "strong drift"],
 ];
 
-/** Shows the model's drift in `main`; nothing where the service has none. */
+/** Shows the model's drift in `main`, or nothing if the service does not measure drift. */
 export async function showDrift(main, signal) {
   const part = main.querySelector("#drift");
   if (!("compared" in main.dataset)) return;

@@ -1,5 +1,5 @@
 /**
- * Elements and numbers as the page writes them.
+ * Create elements, and format numbers for the page.
  * @module
  */
 
@@ -7,7 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const COUNT = new Intl.NumberFormat("en");
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
-/** Of numbers from here on a double doesn't hold every digit. */
+/** From about this size on, a double cannot hold every digit of a number. */
 const LARGE = 1e15;
 const NONE = "not a number";
 
@@ -16,12 +16,12 @@ export function html(name, attributes = {}, ...children) {
   return made(document.createElement(name), attributes, children);
 }
 
-/** Returns an SVG element, in the same way. */
+/** Returns an SVG element with attributes and children. */
 export function svg(name, attributes = {}, ...children) {
   return made(document.createElementNS(SVG, name), attributes, children);
 }
 
-/** Returns a table: its caption, the heads of its columns, and rows whose first cell is the row's head. */
+/** Returns a table with a caption and column headers; the first cell of each row is the row's header. */
 export function table(caption, heads, rows) {
   const line = ([first, ...rest]) =>
     html("tr", {}, html("th", { scope: "row" }, first), ...rest.map((cell) => html("td", {}, cell)));
@@ -29,7 +29,7 @@ export function table(caption, heads, rows) {
   return html("table", {}, html("caption", {}, caption), html("thead", {}, top), html("tbody", {}, ...rows.map(line)));
 }
 
-/** Returns a bar with its name and what it says: as long as its share, which is the first of several where it is coloured. */
+/** Returns a bar with its name and text; its length is `share`, and `isFirst` highlights it. */
 export function bar(name, share, text, isFirst) {
   const meter = html("span", { class: isFirst ? "bar first" : "bar" });
   meter.style.setProperty("--share", String(share));
@@ -41,14 +41,14 @@ export function percent(share) {
   return share === null ? NONE : PERCENT.format(share);
 }
 
-/** Returns a share's change in points of a percentage, or a value's change, with its sign. */
+/** Returns a change with its sign: of a share in percentage points, of any other value as a number. */
 export function change(difference, isShare) {
   const size = Math.abs(difference);
   const words = isShare ? `${(size * 100).toFixed(1)} points` : number(size);
   return `${difference < 0 ? "−" : "+"}${words}`;
 }
 
-/** Returns a number in five digits, but never less than its whole ones; where a model's answer is none, the words for it. */
+/** Returns a number with five significant digits, and all digits before the point; null becomes "not a number". */
 export function number(value) {
   if (value === null) return NONE;
   const size = Math.abs(value);
@@ -56,7 +56,7 @@ export function number(value) {
   return size >= 1e4 ? COUNT.format(Math.round(value)) : String(Number(value.toPrecision(5)));
 }
 
-/** Returns a number as an axis has room for it. */
+/** Returns a number that is short enough for an axis label. */
 export function short(value) {
   const text = number(value);
   const size = Math.abs(value);
@@ -65,17 +65,17 @@ export function short(value) {
   return size >= 1e4 ? COMPACT.format(value) : String(Number(value.toPrecision(3)));
 }
 
-/** Returns a count with its thousands apart. */
+/** Returns a count with thousands separators. */
 export function count(value) {
   return COUNT.format(value);
 }
 
-/** Returns how many rows, in words. */
+/** Returns a number of rows as text, such as "1 row" or "2 rows". */
 export function rowsOf(value) {
   return `${count(value)} ${value === 1 ? "row" : "rows"}`;
 }
 
-/** Returns bytes in the unit that suits them. */
+/** Returns a number of bytes in B, kB, MB or GB. */
 export function bytes(value) {
   const power = Math.min(3, Math.floor(Math.log10(Math.max(value, 1)) / 3));
   return `${(value / 1000 ** power).toFixed(power && 1)} ${["B", "kB", "MB", "GB"][power]}`;

@@ -1,5 +1,5 @@
 /**
- * A whole file through the service: sent from the disk as it is, its answer read as it streams, counted, kept and handed out.
+ * Score a file: stream it from the disk to the service, count the rows of the response, offer it as a download.
  * @module
  */
 import { call } from "./call.js";
@@ -15,13 +15,13 @@ const TYPES = {
   jsonl: "application/x-ndjson",
 };
 const SAMPLE_BYTES = 65_536;
-/** Pieces of the answer are put together from time to time: what is in a Blob, the browser may put on the disk. */
+/** Chunks of the response are moved into a Blob at this size, because a browser may store Blobs on the disk. */
 const GATHERED_BYTES = 8_388_608;
 const BUSY_MS = 12;
-/** What a browser says of a folder, and of a file that was changed or taken away after it was chosen. */
+/** Error names of browsers for a folder, and for a file that was changed or deleted after it was chosen. */
 const UNREADABLE = ["NotReadableError", "NotFoundError"];
 
-/** The part of the page that takes a file. */
+/** The section of the page that scores a file. */
 export class FileScoring {
   constructor(main, signal) {
     this.model = main.dataset;
@@ -37,7 +37,7 @@ export class FileScoring {
     this.onError = part.querySelector("#on-error");
     const { chosen, cancel } = this.elements;
     chosen.addEventListener("click", () => {
-      chosen.value = ""; // or the same file, mended, would be no change
+      chosen.value = ""; // otherwise choosing the same file again, after a correction, fires no change event
     });
     chosen.addEventListener("change", () => chosen.files[0] && this.score(chosen.files[0]));
     this.onError.addEventListener("change", () => this.file && this.score(this.file));
@@ -45,7 +45,7 @@ export class FileScoring {
     signal.addEventListener("abort", () => this.working?.abort());
     this.takeDrops(part.querySelector("#drop"));
     for (const event of ["dragover", "drop"]) {
-      document.addEventListener(event, (dropped) => dropped.preventDefault(), { signal }); // or the file would be opened
+      document.addEventListener(event, (dropped) => dropped.preventDefault(), { signal }); // or the browser opens it
     }
   }
 
@@ -64,7 +64,7 @@ export class FileScoring {
     });
   }
 
-  /** Scores a file, and shows how far it is; one that is under way is given up for it, `others` are left alone. */
+  /** Scores a file and shows the progress. Cancels a running file; `others` is the number of ignored files. */
   async score(file, others = 0) {
     this.working?.abort();
     this.file = file;
@@ -94,8 +94,9 @@ export class FileScoring {
   }
 
   /**
-   * Returns which row ended an answer that was broken off in its middle, and why: a browser throws the end of such an
-   * answer away, where the reason stands, so the rows are asked for once more, with their errors instead.
+   * Returns the row that made the service abort the response, and its error; undefined if no row is at fault.
+   * A browser discards the end of an aborted response, which contains the error, so this function sends the file again
+   * with `on_error=null`, and reads the errors of its rows.
    */
   async reason(error, file, signal) {
     if (error.status !== 0 && error.name !== "TypeError") return undefined;
@@ -112,7 +113,7 @@ export class FileScoring {
         if (found) break;
       }
     } catch {
-      return undefined; // then it is the connection that breaks
+      return undefined; // the connection itself fails
     }
     return found;
   }
@@ -151,14 +152,14 @@ export class FileScoring {
       if (isText) seen.rows.push(decoder.decode(value, { stream: true }));
       this.show(seen, expected);
       if (performance.now() - yielded < BUSY_MS) continue;
-      await turn(); // or pieces that are there already would keep the page from all else
+      await turn(); // otherwise buffered chunks would block the page
       yielded = performance.now();
     }
     seen.rows.end();
     this.draw(seen);
   }
 
-  /** Shows the counts, at most once a frame. */
+  /** Shows the counts, at most once for each animation frame. */
   show(seen, expected) {
     if (seen.isDrawn) return;
     seen.isDrawn = true;
@@ -207,21 +208,21 @@ export class FileScoring {
   }
 }
 
-/** Returns what is told of a failure that is no row's. */
+/** Returns the message for an error that no row caused. */
 function told(error) {
   if (UNREADABLE.includes(error.name)) return "The file can’t be read. Is it a folder? Has it changed since it was chosen?";
   if (!error.status) return "The connection was lost before the file was complete.";
-  return error.message.replace(/^body: /, "The file: "); // which is the whole body of that call
+  return error.message.replace(/^body: /, "The file: "); // the file is the request's whole body
 }
 
-/** Returns about how many rows a text has, by how long its first ones are; undefined where it is empty. */
+/** Returns an estimate of a file's rows from the length of the first ones; undefined if there are too few lines. */
 async function rowsIn(file) {
   const text = await file.slice(0, SAMPLE_BYTES).text();
   const lines = text.split("\n").length - 1;
   return lines > 1 ? (file.size / Math.min(file.size, SAMPLE_BYTES)) * (lines - 1) : undefined;
 }
 
-/** Lets everything else have its turn: not by a timer, which sleeps where nobody looks. */
+/** Yields to the event loop. Not with a timer, because browsers throttle timers in background tabs. */
 function turn() {
   const { port1, port2 } = new MessageChannel();
   return new Promise((resolve) => {

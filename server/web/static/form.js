@@ -1,5 +1,5 @@
 /**
- * The form's fields to the record that is asked about, as JSON text: a number stands in it as it was typed, to its last digit.
+ * Convert the form's fields to a record, as JSON text: a number keeps every digit that was typed.
  * @module
  */
 
@@ -12,7 +12,7 @@ class Field {
     this.name = feature;
     this.datatype = datatype;
     this.isNullable = nullable === "true";
-    /** The range of its curve, where it has one. */
+    /** The range of the feature's curve; undefined if it has no curve. */
     this.range = low === undefined ? undefined : [Number(low), Number(high)];
     this.isWhole = !datatype.startsWith("FP");
     this.element = element;
@@ -22,18 +22,18 @@ class Field {
     if (this.null) this.null.hidden = false;
   }
 
-  /** Whether what stands there is no number at all: the browser tells it from an empty field, its value doesn't. */
+  /** Whether the field contains text that is no number. Its value is empty then, the same as for an empty field. */
   get isNoNumber() {
     return this.inputs[0].validity.badInput;
   }
 
-  /** What stands there, as text. */
+  /** The content of the field, as text. */
   get text() {
     const [first] = this.inputs;
     return first.type === "radio" ? (this.inputs.find((each) => each.checked)?.value ?? "") : first.value;
   }
 
-  /** The value as JSON text; undefined where there is none, and null may not be. */
+  /** The value as JSON text; undefined if the field is empty and the feature is not nullable. */
   get json() {
     const nothing = this.isNullable ? "null" : undefined;
     const { text } = this;
@@ -46,7 +46,7 @@ class Field {
     return this.datatype === "BOOL" || LITERAL.test(text) ? text : otherwise(text);
   }
 
-  /** Shows what is wrong with it; nothing where it is right. */
+  /** Shows an error message beside the field; an empty message removes it. */
   tell(message = "") {
     this.error.textContent = message;
     this.error.hidden = message === "";
@@ -62,7 +62,7 @@ class Field {
 export class Form {
   constructor(element) {
     this.element = element;
-    element.noValidate = true; // the service tells what is wrong, in the words that every caller gets
+    element.noValidate = true; // the service validates, so the page shows the same messages as the API
     this.fields = [...element.querySelectorAll("[data-feature]")].map((each) => new Field(each));
     for (const { null: box, inputs } of this.fields) {
       box?.control.addEventListener("change", () => {
@@ -71,19 +71,19 @@ export class Form {
     }
   }
 
-  /** The record's members, name to JSON text; what is required and missing is left out. */
+  /** The record's members, name to JSON text, without required features that have no value. */
   record() {
     return new Map(this.fields.map((field) => [field.name, field.json]).filter(([, json]) => json !== undefined));
   }
 
-  /** Shows a message beside the field of that name. Returns whether there is one. */
+  /** Shows a message beside the field of that name. Returns whether the field exists. */
   tell(name, message) {
     const field = this.fields.find((each) => each.name === name);
     field?.tell(message);
     return field !== undefined;
   }
 
-  /** Takes away what was told. Returns the first field in which no number stands that should. */
+  /** Removes all messages. Returns the first field whose text should be a number, but is not. */
   clear() {
     for (const field of this.fields) field.tell();
     return this.fields.find((field) => field.isNoNumber);
@@ -95,7 +95,7 @@ export function written(record) {
   return `{${[...record].map(([name, json]) => `${JSON.stringify(name)}:${json}`).join(",")}}`;
 }
 
-/** Returns a number that JSON writes otherwise, as JSON does: .5, 007, +1. Text that is no number is left to be refused. */
+/** Returns a number that JSON does not allow as typed (.5, 007, +1) as valid JSON. The service rejects other text. */
 function otherwise(text) {
   if (/^[+-]?\d+$/.test(text)) return BigInt(text.replace("+", "")).toString();
   const value = Number(text);

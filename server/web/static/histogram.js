@@ -1,5 +1,5 @@
 /**
- * How a file's answers spread: shares in twenty bins, values in bins that widen as they come, classes counted.
+ * Histogram of a file's predictions: probabilities in twenty bins, values in bins that widen, classes by count.
  * @module
  */
 import { bar, count, html, number, percent, short, svg, table } from "./elements.js";
@@ -9,7 +9,7 @@ const WIDTH = 600;
 const HEIGHT = 150;
 const BOTTOM = 22;
 
-/** Counts of answers; bounded however many come. */
+/** Counts of predictions; its memory does not grow with the number of rows. */
 export class Histogram {
   constructor(kind, what) {
     this.kind = kind;
@@ -20,14 +20,14 @@ export class Histogram {
     this.width = kind === "binary" ? 1 / BINS : undefined;
   }
 
-  /** Counts one answer, as it stands in the file. */
+  /** Counts one prediction, given as the text in the file. */
   add(text) {
     if (this.kind === "multiclass") this.names.set(text, (this.names.get(text) ?? 0) + 1);
     else if (this.kind === "binary") this.counts[Math.min(BINS - 1, Math.floor(Number(text) * BINS))] += 1;
     else this.spread(Number(text));
   }
 
-  /** Returns bars: the words of each and its count. */
+  /** Returns the label and the count of each bar. */
   bars() {
     if (this.kind === "multiclass") return [...this.names].sort(([a], [b]) => (a < b ? -1 : 1));
     if (this.width === undefined) return [];
@@ -36,7 +36,7 @@ export class Histogram {
     return this.counts.map((each, place) => [`${end(place)} to ${end(place + 1)}`, each]);
   }
 
-  /** Counts a value of no known range: twice as wide bins, on the side where it lies, until it is in one. */
+  /** Counts a value; while it is outside the bins, doubles their width, and extends them on the side of the value. */
   spread(value) {
     if (!Number.isFinite(value)) return;
     if (this.width === undefined) {
@@ -54,7 +54,7 @@ export class Histogram {
     this.counts[Math.min(BINS - 1, Math.floor((value - this.low) / this.width))] += 1;
   }
 
-  /** Returns the figure: the drawing, and the same as a table. */
+  /** Returns a figure with the chart and a table of the same numbers. */
   figure() {
     const bars = this.bars();
     const most = Math.max(1, ...bars.map(([, each]) => each));
@@ -85,7 +85,7 @@ export class Histogram {
   }
 }
 
-/** Returns a bar for each class, the most frequent first, however long their names are. */
+/** Returns a bar for each class, the most frequent first. HTML, because it wraps long class names. */
 function classes(bars, most) {
   const sorted = [...bars].sort(([, a], [, b]) => b - a);
   return html("dl", { class: "shares" }, ...sorted.map(([name, each]) => bar(name, each / most, count(each), true)));

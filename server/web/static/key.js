@@ -1,10 +1,10 @@
 /**
- * The field for an API key: there from the first call that is refused without one.
+ * Show the field for an API key after the service rejects a request without a valid key.
  * @module
  */
 import { KEY_NEEDED, keepKey } from "./call.js";
 
-/** Shows the field when it is needed; `again` repeats what was refused. */
+/** Shows the field when a key is needed; calls `again` when a key is entered. */
 export function askForKey(form, again) {
   const input = form.querySelector("input");
   const error = form.querySelector(".error");

@@ -1,5 +1,5 @@
 /**
- * The page comes alive: what is typed is asked about at once, and what costs more when the typing pauses.
+ * Start the page: request a prediction while the user types, and explanations and curves after a pause.
  * @module
  */
 import { Answer } from "./prediction.js";
@@ -15,7 +15,7 @@ import { showMoved } from "./contributions.js";
 const ANSWER_MS = 120;
 const PAUSE_MS = 500;
 
-/** One model's main part, at work until it is closed. */
+/** The main element for one model, active until `close()`. */
 class Page {
   constructor(main) {
     this.main = main;
@@ -31,10 +31,10 @@ class Page {
       event.preventDefault();
       this.now(0).then(() => element.querySelector(".wrong :is(input, select)")?.focus());
     });
-    element.addEventListener("reset", () => setTimeout(() => this.restart())); // the fields have their values then
+    element.addEventListener("reset", () => setTimeout(() => this.restart())); // the fields are reset after this event
   }
 
-  /** Asks once nothing was typed for so long. */
+  /** Requests a prediction after `ms` without input. */
   later(ms) {
     this.calls.show(this.form.record());
     clearTimeout(this.timer);
@@ -46,7 +46,7 @@ class Page {
     this.now(0);
   }
 
-  /** Asks for the answer now, and for the rest after a pause of `ms` in which no other answer came to be asked for. */
+  /** Requests a prediction now; requests the explanation and the curves after `ms` without another prediction. */
   async now(ms) {
     clearTimeout(this.timer);
     clearTimeout(this.pause);
@@ -58,7 +58,7 @@ class Page {
     this.pause = setTimeout(() => this.look(answered), ms);
   }
 
-  /** Hides what belongs to an answer, and asks again when the service says so, and somebody looks. */
+  /** Hides the explanation and the curves. Retries after Retry-After, if there is one, and once the tab is visible. */
   unanswered() {
     for (const part of ["#moved", "#curves"]) this.main.querySelector(part).hidden = true;
     const { retryAfterS } = this.answer;
@@ -71,7 +71,7 @@ class Page {
     }, retryAfterS * 1000);
   }
 
-  /** Asks what moved an answer, and what would if. */
+  /** Shows the feature contributions and the curves for a prediction. */
   async look(answered) {
     this.looking?.abort();
     const looking = new AbortController();
@@ -107,7 +107,7 @@ class Page {
   }
 }
 
-/** Returns the main part as the service has it now, where the one that came with the page is another model's or version's. */
+/** Returns the current main element from the service, if the page's own is for another model or version. */
 async function newer(main) {
   const name = new URLSearchParams(location.search).get("model") ?? main.dataset.model;
   const path = `/api/models/${encodeURIComponent(name)}`;
@@ -122,7 +122,7 @@ let page = new Page(document.getElementById("main"));
 
 async function open() {
   page.start();
-  const fresh = await newer(page.main).catch(() => undefined); // what is there goes on: each call tells its own failure
+  const fresh = await newer(page.main).catch(() => undefined); // keep the page, which shows its own errors
   if (fresh === undefined) return;
   page.close();
   page.main.replaceWith(fresh);

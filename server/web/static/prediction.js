@@ -1,5 +1,5 @@
 /**
- * The answer to what stands in the form, as it is typed: the newest one alone is shown.
+ * Show the prediction for the form's values while the user types; older responses are dropped.
  * @module
  */
 
@@ -8,10 +8,10 @@ import { bar, html, number, percent } from "./elements.js";
 import { written } from "./form.js";
 
 const SLOW_MS = 400;
-/** Of more classes the likeliest come first, and the rest is opened. */
+/** With more classes than this, the most likely come first, and the others are in a details element. */
 const MAX_SHARES = 6;
 
-/** Asks about the form, and shows what comes back in `main`. */
+/** Requests a prediction for the form, and shows it in `main`. */
 export class Answer {
   constructor(main, form) {
     this.model = main.dataset;
@@ -21,8 +21,8 @@ export class Answer {
   }
 
   /**
-   * Asks about what stands in the form now, and no longer about what stood there.
-   * Returns the record and its answer; undefined where there is none, or a newer one is asked for.
+   * Requests a prediction for the form's current values, and aborts the previous request.
+   * Returns the record and its prediction; undefined after an error, or if a newer request replaced this one.
    */
   async ask() {
     this.asking?.abort();
@@ -48,14 +48,14 @@ export class Answer {
     }
   }
 
-  /** Says that what stands there is no answer to what stands in the form now. */
+  /** Marks the shown prediction as outdated while a response is pending. */
   wait() {
     this.said.textContent = "Waiting for the prediction.";
     this.place.classList.add("old");
     if (!this.place.hasChildNodes()) this.put(html("p", { class: "help" }, "Waiting for the prediction."));
   }
 
-  /** Puts this in the answer's place; the focus stays there if it was there. */
+  /** Replaces the shown prediction; a focus inside it stays inside. */
   put(...parts) {
     const isFocused = this.place.contains(document.activeElement);
     this.place.replaceChildren(...parts);
@@ -82,21 +82,21 @@ export class Answer {
     this.put(verdict, likely, isLong ? this.rest(bars) : "", this.stale(answer));
   }
 
-  /** Returns what is told where another version answers than the form was made of: a label has moved meanwhile. */
+  /** Returns a notice if the prediction is from another version than the form: a label moved after the page loaded. */
   stale({ version }) {
     if (version === this.model.version) return "";
     const told = `This prediction is from version ${version}; this page is for version ${this.model.version}. `;
     return html("p", { class: "help" }, told, html("a", { href: "" }, "Reload the page"));
   }
 
-  /** Returns the bars of the less likely classes, open where they were. */
+  /** Returns the bars of the less likely classes, open if they were open before. */
   rest(bars) {
     const open = this.place.querySelector("details")?.open ?? false;
     const shares = html("dl", { class: "shares" }, ...bars);
     return html("details", { open }, html("summary", {}, `${bars.length} less likely`), shares);
   }
 
-  /** Shows why there is no answer: beside the field where one is at fault. */
+  /** Shows why there is no prediction: beside the field if the error names one. */
   refuse(error) {
     this.place.removeAttribute("aria-busy");
     this.place.classList.remove("old");

@@ -1,9 +1,9 @@
 /**
- * A scored CSV file, as it comes in pieces, to its rows' answers: counted, and the column of the answer read.
+ * Read a scored CSV file in chunks: count its rows, and pick the column with the prediction.
  * @module
  */
 
-/** Reads pieces of text; `take(answer)` gets what stands in the answer's column of each row. */
+/** Reads chunks of text, and calls `take(cell)` with the named column's cell of each row. */
 export class ScoredRows {
   constructor(column, take) {
     this.column = column;
@@ -14,7 +14,7 @@ export class ScoredRows {
     this.place = undefined;
   }
 
-  /** Reads a piece. */
+  /** Reads a chunk. */
   push(text) {
     const whole = this.rest + text;
     let begin = 0;
@@ -34,7 +34,7 @@ export class ScoredRows {
     this.rest = whole.slice(begin);
   }
 
-  /** Reads what is left when all pieces were read. */
+  /** Reads the last line, if no line end follows it. */
   end() {
     if (this.rest !== "") this.line(this.rest);
     this.rest = "";

@@ -1,6 +1,6 @@
 /**
- * The call that the page makes, as it is written in four languages. Each runs as it stands, with nothing to install but
- * the language; a key is taken from the environment, never shown.
+ * Example code for the page's request, in four languages. Each example runs unchanged, with nothing to install but the
+ * language. It reads the API key from the environment, so the key is never shown.
  * @module
  */
 
@@ -8,7 +8,7 @@ import { written } from "./form.js";
 
 const UNSAFE = /(?<![\d.])-?\d{16,}(?![\d.eE])/;
 
-/** Returns the languages' names, each with its text and a word on how to run it. */
+/** Returns each language's name and code, with a sentence on how to run it. */
 export function snippets({ origin, path, method, kind, record, text, hasKey }) {
   return [
     { name: "curl", code: curl(origin + path, text, hasKey), said: "In any POSIX shell." },
@@ -54,7 +54,7 @@ function typescript(url, record, text, kind, hasKey) {
   }[kind];
   const key = hasKey ? ', "x-api-key": process.env.LIFEBOAT_KEY ?? ""' : "";
   const members = [...record].map(([name, json]) => `  ${JSON.stringify(name)}: ${json},\n`).join("");
-  const isUnsafe = UNSAFE.test(text); // a number of JavaScript's would round it
+  const isUnsafe = UNSAFE.test(text); // a JavaScript number would round the integer
   const given = isUnsafe ? `const body = ${JSON.stringify(text)};` : `const record = {\n${members}};`;
   return `${given}
 const response = await fetch(${JSON.stringify(url)}, {
@@ -69,7 +69,7 @@ console.log(JSON.stringify(answer));`;
 
 function grpcurl(origin, method, record) {
   const { protocol, hostname, port } = new URL(origin);
-  const text = written(new Map([...record].filter(([, json]) => json !== "null"))); // grpcurl takes no null: it is left out
+  const text = written(new Map([...record].filter(([, json]) => json !== "null"))); // grpcurl rejects null
   const isPlain = protocol === "http:";
   const address = `${hostname}:${port || (isPlain ? 80 : 443)}`;
   return `grpcurl ${isPlain ? "-plaintext " : ""}\\\n  -d ${quoted(text)} \\\n  ${address} ${method}`;
