@@ -1,4 +1,4 @@
-"""A browser, and a server of models of every kind that it visits."""
+"""Fixtures: a browser, and a server with models of every kind."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,7 +18,10 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Serve Titanic's model, two of few and of many classes, regressions of every datatype and of prices; gRPC too."""
+    """Serve models of every kind, by HTTP and gRPC.
+
+    The models: Titanic, two with few and with many classes, regressions of prices and of every datatype.
+    """
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(ROOT / "models", folder, dirs_exist_ok=True)
     small.signs(folder, name="signs")
@@ -33,7 +36,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 def browser() -> Iterator[Browser]:
     """Run Debian's Chromium.
 
-    Not for the session: as long as Playwright runs its event loop is this thread's, and no other test can run one.
+    The scope is not the session: while Playwright runs, its event loop occupies this thread, and no other test can run
+    an event loop.
     """
     path = shutil.which("chromium")
     if path is None:
@@ -46,7 +50,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """Return axe-core's script."""
+    """Return the source of axe-core."""
     path = ROOT / "node_modules" / "axe-core" / "axe.min.js"
     if not path.exists():
         pytest.skip("axe-core is not installed; `make test` does it")
@@ -55,7 +59,7 @@ def axe() -> str:
 
 @pytest.fixture
 def visit(browser: Browser, site: httpx.Client) -> Iterator[Visit]:
-    """Return what opens the page in a fresh profile; afterwards nothing may have gone wrong where nobody looks."""
+    """Yield a function that opens the page in a new profile; fail on console errors and requests to other origins."""
     visitors: list[Visitor] = []
 
     def opened(path: str = "/", **options: Any) -> Visitor:  # noqa: ANN401 # Playwright's own options
@@ -72,7 +76,7 @@ def visit(browser: Browser, site: httpx.Client) -> Iterator[Visit]:
 
 @pytest.fixture
 def visitor(visit: Visit) -> Visitor:
-    """Open the page of the default model, and wait until all of it is there."""
+    """Open the page of the default model, and wait until it is complete."""
     visitor = visit()
     visitor.settled()
     return visitor
@@ -80,5 +84,5 @@ def visitor(visit: Visit) -> Visitor:
 
 @pytest.fixture(scope="session")
 def passengers_csv() -> Path:
-    """Return the file of all passengers."""
+    """Return the path of the CSV file of all passengers."""
     return ROOT / "export" / "data" / "titanic.csv"

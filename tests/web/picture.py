@@ -1,4 +1,4 @@
-"""The page's picture in README.md: `python -m tests.web.picture` takes docs/page.png again."""
+"""Write docs/page.png, the screenshot in README.md: `python -m tests.web.picture`."""
 
 import io
 import shutil
@@ -15,7 +15,7 @@ SIZE: Final = ViewportSize(width=1280, height=1200)
 
 
 def main() -> None:
-    """Open the page of the model in `models/`, wait until all of it is there, and keep what is seen in few colours."""
+    """Open the page of the model in `models/`, and save a screenshot with a reduced palette."""
     with serving() as service, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = browser.new_context(viewport=SIZE, color_scheme="light", reduced_motion="reduce")

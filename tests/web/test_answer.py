@@ -1,4 +1,4 @@
-"""The form and its answer, as somebody uses them who has come to try the model."""
+"""The form and its prediction."""
 
 import contextlib
 import json
@@ -16,13 +16,13 @@ from tests.web.visitor import Visitor, shown
 
 
 def asked(site: httpx.Client, model: str = "titanic", **record: Any) -> dict[str, Any]:  # noqa: ANN401 # JSON values
-    """Return what the service answers to a record."""
+    """Return the service's response to a record."""
     answer: dict[str, Any] = site.post(f"/api/models/{model}/predict", json=record).raise_for_status().json()
     return answer
 
 
 def test_the_page_says_what_it_is_and_answers(visitor: Visitor, site: httpx.Client) -> None:
-    """One heading says what is predicted, and the answer to the example stands there without a click."""
+    """The page shows what the model predicts, and the prediction for the example without a click."""
     expect(visitor.page.get_by_role("heading", level=1)).to_contain_text("Predict Titanic passenger survival")
     expect(visitor.verdict).to_have_text(shown(asked(site, **PASSENGER)))
     expect(visitor.page.locator("#said")).to_have_text("survived, 89.9% likely")
@@ -31,7 +31,7 @@ def test_the_page_says_what_it_is_and_answers(visitor: Visitor, site: httpx.Clie
 
 @pytest.mark.parametrize(("typed", "age"), [("0", 0), ("", None), ("71.5", 71.5), (".5", 0.5), ("007", 7)])
 def test_what_is_typed_is_answered(visitor: Visitor, site: httpx.Client, typed: str, age: float | None) -> None:
-    """An age is answered as it is typed: nought is an age, an empty field is none, and no button is pressed."""
+    """Typing an age updates the prediction without a click: 0 is an age, an empty field is null."""
     visitor.choose("sex", "male")
     with visitor.page.expect_request(lambda each: f'"age":{json.dumps(age)}' in (each.post_data or "")):
         visitor.type("age", typed)
@@ -39,7 +39,7 @@ def test_what_is_typed_is_answered(visitor: Visitor, site: httpx.Client, typed: 
 
 
 def test_choices_are_answered(visitor: Visitor, site: httpx.Client) -> None:
-    """Choices count at once; unknown is one of them where it may be."""
+    """Selecting a radio button updates the prediction, and a nullable feature has the choice `unknown`."""
     visitor.choose("pclass", "3")
     visitor.choose("sex", "male")
     visitor.choose("embarked", "unknown")
@@ -60,7 +60,7 @@ def test_choices_are_answered(visitor: Visitor, site: httpx.Client) -> None:
     ],
 )
 def test_a_mistake_is_told_beside_its_field(visitor: Visitor, name: str, typed: str, message: str) -> None:
-    """What the service rejects stands beside the field it names, is tied to it, and goes when it is mended."""
+    """A validation error is shown beside its field, is linked to the control, and disappears after a correction."""
     visitor.type(name, typed)
     told = visitor.field(name).locator(".error")
     expect(told).to_contain_text(message)
@@ -76,7 +76,7 @@ def test_a_mistake_is_told_beside_its_field(visitor: Visitor, name: str, typed: 
 
 
 def test_an_older_answer_never_takes_the_place_of_a_newer_one(visitor: Visitor, site: httpx.Client) -> None:
-    """The answer to what stood in the form before is dropped, however late it comes."""
+    """A late response for earlier values of the form does not replace the current prediction."""
     held: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -101,7 +101,7 @@ def test_an_older_answer_never_takes_the_place_of_a_newer_one(visitor: Visitor, 
 
 
 def test_the_keyboard_is_enough(visitor: Visitor, site: httpx.Client) -> None:
-    """Without a mouse: past the header, to a choice, to a field, and the answer is there."""
+    """The keyboard alone can skip the header, select a radio button, edit a field and get a prediction."""
     keyboard = visitor.page.keyboard
     keyboard.press("Tab")
     expect(visitor.page.get_by_text("Skip to the form")).to_be_focused()
@@ -119,7 +119,7 @@ def test_the_keyboard_is_enough(visitor: Visitor, site: httpx.Client) -> None:
 
 
 def test_the_form_works_without_scripts(visit: Visit, site: httpx.Client) -> None:
-    """Where no script runs the form sends its query, an empty age and all, and the answer is the service's JSON."""
+    """Without JavaScript the form submits a GET query, with empty fields, and the browser shows the JSON response."""
     visitor = visit(java_script_enabled=False)
     visitor.page.get_by_label("age", exact=True).fill("")
     visitor.page.locator("#f6-3").check(force=True)
@@ -131,7 +131,7 @@ def test_the_form_works_without_scripts(visit: Visit, site: httpx.Client) -> Non
 
 
 def test_several_classes_and_a_regression(visit: Visit, site: httpx.Client) -> None:
-    """Another model's page is one click away, of whatever kind it is."""
+    """Links lead to the pages of a multiclass model and a regression, which show their predictions."""
     visitor = visit()
     visitor.page.get_by_role("link", name="signs", exact=True).click()
     expect(visitor.verdict).to_have_text(shown(asked(site, "signs", x=1)))
@@ -147,7 +147,7 @@ def test_several_classes_and_a_regression(visit: Visit, site: httpx.Client) -> N
 
 
 def test_the_likeliest_of_many_classes_come_first(visit: Visit) -> None:
-    """Of twenty classes six are shown, the likeliest first, and the rest is opened, and stays open."""
+    """Six of twenty classes are shown, the most likely first; the list of the others stays open once opened."""
     visitor = visit("/?model=shades")
     shares = visitor.page.locator(".shares").first.locator("dt")
     expect(shares).to_have_count(6)
@@ -160,7 +160,7 @@ def test_the_likeliest_of_many_classes_come_first(visit: Visit) -> None:
 
 
 def test_a_large_value_and_none(visit: Visit) -> None:
-    """A large value has all its whole digits; where the model has no number for a record the page says so."""
+    """A large value is shown with all integer digits, and a null prediction as `not a number`."""
     visitor = visit("/?model=price_of_a_house")
     visitor.type("x", "3")
     expect(visitor.verdict).to_have_text("496,920")
@@ -172,26 +172,26 @@ def test_a_large_value_and_none(visit: Visit) -> None:
 
 
 def small_classes(site: httpx.Client) -> list[str]:
-    """Return the classes of the model of several, in their order."""
+    """Return the classes of the multiclass model, in its order."""
     classes: list[str] = site.get("/api/models/signs").json()["classes"]
     return classes
 
 
 def example(site: httpx.Client) -> dict[str, Any]:
-    """Return the example record of the model of every datatype."""
+    """Return the example record of the model with a feature of every datatype."""
     record: dict[str, Any] = site.get("/api/models/small").json()["example"]
     return record
 
 
 def test_every_digit_of_an_integer_is_sent(visit: Visit) -> None:
-    """An integer beyond what a browser's numbers hold is sent as it was typed."""
+    """An integer above the range of exact JavaScript numbers is sent with every digit."""
     visitor = visit("/?model=small")
     with visitor.page.expect_request(lambda each: '"uint64":9007199254740993' in (each.post_data or "")):
         visitor.type("uint64", "9007199254740993")
 
 
 def test_a_page_of_an_older_version_is_renewed(visit: Visit, site: httpx.Client) -> None:
-    """Where the page was made of another version than is served, as at the edge, its form is taken from the service."""
+    """A page of another version than the served one, as from the edge, loads the current form from the service."""
     visitor = visit("/api/openapi.json")
     digest = site.get("/api/models/titanic").json()["sha256"]
 
@@ -213,7 +213,7 @@ def test_a_page_of_an_older_version_is_renewed(visit: Visit, site: httpx.Client)
 
 
 def test_a_page_of_another_model_is_renewed(visit: Visit, site: httpx.Client) -> None:
-    """Where one page stands for all models, as at the edge, the one that is named is taken from the service."""
+    """A page of another model than the URL names, as from the edge, loads the named model's form from the service."""
     visitor = visit("/api/openapi.json")
     default = site.get("/").text
     visitor.page.route("**/?model=signs", lambda route: route.fulfill(response=route.fetch(), body=default))
@@ -225,7 +225,7 @@ def test_a_page_of_another_model_is_renewed(visit: Visit, site: httpx.Client) ->
 
 
 def test_a_key_is_asked_for_where_one_is_needed(visit: Visit, site: httpx.Client) -> None:
-    """A service behind keys has its page ask for one, which goes with each call, and is kept no longer than the tab."""
+    """If the service requires an API key, the page requests it, sends it, and stores it only in sessionStorage."""
     visitor = visit("/api/openapi.json")
     refusal = json.dumps({"error": "a key is needed", "code": "unauthenticated"})
 

@@ -1,4 +1,4 @@
-"""GET /api/docs: a person reads what there is to call, and tries it."""
+"""GET /api/docs: the API reference, with a form to try each operation."""
 
 import json
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ OPEN_EACH_KIND: Final = """async () => {
     for (const inner of operation.querySelectorAll("details")) inner.open = true;
   }
 }"""
-"""Opens the first operation of each tag, and all that is in it: they are laid out when they are opened."""
+"""Opens the first operation of each tag with all its details; an operation is rendered when it opens."""
 
 
 @pytest.fixture
 def context(browser: Browser, server: httpx.Client) -> Iterator[BrowserContext]:
-    """Yield a context whose pages may not complain and may ask nobody but the server."""
+    """Yield a browser context; fail on console messages, page errors and requests to other origins."""
     context = browser.new_context(base_url=str(server.base_url))
     complaints: list[str] = []
     context.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
@@ -38,7 +38,7 @@ def context(browser: Browser, server: httpx.Client) -> Iterator[BrowserContext]:
     context.on("request", lambda request: asked.append(request.url))
     yield context
     context.close()
-    refusals = "Failed to load resource: the server responded with a status of 4"  # of what was tried, the server's own
+    refusals = "Failed to load resource: the server responded with a status of 4"  # expected
     assert [each for each in complaints if not each.startswith(refusals)] == []
     assert asked
     assert [each for each in asked if not each.startswith((str(server.base_url), "data:", "blob:"))] == []
@@ -46,7 +46,7 @@ def context(browser: Browser, server: httpx.Client) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
-    """Return the page, with the document read."""
+    """Return the page after it has loaded openapi.json."""
     page = context.new_page()
     page.goto(DOCS)
     page.locator(".operation").first.wait_for()
@@ -55,14 +55,14 @@ def page(context: BrowserContext) -> Page:
 
 @pytest.fixture
 def predict(page: Page) -> Locator:
-    """Return the operation that predicts, opened as a person opens it."""
+    """Return the prediction operation, opened by a click."""
     operation = page.locator(PREDICT)
     operation.locator("> summary").click()
     return operation
 
 
 def sent(operation: Locator) -> str:
-    """Send what stands there, wait for the answer and return its body."""
+    """Click Send, wait for the response and return its body."""
     operation.get_by_role("button", name="Send").click()
     body = operation.get_by_role("group", name="Response body")
     body.wait_for()
@@ -70,7 +70,7 @@ def sent(operation: Locator) -> str:
 
 
 def test_every_operation_is_listed(page: Page, server: httpx.Client) -> None:
-    """Each operation of the document is on the page, by its method and path, and in the contents."""
+    """The page and its contents list each operation of the document with its method and path."""
     paths = server.get("/api/openapi.json").json()["paths"]
     expected = sorted(f"{method.upper()} {path}" for path, methods in paths.items() for method in methods)
     listed = [
@@ -82,7 +82,7 @@ def test_every_operation_is_listed(page: Page, server: httpx.Client) -> None:
 
 
 def test_a_prediction_is_tried(predict: Locator, server: httpx.Client) -> None:
-    """The example is sent as it stands, and what the server answers is shown with its status and headers."""
+    """Send submits the example unchanged, and the page shows the response with its status and headers."""
     shown = json.loads(sent(predict))
     example = predict.get_by_label("body", exact=True).input_value()
     assert shown == server.post("/api/predict", json=json.loads(example)).json()
@@ -92,7 +92,7 @@ def test_a_prediction_is_tried(predict: Locator, server: httpx.Client) -> None:
 
 
 def test_what_is_edited_is_sent(predict: Locator, server: httpx.Client) -> None:
-    """Another example can be chosen, and the text be changed, to the last digit of a large number."""
+    """Another example can be selected and edited, and an edited large integer is sent with every digit."""
     predict.get_by_label("example fills the body").select_option("records")
     assert len(json.loads(sent(predict))["predictions"]) == 2
     predict.get_by_label("body", exact=True).fill('{"pclass":3,"sex":"male","sibsp":9223372036854775807,"parch":0}')
@@ -103,7 +103,7 @@ def test_what_is_edited_is_sent(predict: Locator, server: httpx.Client) -> None:
 
 
 def test_an_error_is_shown(predict: Locator) -> None:
-    """A rejection is shown as the server says it, with its status."""
+    """An error response is shown unchanged, with its status."""
     predict.get_by_label("body", exact=True).fill('{"pclass":9}')
     refused = json.loads(sent(predict))
     assert (refused["code"], refused["field"]) == ("invalid_argument", "pclass")
@@ -111,7 +111,7 @@ def test_an_error_is_shown(predict: Locator) -> None:
 
 
 def test_a_browser_that_lets_no_page_copy(page: Page, predict: Locator) -> None:
-    """Where a page may not copy, as on an address without TLS, the button says so."""
+    """If the browser does not allow copying, for example without TLS, the button says so."""
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     copy = predict.get_by_role("button", name="Copy")
     copy.click()
@@ -119,7 +119,7 @@ def test_a_browser_that_lets_no_page_copy(page: Page, predict: Locator) -> None:
 
 
 def test_a_query_a_file_and_a_call_are_tried(page: Page) -> None:
-    """Parameters go into the query, a file's text comes back scored, a call answers in JSON."""
+    """The examples of queries, files, RPCs, infer requests and explanations get a successful response."""
     for name, expected in (
         ("get_api_predict", '"label": "survived"'),
         ("put_api_batch", "predicted_survived"),
@@ -132,7 +132,7 @@ def test_a_query_a_file_and_a_call_are_tried(page: Page) -> None:
 
 
 def test_a_file_of_the_readers_is_tried(page: Page) -> None:
-    """A file can be chosen in the body's stead; an answer that is no text is kept, not shown."""
+    """A chosen file is sent instead of the body."""
     page.goto(f"{DOCS}#post_api_batch")
     batch = page.locator("#post_api_batch")
     rows = b"pclass,sex,sibsp,parch\n3,male,0,0\n"
@@ -142,7 +142,7 @@ def test_a_file_of_the_readers_is_tried(page: Page) -> None:
 
 
 def test_a_request_is_canceled(predict: Locator, page: Page) -> None:
-    """A request that isn't answered can be given up, and sent again."""
+    """A pending request can be canceled and sent again."""
     page.route("**/api/predict", lambda _: None)
     predict.get_by_role("button", name="Send").click()
     expect(predict.get_by_role("button", name="Send")).to_be_disabled()
@@ -153,7 +153,7 @@ def test_a_request_is_canceled(predict: Locator, page: Page) -> None:
 
 
 def test_keys_are_sent_and_not_shown(page: Page) -> None:
-    """The token goes with model control, the API key with everything; curl's line holds neither."""
+    """Model control gets the token and every request the API key; the curl command contains neither."""
     seen: list[dict[str, Any]] = []
     page.on("request", lambda request: seen.append(request.headers))
     page.get_by_text("Keys", exact=True).click()
@@ -171,7 +171,7 @@ def test_keys_are_sent_and_not_shown(page: Page) -> None:
 
 
 def test_the_operations_are_filtered(page: Page) -> None:
-    """Words leave what has them in path or summary."""
+    """The filter shows only operations whose path or summary contains the text."""
     page.get_by_label("Filter").fill("service.proto")
     expect(page.locator(".operation:visible")).to_have_count(1)
     expect(page.locator("nav li:visible")).to_have_count(1)
@@ -180,7 +180,7 @@ def test_the_operations_are_filtered(page: Page) -> None:
 
 
 def test_by_keyboard_alone(page: Page) -> None:
-    """An operation is opened, sent and read without a mouse."""
+    """The keyboard alone can open an operation, send it and reach the response."""
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the operations")).to_be_focused()
     page.keyboard.press("Enter")
@@ -201,8 +201,8 @@ def test_by_keyboard_alone(page: Page) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_in_the_way(page: Page, axe: str, size: str, scheme: Any) -> None:  # noqa: ANN401 # a literal
-    """With an operation of each kind laid out, axe-core finds no violation, and nothing is wider than the window."""
-    page.set_viewport_size(SIZES[size])  # type: ignore[arg-type] # it is one
+    """With an operation of each tag open, axe-core finds no violation, and nothing is wider than the window."""
+    page.set_viewport_size(SIZES[size])  # type: ignore[arg-type] # it is a ViewportSize
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{DOCS}{PREDICT}")
     sent(page.locator(PREDICT))
@@ -214,7 +214,7 @@ def test_nothing_is_in_the_way(page: Page, axe: str, size: str, scheme: Any) -> 
 
 
 def test_a_key_is_asked_for_where_one_is_needed(context: BrowserContext) -> None:
-    """Where the document is behind keys, the page asks for one, and has the document with it."""
+    """If openapi.json requires an API key, the page requests the key and loads the document with it."""
 
     def guard(route: Route) -> None:
         if route.request.headers.get("x-api-key") == "sesame":
@@ -235,7 +235,7 @@ def test_a_key_is_asked_for_where_one_is_needed(context: BrowserContext) -> None
 
 
 def test_the_files_are_kept_and_locked(server: httpx.Client) -> None:
-    """Each file has its type, a tag that is asked for with 304, and a policy under which nothing else is run."""
+    """Each file has its media type, a strict content security policy, and an ETag that gets 304."""
     files = {f"/web/{path.name}": TYPES.get(path.suffix) for path in WEB.glob("docs*") if path.name != PAGE}
     assert len(files) > 1
     for path, media_type in ({DOCS: "text/html"} | files).items():

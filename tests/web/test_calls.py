@@ -1,4 +1,4 @@
-"""The calls that the page shows: copied as a person does, and really run."""
+"""The example code on the page, copied with its button and executed."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ QUOTED: Final = 'it\'s "so" $HOME \\ `x`'
 
 @pytest.fixture
 def copying(visit: Visit) -> Visitor:
-    """Open the page of a passenger whose age and port nobody knows, who may copy."""
+    """Open the page with clipboard access, for a passenger with unknown age and port."""
     visitor = visit(permissions=["clipboard-read", "clipboard-write"])
     visitor.settled()
     visitor.type("age", "")
@@ -32,7 +32,7 @@ def copying(visit: Visit) -> Visitor:
 
 
 def copied(visitor: Visitor, language: str) -> str:
-    """Return what is in the clipboard after the language was chosen and its button pressed."""
+    """Select a language, click Copy, and return the clipboard's text."""
     visitor.page.get_by_role("tab", name=language, exact=True).click()
     panel = visitor.page.get_by_role("tabpanel", name=language, exact=True)
     panel.get_by_role("button", name="Copy").click()
@@ -42,27 +42,27 @@ def copied(visitor: Visitor, language: str) -> str:
 
 
 def run(*command: str) -> str:
-    """Return what a command prints that must go well."""
+    """Run a command that must succeed, and return its output."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HUNG_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def wanted(site: httpx.Client) -> dict[str, Any]:
-    """Return the service's answer to that passenger."""
+    """Return the service's response for the passenger of `copying`."""
     answer: dict[str, Any] = site.post("/api/predict", json=PASSENGER | {"age": None, "embarked": None}).json()
     return answer
 
 
 def test_curl(copying: Visitor, site: httpx.Client) -> None:
-    """The line of curl, in a shell, has the answer that the page shows."""
+    """The curl command gets the same response as a direct request."""
     if shutil.which("curl") is None:
         pytest.skip("curl is missing (Debian: curl)")
     assert json.loads(run("sh", "-c", copied(copying, "curl"))) == wanted(site)
 
 
 def test_a_file_by_curl(visitor: Visitor, site: httpx.Client, tmp_path: Path) -> None:
-    """The line below the calls scores a file in the folder where it is run."""
+    """The curl command for files scores a file in the current folder."""
     if shutil.which("curl") is None:
         pytest.skip("curl is missing (Debian: curl)")
     text = "pclass,sex,sibsp,parch\n1,female,0,0\n"
@@ -75,14 +75,14 @@ def test_a_file_by_curl(visitor: Visitor, site: httpx.Client, tmp_path: Path) ->
 
 
 def test_python(copying: Visitor, site: httpx.Client, tmp_path: Path) -> None:
-    """So has the Python, by its standard library alone."""
+    """The Python code gets the same response with the standard library only."""
     script = tmp_path / "call.py"
     script.write_text(copied(copying, "Python"))
     assert run(sys.executable, "-I", str(script)).strip() == str(wanted(site))
 
 
 def test_typescript(copying: Visitor, site: httpx.Client, tmp_path: Path) -> None:
-    """So has the TypeScript, which the compiler takes for right."""
+    """The TypeScript code gets the same response and passes the strict type check."""
     script = tmp_path / "call.mts"
     script.write_text(copied(copying, "TypeScript"))
     node = ("scripts/node", "node", "--experimental-strip-types", "--no-warnings")
@@ -92,7 +92,7 @@ def test_typescript(copying: Visitor, site: httpx.Client, tmp_path: Path) -> Non
 
 
 def test_grpcurl(copying: Visitor, site: httpx.Client) -> None:
-    """So has grpcurl, by the typed service."""
+    """The grpcurl command gets the same response from the typed service."""
     if not GRPCURL.exists():
         pytest.skip("grpcurl is not installed; `make test` builds it where there is a go")
     command = copied(copying, "grpcurl")
@@ -100,7 +100,7 @@ def test_grpcurl(copying: Visitor, site: httpx.Client) -> None:
 
 
 def test_what_needs_quotes_is_quoted(visit: Visit, site: httpx.Client, tmp_path: Path) -> None:
-    """Quotes, dollars, backslashes and integers beyond a double's are in each language what they are in the form."""
+    """Each language preserves quotes, dollar signs, backslashes and integers that a double cannot hold."""
     visitor = visit("/?model=small", permissions=["clipboard-read", "clipboard-write"])
     visitor.type("bytes", QUOTED)
     visitor.type("int64", "9007199254740993")
@@ -114,13 +114,13 @@ def test_what_needs_quotes_is_quoted(visit: Visit, site: httpx.Client, tmp_path:
     assert run(sys.executable, "-I", str(script)).strip() == str(answer)
     script = tmp_path / "call.mts"
     script.write_text(copied(visitor, "TypeScript"))
-    assert '\\"int64\\":9007199254740993,' in script.read_text()  # in a string: no number of JavaScript's is it
+    assert '\\"int64\\":9007199254740993,' in script.read_text()  # in a string, because no JavaScript number holds it
     assert json.loads(run("scripts/node", "node", "--experimental-strip-types", "--no-warnings", str(script))) == answer
     assert urlsplit(visitor.url).netloc in copied(visitor, "grpcurl")
 
 
 def test_tabs_are_moved_among_by_arrows(visitor: Visitor) -> None:
-    """Arrows choose a language, round the end, and Tab goes on to the text."""
+    """Arrow keys select a language and wrap around; the Tab key moves to the code."""
     page = visitor.page
     page.get_by_role("tab", name="curl", exact=True).focus()
     page.keyboard.press("ArrowLeft")

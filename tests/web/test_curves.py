@@ -1,4 +1,4 @@
-"""What if: the curves below the answer, drawn and as numbers."""
+"""The what-if curves, as charts and as tables."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.web.visitor import Visitor
 
 
 def test_each_number_has_its_curve(visitor: Visitor, site: httpx.Client) -> None:
-    """One call draws a curve for each number, each as a table too whose numbers are the service's answers."""
+    """One request draws a curve for each numeric feature, and its table contains the service's predictions."""
     figures = visitor.page.locator("#curves-drawn figure")
     expect(figures.locator("figcaption")).to_have_text(["age", "sibsp", "parch", "fare"])
     assert len([each for each in visitor.requests if each.endswith("/predict")]) == 2
@@ -25,7 +25,7 @@ def test_each_number_has_its_curve(visitor: Visitor, site: httpx.Client) -> None
 
 
 def test_the_passengers_own_point_is_marked(visitor: Visitor) -> None:
-    """The point of the answer moves with the field, is told in words, and an unknown value has none."""
+    """The point of the current prediction follows the field, has a text alternative, and is absent for null."""
     drawn = visitor.page.locator("figure").first.get_by_role("img")
     expect(drawn).to_have_attribute("aria-label", re.compile(r"probability of survived by age.*now 29, 89\.9%"))
     before = drawn.locator("circle").get_attribute("cx")
@@ -38,7 +38,7 @@ def test_the_passengers_own_point_is_marked(visitor: Visitor) -> None:
 
 
 def test_the_curves_wait_until_the_typing_pauses(visitor: Visitor) -> None:
-    """While somebody types, answers are asked for and curves are not."""
+    """Typing requests predictions, and requests curves only after a pause."""
     visitor.requests.clear()
     visitor.page.clock.install()
     for typed in ("1", "12"):
@@ -51,7 +51,7 @@ def test_the_curves_wait_until_the_typing_pauses(visitor: Visitor) -> None:
 
 
 def test_an_open_table_stays_open(visitor: Visitor) -> None:
-    """The table of a curve stays, with its scroll position, when the numbers change."""
+    """A curve's open table stays open when the curve changes."""
     summary = visitor.page.get_by_text("fare as numbers")
     summary.click()
     with visitor.page.expect_response(lambda each: '"age":3,' in (each.request.post_data or "")):
@@ -62,7 +62,7 @@ def test_an_open_table_stays_open(visitor: Visitor) -> None:
 
 
 def test_curves_of_other_kinds(visit: Visit) -> None:
-    """Of several classes the answer's own is drawn, of a regression its value."""
+    """The curves show the predicted class's probability for a multiclass model, and the value for a regression."""
     visitor = visit("/?model=signs")
     expect(visitor.page.locator("#curves-said")).to_contain_text(
         "The probability of above over the range of each number"

@@ -1,4 +1,4 @@
-"""Drift, as the page tells it."""
+"""Drift on the page."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ DRIFT = "/api/models/titanic/drift"
 
 
 def test_drift_is_told_once_there_are_rows(browser: Browser) -> None:
-    """Before there are rows enough the page says how many it takes; then each feature's index, as it is told."""
+    """The page shows the required number of rows, and above it each feature's index from the service."""
     with serving() as service, browser.new_context() as context:
         url = str(service.base_url).rstrip("/")
         visitor = Visitor(context, url)
@@ -22,7 +22,7 @@ def test_drift_is_told_once_there_are_rows(browser: Browser) -> None:
             "in the last day so far; a comparison with the training data needs at least 300"
         )
         visitor.settled()
-        assert service.get(DRIFT).json()["rows"] == 1  # the answer's; those of the curves are nobody's
+        assert service.get(DRIFT).json()["rows"] == 1  # hypothetical rows do not count
         told = _drifted(service)
         page = Visitor(context, url).page
         rows = page.get_by_role("table", name="Drift by feature").locator("tbody tr")
@@ -35,7 +35,7 @@ def test_drift_is_told_once_there_are_rows(browser: Browser) -> None:
 
 
 def _drifted(service: httpx.Client) -> dict[str, Any]:
-    """Ask of nobody but the first class; return what the service says of it."""
+    """Send 2000 copies of one first-class passenger, and return the drift from the service."""
     service.post("/api/predict", json={"records": [PASSENGER] * 1000})
     service.post("/api/predict", json={"records": [PASSENGER] * 1000})
     told: dict[str, Any] = service.get(DRIFT).json()

@@ -1,4 +1,4 @@
-"""A whole file: chosen or dropped, scored as it streams through, counted, drawn and handed out."""
+"""Scoring a file on the page: choose or drop, progress, histogram, errors and download."""
 
 import csv
 import io
@@ -17,19 +17,19 @@ ROW: Final = "3,male,22,1,0,7.25,S\n"
 
 
 def scored(site: httpx.Client, path: Path, **parameters: str) -> str:
-    """Return what the service makes of a file."""
+    """Return the service's scored version of a file."""
     headers = {"content-type": "text/csv"}
     answer = site.put("/api/batch", content=path.read_bytes(), headers=headers, params=parameters)
     return answer.raise_for_status().text
 
 
 def chosen(visitor: Visitor, path: Path) -> None:
-    """Choose a file."""
+    """Select a file with the file input."""
     visitor.page.get_by_label("Choose a CSV file, or drop one here").set_input_files(path)
 
 
 def dropped(visitor: Visitor, name: str, text: str, *others: str) -> None:
-    """Drop a file where the page takes one, and empty ones of other names with it."""
+    """Drop a file on the drop zone, together with empty files of other names."""
     made: Any = visitor.page.evaluate_handle(
         """([name, text, others]) => {
           const it = new DataTransfer();
@@ -44,14 +44,14 @@ def dropped(visitor: Visitor, name: str, text: str, *others: str) -> None:
 
 
 def downloaded(visitor: Visitor) -> tuple[str, str]:
-    """Return the name and the content of the file that is handed out."""
+    """Return the name and the content of the downloaded file."""
     with visitor.page.expect_download() as download:
         visitor.page.get_by_role("link", name="Download the scored file").click()
     return download.value.suggested_filename, Path(download.value.path()).read_bytes().decode()
 
 
 def test_a_chosen_file(visitor: Visitor, site: httpx.Client, passengers_csv: Path) -> None:
-    """A chosen file is scored to its end; what is handed out is what the service answers, what is drawn its rows."""
+    """A chosen file is scored; the download equals the service's response, and the histogram counts its rows."""
     chosen(visitor, passengers_csv)
     said = visitor.page.locator("#file-said")
     expected = scored(site, passengers_csv)
@@ -66,7 +66,7 @@ def test_a_chosen_file(visitor: Visitor, site: httpx.Client, passengers_csv: Pat
 
 
 def test_a_dropped_file(visitor: Visitor, site: httpx.Client, tmp_path: Path) -> None:
-    """A dropped file is scored as well, also one with other delimiters and with line ends within quotes."""
+    """A dropped file with semicolons and with line ends within quotes is scored."""
     text = 'note;pclass;sex;sibsp;parch\n"two\nlines; ""quoted""";1;female;0;0\nplain;3;male;0;0\n'
     dropped(visitor, "semicolons.csv", text)
     expect(visitor.page.locator("#file-said")).to_have_text("Done: 2 rows of semicolons.csv scored.")
@@ -75,7 +75,7 @@ def test_a_dropped_file(visitor: Visitor, site: httpx.Client, tmp_path: Path) ->
 
 
 def test_a_mistake_in_a_file(visitor: Visitor, tmp_path: Path) -> None:
-    """A row that can't be scored is told by its row and column, before anything was scored."""
+    """An invalid value is reported with its row and column, and there is no download."""
     path = tmp_path / "wrong.csv"
     path.write_text(HEADER + ROW + ROW.replace("male", "mail"))
     chosen(visitor, path)
@@ -85,7 +85,7 @@ def test_a_mistake_in_a_file(visitor: Visitor, tmp_path: Path) -> None:
 
 
 def test_a_mistake_far_into_a_file(visitor: Visitor, tmp_path: Path) -> None:
-    """Where the answer is broken off in its middle, the page says at which row, and hands out nothing."""
+    """If the service aborts the response, the page reports the invalid row, and there is no download."""
     path = tmp_path / "late.csv"
     various = "".join(f"3,male,{row % 80},1,0,{row * 7.7 % 500:.4f},S\n" for row in range(60_000))
     path.write_text(HEADER + various + ROW.replace("22", "-22") + ROW)
@@ -99,7 +99,7 @@ def test_a_mistake_far_into_a_file(visitor: Visitor, tmp_path: Path) -> None:
 def test_what_becomes_of_a_wrong_row(
     visitor: Visitor, site: httpx.Client, tmp_path: Path, choice: str, rows: str
 ) -> None:
-    """A wrong row stays without an answer, or is left out, where that is chosen."""
+    """An invalid row gets no prediction, or is omitted, as selected."""
     path = tmp_path / "wrong.csv"
     path.write_text(HEADER + ROW + ROW.replace("male", "mail"))
     visitor.page.get_by_label("A row that can", exact=False).select_option(choice)
@@ -110,7 +110,7 @@ def test_what_becomes_of_a_wrong_row(
 
 
 def test_another_way_with_wrong_rows(visitor: Visitor, tmp_path: Path) -> None:
-    """Who was told of a wrong row has the file scored by choosing another way, or by choosing it again, mended."""
+    """After an error, another option scores the file again, and the corrected file can be chosen again."""
     path = tmp_path / "wrong.csv"
     path.write_text(HEADER + ROW + ROW.replace("male", "mail"))
     said = visitor.page.locator("#file-said")
@@ -123,11 +123,11 @@ def test_another_way_with_wrong_rows(visitor: Visitor, tmp_path: Path) -> None:
     expect(said).to_contain_text("The file can\u2019t be read. Is it a folder? Has it changed since it was chosen?")
     with visitor.page.expect_file_chooser():
         visitor.page.get_by_label("Choose a CSV file, or drop one here").click()
-    assert visitor.page.locator("#file-chosen").input_value() == ""  # so that the same name is a change
+    assert visitor.page.locator("#file-chosen").input_value() == ""  # so the same name is a change
 
 
 def test_an_empty_file_and_several(visitor: Visitor) -> None:
-    """A file of nothing is said to be empty; of several that are dropped one is scored, and the page says so."""
+    """An empty file gets an error; of several dropped files the first is scored, and the page reports the others."""
     said = visitor.page.locator("#file-said")
     dropped(visitor, "empty.csv", "")
     expect(said).to_have_text("The file: expected rows; it is empty")
@@ -137,7 +137,7 @@ def test_an_empty_file_and_several(visitor: Visitor) -> None:
 
 
 def test_a_file_is_canceled(visitor: Visitor, tmp_path: Path) -> None:
-    """A file that is under way can be given up, and another one scored."""
+    """A running file can be canceled, and another file scored."""
     path = tmp_path / "large.csv"
     path.write_text(HEADER + ROW * 400_000)
     chosen(visitor, path)
@@ -149,7 +149,7 @@ def test_a_file_is_canceled(visitor: Visitor, tmp_path: Path) -> None:
 
 
 def test_files_of_other_kinds(visit: Visit) -> None:
-    """Of several classes each one's rows are counted; a regression's values are put into bins that fit them."""
+    """The histogram counts the rows of each class, and puts a regression's values into fitting bins."""
     visitor = visit("/?model=signs")
     dropped(visitor, "signs.csv", "x\n-3\n-1\n0\n9\n")
     visitor.page.get_by_text("Predictions as numbers").click()

@@ -1,4 +1,4 @@
-"""How the page looks to axe-core, at each width and in both colours, in the states that people meet."""
+"""Accessibility and layout of the page, at each width and in both color schemes."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -15,18 +15,18 @@ RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pr
 
 @pytest.fixture(params=["light", "dark"])
 def colour(request: pytest.FixtureRequest) -> str:
-    """Return each colour in turn."""
+    """Return each color scheme in turn."""
     return str(request.param)
 
 
 @pytest.fixture(params=WIDTHS)
 def looked_at(visit: Visit, request: pytest.FixtureRequest, colour: str) -> Visitor:
-    """Open the page at this width and in this colour."""
+    """Open the page at each width and in each color scheme."""
     return visit(viewport=ViewportSize(width=WIDTHS[request.param], height=844), color_scheme=colour, bypass_csp=True)
 
 
 def violations(visitor: Visitor, axe: str) -> list[str]:
-    """Return what axe-core finds wrong, each with the elements."""
+    """Return the violations that axe-core finds, each with its elements."""
     if not visitor.page.evaluate("'axe' in window"):
         visitor.page.add_script_tag(content=axe)
     found: list[dict[str, Any]] = visitor.page.evaluate(
@@ -36,13 +36,13 @@ def violations(visitor: Visitor, axe: str) -> list[str]:
 
 
 def is_too_wide(visitor: Visitor) -> bool:
-    """Return whether the page must be scrolled sideways."""
+    """Return whether the page scrolls horizontally."""
     wide: bool = visitor.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
     return wide
 
 
 def test_nothing_is_in_the_way(looked_at: Visitor, axe: str, passengers_csv: Path) -> None:
-    """In each state there is no violation, and nothing beyond the edge: answered, rejected, opened, a file scored."""
+    """With a prediction, open tables, a scored file or errors, axe-core finds no violation, and the page fits."""
     page = looked_at.page
     looked_at.settled()
     assert not violations(looked_at, axe)
@@ -63,7 +63,7 @@ def test_nothing_is_in_the_way(looked_at: Visitor, axe: str, passengers_csv: Pat
 
 @pytest.mark.parametrize("model", ["small", "signs", "shades", "price_of_a_house"])
 def test_other_models_look_right_too(visit: Visit, axe: str, model: str) -> None:
-    """So it is for models of other kinds, on the narrowest of phones."""
+    """On a phone 320 pixels wide, the pages of other models have no violation and fit."""
     visitor = visit(f"/?model={model}", viewport=ViewportSize(width=320, height=640), bypass_csp=True)
     visitor.settled()
     assert not violations(visitor, axe)
@@ -71,7 +71,7 @@ def test_other_models_look_right_too(visit: Visit, axe: str, model: str) -> None
 
 
 def test_long_names_are_no_wider_than_a_phone(visit: Visit) -> None:
-    """The API's page too breaks names that are longer than its lines; from it a link leads back to the page."""
+    """The API reference breaks names that are longer than a line, and links back to the web page."""
     visitor = visit("/api/docs", viewport=ViewportSize(width=320, height=640))
     summary = visitor.page.get_by_text("Predict price_of_a_house_in_euro_when_it_was_last_sold", exact=True)
     expect(summary.first).to_be_visible()
@@ -81,7 +81,7 @@ def test_long_names_are_no_wider_than_a_phone(visit: Visit) -> None:
 
 
 def test_nothing_moves_for_who_wants_no_motion(visit: Visit) -> None:
-    """Where the visitor asks for less motion, nothing of the page has a transition."""
+    """If the user prefers reduced motion, no element has a transition."""
     visitor = visit(reduced_motion="reduce")
     visitor.settled()
     moving = (
@@ -91,7 +91,7 @@ def test_nothing_moves_for_who_wants_no_motion(visit: Visit) -> None:
 
 
 def test_the_focus_is_seen(visitor: Visitor) -> None:
-    """Whatever the keyboard comes to has an outline, the choices too whose radio isn't seen itself."""
+    """Each element with keyboard focus has an outline, also the labels of hidden radio buttons."""
     seen = """() => {
       const it = document.activeElement;
       const shown = it.type === 'radio' ? it.nextElementSibling : it;

@@ -1,4 +1,4 @@
-"""What moved the answer: shown below it, once the typing pauses."""
+"""Feature contributions on the page."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.web.visitor import Visitor
 
 
 def test_what_moved_the_answer(visitor: Visitor, site: httpx.Client) -> None:
-    """From the average to the answer each value has its share, the largest first, as the service explains it."""
+    """The table shows the service's contributions from the average to the prediction, the largest first."""
     visitor.choose("sex", "male")
     told = site.post("/api/explain", json=PASSENGER | {"sex": "male"}).raise_for_status().json()
     rows = visitor.page.get_by_role("table", name="Feature contributions").locator("tr")
@@ -24,17 +24,17 @@ def test_what_moved_the_answer(visitor: Visitor, site: httpx.Client) -> None:
         value = (PASSENGER | {"sex": "male"})[name]
         assert re.split(r"\s+", text)[:2] == [name, str(value)]
         assert f"{abs(share) * 100:.1f} points" in text
-        assert ("−" in text) == (share < 0)  # noqa: RUF001 # the sign that is shown
+        assert ("−" in text) == (share < 0)  # noqa: RUF001 # the page shows a minus sign
 
 
 def test_an_unknown_value_moves_it_too(visitor: Visitor) -> None:
-    """A value that isn't known stands among the others as such."""
+    """A null value has a contribution, and is shown as unknown."""
     visitor.type("age", "")
     expect(visitor.page.get_by_role("row", name="age unknown")).to_be_visible()
 
 
 def test_nothing_moved_what_was_refused(visitor: Visitor) -> None:
-    """Where there is no answer, nothing is said to have moved it."""
+    """Contributions are hidden after a rejected request."""
     heading = visitor.page.get_by_role("heading", name="Feature contributions")
     expect(heading).to_be_visible()
     visitor.type("age", "-3")
@@ -42,7 +42,7 @@ def test_nothing_moved_what_was_refused(visitor: Visitor) -> None:
 
 
 def test_a_model_that_is_not_explained(visit: Visit) -> None:
-    """Of a model without a background nothing is asked for, and nothing shown."""
+    """For a model without a background sample, the page requests and shows no contributions."""
     visitor = visit("/?model=signs")
     visitor.settled()
     expect(visitor.page.get_by_role("heading", name="Feature contributions")).to_be_hidden()

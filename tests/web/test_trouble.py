@@ -1,4 +1,4 @@
-"""The page when something is in the way: a slow network, a service that is busy or gone, a mistake in the form."""
+"""The page with a slow network, an overloaded or unreachable service, or invalid values."""
 
 import json
 from typing import Any
@@ -14,23 +14,23 @@ def _refused(route: Route, status: int, message: str, **headers: str) -> None:
 
 
 def test_a_slow_answer_is_waited_for(visitor: Visitor) -> None:
-    """Where the answer takes long the page says that it waits, and no longer shows the older one as if it were it."""
+    """While a response is slow, the page says that it waits, and marks the earlier prediction as outdated."""
 
     def hold(_: Route) -> None:
-        """Leave it unanswered."""
+        """Send no response."""
 
     visitor.page.route("**/api/predict", hold)
     with visitor.page.expect_request("**/api/predict"):
         visitor.type("age", "3")
     expect(visitor.page.locator("#said")).to_have_text("Waiting for the prediction.")
     expect(visitor.page.locator("#answer.old")).to_have_count(1)
-    visitor.page.unroute("**/api/predict", hold)  # lets go what was held
+    visitor.page.unroute("**/api/predict", hold)  # releases the held request
     expect(visitor.page.locator("#said")).to_contain_text("likely")
     expect(visitor.page.locator("#answer.old")).to_have_count(0)
 
 
 def test_a_busy_service_is_asked_again(visitor: Visitor) -> None:
-    """What the service wants tried again later is, by itself, when it says; until then nothing older is shown."""
+    """After 503 the page retries when Retry-After has passed, and hides earlier results until then."""
     asked: list[Route] = []
 
     def busy(route: Route) -> None:
@@ -51,7 +51,7 @@ def test_a_busy_service_is_asked_again(visitor: Visitor) -> None:
 
 
 def test_nobody_asks_again_where_nobody_looks(visitor: Visitor) -> None:
-    """A tab in the background waits until somebody comes back to it."""
+    """A background tab does not retry until it is visible."""
     page = visitor.page
     page.clock.install()
     page.evaluate("Object.defineProperty(document, 'hidden', { value: true, writable: true })")
@@ -69,7 +69,7 @@ def test_nobody_asks_again_where_nobody_looks(visitor: Visitor) -> None:
 
 
 def test_a_service_that_is_gone_is_tried_again(visitor: Visitor) -> None:
-    """The button asks again; who uses it by the keyboard isn't thrown back to the top of the page."""
+    """The button retries after a network error, and the keyboard focus stays in place."""
     visitor.page.route("**/api/predict", lambda route: route.abort())
     visitor.type("age", "3")
     expect(visitor.page.locator("#said")).to_have_text("No prediction. The service can\u2019t be reached.")
@@ -83,14 +83,14 @@ def test_a_service_that_is_gone_is_tried_again(visitor: Visitor) -> None:
 
 
 def test_another_than_the_service_answers(visitor: Visitor) -> None:
-    """Where a page of somebody else's comes back, as in a hotel, that is said."""
+    """The page reports an HTML response that is not from the service, for example of a captive portal."""
     visitor.page.route("**/api/predict", lambda route: route.fulfill(body="<h1>Welcome</h1>", content_type="text/html"))
     visitor.type("age", "3")
     expect(visitor.page.locator(".refused")).to_have_text("The response is not from this service.")
 
 
 def test_another_version_answers_meanwhile(visitor: Visitor) -> None:
-    """Where a label moves while the page is open, the page says so, and offers the other version's page."""
+    """If a label moves while the page is open, the page says so, and links to the new version's page."""
 
     def moved(route: Route) -> None:
         answer = route.fetch()
@@ -106,7 +106,7 @@ def test_another_version_answers_meanwhile(visitor: Visitor) -> None:
 
 
 def test_a_mistake_has_the_focus_once_it_is_sent(visitor: Visitor) -> None:
-    """Who presses Predict comes to the field that is wrong; who still types stays where he is."""
+    """Predict moves the focus to the invalid field; typing does not."""
     visitor.type("age", "-3")
     expect(visitor.field("age").locator(".error")).to_be_visible()
     sibsp = visitor.page.get_by_label("sibsp", exact=True)
@@ -119,7 +119,7 @@ def test_a_mistake_has_the_focus_once_it_is_sent(visitor: Visitor) -> None:
 
 
 def test_what_is_dropped_elsewhere_is_not_opened(visitor: Visitor) -> None:
-    """A file that misses its place doesn't take the page's."""
+    """The browser does not open a file that is dropped outside the drop zone."""
     is_prevented: Any = visitor.page.evaluate(
         "!document.querySelector('footer').dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true }))"
     )

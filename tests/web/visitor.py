@@ -1,4 +1,4 @@
-"""A visitor of the page: one tab of a real browser, which keeps what a person would not see."""
+"""One tab of a real browser, which records its console messages, requests and error responses."""
 
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -6,19 +6,19 @@ from urllib.parse import urlsplit
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect
 
 WAIT_MS: Final = 10_000
-"""After this what is waited for in vain fails."""
+"""Timeout of Playwright's actions and expectations."""
 _NOT_FETCHED: Final = "Failed to load resource"
-"""How the browser's console begins to tell of a rejection, which is looked at by its status instead."""
+"""Prefix of the console's messages about error responses; `refused` records these by status instead."""
 _BLOCKED: Final = "csp"
-"""Why a script isn't fetched where scripts are off; what the page's own policy forbids, the console tells."""
+"""Failure of a script's request when scripts are off; the console reports violations of the page's own policy."""
 _CHANGED: Final = "ERR_NETWORK_CHANGED"
-"""What the browser ends its requests with where the machine gets or loses an interface, as when containers start."""
+"""Failure of requests when the machine gets or loses a network interface, for example when containers start."""
 
 expect.set_options(timeout=WAIT_MS)
 
 
 class Visitor:
-    """A page of the service, as somebody uses it."""
+    """A page of the service, and the actions of its user."""
 
     def __init__(self, context: BrowserContext, url: str, path: str = "/") -> None:
         """Open the page."""
@@ -55,15 +55,15 @@ class Visitor:
 
     @property
     def verdict(self) -> Locator:
-        """The answer, in large letters."""
+        """The prediction, in large letters."""
         return self.page.locator(".verdict")
 
     def field(self, name: str) -> Locator:
-        """Return a feature's field: its label, its control and what is told beside it."""
+        """Return a feature's field: its label, its control and its messages."""
         return self.page.locator(f'[data-feature="{name}"]')
 
     def type(self, name: str, text: str) -> None:
-        """Type a value in the place of the one that is there, key by key."""
+        """Replace a field's value, key by key."""
         control = self.page.get_by_label(name, exact=True)
         control.press("ControlOrMeta+a")
         if text:
@@ -72,19 +72,19 @@ class Visitor:
             control.press("Delete")
 
     def choose(self, name: str, value: str) -> None:
-        """Choose one of a few values."""
+        """Select a radio button."""
         self.field(name).get_by_role("radio", name=value, exact=True).check()
 
     def settled(self) -> None:
-        """Wait until everything that follows an answer is there, curves last of all."""
+        """Wait for the prediction and the curves, which come last."""
         expect(self.verdict).to_be_visible()
         expect(self.page.locator("#curves-drawn figure").first).to_be_visible()
 
     def strangers(self) -> list[str]:
-        """Return the requests that went anywhere else than to the service."""
+        """Return the requests to other origins than the service."""
         return [each for each in self.requests if not each.partition(" ")[2].startswith((self.url, "blob:", "data:"))]
 
 
 def shown(answer: dict[str, Any]) -> str:
-    """Return what the page says in large letters of an answer of a classifier."""
+    """Return the text in large letters for a classifier's response."""
     return f"{answer['label']} {answer['probabilities'][answer['label']]:.1%}"
