@@ -67,19 +67,19 @@ def operation(
     tag: str,
     summary: str,
     members: Mapping[str, Any],
-    refusals: Sequence[int],
+    error_statuses: Sequence[int],
     *,
     parameters: Sequence[Document] = (),
 ) -> Document:
     """Return an operation.
 
-    `members` are OpenAPI members, including the response; `refusals` are the HTTP statuses of errors.
+    `members` are OpenAPI members, including the response; `error_statuses` are the HTTP statuses of errors.
     """
     made: Document = {"tags": [tag], "summary": summary, **(ok(OBJECT) | dict(members))}
     own: Document = made["responses"]
-    refused = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(set(refusals))}
+    refused = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(set(error_statuses))}
     headers = [{"$ref": "#/components/parameters/RequestId"}]
-    if 504 in refusals:
+    if 504 in error_statuses:
         headers.insert(0, {"$ref": "#/components/parameters/Timeout"})
     return made | {"parameters": [*parameters, *headers], "responses": own | refused | own}
 

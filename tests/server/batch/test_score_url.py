@@ -216,7 +216,7 @@ def test_lines_of_json_that_differ(server: httpx.Client, tmp_path: Path) -> None
 
 
 def test_nobody_there(source: Path) -> None:
-    """A refused connection is retried: the service may be starting."""
+    """A failed connection attempt is retried, because the service may be starting."""
     with Between(None) as between:
         pass
     said = score(source, source.with_name("out.csv"), *_to(between, "--tries", "2")).stderr.decode()
