@@ -1,11 +1,14 @@
 """Exception hierarchy, and the table of error codes for every interface.
 
-Exception ├── SettingsError            an environment variable is invalid; the server does not start ├── ModelError
-a model version can't be served; the message says which and why │   ├── MissingModelError    no folder has the model's
-name │   ├── ManifestError        manifest.json is missing, malformed or contradicts itself │   ├── DigestError
-model.onnx does not match the manifest's digest │   ├── SignatureError       the session's inputs or outputs differ from
-the manifest's │   └── GoldenError          the session's outputs for the golden rows differ from the export's └──
-RequestError             one request fails; its code decides the status in each protocol
+Exception
+├── SettingsError            an environment variable is invalid; the server does not start
+├── ModelError               a model version can't be served; the message says which and why
+│   ├── MissingModelError    no folder has the model's name
+│   ├── ManifestError        manifest.json is missing, malformed or contradicts itself
+│   ├── DigestError          model.onnx does not match the manifest's digest
+│   ├── SignatureError       the session's inputs or outputs differ from the manifest's
+│   └── GoldenError          the session's outputs for the golden rows differ from the export's
+└── RequestError             one request fails; its code decides the status in each protocol
     ├── InvalidArgument      400: undecodable bytes; a wrong name, shape, datatype or range
     ├── Unauthenticated      401, with WWW-Authenticate: a token is required
     ├── PermissionDenied     403: the token is wrong, or none is configured
@@ -53,7 +56,7 @@ CODES: Mapping[str, Status] = {
     "unavailable": Status(503, 14),
     "deadline_exceeded": Status(504, 4),
 }
-"""Code to HTTP and gRPC status. Both numbers are defined only here."""
+"""Code to HTTP and gRPC status. RequestTimeout alone has another HTTP status; the Worker has its own table."""
 
 
 class SettingsError(Exception):

@@ -174,7 +174,11 @@ async function sent(request, signal, status, answer) {
 async function bodyView(bytes, type) {
   if (!TEXTUAL.test(type) && bytes.size) {
     const href = URL.createObjectURL(bytes);
-    return element("p", {}, element("a", { href, download: "response" }, `Download the ${bytes.size} bytes of ${type}`));
+    return element(
+      "p",
+      {},
+      element("a", { href, download: "response" }, `Download the ${bytes.size} bytes of ${type}`),
+    );
   }
   const text = await bytes.text();
   const whole = type.startsWith("application/json") ? indented(text) : text;

@@ -210,7 +210,8 @@ export class FileScoring {
 
 /** Returns the message for an error that no row caused. */
 function told(error) {
-  if (UNREADABLE.includes(error.name)) return "The file can’t be read. Is it a folder? Has it changed since it was chosen?";
+  if (UNREADABLE.includes(error.name))
+    return "The file can’t be read. Is it a folder? Has it changed since it was chosen?";
   if (!error.status) return "The connection was lost before the file was complete.";
   return error.message.replace(/^body: /, "The file: "); // the file is the request's whole body
 }

@@ -2,15 +2,16 @@
  * Start the page: request a prediction while the user types, and explanations and curves after a pause.
  * @module
  */
-import { Answer } from "./prediction.js";
+
 import { call } from "./call.js";
 import { Calls } from "./calls.js";
+import { showMoved } from "./contributions.js";
 import { showCurves } from "./curves.js";
 import { showDrift } from "./drift.js";
 import { FileScoring } from "./file.js";
 import { Form } from "./form.js";
 import { askForKey } from "./key.js";
-import { showMoved } from "./contributions.js";
+import { Answer } from "./prediction.js";
 
 const ANSWER_MS = 120;
 const PAUSE_MS = 500;
