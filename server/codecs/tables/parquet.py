@@ -1,4 +1,4 @@
-"""Read and write Parquet."""
+"""Read and write Parquet. A child process reads the files: see `isolated_reader`."""
 
 import itertools
 import os
