@@ -91,7 +91,7 @@ def test_a_background_that_is_none(tmp_path: Path, feature: str, value: Scalar |
     if value == "there is none":
         del row[feature]
     explained.regression(tmp_path, background=[*explained.BACKGROUND, row])
-    with pytest.raises(ManifestError, match=f"background: row 3: {feature}: no value of"):
+    with pytest.raises(ManifestError, match=f"background: row 3: {feature}: not a value of"):
         Repository.load(tmp_path)
 
 

@@ -126,7 +126,7 @@ def test_other_outputs(version: Path, change: Callable[[dict[str, Any]], object]
         (lambda outputs: outputs["label"].__setitem__(0, "died"), "label differs from the export's"),
         (lambda outputs: outputs["label"].pop(), r"label has shape \[\d+\], expected \[\d+\]"),
         (lambda outputs: outputs.update({"": outputs["label"]}), "there is no output ''; there is label"),
-        (lambda outputs: outputs["probabilities"][3].pop(), "probabilities has values that are no float32"),
+        (lambda outputs: outputs["probabilities"][3].pop(), "probabilities has values that are not float32"),
         (lambda outputs: outputs.clear(), "outputs: expected at least one; it is empty"),
     ],
     ids=["probability", "label", "row", "name", "ragged", "nothing"],

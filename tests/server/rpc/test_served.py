@@ -110,7 +110,7 @@ def test_models_of_one_package(models: Path, caplog: pytest.LogCaptureFixture) -
         answer = JSON.call(served, "/lifeboat.a_b.v1.ABService/Predict", b'{"x": 2}')
         assert (answer[0], msgspec.json.decode(answer[1])) == (0, {"model": "a-b", "version": "1", "value": 4.0})
         assert rest(served, {"x": 2}, "/api/models/a_b/predict")["value"] == 4.0
-    assert "model a_b has no typed service: lifeboat.a_b.v1 is another model's" in caplog.text
+    assert "model a_b has no typed service: the name lifeboat.a_b.v1 belongs to another model" in caplog.text
 
 
 def test_without_http2(models: Path) -> None:
