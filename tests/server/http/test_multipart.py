@@ -95,7 +95,11 @@ def test_over_http2() -> None:
         (_form(TABLE, end=b""), "form", "form: expected its last boundary; the body ends before it"),
         (_form(TABLE, end=b"\r\n--x"), "form", "form: expected its last boundary; the body ends before it"),
         (_form(TABLE, end=b"\r\n") + _form(TABLE), "form", 'form: expected one file; got another, "t.csv"'),
-        (_form(b"none", 'content-disposition: form-data; name="columns"\r\n'), "columns", 'filename with the file; got "columns"'),
+        (
+            _form(b"none", 'content-disposition: form-data; name="columns"\r\n'),
+            "columns",
+            'filename with the file; got "columns"',
+        ),
         (
             _form(TABLE, end=b"\r\n") + _form(b"", "content-disposition: form-data; name=delimiter\r\n"),
             "delimiter",
