@@ -70,6 +70,7 @@ def field_names(features: Iterable[Feature]) -> dict[str, str]:
       reject names with the same camel case
     - it, or its JSON name, is another feature's name: JSON also accepts a field's own name
     - a Python message has an attribute of this name: the field would hide it
+    - the feature is nullable, and the name of the oneof that states its presence is another feature's name
     """
     ordered = sorted(features, key=lambda each: each.field_number)
     given = {feature.name for feature in ordered}
@@ -79,11 +80,21 @@ def field_names(features: Iterable[Feature]) -> dict[str, str]:
         others = given - {feature.name}
         name = _NO_FIELD.sub("_", feature.name)
         name = name if name[:1].isalpha() else f"f{name}"
-        while _alike(name) in taken or name in _PYTHON or name in others or json_name(feature, name) in others:
+        while _alike(name) in taken or name in _PYTHON or _meets(feature, name, others):
             name = f"{name}_{feature.field_number}"
         taken.add(_alike(name))
         names[feature.name] = name
     return names
+
+
+def _meets(feature: Feature, field: str, others: set[str]) -> bool:
+    """Return True if a name that the field brings with it is another feature's name."""
+    return bool({field, json_name(feature, field), _oneof(field) if feature.nullable else field} & others)
+
+
+def _oneof(field: str) -> str:
+    """Return the name of the oneof that states a field's presence."""
+    return f"_{field}"
 
 
 def json_name(feature: Feature, field: str) -> str:
@@ -132,7 +143,7 @@ def _request(features: Iterable[Feature]) -> DescriptorProto:
         if feature.nullable:  # presence is a oneof with one field (language guide, "Field Presence")
             field.proto3_optional = True
             field.oneof_index = len(message.oneof_decl)
-            message.oneof_decl.add(name=f"_{field.name}")
+            message.oneof_decl.add(name=_oneof(field.name))
     return message
 
 
