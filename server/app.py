@@ -22,7 +22,7 @@ from server.http.responses import envelope, failure, response
 from server.http.routes import is_call
 from server.http.watchdog import Watchdog
 from server.inference.batcher import Limits
-from server.inference.drift.lazy import Watch
+from server.inference.drift.lazy import DriftConfig
 from server.inference.metadata import MetadataService
 from server.inference.runner import Runners
 from server.models.control import ModelControl
@@ -57,9 +57,9 @@ def create_app(
     """
     limits = Limits(settings.max_batch_rows, settings.max_queue_rows, settings.queue_delay_us / 1e6)
     executor = UnjoinedExecutor(max_workers=1, thread_name_prefix="large")  # one: a second would slow down the first
-    watch = Watch(settings.drift_window_s, clock_ns)
+    drift_config = DriftConfig(settings.drift_window_s, clock_ns)
     observe = None if observer is None else observer.observe_run
-    runners = Runners(limits, executor, watch, run_limits=repository.run_limits, observe=observe)
+    runners = Runners(limits, executor, drift_config, run_limits=repository.run_limits, observe=observe)
     watchdog = Watchdog(runners.run_limits)
     predict = PredictEndpoint(repository, runners, settings)
     descriptions = MetadataService(repository, runners, settings)
@@ -67,29 +67,29 @@ def create_app(
     fast_path_handlers: dict[str, FastPathHandler] = {}
     queries: dict[str, ASGIApp] = {}
 
-    def find() -> None:
+    def update_routes() -> None:
         """Update the fast-path handlers and queries to the models served now."""
-        known = predict.fast_path_handlers() | v2.fast_path_handlers()
+        handlers = predict.fast_path_handlers() | v2.fast_path_handlers()
         if rpc.services is not None:
-            known |= rpc.services.fast_path_handlers()
+            handlers |= rpc.services.fast_path_handlers()
         fast_path_handlers.clear()
-        fast_path_handlers.update(known if observer is None else observer.predictions(known))
+        fast_path_handlers.update(handlers if observer is None else observer.predictions(handlers))
         queries.clear()
         queries.update(predict.queries())
 
     def refresh() -> None:
         """Remove the state of models no longer served, and update the rest."""
-        served = {model for versions in repository.models.values() for model in versions.models.values()}
-        runners.keep(served)
+        models = {model for versions in repository.models.values() for model in versions.models.values()}
+        runners.retain(models)
         if observer is not None:
-            observer.names = {name for model in served for name in (*model.signature.by_name, *model.output_names)}
+            observer.names = {name for model in models for name in (*model.signature.by_name, *model.output_names)}
         if rpc.services is not None:
             rpc.services.refresh()
-        find()
+        update_routes()
 
     control = ModelControl(repository, settings.admin_token, refresh)
     draining, start = Draining(), Start()
-    rpc = LazyRpcApp(lambda make: make(repository, runners, settings, descriptions, control, draining), find)
+    rpc = LazyRpcApp(lambda make: make(repository, runners, settings, descriptions, control, draining), update_routes)
     refresh()
     app = Starlette(
         routes=[
@@ -102,7 +102,7 @@ def create_app(
             *DescribeEndpoint(repository, runners, settings).routes(),
             *MetricsEndpoint(repository, runners, start, watchdog).routes(),
         ],
-        exception_handlers={RequestError: _answer, HTTPException: _answer_routing},
+        exception_handlers={RequestError: _request_error_response, HTTPException: _routing_error_response},
         middleware=[Middleware(ErrorMiddleware)],
         lifespan=_lifespan(repository, control, settings.repository_poll_s),
     )
@@ -168,8 +168,8 @@ class RequestDispatcher:
             held.release()
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known: Mapping[str, ASGIApp] = self.fast_path_handlers if scope["method"] == "POST" else self._queries
-        prediction = known.get(scope["path"])
+        handlers: Mapping[str, ASGIApp] = self.fast_path_handlers if scope["method"] == "POST" else self._queries
+        prediction = handlers.get(scope["path"])
         if prediction is not None and scope["method"] in _PREDICTS:
             await prediction(scope, receive, send)
         elif is_call(scope["path"]):
@@ -193,34 +193,34 @@ class ErrorMiddleware:
 
         The response is 500 for an exception, and 503 if the drain time is over.
         """
-        started = False
+        has_started = False
 
-        async def watch(message: Message) -> None:
-            nonlocal started
-            started = True
+        async def send_and_record(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, send_and_record)
         except (Exception, asyncio.CancelledError) as error:
-            told = failure(error, scope["headers"])
-            if started:
-                note(told)
+            request_error = failure(error, scope["headers"])
+            if has_started:
+                note(request_error)
                 raise  # the connection must break: the client must not take half a response for a whole one
-            await response(envelope(told))(scope, receive, send)
+            await response(envelope(request_error))(scope, receive, send)
 
 
-async def _answer(_request: Request, error: Exception) -> Response:
+async def _request_error_response(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 # the handler is registered for this class
     return response(envelope(error))
 
 
-async def _answer_routing(request: Request, error: Exception) -> Response:
+async def _routing_error_response(request: Request, error: Exception) -> Response:
     """Return the response for a path or method that no route has."""
     assert isinstance(error, HTTPException)  # noqa: S101 # the handler is registered for this class
     path = request.url.path[:128]
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        refused = MethodNotAllowed(f"{path} takes {allow}, not {request.method}", headers={"allow": allow})
-        return response(envelope(refused))
+        method_error = MethodNotAllowed(f"{path} takes {allow}, not {request.method}", headers={"allow": allow})
+        return response(envelope(method_error))
     return response(envelope(NotFound(f"there is nothing at {path}; GET /api/models lists what is served")))

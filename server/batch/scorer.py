@@ -177,7 +177,7 @@ class Scorer:
             seen = [outputs[name] for name in self._model.output_names]
             if sound is not None:
                 columns, seen = {name: values[sound] for name, values in columns.items()}, [o[sound] for o in seen]
-            self._drift.see_run("files", columns, len(seen[0]), seen)
+            self._drift.count_run("files", columns, len(seen[0]), seen)
         return outputs
 
     def _run_none(self) -> dict[str, NDArray[Any]]:

@@ -28,11 +28,11 @@ from server.models.run_limits import RunTimeout
 _log = logging.getLogger("lifeboat.batching")
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-Answer_contra = TypeVar("Answer_contra", contravariant=True)
+Result = TypeVar("Result")
+Result_contra = TypeVar("Result_contra", contravariant=True)
 
 
-Run = Callable[[Sequence[Item]], tuple[Sequence[Answer], Stages]]
+Run = Callable[[Sequence[Item]], tuple[Sequence[Result], Stages]]
 """Runs a batch. Returns a result for each item, in order, and the stages' times."""
 
 
@@ -58,13 +58,13 @@ class RunControl(Protocol):
         """Terminate the current run in a thread: no client waits for it."""
 
 
-class Receiver(Protocol[Answer_contra]):
+class Receiver(Protocol[Result_contra]):
     """Receiver of an item's result. Both methods are called on the event loop."""
 
     def is_disconnected(self) -> bool:
         """Return True if the client disconnected; the item is then dropped before it runs."""
 
-    def deliver(self, answer: Answer_contra | Exception, run: RunInfo | None = None) -> None:
+    def deliver(self, result: Result_contra | Exception, run: RunInfo | None = None) -> None:
         """Take the result, or the error of the item, and the run that made the result."""
 
 
@@ -79,12 +79,12 @@ class Limits(NamedTuple):
     """Seconds that the first item of a batch waits for more items; 0: no delay."""
 
 
-class _Entry(Generic[Item, Answer]):
+class _Entry(Generic[Item, Result]):
     """One item, its receiver, and the time of its submission."""
 
     __slots__ = ("arrived_ns", "expired", "item", "receiver", "rows", "timer")
 
-    def __init__(self, item: Item, rows: int, receiver: Receiver[Answer]) -> None:
+    def __init__(self, item: Item, rows: int, receiver: Receiver[Result]) -> None:
         self.item = item
         self.rows = rows
         self.receiver = receiver
@@ -93,12 +93,12 @@ class _Entry(Generic[Item, Answer]):
         self.arrived_ns = time.perf_counter_ns()
 
 
-class _Undecoded(_Entry[Item, Answer]):
+class _Undecoded(_Entry[Item, Result]):
     """An item that is decoded when its turn comes; until then `rows` is an estimate."""
 
     __slots__ = ("_decode", "decoded_rows")
 
-    def __init__(self, decode: Decode[Item], rows: int, receiver: Receiver[Answer]) -> None:
+    def __init__(self, decode: Decode[Item], rows: int, receiver: Receiver[Result]) -> None:
         super().__init__(cast("Item", None), rows, receiver)
         self._decode: Decode[Item] | None = decode
         self.decoded_rows = rows
@@ -118,14 +118,14 @@ class _Undecoded(_Entry[Item, Answer]):
         self._decode = None
 
 
-class Batcher(Generic[Item, Answer]):
+class Batcher(Generic[Item, Result]):
     """A bounded queue for `run`, which belongs to one event loop.
 
     Only the runs of large items leave the loop, for `executor`.
     """
 
     def __init__(
-        self, run: Run[Item, Answer], limits: Limits, executor: Executor, control: RunControl | None = None
+        self, run: Run[Item, Result], limits: Limits, executor: Executor, control: RunControl | None = None
     ) -> None:
         """Limit the queue to `limits`; `executor` bounds the number of concurrent large items.
 
@@ -141,16 +141,16 @@ class Batcher(Generic[Item, Answer]):
         self._control = control
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rows = 0
-        self._small: deque[_Entry[Item, Answer]] = deque()
+        self._small: deque[_Entry[Item, Result]] = deque()
         self._small_rows = 0
         self._turn: asyncio.Handle | None = None
-        self._turn_waits = False
+        self._is_delayed_turn = False
         """Whether the scheduled turn is the end of a delay.
 
         The event loop's own timer types can't tell: they differ from loop to loop.
         """
-        self._large: deque[_Entry[Item, Answer]] = deque()
-        self._large_run: _Entry[Item, Answer] | None = None
+        self._large: deque[_Entry[Item, Result]] = deque()
+        self._large_run: _Entry[Item, Result] | None = None
         self._context = Context()
         """Empty context for runs and timers: a batch belongs to no single request."""
 
@@ -159,14 +159,14 @@ class Batcher(Generic[Item, Answer]):
         """Number of rows that wait or run now."""
         return self._rows
 
-    def submit(self, item: Item, rows: int, receiver: Receiver[Answer], timeout_s: float | None = None) -> None:
+    def submit(self, item: Item, rows: int, receiver: Receiver[Result], timeout_s: float | None = None) -> None:
         """Queue an item of `rows` rows; `receiver` takes its result.
 
         Call this always on the same event loop. After `timeout_s` without a result, `receiver` takes DeadlineExceeded,
         and an item that has not run by then never runs. Raises ResourceExhausted if the queue is full.
         """
         if self._rows and self._rows + rows > self._limits.max_queue_rows:
-            error = self._full()
+            error = self._queue_full_error()
             self.counters.fail(error)
             raise error
         loop = self._loop
@@ -189,7 +189,7 @@ class Batcher(Generic[Item, Answer]):
             self._schedule(loop)
 
     def submit_undecoded(
-        self, decode: Decode[Item], rows: int, receiver: Receiver[Answer], timeout_s: float | None = None
+        self, decode: Decode[Item], rows: int, receiver: Receiver[Result], timeout_s: float | None = None
     ) -> Callable[[], None]:
         """Queue an item of about `rows` rows, which `decode` decodes in the run's thread.
 
@@ -214,20 +214,20 @@ class Batcher(Generic[Item, Answer]):
     def check_room(self, rows: int) -> None:
         """Raise ResourceExhausted if the queue has no room for `rows` more rows. Counts nothing."""
         if self._rows and self._rows + rows > self._limits.max_queue_rows:
-            raise self._full()
+            raise self._queue_full_error()
 
-    def _full(self) -> ResourceExhausted:
+    def _queue_full_error(self) -> ResourceExhausted:
         return ResourceExhausted(f"the queue is full: {self._rows} rows wait; try again")
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Schedule the run of the small items: at the next turn, or after the delay."""
-        full = self._small_rows >= self._limits.max_batch_rows
-        if self._turn is not None and not (full and self._turn_waits):
+        is_full = self._small_rows >= self._limits.max_batch_rows
+        if self._turn is not None and not (is_full and self._is_delayed_turn):
             return
         if self._turn is not None:
             self._turn.cancel()
-        self._turn_waits = bool(self._limits.delay_s) and not full
-        if self._turn_waits:
+        self._is_delayed_turn = bool(self._limits.delay_s) and not is_full
+        if self._is_delayed_turn:
             self._turn = loop.call_later(self._limits.delay_s, self._run_small, loop, context=self._context)
         else:
             self._turn = loop.call_soon(self._run_small, loop, context=self._context)
@@ -237,7 +237,7 @@ class Batcher(Generic[Item, Answer]):
         if self._turn is not None:
             self._turn.cancel()  # `submit` may run a batch before its turn
             self._turn = None
-        batch: list[_Entry[Item, Answer]] = []
+        batch: list[_Entry[Item, Result]] = []
         rows = 0
         while self._small and rows + self._small[0].rows <= self._limits.max_batch_rows:
             entry = self._small.popleft()
@@ -248,17 +248,17 @@ class Batcher(Generic[Item, Answer]):
                 batch.append(entry)
                 rows += entry.rows
         if self._small:
-            self._turn_waits = False
+            self._is_delayed_turn = False
             self._turn = loop.call_soon(self._run_small, loop)
         if batch:
             try:
-                answered = self._answer(batch, rows)
+                batch_result = self._run_batch(batch, rows)
             except RunTimeout:
                 self._leave_loop(loop, batch)
                 return
-            self._settle(batch, rows, answered)
+            self._settle(batch, rows, batch_result)
 
-    def _leave_loop(self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Entry[Item, Answer]] = ()) -> None:
+    def _leave_loop(self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Entry[Item, Result]] = ()) -> None:
         """Move all runs to a thread, `batch` first, after a run that took too long."""
         if self._control is None or self._loop_rows < 0:
             return
@@ -280,27 +280,30 @@ class Batcher(Generic[Item, Answer]):
             entry = self._large.popleft()
             if not (entry.expired or entry.receiver.is_disconnected()):
                 self._large_run = entry
-                run = loop.run_in_executor(self._executor, self._answer_large, entry)
+                run = loop.run_in_executor(self._executor, self._run_large_entry, entry)
                 run.add_done_callback(partial(self._finish_large, loop, entry), context=self._context)
                 return
             self._drop(entry)
 
     def _finish_large(
-        self, loop: asyncio.AbstractEventLoop, entry: _Entry[Item, Answer], ran: "asyncio.Future[_Answered[Answer]]"
+        self,
+        loop: asyncio.AbstractEventLoop,
+        entry: _Entry[Item, Result],
+        future: "asyncio.Future[_BatchResult[Result]]",
     ) -> None:
         self._large_run = None
         if isinstance(entry, _Undecoded):
             self._rows += entry.decoded_rows - entry.rows
             entry.rows = entry.decoded_rows
         try:
-            answered = ran.result()
+            batch_result = future.result()
         except RunTimeout as error:
-            answered = _failed(time.perf_counter_ns(), error, runs=1)
+            batch_result = _failed(time.perf_counter_ns(), error, runs=1)
             self._leave_loop(loop)
-        self._settle([entry], entry.rows, answered)
+        self._settle([entry], entry.rows, batch_result)
         self._start_large(loop)
 
-    def _answer_large(self, entry: _Entry[Item, Answer]) -> "_Answered[Answer]":
+    def _run_large_entry(self, entry: _Entry[Item, Result]) -> "_BatchResult[Result]":
         """Run a large item in a thread; decode it first if necessary."""
         if isinstance(entry, _Undecoded):
             started_ns = time.perf_counter_ns()
@@ -311,39 +314,41 @@ class Batcher(Generic[Item, Answer]):
                 return _failed(started_ns, error.with_traceback(None), runs=0)
             except Exception as error:  # noqa: BLE001 # any error is the item's result
                 return _failed(started_ns, error, runs=0)
-            return self._answer([entry], entry.decoded_rows)
-        return self._answer([entry], entry.rows)
+            return self._run_batch([entry], entry.decoded_rows)
+        return self._run_batch([entry], entry.rows)
 
-    def _answer(self, batch: list[_Entry[Item, Answer]], rows: int) -> "_Answered[Answer]":
+    def _run_batch(self, batch: list[_Entry[Item, Result]], rows: int) -> "_BatchResult[Result]":
         """Run a batch of `rows` rows; re-run a failed batch in halves, so that other items succeed.
 
         Raises RunTimeout if the run took too long: the halves would too.
         """
         started_ns = time.perf_counter_ns()
         try:
-            answers, stages = self._run([entry.item for entry in batch])
+            results, stages = self._run([entry.item for entry in batch])
         except RunTimeout:
             raise
         except Exception as error:  # noqa: BLE001 # any error is the result of its item
             if len(batch) == 1:
                 return _failed(started_ns, error, runs=1)
-            return self._answer_in_halves(batch, rows, started_ns)
+            return self._run_halves(batch, rows, started_ns)
         run = RunInfo(started_ns, rows, len(batch), stages)
-        return _Answered(started_ns, answers, [run] * len(batch), stages, 1)
+        return _BatchResult(started_ns, results, [run] * len(batch), stages, 1)
 
-    def _answer_in_halves(self, batch: list[_Entry[Item, Answer]], rows: int, started_ns: int) -> "_Answered[Answer]":
+    def _run_halves(self, batch: list[_Entry[Item, Result]], rows: int, started_ns: int) -> "_BatchResult[Result]":
         middle = len(batch) // 2
         first_rows = sum(entry.rows for entry in batch[:middle])
-        first, second = self._answer(batch[:middle], first_rows), self._answer(batch[middle:], rows - first_rows)
+        first, second = self._run_batch(batch[:middle], first_rows), self._run_batch(batch[middle:], rows - first_rows)
         stages = Stages(*map(sum, zip(first.stages, second.stages, strict=True)))
-        both: list[Answer | Exception] = [*first.answers, *second.answers]
-        return _Answered(started_ns, both, [*first.made_by, *second.made_by], stages, 1 + first.runs + second.runs)
+        results: list[Result | Exception] = [*first.results, *second.results]
+        return _BatchResult(
+            started_ns, results, [*first.run_infos, *second.run_infos], stages, 1 + first.runs + second.runs
+        )
 
-    def _settle(self, batch: list[_Entry[Item, Answer]], rows: int, answered: "_Answered[Answer]") -> None:
+    def _settle(self, batch: list[_Entry[Item, Result]], rows: int, batch_result: "_BatchResult[Result]") -> None:
         """Count a run of `rows` rows, and deliver its results."""
         counters = self.counters
         ended_ns = time.perf_counter_ns()
-        started_ns, answers, made_by, stages, runs = answered
+        started_ns, results, run_infos, stages, runs = batch_result
         if runs:
             counters.runs += runs
             counters.batches[(rows - 1).bit_length()] += 1
@@ -354,90 +359,90 @@ class Batcher(Generic[Item, Answer]):
         counters.output_ns += stages[2]
         counters.pending -= len(batch)
         self._rows -= rows
-        for entry, answer, run in zip(batch, answers, made_by, strict=True):
+        for entry, result, run in zip(batch, results, run_infos, strict=True):
             if entry.expired:
                 continue
             if entry.timer is not None:
                 entry.timer.cancel()
-            if isinstance(answer, Exception):
-                counters.fail(answer, ended_ns - entry.arrived_ns)
+            if isinstance(result, Exception):
+                counters.fail(result, ended_ns - entry.arrived_ns)
             else:
                 counters.requests += 1
                 counters.rows += entry.rows
                 counters.request_ns += ended_ns - entry.arrived_ns
                 counters.queue_ns += started_ns - entry.arrived_ns
-            _deliver(entry, answer, run)
+            _deliver(entry, result, run)
 
-    def _drop(self, entry: _Entry[Item, Answer]) -> None:
+    def _drop(self, entry: _Entry[Item, Result]) -> None:
         """Drop an item before it runs: its client disconnected or its deadline passed."""
         self._rows -= entry.rows
         self.counters.pending -= 1
         if entry.timer is not None:
             entry.timer.cancel()
         if not entry.expired:
-            self._refuse(entry, Canceled("the client disconnected before the response"))
+            self._reject(entry, Canceled("the client disconnected before the response"))
 
-    def _expire(self, entry: _Entry[Item, Answer]) -> None:
+    def _expire(self, entry: _Entry[Item, Result]) -> None:
         """Deliver DeadlineExceeded to an item's receiver."""
         entry.expired = True
         if entry is self._large_run and self._control is not None:
             self._control.end()
-        self._refuse(entry, DeadlineExceeded("the deadline passed before the response"))
+        self._reject(entry, DeadlineExceeded("the deadline passed before the response"))
 
-    def _refuse(self, entry: _Entry[Item, Answer], error: RequestError) -> None:
+    def _reject(self, entry: _Entry[Item, Result], error: RequestError) -> None:
         self.counters.fail(error, time.perf_counter_ns() - entry.arrived_ns)
         _deliver(entry, error, None)
 
 
-class _Answered(NamedTuple, Generic[Answer]):
+class _BatchResult(NamedTuple, Generic[Result]):
     """The results of a batch."""
 
     started_ns: int
-    answers: Sequence[Answer | Exception]
-    made_by: Sequence[RunInfo | None]
+    results: Sequence[Result | Exception]
+    run_infos: Sequence[RunInfo | None]
     """The run of each result; None for an error."""
     stages: Stages
     runs: int
     """Number of runs: several after a re-run in halves, 0 after a decode error."""
 
 
-def _failed(started_ns: int, error: Exception, *, runs: int) -> "_Answered[Any]":
+def _failed(started_ns: int, error: Exception, *, runs: int) -> "_BatchResult[Any]":
     """Return the result of a batch of one item that failed."""
-    return _Answered(started_ns, [error], [None], Stages(0, 0, 0), runs)
+    return _BatchResult(started_ns, [error], [None], Stages(0, 0, 0), runs)
 
 
-def _deliver(entry: _Entry[Item, Answer], answer: Answer | Exception, run: RunInfo | None) -> None:
+def _deliver(entry: _Entry[Item, Result], result: Result | Exception, run: RunInfo | None) -> None:
     """Deliver a result to the receiver.
 
     An error of the receiver is logged, so that the rest of the batch is delivered.
     """
     try:
-        entry.receiver.deliver(answer, run)
+        entry.receiver.deliver(result, run)
     except Exception:  # noqa: BLE001 # logged
         _log.exception("a response could not be delivered")
 
 
-class Waiter(Generic[Answer]):
+class Waiter(Generic[Result]):
     """A receiver that a coroutine can await."""
 
     def __init__(self) -> None:
         """Create a future on the running event loop."""
-        self._future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     def is_disconnected(self) -> bool:
         """Return whether the wait is over or cancelled."""
         return self._future.done()
 
-    def deliver(self, answer: Answer | Exception, run: RunInfo | None = None) -> None:  # noqa: ARG002
+    def deliver(self, result: Result | Exception, run: RunInfo | None = None) -> None:  # noqa: ARG002
         """Set the result, unless the wait was cancelled."""
         if self._future.done():
             return
-        if isinstance(answer, Exception):
-            self._future.set_exception(answer)
+        if isinstance(result, Exception):
+            self._future.set_exception(result)
         else:
-            self._future.set_result(answer)
+            self._future.set_result(result)
 
-    async def answer(self) -> Answer:
+    async def result(self) -> Result:
         """Return the result, or raise the delivered error.
 
         Cancel this coroutine to stop the wait.

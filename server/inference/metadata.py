@@ -80,8 +80,8 @@ class MetadataService:
         Raises NotFound.
         """
         if name is None:
-            served = self._repository.models.values()
-            models = [model for versions in served for model in versions.models.values()]
+            versions = self._repository.models.values()
+            models = [model for versions in versions for model in versions.models.values()]
         elif version is None:
             models = [*self._repository.versions(name).models.values()]
         else:
@@ -110,20 +110,20 @@ def _statistics(runner: Runner) -> Description:
 
     Request times are counted per request, run times per run of the model.
     """
-    seen = runner.counters
+    counters = runner.counters
     return {
         "name": runner.model.name,
         "version": runner.model.version,
-        "last_inference": seen.last_run_unix_ms,
-        "inference_count": seen.rows,
-        "execution_count": seen.runs,
+        "last_inference": counters.last_run_unix_ms,
+        "inference_count": counters.rows,
+        "execution_count": counters.runs,
         "inference_stats": {
-            "success": _duration(seen.requests, seen.request_ns),
-            "fail": _duration(sum(seen.failures.values()), seen.failed_ns),
-            "queue": _duration(seen.requests, seen.queue_ns),
-            "compute_input": _duration(seen.runs, seen.input_ns),
-            "compute_infer": _duration(seen.runs, seen.infer_ns),
-            "compute_output": _duration(seen.runs, seen.output_ns),
+            "success": _duration(counters.requests, counters.request_ns),
+            "fail": _duration(sum(counters.failures.values()), counters.failed_ns),
+            "queue": _duration(counters.requests, counters.queue_ns),
+            "compute_input": _duration(counters.runs, counters.input_ns),
+            "compute_infer": _duration(counters.runs, counters.infer_ns),
+            "compute_output": _duration(counters.runs, counters.output_ns),
             "cache_hit": _duration(0, 0),
             "cache_miss": _duration(0, 0),
         },

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Pro
 
 from server.errors import DeadlineExceeded
 from server.inference.batcher import Batcher, Limits, Receiver
-from server.inference.drift.lazy import Watch, Watched
+from server.inference.drift.lazy import DriftConfig, LazyDrift
 from server.inference.input_buffers import InputBuffers
 from server.inference.statistics import Counters, Stages
 from server.models.run_limits import LOOP_TIMEOUT_S, RunLimits, RunTimeout, Terminable
@@ -48,7 +48,7 @@ class InferenceRequest(Generic[ResponseT]):
     """Seconds that the client waits, if the body states a timeout."""
     is_alone: bool = False
     """Whether it runs in a thread, with arrays other than the event loop's."""
-    is_asked: ClassVar[bool] = True
+    counts_for_drift: ClassVar[bool] = True
     """Whether the rows come from a client, so that they count for drift."""
 
 
@@ -59,7 +59,7 @@ class HypotheticalRequest(InferenceRequest[ResponseT]):
     """
 
     __slots__ = ()
-    is_asked: ClassVar[bool] = False
+    counts_for_drift: ClassVar[bool] = False
 
 
 def no_rows(runner: "Runner", encode: Encode[ResponseT], timeout_s: float | None = None) -> InferenceRequest[ResponseT]:
@@ -105,7 +105,7 @@ class Runner:
         limits: Limits,
         executor: Executor,
         load: Callable[[], Load],
-        watch: Watch,
+        drift_config: DriftConfig,
         run_limits: RunLimits,
         observe: "Observe | None" = None,
     ) -> None:
@@ -118,16 +118,16 @@ class Runner:
         self.explanations = Counters()
         """Explanation requests of this version, and the runs and rows of the model for them."""
         self._observe = observe
-        self._watched = watch.of(model)
+        self._lazy_drift = drift_config.for_model(model)
         # The queue refers to `runs` and not to this object: a reference cycle would hold a session until it is
         # collected.
-        runs = _Runs(model, limits.max_batch_rows, self._watched, run_limits)
+        runs = _Runs(model, limits.max_batch_rows, self._lazy_drift, run_limits)
         self._batcher: Batcher[InferenceRequest[Any], Any] = Batcher(runs, limits, executor, runs)
 
     @property
     def drift(self) -> "Drift | None":
         """Distributions of inputs and outputs beside the reference; None if drift is not watched."""
-        return None if self._watched is None else self._watched.made()
+        return None if self._lazy_drift is None else self._lazy_drift.monitor()
 
     @property
     def counters(self) -> Counters:
@@ -140,16 +140,16 @@ class Runner:
         return self._batcher.rows
 
     def submit(
-        self, work: InferenceRequest[ResponseT], receiver: Receiver[ResponseT], timeout_s: float | None = None
+        self, request: InferenceRequest[ResponseT], receiver: Receiver[ResponseT], timeout_s: float | None = None
     ) -> None:
         """Queue one request; `receiver` takes its response.
 
         After `timeout_s` without a response it takes DeadlineExceeded. Raises ResourceExhausted if the queue is full.
         """
         if self._observe is not None and (recorder := self._observe(self.model, receiver)) is not None:
-            recorder.accept(work.rows)
+            recorder.accept(request.rows)
             receiver = recorder
-        self._batcher.submit(work, work.rows, receiver, timeout_s)
+        self._batcher.submit(request, request.rows, receiver, timeout_s)
 
     def check_room(self, rows: int) -> None:
         """Raise ResourceExhausted if the queue has no room for `rows` more rows."""
@@ -170,80 +170,80 @@ class Runner:
         arrived_ns = time.perf_counter_ns()
         recorder = None if self._observe is None else self._observe(self.model, receiver)
 
-        def decoded() -> tuple[InferenceRequest[ResponseT], int]:
-            work = decode()
+        def decode_request() -> tuple[InferenceRequest[ResponseT], int]:
+            request = decode()
             if recorder is not None:
-                recorder.accept(work.rows)
-            work.is_alone = True
-            if work.timeout_s is not None and time.perf_counter_ns() - arrived_ns >= work.timeout_s * 1e9:
+                recorder.accept(request.rows)
+            request.is_alone = True
+            if request.timeout_s is not None and time.perf_counter_ns() - arrived_ns >= request.timeout_s * 1e9:
                 raise DeadlineExceeded("the deadline passed before the response")
-            return work, work.rows
+            return request, request.rows
 
-        return self._batcher.submit_undecoded(decoded, rows, recorder or receiver, timeout_s)
+        return self._batcher.submit_undecoded(decode_request, rows, recorder or receiver, timeout_s)
 
 
 class _Runs:
     """Runs batches of one model version."""
 
-    def __init__(self, model: Model, max_batch_rows: int, watched: Watched | None, limits: RunLimits) -> None:
+    def __init__(self, model: Model, max_batch_rows: int, lazy_drift: LazyDrift | None, limits: RunLimits) -> None:
         self._model = model
         self._limits = limits
         self._loop_run = limits.loop_run
-        self._in_thread: Terminable | None = None
+        self._thread_run: Terminable | None = None
         """Options of the run in a thread; there is one at a time."""
-        self._ended: Terminable | None = None
+        self._abandoned_run: Terminable | None = None
         """Options of a run in a thread that no client waits for."""
-        self._watched = watched
-        self._clock_ns = time.perf_counter_ns if watched is None else watched.clock_ns
+        self._lazy_drift = lazy_drift
+        self._clock_ns = time.perf_counter_ns if lazy_drift is None else lazy_drift.clock_ns
         self._max_batch_rows = max_batch_rows
-        self._feed = self._lay_out(max_batch_rows)
+        self._feed = self._allocate_buffers(max_batch_rows)
 
-    def _lay_out(self, rows: int) -> InputBuffers:
+    def _allocate_buffers(self, rows: int) -> InputBuffers:
         return InputBuffers(self._model.signature, rows, self._model.manifest.min_batch_rows)
 
-    def __call__(self, works: Sequence[InferenceRequest[Any]]) -> tuple[list[Any], Stages]:
+    def __call__(self, requests: Sequence[InferenceRequest[Any]]) -> tuple[list[Any], Stages]:
         """Run one batch on the event loop, or in a thread.
 
         The event loop uses the arrays allocated at load; a thread allocates its own.
         """
         clock_ns = self._clock_ns
-        began_ns = clock_ns()
-        large = works[0].is_alone or works[0].rows > self._max_batch_rows
-        feed = self._lay_out(works[0].rows) if large else self._feed
+        start_ns = clock_ns()
+        large = requests[0].is_alone or requests[0].rows > self._max_batch_rows
+        feed = self._allocate_buffers(requests[0].rows) if large else self._feed
         rows = 0
-        for work in works:
-            feed.write(rows, work.rows, work.columns)
-            rows += work.rows
-        laid_out_ns = clock_ns()
+        for request in requests:
+            feed.write(rows, request.rows, request.columns)
+            rows += request.rows
+        written_ns = clock_ns()
         tensors = feed.tensors(rows)
         if large:
             outputs = self._compute_in_thread(tensors)
         else:
             loop_run = self._loop_run
-            loop_run.batch = works
+            loop_run.batch = requests
             try:
                 outputs = self._model.compute(tensors, loop_run.options)
             except Exception as error:  # noqa: BLE001 # raised again, unless the termination was meant for another run
-                outputs = self._compute_again(works, tensors, error)
+                outputs = self._rerun_on_loop(requests, tensors, error)
             loop_run.batch = None
         computed_ns = clock_ns()
-        answers: list[Any] = []
+        responses: list[Any] = []
         start = 0
-        for work in works:
-            answers.append(work.encode(outputs, start, start + work.rows))
-            start += work.rows
-        stages = Stages(laid_out_ns - began_ns, computed_ns - laid_out_ns, clock_ns() - computed_ns)
-        watched = self._watched
-        if watched is not None:
-            drift = watched.drift
+        for request in requests:
+            responses.append(request.encode(outputs, start, start + request.rows))
+            start += request.rows
+        stages = Stages(written_ns - start_ns, computed_ns - written_ns, clock_ns() - computed_ns)
+        lazy_drift = self._lazy_drift
+        if lazy_drift is not None:
+            drift = lazy_drift.drift
             if large:
-                if works[0].is_asked:
-                    watched.made().see_run("requests", tensors, rows, outputs)
+                if requests[0].counts_for_drift:
+                    lazy_drift.monitor().count_run("requests", tensors, rows, outputs)
             elif drift is None:
-                asyncio.get_running_loop().call_soon(_see_first, watched, works, outputs, began_ns)
-            elif drift.takes(began_ns):
-                _see(drift, works, outputs, began_ns)
-        return answers, stages
+                asyncio.get_running_loop().call_soon(_count_first_batch, lazy_drift, requests, outputs, start_ns)
+            elif drift.accepts_rows(start_ns):
+                _count_batch(drift, requests, outputs, start_ns)
+        return responses, stages
 
     def leave_loop(self) -> Executor:
         """Move all later runs from the event loop to a thread.
@@ -261,35 +261,35 @@ class _Runs:
 
     def end(self) -> None:
         """Terminate the current run in a thread: no client waits for it."""
-        options = self._in_thread
+        options = self._thread_run
         if options is not None:
-            self._ended = options
+            self._abandoned_run = options
             options.terminate = True
 
     def _compute_in_thread(self, tensors: Columns) -> Outputs:
         limits = self._limits
-        self._in_thread = options = limits.begin()
+        self._thread_run = options = limits.begin()
         try:
             return self._model.compute(tensors, options)
         except Exception as error:
-            if options.terminate and options is not self._ended:
+            if options.terminate and options is not self._abandoned_run:
                 raise limits.timeout() from error
             raise
         finally:
-            self._in_thread = self._ended = None
+            self._thread_run = self._abandoned_run = None
             limits.end(options)
 
-    def _compute_again(self, works: Sequence[InferenceRequest[Any]], tensors: Columns, error: Exception) -> Outputs:
+    def _rerun_on_loop(self, requests: Sequence[InferenceRequest[Any]], tensors: Columns, error: Exception) -> Outputs:
         """Re-run on the event loop if the termination was meant for the previous run.
 
         Raises RunTimeout if it was meant for this run, and otherwise the model's error.
         """
         loop_run = self._loop_run
-        was_meant = loop_run.is_terminated(works)
+        is_own_termination = loop_run.is_terminated(requests)
         try:
             if not loop_run.renew():
                 raise error
-            if was_meant:
+            if is_own_termination:
                 raise RunTimeout(f"a run blocked the event loop for more than {LOOP_TIMEOUT_S:g} s") from error
             return self._model.compute(tensors, loop_run.options)
         except BaseException:
@@ -297,21 +297,23 @@ class _Runs:
             raise
 
 
-def _see_first(watched: Watched, works: Sequence[InferenceRequest[Any]], outputs: Outputs, at_ns: int) -> None:
+def _count_first_batch(
+    lazy_drift: LazyDrift, requests: Sequence[InferenceRequest[Any]], outputs: Outputs, at_ns: int
+) -> None:
     """Count the first batch for drift after its responses are sent.
 
     The first call creates the `Drift`, and no client may wait for that.
     """
-    _see(watched.made(), works, outputs, at_ns)
+    _count_batch(lazy_drift.monitor(), requests, outputs, at_ns)
 
 
-def _see(drift: "Drift", works: Sequence[InferenceRequest[Any]], outputs: Outputs, at_ns: int) -> None:
+def _count_batch(drift: "Drift", requests: Sequence[InferenceRequest[Any]], outputs: Outputs, at_ns: int) -> None:
     """Count a batch of the event loop for drift."""
     start = 0
-    for work in works:
-        if work.is_asked:
-            drift.see(at_ns, work.columns, work.rows, outputs, start)
-        start += work.rows
+    for request in requests:
+        if request.counts_for_drift:
+            drift.count_request(at_ns, request.columns, request.rows, outputs, start)
+        start += request.rows
 
 
 class Runners:
@@ -321,21 +323,21 @@ class Runners:
         self,
         limits: Limits,
         executor: Executor,
-        watch: Watch = Watch(),  # noqa: B008 # immutable
+        drift_config: DriftConfig = DriftConfig(),  # noqa: B008 # immutable
         *,
         run_limits: RunLimits | None = None,
         observe: Observe | None = None,
     ) -> None:
         """Create runners with the same limits, and one `executor` for large requests.
 
-        `watch` configures drift detection; `run_limits` bounds the time of runs; `observe` records runs.
+        `drift_config` configures drift detection; `run_limits` bounds the time of runs; `observe` records runs.
         """
         self.run_limits: Final = run_limits or new_run_limits()
         self.limits: Final = limits
         self.executor: Final = executor
         """Runs large requests, one after the other."""
         self._observe = observe
-        self._watch = watch
+        self._drift_config = drift_config
         self._runners: dict[Model, Runner] = {}
         self._served: Collection[Model] = ()
 
@@ -346,7 +348,9 @@ class Runners:
         """
         runner = self._runners.get(model)
         if runner is None:
-            runner = Runner(model, self.limits, self.executor, self.load, self._watch, self.run_limits, self._observe)
+            runner = Runner(
+                model, self.limits, self.executor, self.load, self._drift_config, self.run_limits, self._observe
+            )
             if model in self._served:
                 self._runners[model] = runner
         return runner
@@ -363,7 +367,7 @@ class Runners:
             rows += runner.rows
         return Load(requests, rows)
 
-    def keep(self, models: Collection[Model]) -> None:
+    def retain(self, models: Collection[Model]) -> None:
         """Keep only the runners of `models`; the requests of others still get their responses."""
         self._served = models
         self._runners = {model: runner for model, runner in self._runners.items() if model in models}

@@ -127,9 +127,9 @@ class DescribeEndpoint:
 
     async def drift(self, request: Request) -> Response:
         """Return the drift of a version's inputs and predictions from its training data."""
-        from server.rest.drift import answer  # imported lazily to keep startup fast
+        from server.rest.drift import respond  # imported lazily to keep startup fast
 
-        return answer(request, self._repository, self._runners)
+        return respond(request, self._repository, self._runners)
 
     async def service(self, request: Request) -> Response:
         """Return the .proto file of the model's typed service, for code generation."""

@@ -9,26 +9,26 @@ from starlette.responses import Response
 
 from server.errors import InvalidArgument
 from server.http.responses import json_response
-from server.inference.drift.monitor import OF, Of
+from server.inference.drift.monitor import ROW_SOURCES, RowSource
 from server.inference.drift.psi import report
 from server.inference.runner import Runners
 from server.models.quoting import field_name, quoted, quoted_name
 from server.models.repository import Repository
 
 
-def answer(request: Request, repository: Repository, runners: Runners) -> Response:
+def respond(request: Request, repository: Repository, runners: Runners) -> Response:
     """Return the drift report of a version.
 
     The report covers the rows of requests, or the rows of files if the query has `of=files`.
 
     Raises InvalidArgument for any other query, NotFound, and Unimplemented if drift is not monitored.
     """
-    of: Of = "requests"
+    source: RowSource = "requests"
     for name, value in request.query_params.multi_items():
-        if name != "of" or value not in OF:
-            words = f"expected of={' or of='.join(OF)}; got {quoted(f'{name}={value}')}"
-            raise InvalidArgument(f"{quoted_name(name)}: {words}", field=field_name(name))
-        of = value
-    where = request.path_params
-    model = repository.resolve(where["model"], where.get("version"), where.get("label"))
-    return json_response(report(model, runners[model].drift, of))
+        if name != "of" or value not in ROW_SOURCES:
+            message = f"expected of={' or of='.join(ROW_SOURCES)}; got {quoted(f'{name}={value}')}"
+            raise InvalidArgument(f"{quoted_name(name)}: {message}", field=field_name(name))
+        source = value
+    path_params = request.path_params
+    model = repository.resolve(path_params["model"], path_params.get("version"), path_params.get("label"))
+    return json_response(report(model, runners[model].drift, source))

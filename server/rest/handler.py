@@ -177,7 +177,7 @@ async def wait_for_answer(waiter: Waiter[Body], receive: Receive) -> Body:
     """
     watch = asyncio.ensure_future(_cancel_on_disconnect(waiter, receive))
     try:
-        return await waiter.answer()
+        return await waiter.result()
     finally:
         watch.cancel()
 

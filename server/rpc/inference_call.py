@@ -144,7 +144,7 @@ async def _at_once(work: InferenceRequest[Body], context: Context) -> Body:
     waiter = Waiter[Body]()
     receiver = Report(work.runner, waiter) if asks(context.headers) else waiter
     work.runner.submit(work, receiver, min_timeout(context.timeout_s, work.timeout_s))
-    return await waiter.answer()
+    return await waiter.result()
 
 
 async def _in_turn(large: Large, context: Context) -> Body:
@@ -156,7 +156,7 @@ async def _in_turn(large: Large, context: Context) -> Body:
     receiver: Receiver[Body] = Report(large.runner, waiter) if asks(context.headers) else waiter
     drop = large.runner.submit_undecoded(large.decode, large.rows, receiver, context.timeout_s)
     try:
-        return await waiter.answer()
+        return await waiter.result()
     finally:
         drop()
 

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from server.http.lifecycle import Start
 from server.http.watchdog import Watchdog
-from server.inference.drift.monitor import OF
+from server.inference.drift.monitor import ROW_SOURCES
 from server.inference.drift.psi import index
 from server.inference.runner import Runner, Runners
 from server.inference.statistics import Counters
@@ -199,21 +199,21 @@ class _DriftCollector(Collector):
         """Yield the drift indices and the number of rows behind them."""
         labels = (*_LABELS, "of")
         features = GaugeMetricFamily(*DRIFT, labels=(*labels, "feature"))
-        answers = GaugeMetricFamily(*DRIFT_ANSWER, labels=labels)
+        outputs = GaugeMetricFamily(*DRIFT_ANSWER, labels=labels)
         rows = GaugeMetricFamily(*DRIFT_ROWS, labels=labels)
-        watched = [(runner.model, runner.drift) for runner in self._runners if runner.drift is not None]
-        for model, drift in watched:
-            for of in OF:
-                seen, answer = drift.seen(of)
-                where = (model.name, model.version, of)
-                rows.add_metric(where, int(answer.counts.sum()))
-                found = [((*where, name), features, each) for name, each in seen.items()]
-                for values, metric, each in (*found, (where, answers, answer)):
+        monitored = [(runner.model, runner.drift) for runner in self._runners if runner.drift is not None]
+        for model, drift in monitored:
+            for source in ROW_SOURCES:
+                inputs, output = drift.counts(source)
+                output_labels = (model.name, model.version, source)
+                rows.add_metric(output_labels, int(output.counts.sum()))
+                samples = [((*output_labels, name), features, each) for name, each in inputs.items()]
+                for values, metric, each in (*samples, (output_labels, outputs, output)):
                     psi = index(each)
                     if psi is not None:
                         metric.add_metric(values, psi)
         yield features
-        yield answers
+        yield outputs
         yield rows
 
 

@@ -42,19 +42,19 @@ class Bins:
             counts.append(reference.nulls)
         self.expected: Counts = np.array(counts, np.int64)
         """Number of the reference's rows in each bin."""
-        self._places: dict[Hashable, int] = {name: place for place, name in enumerate(reference.categories or ())}
+        self._bin_indices: dict[Hashable, int] = {name: index for index, name in enumerate(reference.categories or ())}
         if null is not None and self.nulls is not None:
-            self._places[null] = self.nulls
+            self._bin_indices[null] = self.nulls
 
     @classmethod
     def of_column(cls, reference: Distribution, column: Column) -> "Bins":
         """Return the bins of a feature."""
         allowed = {False, True} if column.feature.datatype == "BOOL" else column.allowed
-        closed = allowed is not None and allowed <= set(reference.categories or ())
-        return cls(reference, is_closed=closed, null=column.feature.null if column.feature.nullable else None)
+        is_closed = allowed is not None and allowed <= set(reference.categories or ())
+        return cls(reference, is_closed=is_closed, null=column.feature.null if column.feature.nullable else None)
 
     @classmethod
-    def of_answer(cls, reference: Distribution, classes: Collection[str]) -> "Bins":
+    def of_output(cls, reference: Distribution, classes: Collection[str]) -> "Bins":
         """Return the bins of a model's output; `classes` are all its possible labels."""
         return cls(reference, is_closed=set(classes) <= set(map(str, reference.categories or ())))
 
@@ -63,24 +63,24 @@ class Bins:
         if self._edges is None:
             return self._count_categories(values)
         numbers = values.astype(np.float64)
-        places = np.searchsorted(self._edges, numbers, side="left")
+        bin_indices = np.searchsorted(self._edges, numbers, side="left")
         if self.nulls is not None and self._null is not None:
             # A numeric null value reached the model as that number; a NaN is equal to nothing.
-            places[np.isnan(numbers) if self._null != self._null else numbers == self._null] = self.nulls
-        return np.bincount(places, minlength=len(self.expected))
+            bin_indices[np.isnan(numbers) if self._null != self._null else numbers == self._null] = self.nulls
+        return np.bincount(bin_indices, minlength=len(self.expected))
 
     def _count_categories(self, values: NDArray[Any]) -> Counts:
         counts = np.zeros(len(self.expected), np.int64)
         for value, number in Counter(values.tolist()).items():
-            place = self._places.get(value, self.other)
-            if place is None:  # a NaN, which is null: no dictionary lookup finds it
-                place = self.nulls
-            if place is not None:
-                counts[place] += number
+            bin_index = self._bin_indices.get(value, self.other)
+            if bin_index is None:  # a NaN, which is null: no dictionary lookup finds it
+                bin_index = self.nulls
+            if bin_index is not None:
+                counts[bin_index] += number
         return counts
 
 
-def answer_place(manifest: Manifest) -> tuple[int, int]:
+def reference_output(manifest: Manifest) -> tuple[int, int]:
     """Return the output, and its column, that the reference's `answer` describes."""
     if manifest.kind == "binary":
         index = manifest.outputs.index(manifest.output("probabilities"))

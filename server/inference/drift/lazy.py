@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from server.inference.drift.monitor import Drift
 
 
-class Watch(NamedTuple):
+class DriftConfig(NamedTuple):
     """Configuration of drift detection for all model versions."""
 
     window_s: int = 0
@@ -19,33 +19,33 @@ class Watch(NamedTuple):
     clock_ns: Callable[[], int] = time.perf_counter_ns
     """A monotonic clock."""
 
-    def of(self, model: Model) -> "Watched | None":
-        """Return the watch of a model.
+    def for_model(self, model: Model) -> "LazyDrift | None":
+        """Return the lazy drift monitor of a model.
 
         None if drift detection is disabled or the manifest has no reference.
         """
-        return Watched(model, self) if self.window_s and model.manifest.reference is not None else None
+        return LazyDrift(model, self) if self.window_s and model.manifest.reference is not None else None
 
 
-class Watched:
-    """One watched model version."""
+class LazyDrift:
+    """Drift monitor of one model version, created on first use."""
 
-    def __init__(self, model: Model, watch: Watch) -> None:
+    def __init__(self, model: Model, config: DriftConfig) -> None:
         """Watch `model`, whose manifest has a reference."""
-        self.clock_ns = watch.clock_ns
+        self.clock_ns = config.clock_ns
         self.drift: Drift | None = None
         """The counts; None before the first response."""
         self._model = model
-        self._window_s = watch.window_s
+        self._window_s = config.window_s
         self._lock = threading.Lock()
 
-    def made(self) -> "Drift":
+    def monitor(self) -> "Drift":
         """Return the drift monitor; create it if necessary. Any thread may call it."""
         from server.inference.drift.monitor import Drift
 
         with self._lock:
             if self.drift is None:
                 manifest = self._model.manifest
-                assert manifest.reference is not None  # noqa: S101 # `Watch.of` ensures it
+                assert manifest.reference is not None  # noqa: S101 # `DriftConfig.for_model` ensures it
                 self.drift = Drift(manifest, manifest.reference, self._model.signature, self._window_s, self.clock_ns)
             return self.drift

@@ -12,14 +12,14 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from server.inference.drift.histogram import Bins, Counts, answer_place
+from server.inference.drift.histogram import Bins, Counts, reference_output
 from server.inference.input_buffers import InputBuffers
 from server.models.manifest import Manifest, Scalar
 from server.models.signature import Columns, Outputs, Signature, Values
 from server.models.training_metadata import Reference
 
-Of = Literal["requests", "files"]
-OF: Final[tuple[Of, ...]] = get_args(Of)
+RowSource = Literal["requests", "files"]
+ROW_SOURCES: Final[tuple[RowSource, ...]] = get_args(RowSource)
 """Source of rows. Files are counted separately: one large file would hide the requests."""
 
 SLICES: Final = 60
@@ -32,7 +32,7 @@ MAX_RUN_ROWS: Final = 256
 """Rows counted, evenly spread, of one large request or one block of a file."""
 
 
-class Seen(NamedTuple):
+class BinCounts(NamedTuple):
     """One distribution of the reference, and the counts since."""
 
     bins: Bins
@@ -67,8 +67,8 @@ class Window:
 
     def _slide(self, number: int) -> None:
         """Clear the slices between the newest slice and `number`."""
-        for new in range(max(self._newest, number - SLICES) + 1, number + 1):
-            self._counts[new % SLICES] = 0
+        for slice_number in range(max(self._newest, number - SLICES) + 1, number + 1):
+            self._counts[slice_number % SLICES] = 0
         self._newest = max(self._newest, number)
 
 
@@ -94,120 +94,123 @@ class Drift:
             for column in signature.columns
             if column.feature.name in reference.features
         }
-        self._answer = Bins.of_answer(reference.answer, manifest.classes)
-        self._answer_output, self._answer_column = answer_place(manifest)
-        shape = manifest.outputs[self._answer_output].shape
-        self._answer_width = shape[1] if len(shape) > 1 else 1
+        self._output_bins = Bins.of_output(reference.answer, manifest.classes)
+        self._output_index, self._output_column = reference_output(manifest)
+        shape = manifest.outputs[self._output_index].shape
+        self._output_width = shape[1] if len(shape) > 1 else 1
         self._is_named = reference.answer.categories is not None
         slice_ns = window_s * 1_000_000_000 // SLICES
         self._turn_ns = min(slice_ns, TURN_NS)
-        bins = sum(len(each.expected) for each in (*self._features.values(), self._answer))
-        self._windows: Mapping[Of, Window] = {"requests": Window(bins, slice_ns), "files": Window(bins, slice_ns)}
+        bins = sum(len(each.expected) for each in (*self._features.values(), self._output_bins))
+        self._windows: Mapping[RowSource, Window] = {
+            "requests": Window(bins, slice_ns),
+            "files": Window(bins, slice_ns),
+        }
         self._signature = signature
         self._feed = InputBuffers(signature, BUFFER_ROWS)
-        self._answers = np.zeros(BUFFER_ROWS, object if self._is_named else np.float64)
-        self._single: list[list[Scalar | None]] = []
+        self._outputs = np.zeros(BUFFER_ROWS, object if self._is_named else np.float64)
+        self._single_rows: list[list[Scalar | None]] = []
         """Rows of single-row requests, each with its output after its values.
 
         They are written into the buffer all at once.
         """
-        self._held = 0
+        self._buffered_rows = 0
         """Rows in the buffer, including those not yet written into it."""
-        self._room = 0
+        self._remaining_rows = 0
         """Rows still to be counted in this turn."""
-        self._began_ns = self._ends_ns = 0
+        self._turn_start_ns = self._turn_end_ns = 0
         """Start and end of this turn."""
 
-    def takes(self, at_ns: int) -> bool:
+    def accepts_rows(self, at_ns: int) -> bool:
         """Return whether rows served now are to be counted.
 
         This check is the only cost for a model under load.
         """
-        return self._room > 0 or at_ns >= self._ends_ns
+        return self._remaining_rows > 0 or at_ns >= self._turn_end_ns
 
-    def see(self, at_ns: int, columns: Sequence[Values], rows: int, outputs: Outputs, start: int) -> None:
+    def count_request(self, at_ns: int, columns: Sequence[Values], rows: int, outputs: Outputs, start: int) -> None:
         """Count one request; its outputs begin at row `start`.
 
         `columns` holds a column of checked values per feature, in order. Call this on the event loop only.
         """
-        if at_ns >= self._ends_ns:
-            self._turn(at_ns)
+        if at_ns >= self._turn_end_ns:
+            self._begin_turn(at_ns)
         if rows > BUFFER_ROWS:
-            self._see_large(columns, rows, outputs, start)
+            self._count_large(columns, rows, outputs, start)
             return
-        if self._held + rows > BUFFER_ROWS:
+        if self._buffered_rows + rows > BUFFER_ROWS:
             self._sort()
-        output = outputs[self._answer_output]
+        output = outputs[self._output_index]
         if rows == 1:
             row = [values[0] for values in columns]
-            row.append(output.item(start * self._answer_width + self._answer_column))
-            self._single.append(row)
+            row.append(output.item(start * self._output_width + self._output_column))
+            self._single_rows.append(row)
         else:
-            at = self._held - len(self._single)
+            at = self._buffered_rows - len(self._single_rows)
             self._feed.write(at, rows, columns)
-            self._answers[at : at + rows] = self._answers_of(output[start : start + rows])
-        self._held += rows
-        self._room -= rows
+            self._outputs[at : at + rows] = self._output_values(output[start : start + rows])
+        self._buffered_rows += rows
+        self._remaining_rows -= rows
 
-    def see_run(self, of: Of, columns: Columns, rows: int, outputs: Outputs) -> None:
+    def count_run(self, source: RowSource, columns: Columns, rows: int, outputs: Outputs) -> None:
         """Count a run of `rows` rows, the first of its columns and outputs.
 
         Any thread may call it.
         """
-        seen = min(rows, MAX_RUN_ROWS)
-        spread = np.arange(seen) * rows // seen
-        some = {name: values[spread].reshape(-1) for name, values in columns.items()}
-        answers = self._answers_of(outputs[self._answer_output][spread])
-        self._windows[of].add(self._clock_ns(), self._count(some, answers))
+        count = min(rows, MAX_RUN_ROWS)
+        indices = np.arange(count) * rows // count
+        sample = {name: values[indices].reshape(-1) for name, values in columns.items()}
+        values = self._output_values(outputs[self._output_index][indices])
+        self._windows[source].add(self._clock_ns(), self._count(sample, values))
 
-    def _see_large(self, columns: Sequence[Values], rows: int, outputs: Outputs, start: int) -> None:
+    def _count_large(self, columns: Sequence[Values], rows: int, outputs: Outputs, start: int) -> None:
         """Count a request that exceeds the buffer."""
         feed = InputBuffers(self._signature, rows)
         feed.write(0, rows, columns)
-        self.see_run("requests", feed.tensors(rows), rows, [output[start : start + rows] for output in outputs])
+        self.count_run("requests", feed.tensors(rows), rows, [output[start : start + rows] for output in outputs])
 
-    def seen(self, of: Of) -> tuple[dict[str, Seen], Seen]:
+    def counts(self, source: RowSource) -> tuple[dict[str, BinCounts], BinCounts]:
         """Return the counts of the current window, by feature and for the output.
 
         Call it on the event loop only.
         """
         self._sort()
-        total, at = self._windows[of].total(self._clock_ns()), 0
-        found = []
-        for bins in (*self._features.values(), self._answer):
-            found.append(Seen(bins, total[at : at + len(bins.expected)]))
+        total, at = self._windows[source].total(self._clock_ns()), 0
+        distributions = []
+        for bins in (*self._features.values(), self._output_bins):
+            distributions.append(BinCounts(bins, total[at : at + len(bins.expected)]))
             at += len(bins.expected)
-        return dict(zip(self._features, found, strict=False)), found[-1]
+        return dict(zip(self._features, distributions, strict=False)), distributions[-1]
 
-    def _turn(self, at_ns: int) -> None:
+    def _begin_turn(self, at_ns: int) -> None:
         """Begin a turn: sort the buffer of the previous turn, and allow new rows."""
         self._sort()
-        self._began_ns = at_ns
-        self._ends_ns = at_ns - at_ns % self._turn_ns + self._turn_ns
-        self._room = TURN_ROWS
+        self._turn_start_ns = at_ns
+        self._turn_end_ns = at_ns - at_ns % self._turn_ns + self._turn_ns
+        self._remaining_rows = TURN_ROWS
 
     def _sort(self) -> None:
         """Sort the buffer into the bins, and clear it."""
-        held, self._held = self._held, 0
-        if not held:
+        rows, self._buffered_rows = self._buffered_rows, 0
+        if not rows:
             return
-        if self._single:
-            *values, answers = zip(*self._single, strict=True)
-            at = held - len(answers)
-            self._feed.write(at, len(answers), values)
-            self._answers[at:held] = [*map(str, answers)] if self._is_named else answers
-            self._single = []
-        columns = {name: column.reshape(-1)[:held] for name, column in self._feed.tensors(BUFFER_ROWS).items()}
-        self._windows["requests"].add(self._began_ns, self._count(columns, self._answers[:held]))
+        if self._single_rows:
+            *features, outputs = zip(*self._single_rows, strict=True)
+            at = rows - len(outputs)
+            self._feed.write(at, len(outputs), features)
+            self._outputs[at:rows] = [*map(str, outputs)] if self._is_named else outputs
+            self._single_rows = []
+        columns = {name: column.reshape(-1)[:rows] for name, column in self._feed.tensors(BUFFER_ROWS).items()}
+        self._windows["requests"].add(self._turn_start_ns, self._count(columns, self._outputs[:rows]))
         for column in columns.values():
             if column.dtype == object:
                 column[:] = None
 
-    def _count(self, columns: Columns, answers: NDArray[Any]) -> Counts:
-        counted = [bins.count(columns[name]) for name, bins in self._features.items()]
-        return np.concatenate([*counted, self._answer.count(answers)])
+    def _count(self, columns: Columns, values: NDArray[Any]) -> Counts:
+        counts = [bins.count(columns[name]) for name, bins in self._features.items()]
+        return np.concatenate([*counts, self._output_bins.count(values)])
 
-    def _answers_of(self, output: NDArray[Any]) -> NDArray[Any]:
+    def _output_values(self, output: NDArray[Any]) -> NDArray[Any]:
         """Return the output values of some rows, shape [rows]."""
-        answers = output.reshape(len(output), self._answer_width)[:, self._answer_column]
-        return answers.astype(str).astype(object) if self._is_named and answers.dtype != object else answers
+        values = output.reshape(len(output), self._output_width)[:, self._output_column]
+        return values.astype(str).astype(object) if self._is_named and values.dtype != object else values

@@ -11,7 +11,7 @@ import numpy as np
 
 from server.errors import Unimplemented
 from server.inference.drift.histogram import Counts
-from server.inference.drift.monitor import Drift, Of, Seen
+from server.inference.drift.monitor import BinCounts, Drift, RowSource
 from server.models.session import Model
 
 MIN_ROWS: Final = 300
@@ -35,45 +35,45 @@ def psi(expected: Counts, actual: Counts) -> float | None:
     return float(((a - e) * np.log(a / e)).sum())
 
 
-def index(seen: Seen) -> float | None:
+def index(distribution: BinCounts) -> float | None:
     """Return the index of one distribution."""
-    return psi(seen.bins.expected, seen.counts)
+    return psi(distribution.bins.expected, distribution.counts)
 
 
-def report(model: Model, drift: Drift | None, of: Of) -> Document:
+def report(model: Model, drift: Drift | None, source: RowSource) -> Document:
     """Return the drift report of a version. Raises Unimplemented if drift is not watched."""
     if model.manifest.reference is None:
-        words = f"model {model.name!r} version {model.version} has no reference in its manifest: export it again"
-        raise Unimplemented(words, field="model")
+        message = f"model {model.name!r} version {model.version} has no reference in its manifest: export it again"
+        raise Unimplemented(message, field="model")
     if drift is None:
         raise Unimplemented("drift detection is disabled: LIFEBOAT_DRIFT_WINDOW_S is 0")
-    features, answer = drift.seen(of)
+    features, output = drift.counts(source)
     return {
         "model": model.name,
         "version": model.version,
-        "of": of,
-        "rows": int(answer.counts.sum()),
+        "of": source,
+        "rows": int(output.counts.sum()),
         "min_rows": MIN_ROWS,
         "reference_rows": model.manifest.reference.rows,
         "window_s": drift.window_s,
-        "features": {name: _distribution(seen) for name, seen in features.items()},
-        "answer": _distribution(answer),
+        "features": {name: _distribution(distribution) for name, distribution in features.items()},
+        "answer": _distribution(output),
     }
 
 
-def _distribution(seen: Seen) -> Document:
-    bins = seen.bins
-    expected, actual = _shares(bins.expected), _shares(seen.counts)
-    named = len(bins.reference.counts)
-    told: Document = {"psi": index(seen), "expected": expected[:named], "actual": actual[:named]}
+def _distribution(distribution: BinCounts) -> Document:
+    bins = distribution.bins
+    expected, actual = _shares(bins.expected), _shares(distribution.counts)
+    listed = len(bins.reference.counts)
+    document: Document = {"psi": index(distribution), "expected": expected[:listed], "actual": actual[:listed]}
     if bins.reference.edges is not None:
-        told["edges"] = bins.reference.edges
+        document["edges"] = bins.reference.edges
     else:
-        told["categories"] = bins.reference.categories
-    for name, place in (("other", bins.other), ("nulls", bins.nulls)):
-        if place is not None:
-            told[name] = {"expected": expected[place], "actual": actual[place]}
-    return told
+        document["categories"] = bins.reference.categories
+    for name, bin_index in (("other", bins.other), ("nulls", bins.nulls)):
+        if bin_index is not None:
+            document[name] = {"expected": expected[bin_index], "actual": actual[bin_index]}
+    return document
 
 
 def _shares(counts: Counts) -> list[float]:

@@ -52,19 +52,19 @@ class _Runs:
         """
         if not self._model.is_slow:
             try:
-                return await turns.take(self._run, columns, outputs, LOOP_TIMEOUT_S)
+                return await turns.call(self._run, columns, outputs, LOOP_TIMEOUT_S)
             except RunTimeout:
                 self._model.is_slow = True
         return await asyncio.to_thread(self._run, columns, outputs, None)
 
     def _run(self, columns: Sequence[NDArray[Any]], outputs: Sequence[str] | None, timeout_s: float | None) -> Outputs:
-        began_ns = time.perf_counter_ns()
+        start_ns = time.perf_counter_ns()
         with self._model.limits.limited(timeout_s) as options:
-            found = [*self._model.run(dict(zip(self._names, columns, strict=True)), outputs, options).values()]
-        self._counters.infer_ns += time.perf_counter_ns() - began_ns
+            values = [*self._model.run(dict(zip(self._names, columns, strict=True)), outputs, options).values()]
+        self._counters.infer_ns += time.perf_counter_ns() - start_ns
         self._counters.runs += 1
         self._counters.rows += len(columns[0])
-        return found
+        return values
 
 
 class Turns:
@@ -75,18 +75,18 @@ class Turns:
 
     def __init__(self) -> None:
         """Create the lock."""
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def take(self, run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def call(self, run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `run`, which is called without interruption.
 
         A caller that is cancelled makes no further runs.
         """
-        async with self._one_at_a_time:
-            ran = run(*args, **kwargs)
+        async with self._lock:
+            result = run(*args, **kwargs)
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
-            return ran
+            return result
 
 
 class Explainer:
@@ -106,11 +106,11 @@ class Explainer:
         self._names = [column.feature.name for column in signature.columns]
         self._background = Background([*signature.from_records(manifest.background).values()])
         self._max_run_rows = min(settings.max_batch_rows, MAX_RUN_ROWS)
-        self._answer = answerer(manifest)
-        explained = manifest.output("value" if manifest.kind == "regression" else "probabilities")
-        self._output = explained.name
-        self._place = manifest.outputs.index(explained)
-        self._positive = manifest.classes.index(str(manifest.positive_class)) if manifest.kind == "binary" else None
+        self._prediction = answerer(manifest)
+        output = manifest.output("value" if manifest.kind == "regression" else "probabilities")
+        self._output = output.name
+        self._output_index = manifest.outputs.index(output)
+        self._class_index = manifest.classes.index(str(manifest.positive_class)) if manifest.kind == "binary" else None
         self._classes = manifest.classes if manifest.kind == "multiclass" else None
 
     async def explain(
@@ -127,34 +127,34 @@ class Explainer:
 
     async def _explain(self, runs: "_Runs", record: list[NDArray[Any]], turns: Turns) -> dict[str, Any]:
         outputs = await runs.run(record, None, turns)
-        answer = self._quantities(outputs[self._place])[0]
-        coalitions = Coalitions(self._background, record, answer)
+        own_output = self._quantities(outputs[self._output_index])[0]
+        coalitions = Coalitions(self._background, record, own_output)
         for number in range(coalitions.parts):
-            part = await turns.take(coalitions.part, number)
-            answers: list[Values] = []
+            part = await turns.call(coalitions.part, number)
+            part_outputs: list[Values] = []
             for start in range(0, part.rows, self._max_run_rows):
                 rows = part.columns(start, start + self._max_run_rows)
-                answers += map(self._quantities, await runs.run(rows, [self._output], turns))
-            coalitions.put(part, answers)
-        shares = []
+                part_outputs += map(self._quantities, await runs.run(rows, [self._output], turns))
+            coalitions.put(part, part_outputs)
+        feature_contributions = []
         for feature in range(len(record)):
             if coalitions.parts == 1:  # all of them together take no longer than a run
-                shares.append(coalitions.contribution(feature))
+                feature_contributions.append(coalitions.contribution(feature))
             else:
-                shares.append(await turns.take(coalitions.contribution, feature))
-        return self._answer(outputs, 0) | self._members(coalitions.base().tolist(), shares)
+                feature_contributions.append(await turns.call(coalitions.contribution, feature))
+        return self._prediction(outputs, 0) | self._members(coalitions.base().tolist(), feature_contributions)
 
     def _quantities(self, output: NDArray[Any]) -> Values:
         """Return the explained quantities of an output, shape [rows, quantities]."""
         rows = output.reshape(len(output), -1).astype(np.float64)
-        return rows if self._positive is None else rows[:, self._positive : self._positive + 1]
+        return rows if self._class_index is None else rows[:, self._class_index : self._class_index + 1]
 
-    def _members(self, base: list[float], shares: list[list[float]]) -> dict[str, Any]:
+    def _members(self, base: list[float], feature_contributions: list[list[float]]) -> dict[str, Any]:
         """Return the explanation's members beside the prediction.
 
         With several classes, each member has one entry per class.
         """
-        contributions = [dict(zip(self._names, each, strict=True)) for each in zip(*shares, strict=True)]
+        contributions = [dict(zip(self._names, each, strict=True)) for each in zip(*feature_contributions, strict=True)]
         if self._classes is None:
             return {"base": base[0], "contributions": contributions[0]}
         return {

@@ -79,55 +79,55 @@ class Coalitions:
     values.
     """
 
-    def __init__(self, background: Background, record: Sequence[NDArray[Any]], answer: Values) -> None:
+    def __init__(self, background: Background, record: Sequence[NDArray[Any]], output: Values) -> None:
         """Take a column of shape [1, 1] per feature, and the record's output, shape [outputs]."""
-        own, self._tables = [], []
+        digits, self._tables = [], []
         for column, distinct, known in zip(record, background.distinct, background.known, strict=True):
-            own.append([known.get(_comparable(column)[0], len(known))])
+            digits.append([known.get(_comparable(column)[0], len(known))])
             self._tables.append(np.concatenate([distinct, column.reshape(-1)]))
         self._background = background
-        self._answer = answer
+        self._output = output
         features, rows = background.digits.shape
-        self._low = min(features, _PART_FEATURES)
-        high = features - self._low
+        self._part_bits = min(features, _PART_FEATURES)
+        high = features - self._part_bits
         self.parts = 2**high
         """Number of parts, to be laid out and run in order."""
         self._numbers = (background.digits * background.places).sum(axis=0)
-        self._added = (np.array(own) - background.digits) * background.places
+        self._differences = (np.array(digits) - background.digits) * background.places
         # Bit i of a coalition's number says whether feature i is in it. The high bits are the number of its part.
-        self._moved = ((self._added[self._low :] != 0) * 2 ** np.arange(high)[:, None]).sum(axis=0)
-        self._answers = np.empty((self.parts, 2**self._low, rows, len(answer)))
-        self._worth = np.empty((self.parts, 2**self._low, len(answer)))
+        self._differing_bits = ((self._differences[self._part_bits :] != 0) * 2 ** np.arange(high)[:, None]).sum(axis=0)
+        self._outputs = np.empty((self.parts, 2**self._part_bits, rows, len(output)))
+        self._coalition_values = np.empty((self.parts, 2**self._part_bits, len(output)))
 
     def part(self, number: int) -> Part:
         """Lay out a part."""
-        own = number & ~self._moved == 0
-        is_in = number >> np.arange(len(self._added) - self._low) & 1 == 1
-        numbers = (self._numbers + self._added[self._low :][is_in].sum(axis=0))[None, own]
-        for each in self._added[: self._low]:
+        own = number & ~self._differing_bits == 0
+        is_included = number >> np.arange(len(self._differences) - self._part_bits) & 1 == 1
+        numbers = (self._numbers + self._differences[self._part_bits :][is_included].sum(axis=0))[None, own]
+        for each in self._differences[: self._part_bits]:
             numbers = np.concatenate([numbers, numbers + each[own]])
         distinct, at = np.unique(numbers, return_inverse=True)
         digits = distinct // self._background.places % self._background.bases
         return Part(number, self._tables, digits, at.reshape(numbers.shape), own)
 
-    def put(self, part: Part, answers: Sequence[Values]) -> None:
+    def put(self, part: Part, outputs: Sequence[Values]) -> None:
         """Store the outputs for a part's rows, in order.
 
-        `answers` holds arrays of shape [n, outputs]; it may be empty if the part has no rows.
+        `outputs` holds arrays of shape [n, outputs]; it may be empty if the part has no rows.
         """
-        found = self._answers[part.number]
+        part_outputs = self._outputs[part.number]
         if part.rows:
-            found[:, part.own] = np.concatenate(answers)[part.at]
+            part_outputs[:, part.own] = np.concatenate(outputs)[part.at]
         others = np.flatnonzero(~part.own)  # in an earlier part, without features of equal values
-        found[:, others] = self._answers[part.number & self._moved[others], :, others].swapaxes(0, 1)
+        part_outputs[:, others] = self._outputs[part.number & self._differing_bits[others], :, others].swapaxes(0, 1)
         with np.errstate(over="ignore", invalid="ignore"):
             # The mean of the differences to the record's output: small contributions to large values keep their digits.
-            self._worth[part.number] = (found - self._answer).mean(axis=1)
+            self._coalition_values[part.number] = (part_outputs - self._output).mean(axis=1)
 
     def base(self) -> Values:
         """Return the mean of the background's outputs, shape [outputs]."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(self._answers[0, 0].mean(axis=0))
+            return np.asarray(self._outputs[0, 0].mean(axis=0))
 
     def contribution(self, feature: int) -> list[float]:
         """Return a feature's contribution to each output.
@@ -136,9 +136,9 @@ class Coalitions:
         over all coalitions of the other features (Shapley 1953). The sum is exact, so that a feature without any gain
         contributes exactly 0. NaN if an output is not finite, or too large.
         """
-        others = len(self._added) - 1
+        others = len(self._differences) - 1
         weights = np.array([1 / ((others + 1) * math.comb(others, size)) for size in range(others + 1)])
-        pairs = self._worth.reshape(2 ** (others - feature), 2, 2**feature, -1)
+        pairs = self._coalition_values.reshape(2 ** (others - feature), 2, 2**feature, -1)
         with np.errstate(over="ignore", invalid="ignore"):
             gains = (pairs[:, 1] - pairs[:, 0]).reshape(2**others, -1)
         gains *= weights[np.bitwise_count(np.arange(2**others))][:, None]

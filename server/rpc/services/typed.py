@@ -86,7 +86,7 @@ class TypedService:
             waiter = Waiter[Body]()
             encode = partial(self._each, codec, answers)
             self._runner.submit(InferenceRequest(self._runner, some, len(some[0]), encode), waiter, context.timeout_s)
-            await waiter.answer()
+            await waiter.result()
             for answer in answers:
                 yield answer
 

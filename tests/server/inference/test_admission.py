@@ -211,7 +211,7 @@ async def _undecoded(run: _Run, executor: ThreadPoolExecutor) -> None:
     waiters[1].deliver(Canceled("gone"))
     drops[2]()
     gate.set()
-    found = await asyncio.gather(*(waiter.answer() for waiter in waiters), return_exceptions=True)
+    found = await asyncio.gather(*(waiter.result() for waiter in waiters), return_exceptions=True)
     assert [type(each) for each in found] == [int, Canceled, Canceled, InvalidArgument, int]
     assert (decoded, run.batches, batcher.rows, batcher.counters.pending) == ([0, 3, 4], [[0], [4]], 0, 0)
     counters = batcher.counters

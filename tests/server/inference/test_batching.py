@@ -67,7 +67,7 @@ def submit(batcher: Batcher[int, int], item: int, rows: int = 1) -> Waiter[int]:
 
 async def answers(*waiters: Waiter[int]) -> list[int | BaseException]:
     """Return each waiter's result or exception."""
-    return await asyncio.gather(*(waiter.answer() for waiter in waiters), return_exceptions=True)
+    return await asyncio.gather(*(waiter.result() for waiter in waiters), return_exceptions=True)
 
 
 def test_what_arrives_in_one_turn_runs_together(run: Doubler, executor: ThreadPoolExecutor) -> None:
@@ -181,7 +181,7 @@ def test_who_left_is_dropped_before_the_run(run: Doubler, executor: ThreadPoolEx
         assert await answers(first, stayer) == [200, 4]
         assert (batcher.counters.pending, batcher.counters.failures) == (0, {"canceled": 1})
         with pytest.raises(Canceled, match="gone"):
-            await leaver.answer()
+            await leaver.result()
 
     asyncio.run(main())
     assert not any(1 in batch for batch in run.batches)
@@ -232,7 +232,7 @@ def test_a_deadline_is_told_and_its_item_never_run(run: Doubler, executor: Threa
         waiter = Waiter[int]()
         batcher.submit(1, 1, waiter, timeout_s=0.001)
         with pytest.raises(DeadlineExceeded):
-            await waiter.answer()
+            await waiter.result()
         assert batcher.counters.failures == {"deadline_exceeded": 1}
         assert await answers(submit(batcher, 2, 9), submit(batcher, 3)) == [4, 6]
         assert batcher.counters.pending == 0
@@ -250,7 +250,7 @@ def test_a_deadline_under_a_run(run: Doubler, executor: ThreadPoolExecutor) -> N
         waiter = Waiter[int]()
         batcher.submit(100, 11, waiter, timeout_s=0.001)
         with pytest.raises(DeadlineExceeded):
-            await waiter.answer()
+            await waiter.result()
         run.released.set()
         assert await answers(submit(batcher, 200, 11)) == [400]
         assert (batcher.counters.requests, batcher.counters.pending) == (1, 0)

@@ -17,7 +17,7 @@ import pytest
 from export.data.dataset import Split
 from server.http.message import Body
 from server.inference.batcher import Limits, Waiter
-from server.inference.drift.lazy import Watch
+from server.inference.drift.lazy import DriftConfig
 from server.inference.drift.monitor import SLICES, TURN_ROWS, Drift
 from server.inference.drift.psi import MIN_ROWS
 from server.inference.runner import InferenceRequest, Runners
@@ -397,11 +397,11 @@ def test_memory_is_bounded() -> None:
     def watch(windows: int) -> int:
         for number in range(windows * SLICES * 20):
             columns = [[value] for value in (PASSENGER | {"fare": float(number)}).values()]
-            if drift.takes(clock()):
-                drift.see(clock(), columns, 1, outputs, 2)
+            if drift.accepts_rows(clock()):
+                drift.count_request(clock(), columns, 1, outputs, 2)
             clock.go_on(600 / SLICES / 20)
-        drift.see_run("files", model.signature.from_records([PASSENGER] * 4), 4, outputs)
-        drift.seen("requests")
+        drift.count_run("files", model.signature.from_records([PASSENGER] * 4), 4, outputs)
+        drift.counts("requests")
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
@@ -410,7 +410,7 @@ def test_memory_is_bounded() -> None:
         assert watch(8) < some + 4096
     finally:
         tracemalloc.stop()
-    _, answer = drift.seen("requests")
+    _, answer = drift.counts("requests")
     assert answer.counts.sum() == pytest.approx(SLICES * 20, abs=20)
 
 
@@ -435,17 +435,17 @@ def test_rows_of_requests_that_run_together() -> None:
 
     async def main() -> list[int]:
         with ThreadPoolExecutor(1) as executor:
-            runner = Runners(Limits(1000, 1000, 0.01), executor, Watch(3600))[model]
+            runner = Runners(Limits(1000, 1000, 0.01), executor, DriftConfig(3600))[model]
             waiters = []
             for pclass in (1, 2, 3):
                 columns = [[value] * 300 for value in (PASSENGER | {"pclass": pclass}).values()]
                 waiters.append(Waiter[Body]())
                 runner.submit(InferenceRequest(runner, columns, 300, lambda *_: b""), waiters[-1])
             for waiter in waiters:
-                await waiter.answer()
+                await waiter.result()
             assert runner.counters.runs == 1
             assert runner.drift is not None
-            counted: list[int] = runner.drift.seen("requests")[0]["pclass"].counts.tolist()
+            counted: list[int] = runner.drift.counts("requests")[0]["pclass"].counts.tolist()
             return counted
 
     assert asyncio.run(main()) == [256, 256, 256]
