@@ -18,7 +18,7 @@ from server.http.handler import FastPathHandler
 from server.http.held_bytes import HELD, HeldBody, HeldBytes
 from server.http.lifecycle import Draining, Start
 from server.http.request_context import note
-from server.http.responses import envelope, failure, response
+from server.http.responses import asgi_response, envelope, failure
 from server.http.routes import is_call
 from server.http.watchdog import Watchdog
 from server.inference.batcher import Limits
@@ -207,12 +207,12 @@ class ErrorMiddleware:
             if has_started:
                 note(request_error)
                 raise  # the connection must break: the client must not take half a response for a whole one
-            await response(envelope(request_error))(scope, receive, send)
+            await asgi_response(envelope(request_error))(scope, receive, send)
 
 
 async def _request_error_response(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 # the handler is registered for this class
-    return response(envelope(error))
+    return asgi_response(envelope(error))
 
 
 async def _routing_error_response(request: Request, error: Exception) -> Response:
@@ -222,5 +222,5 @@ async def _routing_error_response(request: Request, error: Exception) -> Respons
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         method_error = MethodNotAllowed(f"{path} takes {allow}, not {request.method}", headers={"allow": allow})
-        return response(envelope(method_error))
-    return response(envelope(NotFound(f"there is nothing at {path}; GET /api/models lists what is served")))
+        return asgi_response(envelope(method_error))
+    return asgi_response(envelope(NotFound(f"there is nothing at {path}; GET /api/models lists what is served")))

@@ -16,7 +16,7 @@ from server.codecs.tables.media_types import CSV, TAB_SEPARATED, Form
 from server.errors import Canceled, DeadlineExceeded, RequestError, drop_tracebacks
 from server.http.request_body import body_chunk, wait_for_disconnect
 from server.http.request_context import current, fields, log_text
-from server.http.responses import envelope, failure, response
+from server.http.responses import asgi_response, envelope, failure
 from server.http.trailers import BREAK_OFF, EXTENSION, takes_trailers
 from server.http.transfer_pace import Pace
 from server.inference.runner import Runner
@@ -88,7 +88,7 @@ class ScoredFile:
                     raise
                 self._ends.cut_off()
         elif failed is not None:
-            await response(envelope(failed))(self._scope, receive, self._send)
+            await asgi_response(envelope(failed))(self._scope, receive, self._send)
 
     async def _scored(
         self, job: "Job", executor: Executor, timeout_s: float | None, receive: Receive
@@ -232,7 +232,7 @@ class ScoredFile:
             counters.fail(failed, int(took_s * 1e9))
         model = self._asked.model
         if (observation := current.get()) is not None:
-            observation.takes(model.name, model.version, counts.read)
+            observation.add_rows(model.name, model.version, counts.read)
             observation.error = failed
         names, inputs = model.signature.by_name, self._settings.log_inputs
         end = "scored" if failed is None else f"failed ({log_text(failed, names, inputs=inputs)})"

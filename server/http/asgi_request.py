@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.http.held_bytes import HELD, HeldBody
 from server.http.request_context import fields
 from server.http.request_turns import RequestTurns
-from server.http.responses import envelope, failure, response
+from server.http.responses import asgi_response, envelope, failure
 from server.http.trailers import BREAK_OFF, Cycle, Ends
 
 _PATH_CHARACTERS: Final = 128
@@ -79,6 +79,6 @@ async def _begins(  # noqa: PLR0913, PLR0917 # the arguments of ASGI, and more
     try:
         await turns.wait(connection, partial(_is_dropped, ends))
     except asyncio.CancelledError as error:
-        await response(envelope(failure(error, scope["headers"])))(scope, receive, send)
+        await asgi_response(envelope(failure(error, scope["headers"])))(scope, receive, send)
         return False
     return True

@@ -15,7 +15,7 @@ from server.models.signature import Column, Signature
 
 NO_STORE: Final = (b"cache-control", b"no-store")
 """Header of every error response: caches must not repeat an error that has passed."""
-PINNED: Final = "public, max-age=86400, immutable"
+PINNED_CACHE_CONTROL: Final = "public, max-age=86400, immutable"
 """Cache-Control for a response of a model version that the URL names.
 
 Such a response changes only with the version. The maximum age is one day: responses in browser caches cannot be
@@ -24,7 +24,7 @@ revoked, and a removed version may be published again under its number.
 _TAG_BYTES: Final = 16
 
 
-def moving(cache_s: int) -> str:
+def unpinned_cache_control(cache_s: int) -> str:
     """Return the Cache-Control for a response whose model version can change; `cache_s`: seconds."""
     return f"public, max-age={cache_s}, must-revalidate" if cache_s else "no-cache"
 

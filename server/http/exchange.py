@@ -52,14 +52,14 @@ class StatusLineCache:
 
     def __init__(self) -> None:
         """Create an empty cache."""
-        self._of: list[tuple[bytes, bytes]] | None = None
+        self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._ok = b""
 
     def ok(self, state: ServerState) -> bytes:
         """Return the status line of a 200 response and uvicorn's default headers."""
-        if self._of is not state.default_headers:
-            self._of = state.default_headers
-            self._ok = head(200, self._of)
+        if self._default_headers is not state.default_headers:
+            self._default_headers = state.default_headers
+            self._ok = head(200, self._default_headers)
         return self._ok
 
 
@@ -88,13 +88,13 @@ class Exchange(ABC):
     """
 
     __slots__ = (
+        "completion",
         "deadline_s",
+        "deadline_timer",
         "disconnected",
         "head",
         "headers",
-        "late",
         "loop",
-        "outlasts",
         "prediction",
         "response_complete",
     )
@@ -116,12 +116,12 @@ class Exchange(ABC):
         self.headers = headers
         self.response_complete = False
         self.disconnected = False
-        self.outlasts: asyncio.Future[None] | None = None
-        self.late: asyncio.TimerHandle | None = None
+        self.completion: asyncio.Future[None] | None = None
+        self.deadline_timer: asyncio.TimerHandle | None = None
         timeout_s = None if prediction is None else prediction.timeout_s(head)
         if timeout_s is not None:
             self.deadline_s = loop.time() + timeout_s
-            self.late = loop.call_later(timeout_s, self._expire)
+            self.deadline_timer = loop.call_later(timeout_s, self._expire)
 
     @property
     def message_event(self) -> Self:
@@ -135,8 +135,8 @@ class Exchange(ABC):
     def submit(self, body: bytes) -> None:
         """Submit the request to its handler; the body is complete."""
         timeout_s = None
-        if self.late is not None:  # the queue enforces the deadline from now on
-            self.late.cancel()
+        if self.deadline_timer is not None:  # the queue enforces the deadline from now on
+            self.deadline_timer.cancel()
             timeout_s = max(0.0, self.deadline_s - self.loop.time())
         try:
             if self.prediction is not None:
@@ -148,29 +148,29 @@ class Exchange(ABC):
     def is_disconnected(self) -> bool:
         """Return True if the response is complete or the client disconnected."""
 
-    def deliver(self, answer: Body | Exception, run: RunInfo | None = None) -> None:  # noqa: ARG002
+    def deliver(self, result: Body | Exception, run: RunInfo | None = None) -> None:  # noqa: ARG002
         """Write the response, head and body in one write.
 
         Only the first call has an effect.
         """
         if self.response_complete:
             return
-        left = self.is_disconnected()
+        was_disconnected = self.is_disconnected()
         self.end()
-        if left:
+        if was_disconnected:
             return
-        if isinstance(answer, Exception):
-            error = failure(answer, self.headers)
-            answer = envelope(error) if self.prediction is None else self.prediction.refuse(error, self.headers)
-        self.write(answer)
+        if isinstance(result, Exception):
+            error = failure(result, self.headers)
+            result = envelope(error) if self.prediction is None else self.prediction.error_response(error, self.headers)
+        self.write(result)
 
     def end(self) -> None:
         """Mark the response as complete: nothing more is written."""
         self.response_complete = True
-        if self.late is not None:
-            self.late.cancel()
-        if self.outlasts is not None and not self.outlasts.done():
-            self.outlasts.set_result(None)
+        if self.deadline_timer is not None:
+            self.deadline_timer.cancel()
+        if self.completion is not None and not self.completion.done():
+            self.completion.set_result(None)
 
     def _expire(self) -> None:
         self.reject_message(DeadlineExceeded("the deadline passed before the request was complete"))
@@ -180,19 +180,19 @@ class Exchange(ABC):
         """Respond with `error` to an incomplete request, and drop the rest of its body."""
 
     @abstractmethod
-    def write(self, answer: Body) -> None:
+    def write(self, response: Body) -> None:
         """Write a response, and continue with the next request."""
 
-    async def outlast(self) -> None:
+    async def wait_until_complete(self) -> None:
         """Wait for the response while the server drains.
 
         uvicorn cancels this task at the drain deadline.
         """
         if self.response_complete:
             return
-        self.outlasts = asyncio.get_running_loop().create_future()
+        self.completion = asyncio.get_running_loop().create_future()
         try:
-            await self.outlasts
+            await self.completion
         except asyncio.CancelledError as error:
             self.deliver(failure(error, self.headers))
 
@@ -251,7 +251,7 @@ class Http1Exchange(Exchange):
         """
         self.connection.reject(error)
 
-    def keep_no_more(self) -> None:
+    def close_after_response(self) -> None:
         """Close the connection after the response: the rest of the request is never read."""
         self.keep_alive = False
         self.drop()
@@ -267,27 +267,27 @@ class Http1Exchange(Exchange):
         """Return True if the response is complete, or the connection is closed or closing."""
         return self.response_complete or self.connection.transport.is_closing()
 
-    def write(self, answer: Body) -> None:
+    def write(self, response: Body) -> None:
         """Write a response, and continue with the connection's next request."""
         connection = self.connection
-        connection.transport.write(self._bytes(answer))
+        connection.transport.write(self._bytes(response))
         if not self.keep_alive:
             connection.close()
         connection.on_response_complete()
 
-    def _bytes(self, answer: Body) -> bytes:
+    def _bytes(self, response: Body) -> bytes:
         state = self.connection.server_state
-        if isinstance(answer, bytes):
+        if isinstance(response, bytes):
             first = self.connection.heads.ok(state)
             if self.keep_alive:
-                return first + _JSON_REST % (len(answer), answer)
-        elif answer.status == 200:
+                return first + _JSON_REST % (len(response), response)
+        elif response.status == 200:
             first = self.connection.heads.ok(state)
         else:
-            first = head(answer.status, state.default_headers)
+            first = head(response.status, state.default_headers)
         if not self.keep_alive:
             first += b"connection: close\r\n"
-        return first + rest(answer)
+        return first + rest(response)
 
 
 def rest(body: Body) -> bytes:

@@ -57,7 +57,7 @@ class FastPathHandler(ABC):
         """Count a request that failed before it was queued; `head` belongs to a plain request."""
 
     @abstractmethod
-    def refuse(self, error: RequestError, headers: Headers) -> HttpResponse:
+    def error_response(self, error: RequestError, headers: Headers) -> HttpResponse:
         """Return the response for an error."""
 
     @abstractmethod

@@ -159,7 +159,7 @@ class Protocol(AsgiProtocol):
         if self.exchange is not None and not self.transport.is_closing():
             self._leave_fast_path(self.exchange)
         elif self._submitted is not None and not self._submitted.response_complete:
-            task = self.loop.create_task(self._submitted.outlast())
+            task = self.loop.create_task(self._submitted.wait_until_complete())
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         super().shutdown()

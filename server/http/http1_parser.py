@@ -214,7 +214,7 @@ class ParsingProtocol(TimedProtocol):
         self.receiving_since_s = None
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.keep_no_more()
+            exchange.close_after_response()
             exchange.reject(error)
         elif self.cycle is not None and not self.cycle.response_complete:
             is_whole = isinstance(self.cycle, Exchange) or not self.cycle.more_body

@@ -273,7 +273,7 @@ class Http2Protocol(Connection):
         self.draining.begin()
         for exchange in self.cycles.values():
             if isinstance(exchange, Http2Exchange):
-                task = self.loop.create_task(exchange.outlast())
+                task = self.loop.create_task(exchange.wait_until_complete())
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
         self.go_away()

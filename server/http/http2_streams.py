@@ -103,21 +103,21 @@ class Http2Exchange(Exchange):
         """Respond with `error`; the rest of the stream is ignored."""
         self.reject(error)
 
-    def write(self, answer: Body) -> None:
+    def write(self, response: Body) -> None:
         """Write a response, and continue with the connection's other streams."""
-        reply = HttpResponse(answer, JSON) if isinstance(answer, bytes) else answer
+        response = HttpResponse(response, JSON) if isinstance(response, bytes) else response
         stream, connection = self.stream, self.connection
         fields = [
             *connection.server_state.default_headers,
-            (b"content-type", reply.media_type.encode()),
-            *reply.headers,
+            (b"content-type", response.media_type.encode()),
+            *response.headers,
         ]
-        if not reply.trailers:
-            fields.append((b"content-length", b"%d" % len(reply.body)))
-        stream.send_response(reply.status, fields)
-        if reply.body:
-            stream.send_data(reply.body)
-        stream.end_message([*reply.trailers] or None)
+        if not response.trailers:
+            fields.append((b"content-length", b"%d" % len(response.body)))
+        stream.send_response(response.status, fields)
+        if response.body:
+            stream.send_data(response.body)
+        stream.end_message([*response.trailers] or None)
         connection.transport.write(connection.conn.data_to_send())
         connection.on_response_complete(stream.stream_id)
 
@@ -140,9 +140,9 @@ class InboundBody:
         cycle.scope[HELD] = self._held  # type: ignore[typeddict-unknown-key] # the application reads it
         extensions = cast("dict[str, Any]", cycle.scope.setdefault("extensions", {}))
         extensions[_INBOUND] = self
-        cut = functools.partial(cut_off, cycle, cycle.transport)
-        reset = functools.partial(is_reset, cycle.transport)
-        extensions[BREAK_OFF] = Ends(cycle.abort_stream, slow_down, self._lift_timeout, self._is_lost, cut, reset)
+        abort = functools.partial(cut_off, cycle, cycle.transport)
+        has_reset = functools.partial(is_reset, cycle.transport)
+        extensions[BREAK_OFF] = Ends(cycle.abort_stream, slow_down, self._lift_timeout, self._is_lost, abort, has_reset)
 
     def _is_lost(self) -> bool:
         return self.cycle.disconnected or has_closed(self.cycle.transport)

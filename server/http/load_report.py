@@ -10,42 +10,42 @@ from server.inference.batcher import Receiver
 from server.inference.runner import Runner
 from server.inference.statistics import RunInfo
 
-ASKS: Final = (b"x-lifeboat-report", b"1")
+REPORT_HEADER: Final = (b"x-lifeboat-report", b"1")
 """The header that requests a report."""
 
 
-def asks(headers: Headers) -> bool:
+def requests_report(headers: Headers) -> bool:
     """Return True if the client requests a report."""
-    return ASKS in headers
+    return REPORT_HEADER in headers
 
 
 class Report:
     """Receiver that adds a load report to a response and passes it on."""
 
-    __slots__ = ("_find", "_receiver")
+    __slots__ = ("_load", "_receiver")
 
     def __init__(self, runner: Runner, receiver: Receiver[Body]) -> None:
         """Create a report for a run of `runner`; `receiver` gets the response."""
         self._receiver = receiver
-        self._find = runner.load
+        self._load = runner.load
 
     def is_disconnected(self) -> bool:
         """Return True if the client disconnected."""
         return self._receiver.is_disconnected()
 
-    def deliver(self, answer: Body | Exception, run: RunInfo | None = None) -> None:
+    def deliver(self, result: Body | Exception, run: RunInfo | None = None) -> None:
         """Pass on a response with the report, or an error unchanged."""
         if run is None:
-            self._receiver.deliver(answer)
+            self._receiver.deliver(result)
             return
-        if isinstance(answer, bytes):
-            answer = HttpResponse(answer, JSON, self._fields(run))
-        elif isinstance(answer, HttpResponse):
-            answer = answer._replace(headers=(*answer.headers, *self._fields(run)))
-        self._receiver.deliver(answer, run)
+        if isinstance(result, bytes):
+            result = HttpResponse(result, JSON, self._fields(run))
+        elif isinstance(result, HttpResponse):
+            result = result._replace(headers=(*result.headers, *self._fields(run)))
+        self._receiver.deliver(result, run)
 
     def _fields(self, run: RunInfo) -> Fields:
-        requests, rows = self._find()
+        requests, rows = self._load()
         # The client's own run is part of the load that it found, but its requests no longer count as pending.
         load = b"%d/%d" % (requests + run.requests, rows + run.rows)
         return ((b"server-timing", b"model;dur=%.3f" % (run.stages.infer_ns / 1e6)), (b"x-lifeboat-load", load))

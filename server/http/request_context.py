@@ -11,12 +11,14 @@ from server.http.message import Fields, Headers
 
 REQUEST_ID: Final = b"x-request-id"
 TRACE: Final = b"traceparent"
-_SOUND_ID: Final = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
-_SOUND_TRACE: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+_VALID_ID: Final = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
+_VALID_TRACE: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 """Format of W3C Trace Context (section 3.2). Additions of later versions are ignored."""
-_OWN_WORDS: Final = frozenset({"canceled", "deadline_exceeded", "internal", "resource_exhausted", "unavailable"})
+_SAFE_MESSAGE_CODES: Final = frozenset(
+    {"canceled", "deadline_exceeded", "internal", "resource_exhausted", "unavailable"}
+)
 """Codes whose messages never quote client input. Messages of other codes may quote it."""
-_OWN_NAMES: Final = frozenset(
+_INTERFACE_NAMES: Final = frozenset(
     {
         *("model", "version", "label", "records", "service", "name", "inputs", "outputs", "parameters"),
         *("raw_input_contents", "columns", "on_error", "delimiter", "summary", "of"),
@@ -24,7 +26,7 @@ _OWN_NAMES: Final = frozenset(
     }
 )
 """Interface names that an error's field may have, in addition to a model's names."""
-_IN_RECORDS: Final = re.compile(r"(?:records\[\d+\]\.)?(.*)", re.DOTALL)
+_RECORD_FIELD: Final = re.compile(r"(?:records\[\d+\]\.)?(.*)", re.DOTALL)
 _RECORD: Final = re.compile(r"records\[\d+\]")
 MAX_RUNS: Final = 32
 """Maximum number of recorded runs per request; a stream may have any number of runs."""
@@ -41,7 +43,7 @@ class Run(NamedTuple):
     requests: int
 
 
-class Began(NamedTuple):
+class StartTime(NamedTuple):
     """Time at which a request's head was complete."""
 
     clock_ns: int
@@ -53,8 +55,6 @@ class Observation:
     """Observed data of one request."""
 
     __slots__ = (
-        "answer_fields",
-        "began",
         "duration_ns",
         "error",
         "field",
@@ -68,18 +68,20 @@ class Observation:
         "request_bytes",
         "request_id",
         "response_bytes",
+        "response_fields",
         "rows",
         "runs",
         "span",
+        "start",
         "status",
         "trace",
     )
 
     def __init__(
-        self, method: str, path: str, headers: list[tuple[bytes, bytes]], http_version: str, began: Began
+        self, method: str, path: str, headers: list[tuple[bytes, bytes]], http_version: str, start: StartTime
     ) -> None:
         """Add the request ID to `headers`; create it if the client sent no valid one."""
-        self.began = began
+        self.start = start
         self.method = method
         self.path = path
         self.headers = headers
@@ -87,9 +89,9 @@ class Observation:
         self.request_id = request_id(headers)
         self.trace = trace(headers)
         """Trace context of the request, or of its span if it has one; empty: none."""
-        self.answer_fields: Fields = ((REQUEST_ID, self.request_id.encode()),)
+        self.response_fields: Fields = ((REQUEST_ID, self.request_id.encode()),)
         """Response headers that identify the request."""
-        headers.extend(self.answer_fields)
+        headers.extend(self.response_fields)
         self.status = 0
         """Status of the response; 0: no response."""
         self.error: RequestError | None = None
@@ -107,7 +109,7 @@ class Observation:
         """The start of the client's input, if input recording is enabled."""
         self.span: Any = None
 
-    def takes(self, model: str, version: str, rows: int) -> None:
+    def add_rows(self, model: str, version: str, rows: int) -> None:
         """Add `rows` rows for a model version."""
         self.model = model
         self.model_version = version
@@ -118,10 +120,10 @@ class Observation:
         """The code of the error that ended the request; empty if it succeeded."""
         if self.error is not None:
             return self.error.code
-        return "" if self.status < 400 else _CODE_OF.get(self.status, Internal.code)
+        return "" if self.status < 400 else _CODE_BY_STATUS.get(self.status, Internal.code)
 
 
-_CODE_OF: Final = {status.http: code for code, status in CODES.items()}
+_CODE_BY_STATUS: Final = {status.http: code for code, status in CODES.items()}
 
 current: ContextVar[Observation | None] = ContextVar("observation", default=None)
 """The observation of the current request, if requests are observed."""
@@ -136,14 +138,14 @@ def note(error: RequestError) -> None:
 
 def request_id(headers: Headers) -> str:
     """Return the client's request ID if it is valid, else a new one."""
-    given = dict(headers).get(REQUEST_ID, b"").decode("latin-1")
-    return given if _SOUND_ID.fullmatch(given) else os.urandom(16).hex()
+    value = dict(headers).get(REQUEST_ID, b"").decode("latin-1")
+    return value if _VALID_ID.fullmatch(value) else os.urandom(16).hex()
 
 
 def trace(headers: Headers) -> str:
     """Return the trace context of a request; empty if it is missing or invalid."""
-    given = dict(headers).get(TRACE, b"").decode("latin-1")
-    return given if _SOUND_TRACE.fullmatch(given) else ""
+    value = dict(headers).get(TRACE, b"").decode("latin-1")
+    return value if _VALID_TRACE.fullmatch(value) else ""
 
 
 def trace_ids(context: str) -> dict[str, str]:
@@ -156,14 +158,14 @@ def trace_ids(context: str) -> dict[str, str]:
 
 def fields(headers: Headers) -> dict[str, Any]:
     """Return the log fields that identify the request with these `headers`."""
-    given = dict(headers).get(REQUEST_ID, b"").decode("latin-1")
-    named = {"request_id": given} if _SOUND_ID.fullmatch(given) else {}
-    return named | trace_ids(trace(headers))
+    value = dict(headers).get(REQUEST_ID, b"").decode("latin-1")
+    ids = {"request_id": value} if _VALID_ID.fullmatch(value) else {}
+    return ids | trace_ids(trace(headers))
 
 
-def has_own_words(error: RequestError) -> bool:
+def has_safe_message(error: RequestError) -> bool:
     """Return True if the message of an error does not quote client input."""
-    return error.code in _OWN_WORDS
+    return error.code in _SAFE_MESSAGE_CODES
 
 
 def known_field(error: RequestError, names: Collection[str]) -> str:
@@ -173,8 +175,8 @@ def known_field(error: RequestError, names: Collection[str]) -> str:
     file without a header has its first value as its name.
     """
     field = error.field or ""
-    (name,) = _IN_RECORDS.fullmatch(field).groups()  # type: ignore[union-attr] # matches every string
-    return field if name in names or name in _OWN_NAMES or _RECORD.fullmatch(name) else ""
+    (name,) = _RECORD_FIELD.fullmatch(field).groups()  # type: ignore[union-attr] # matches every string
+    return field if name in names or name in _INTERFACE_NAMES or _RECORD.fullmatch(name) else ""
 
 
 def log_text(error: RequestError, names: Collection[str], *, inputs: bool) -> str:
@@ -182,7 +184,7 @@ def log_text(error: RequestError, names: Collection[str], *, inputs: bool) -> st
 
     The message is included with `inputs`, or if it quotes no client input. `names` are those of the request's model.
     """
-    if inputs or has_own_words(error):
+    if inputs or has_safe_message(error):
         return f"{error.code}: {error.message}"
     field = known_field(error, names)
     return f"{error.code}, {field[:64]}" if field else error.code

@@ -37,7 +37,7 @@ def revalidated(request: Request, tagged: Tagged, media_type: str, headers: Mapp
     return Response(tagged.content, headers=fields, media_type=media_type)
 
 
-def response(body: Body) -> Response:
+def asgi_response(body: Body) -> Response:
     """Return an ASGI response for a body."""
     return _Response(HttpResponse(body, JSON) if isinstance(body, bytes) else body)
 
@@ -45,22 +45,24 @@ def response(body: Body) -> Response:
 class _Response(Response):
     """An ASGI response with support for repeated headers and for trailers."""
 
-    def __init__(self, reply: HttpResponse) -> None:
-        super().__init__(reply.body, reply.status)
-        self._reply = reply
+    def __init__(self, response: HttpResponse) -> None:
+        super().__init__(response.body, response.status)
+        self._response = response
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        reply = self._reply
-        fields = [(b"content-type", reply.media_type.encode()), *reply.headers]
-        if reply.status == NOT_MODIFIED:  # a 304 response has no content type or length
-            fields = [*reply.headers]
-        elif not reply.trailers:
-            fields.append((b"content-length", b"%d" % len(reply.body)))
-        trails = bool(reply.trailers)
-        await send({"type": "http.response.start", "status": reply.status, "headers": fields, "trailers": trails})
-        await send({"type": "http.response.body", "body": reply.body})
-        if reply.trailers:
-            await send({"type": "http.response.trailers", "headers": reply.trailers})
+        response = self._response
+        fields = [(b"content-type", response.media_type.encode()), *response.headers]
+        if response.status == NOT_MODIFIED:  # a 304 response has no content type or length
+            fields = [*response.headers]
+        elif not response.trailers:
+            fields.append((b"content-length", b"%d" % len(response.body)))
+        has_trailers = bool(response.trailers)
+        await send(
+            {"type": "http.response.start", "status": response.status, "headers": fields, "trailers": has_trailers}
+        )
+        await send({"type": "http.response.body", "body": response.body})
+        if response.trailers:
+            await send({"type": "http.response.trailers", "headers": response.trailers})
 
 
 def envelope(error: RequestError) -> HttpResponse:
@@ -70,9 +72,9 @@ def envelope(error: RequestError) -> HttpResponse:
     return HttpResponse(error.envelope(), JSON, (*fields, NO_STORE), error.status)
 
 
-def uncacheable(reply: HttpResponse) -> HttpResponse:
+def uncacheable(response: HttpResponse) -> HttpResponse:
     """Return a response that caches must not store."""
-    return reply._replace(headers=(*reply.headers, NO_STORE))
+    return response._replace(headers=(*response.headers, NO_STORE))
 
 
 def failure(error: BaseException, headers: Headers) -> RequestError:
@@ -94,8 +96,8 @@ def _as_request_error(error: BaseException, headers: Headers) -> RequestError:
     if isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR:
         _log.warning("the process has no file descriptor left: %s", error)
         return Unavailable("the server has no file descriptor left; try again")
-    given, context = request_id(headers), trace(headers)
+    log_id, context = request_id(headers), trace(headers)
     part = f", traceparent {context}" if context else ""
-    details = {"request_id": given, **trace_ids(context)}
-    _log.error("request %s failed%s", given, part, exc_info=error, extra={"fields": details})
-    return Internal(f"internal error; request id {given}", headers={REQUEST_ID.decode(): given})
+    details = {"request_id": log_id, **trace_ids(context)}
+    _log.error("request %s failed%s", log_id, part, exc_info=error, extra={"fields": details})
+    return Internal(f"internal error; request id {log_id}", headers={REQUEST_ID.decode(): log_id})

@@ -41,7 +41,7 @@ class BatchEndpoint:
         self._runners = runners
         self._settings = settings
         self._executor: ThreadPoolExecutor | None = None
-        self._under_way = 0
+        self._running = 0
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -52,8 +52,8 @@ class BatchEndpoint:
 
         Errors that are visible in the headers are raised before any byte of the body is read.
         """
-        where = request.path_params
-        model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))
+        path_params = request.path_params
+        model = self._repository.resolve(path_params.get("model"), path_params.get("version"), path_params.get("label"))
         if request.scope["http_version"] == "1.0":
             raise InvalidArgument("request: expected HTTP/1.1 or 2: 1.0 can't signal that a response is incomplete")
         if self._executor is None:
@@ -63,52 +63,52 @@ class BatchEndpoint:
 
         boundary = boundary_of(request.headers)
         headers = request.headers if boundary is None else without_form(request.headers)
-        asked = asked_for(model, request.query_params, headers)
+        options = asked_for(model, request.query_params, headers)
         timeout_s = timeout(request.scope)
 
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            with self._counted(model) as runner:
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+            with self._count_running(model) as runner:
                 if boundary is None:
-                    await self._answer(asked, timeout_s, scope, receive, send)
+                    await self._score(options, timeout_s, scope, receive, send)
                     return
-                file, media_type = await self._opened(runner, boundary, timeout_s, receive)
-                stated = asked_for(model, request.query_params, without_form(request.headers, media_type))
-                await self._answer(stated, timeout_s, scope, file.receive, send)
+                file, media_type = await self._open_file(runner, boundary, timeout_s, receive)
+                form_options = asked_for(model, request.query_params, without_form(request.headers, media_type))
+                await self._score(form_options, timeout_s, scope, file.receive, send)
 
-        return answer
+        return respond
 
-    async def _answer(
-        self, asked: "BatchOptions", timeout_s: float | None, scope: Scope, receive: Receive, send: Send
+    async def _score(
+        self, options: "BatchOptions", timeout_s: float | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Score one file in a thread."""
         from server.batch.response import ScoredFile
 
         self._executor = self._executor or self._threads()
-        file = ScoredFile(asked, self._settings, self._runners[asked.model], scope, send)
+        file = ScoredFile(options, self._settings, self._runners[options.model], scope, send)
         await file.answer(self._executor, timeout_s, receive)
 
     @contextmanager
-    def _counted(self, model: Model) -> Iterator[Runner]:
+    def _count_running(self, model: Model) -> Iterator[Runner]:
         """Count a batch of `model` while it runs.
 
         Raises ResourceExhausted if `max_batches` batches are already running.
         """
-        if self._under_way >= self._settings.max_batches:
-            raise ResourceExhausted(f"{self._under_way} files are being scored, which is the maximum; try again")
-        self._under_way += 1
+        if self._running >= self._settings.max_batches:
+            raise ResourceExhausted(f"{self._running} files are being scored, which is the maximum; try again")
+        self._running += 1
         runner = self._runners[model]
         runner.counters.pending += 1
         clock = asyncio.get_running_loop().time
-        began_s = clock()
+        start_s = clock()
         try:
             yield runner
         finally:
             runner.counters.pending -= 1
-            self._under_way -= 1
-            if self._executor is not None and clock() - began_s > _SMALL_S:
+            self._running -= 1
+            if self._executor is not None and clock() - start_s > _SMALL_S:
                 self._executor.submit(release_free_memory)
 
-    async def _opened(
+    async def _open_file(
         self, runner: Runner, boundary: bytes, timeout_s: float | None, receive: Receive
     ) -> "tuple[FormFile, str]":
         """Return the file of a multipart form and its media type.
@@ -122,9 +122,9 @@ class BatchEndpoint:
             async with asyncio.timeout(min_timeout(timeout_s, self._settings.max_idle_s)):
                 return file, (await file.open()).table_type()
         except TimeoutError:
-            late = DeadlineExceeded("the deadline passed before the form's file began")
-            runner.counters.fail(late)
-            raise late from None
+            timeout_error = DeadlineExceeded("the deadline passed before the form's file began")
+            runner.counters.fail(timeout_error)
+            raise timeout_error from None
         except RequestError as error:
             runner.counters.fail(error)
             raise

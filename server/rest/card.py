@@ -35,10 +35,10 @@ _MAX_CACHED: Final = 1024
 """Maximum number of cached entries, including entries for missing cards."""
 
 
-class _Read(NamedTuple):
+class _CachedCard(NamedTuple):
     """The card of a version, and the identities of the card and digest files."""
 
-    of: tuple[Identity | None, Identity | None]
+    identities: tuple[Identity | None, Identity | None]
     page: Tagged | None
 
     @property
@@ -52,18 +52,18 @@ class Cards:
 
     def __init__(self) -> None:
         """Create an empty cache."""
-        self._work = SharedWork()
-        self._cached: OrderedDict[Path, _Read] = OrderedDict()
+        self._shared_work = SharedWork()
+        self._cached: OrderedDict[Path, _CachedCard] = OrderedDict()
         """Cache entries, the most recently served entry last."""
-        self._bytes = 0
+        self._cached_bytes = 0
 
-    async def answer(self, request: Request, repository: Repository) -> Response:
+    async def respond(self, request: Request, repository: Repository) -> Response:
         """Return the card page, or 304 if the client has the current page.
 
         Raises NotFound if the version has no card.
         """
-        where = request.path_params
-        model = repository.resolve(where["model"], where.get("version"), where.get("label"))
+        path_params = request.path_params
+        model = repository.resolve(path_params["model"], path_params.get("version"), path_params.get("label"))
         path = repository.card(model)
         page = None if path is None else await self._page(path)
         if page is None:
@@ -72,39 +72,39 @@ class Cards:
 
     async def _page(self, path: Path) -> Tagged | None:
         """Return the current card; concurrent requests share one check of its files."""
-        read = await self._work.run(self._read, path)
-        if self._cached.get(path) is not read:
-            self._forget(path)
-            if all(each is None or each.is_settled for each in read.of):
-                self._remember(path, read)
+        card = await self._shared_work.run(self._read, path)
+        if self._cached.get(path) is not card:
+            self._evict(path)
+            if all(each is None or each.is_settled for each in card.identities):
+                self._cache(path, card)
         else:
             self._cached.move_to_end(path)
-        return read.page
+        return card.page
 
-    def _read(self, path: Path) -> _Read:
+    def _read(self, path: Path) -> _CachedCard:
         """Return the content of a card file, from the cache if the files are unchanged. Runs in a thread."""
         try:
-            of = (regular_file.identity(path), regular_file.identity(path.with_name(DIGEST_FILE)))
+            identities = (regular_file.identity(path), regular_file.identity(path.with_name(DIGEST_FILE)))
         except OSError:
-            return _Read((None, None), None)
-        before = self._cached.get(path)
-        if before is not None and before.of == of:
-            return before
-        return _Read(of, _checked(path))
+            return _CachedCard((None, None), None)
+        cached = self._cached.get(path)
+        if cached is not None and cached.identities == identities:
+            return cached
+        return _CachedCard(identities, _read_verified(path))
 
-    def _remember(self, path: Path, read: _Read) -> None:
-        self._cached[path] = read
-        self._bytes += read.size
-        while self._bytes > _MAX_CACHED_BYTES or len(self._cached) > _MAX_CACHED:
-            self._forget(next(iter(self._cached)))
+    def _cache(self, path: Path, card: _CachedCard) -> None:
+        self._cached[path] = card
+        self._cached_bytes += card.size
+        while self._cached_bytes > _MAX_CACHED_BYTES or len(self._cached) > _MAX_CACHED:
+            self._evict(next(iter(self._cached)))
 
-    def _forget(self, path: Path) -> None:
-        before = self._cached.pop(path, None)
-        if before is not None:
-            self._bytes -= before.size
+    def _evict(self, path: Path) -> None:
+        cached = self._cached.pop(path, None)
+        if cached is not None:
+            self._cached_bytes -= cached.size
 
 
-def _checked(path: Path) -> Tagged | None:
+def _read_verified(path: Path) -> Tagged | None:
     """Return the card, or None if it is missing or does not match its digest."""
     try:
         page = regular_file.read(path, MAX_CARD_BYTES)

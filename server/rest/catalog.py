@@ -30,7 +30,7 @@ class _Documents:
     def __init__(self, models: Mapping[str, Versions]) -> None:
         """Build documents for `models`."""
         self.models = models
-        self.work = SharedWork()
+        self.shared_work = SharedWork()
         self.openapi: Tagged | None = None
         self.services: dict[str, str] = {}
         """The .proto files of typed services, by model name."""
@@ -44,7 +44,7 @@ class DescribeEndpoint:
         self._repository = repository
         self._runners = runners
         self._settings = settings
-        self._kept = _Documents({})
+        self._cached_documents = _Documents({})
 
     @cached_property
     def _pages(self) -> "Pages":
@@ -62,9 +62,9 @@ class DescribeEndpoint:
     def _documents(self) -> _Documents:
         """The documents for the models that are served now."""
         models = dict(self._repository.models)
-        if self._kept.models != models:
-            self._kept = _Documents(models)
-        return self._kept
+        if self._cached_documents.models != models:
+            self._cached_documents = _Documents(models)
+        return self._cached_documents
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -108,7 +108,7 @@ class DescribeEndpoint:
         """
         documents = self._documents
         if documents.openapi is None:
-            documents.openapi = await documents.work.run(self._document)
+            documents.openapi = await documents.shared_work.run(self._document)
         return revalidated(request, documents.openapi, JSON, {})
 
     def _document(self) -> Tagged:
@@ -123,7 +123,7 @@ class DescribeEndpoint:
 
     async def card(self, request: Request) -> Response:
         """Return the model card of the default version, or of the named version."""
-        return await self._cards.answer(request, self._repository)
+        return await self._cards.respond(request, self._repository)
 
     async def drift(self, request: Request) -> Response:
         """Return the drift of a version's inputs and predictions from its training data."""

@@ -16,7 +16,7 @@ from server.http.handler import SHORT_BYTES
 from server.http.message import Body
 from server.http.request_body import ReceivedBody, receive_body, timeout, wait_for_disconnect
 from server.http.request_context import current
-from server.http.responses import envelope, failure, response
+from server.http.responses import asgi_response, envelope, failure
 from server.http.routes import API_MODEL_ROOTS
 from server.inference.runner import Runners
 from server.inference.statistics import Counters
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Asked(NamedTuple):
+class _Target(NamedTuple):
     """The model version of a request, its explainer and its counters."""
 
     model: Model
@@ -48,7 +48,7 @@ class ExplainEndpoint:
         self._settings = settings
         self._explainers: WeakKeyDictionary[Model, Explainer] = WeakKeyDictionary()
         self._turns: Turns | None = None
-        self._under_way = 0
+        self._running = 0
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -59,27 +59,27 @@ class ExplainEndpoint:
 
         A model that cannot be explained is rejected before the body is read.
         """
-        where = request.path_params
-        model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))
+        path_params = request.path_params
+        model = self._repository.resolve(path_params.get("model"), path_params.get("version"), path_params.get("label"))
         if self._turns is None:
             await asyncio.to_thread(_import)
         explainer = self._explainer(model)
 
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             counters = self._runners[model].explanations
-            began_ns = time.perf_counter_ns()
+            start_ns = time.perf_counter_ns()
             try:
-                reply = await self._answer(_Asked(model, explainer, counters), scope, receive)
+                body = await self._respond(_Target(model, explainer, counters), scope, receive)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing is sent yet: send any error
-                told = failure(error, scope["headers"])
-                counters.fail(told, time.perf_counter_ns() - began_ns)
-                reply = envelope(told)
+                request_error = failure(error, scope["headers"])
+                counters.fail(request_error, time.perf_counter_ns() - start_ns)
+                body = envelope(request_error)
             else:
                 counters.requests += 1
-                counters.request_ns += time.perf_counter_ns() - began_ns
-            await response(reply)(scope, receive, send)
+                counters.request_ns += time.perf_counter_ns() - start_ns
+            await asgi_response(body)(scope, receive, send)
 
-        return answer
+        return respond
 
     def _explainer(self, model: Model) -> "Explainer":
         """Return the explainer of a model, created on first use."""
@@ -91,7 +91,7 @@ class ExplainEndpoint:
             self._explainers[model] = Explainer(model.manifest, model.signature, self._settings)
         return self._explainers[model]
 
-    async def _answer(self, asked: "_Asked", scope: Scope, receive: Receive) -> Body:
+    async def _respond(self, target: "_Target", scope: Scope, receive: Receive) -> Body:
         """Return the response to a request.
 
         Raises RequestError: DeadlineExceeded if the deadline passes, Canceled if the client disconnects.
@@ -105,14 +105,14 @@ class ExplainEndpoint:
                 body = await receive_body(scope, receive, self._settings.max_body_bytes)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed before the request was complete") from None
-        return await _while_awaited(self._explained(asked, body), receive, due_s)
+        return await _run_until_disconnect(self._explain(target, body), receive, due_s)
 
     def _check_room(self) -> None:
         """Raise ResourceExhausted if the maximum number of explanations is already running."""
-        if self._under_way >= self._settings.max_explanations:
-            raise ResourceExhausted(f"{self._under_way} explanations are in progress, which is the maximum; try again")
+        if self._running >= self._settings.max_explanations:
+            raise ResourceExhausted(f"{self._running} explanations are in progress, which is the maximum; try again")
 
-    async def _decoded(self, explainer: "Explainer", body: ReceivedBody) -> tuple[Sequence[Any], bool]:
+    async def _decode(self, explainer: "Explainer", body: ReceivedBody) -> tuple[Sequence[Any], bool]:
         """Return the columns of a body, and whether it was a list. Decodes a large body in a thread."""
         small = body.small(SHORT_BYTES)
         if small is not None:
@@ -120,41 +120,41 @@ class ExplainEndpoint:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._runners.executor, lambda: explainer.decode(body.take()))
 
-    async def _explained(self, asked: "_Asked", body: ReceivedBody) -> Body:
+    async def _explain(self, target: "_Target", body: ReceivedBody) -> Body:
         """Return the response to a body. Raises ResourceExhausted if too many explanations are running."""
-        model, explainer, counters = asked
+        model, explainer, counters = target
         self._check_room()  # check again: other requests may have started while the body arrived
         assert self._turns is not None  # noqa: S101 # created with the first explainer
-        self._under_way += 1
+        self._running += 1
         counters.pending += 1
         try:
-            columns, several = await self._decoded(explainer, body)
+            columns, several = await self._decode(explainer, body)
             if (observation := current.get()) is not None:
-                observation.takes(model.name, model.version, len(columns[0]))
+                observation.add_rows(model.name, model.version, len(columns[0]))
             explanations = await explainer.explain(model, columns, self._turns, counters)
         finally:
-            self._under_way -= 1
+            self._running -= 1
             counters.pending -= 1
-        served: dict[str, Any] = {"model": model.name, "version": model.version}
-        return msgspec.json.encode(served | ({"explanations": explanations} if several else explanations[0]))
+        response: dict[str, Any] = {"model": model.name, "version": model.version}
+        return msgspec.json.encode(response | ({"explanations": explanations} if several else explanations[0]))
 
 
-async def _while_awaited(work: Coroutine[Any, Any, T], receive: Receive, due_s: float | None) -> T:
-    """Return the result of `work`; cancel it if the client disconnects or `due_s` passes."""
+async def _run_until_disconnect(explanation: Coroutine[Any, Any, T], receive: Receive, due_s: float | None) -> T:
+    """Return the result of `explanation`; cancel it if the client disconnects or `due_s` passes."""
     loop = asyncio.get_running_loop()
-    working, leaving = loop.create_task(work), loop.create_task(wait_for_disconnect(receive))
+    task, disconnect = loop.create_task(explanation), loop.create_task(wait_for_disconnect(receive))
     try:
         timeout_s = None if due_s is None else max(0.0, due_s - loop.time())
-        done, _ = await asyncio.wait((working, leaving), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if working in done:
-            return working.result()
-        if leaving in done:
+        done, _ = await asyncio.wait((task, disconnect), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            return task.result()
+        if disconnect in done:
             raise Canceled("the client disconnected before the response")
         raise DeadlineExceeded("the deadline passed before the response")
     finally:
-        leaving.cancel()
-        if working.cancel():
-            await asyncio.wait((working,))  # a run that has started must end first
+        disconnect.cancel()
+        if task.cancel():
+            await asyncio.wait((task,))  # a run that has started must end first
 
 
 def _import() -> None:

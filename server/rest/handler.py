@@ -12,23 +12,23 @@ from server.errors import Canceled, DeadlineExceeded, RequestError, ResourceExha
 from server.http.handler import SHORT_BYTES, FastPathHandler, min_timeout
 from server.http.header_numbers import stated_bytes
 from server.http.held_bytes import HELD
-from server.http.load_report import ASKS, Report, asks
+from server.http.load_report import REPORT_HEADER, Report, requests_report
 from server.http.message import JSON, Body, Headers, HttpResponse
 from server.http.request_body import TIMEOUT_HEADER, UNSTATED, ReceivedBody, receive_body, timeout, wait_for_disconnect
-from server.http.responses import envelope, failure, response
+from server.http.responses import asgi_response, envelope, failure
 from server.inference.batcher import Receiver, Waiter
 from server.inference.runner import InferenceRequest, Runner, Runners
 from server.models.repository import Repository
 from server.models.session import Model
 from server.settings import Settings
 
-_LOOKED_AT: Final = frozenset(
-    {b"content-type", b"content-length", b"content-encoding", b"expect", TIMEOUT_HEADER, ASKS[0]}
+_CHECKED_HEADERS: Final = frozenset(
+    {b"content-type", b"content-length", b"content-encoding", b"expect", TIMEOUT_HEADER, REPORT_HEADER[0]}
 )
 """Headers that the fast path checks. Each can change how the request must be handled."""
 
 
-class _Reported(list[tuple[bytes, bytes]]):
+class _ReportHeaders(list[tuple[bytes, bytes]]):
     """The headers of a plain request that requests a load report."""
 
 
@@ -49,7 +49,7 @@ class RestHandler(FastPathHandler):
         """Return the headers if they only state a type and length, or request a report."""
         plain = headers
         for name, value in headers:
-            if name not in _LOOKED_AT:
+            if name not in _CHECKED_HEADERS:
                 continue
             if name == b"content-type":
                 if value not in self._plain_types:
@@ -57,10 +57,10 @@ class RestHandler(FastPathHandler):
             elif name == b"content-length":
                 if (len(value) > self.short_digits or not value.isdigit()) and not self.is_short(value):
                     return None
-            elif name != ASKS[0]:
+            elif name != REPORT_HEADER[0]:
                 return None
-            elif value == ASKS[1]:
-                plain = _Reported(headers)
+            elif value == REPORT_HEADER[1]:
+                plain = _ReportHeaders(headers)
         return plain
 
     @abstractmethod
@@ -70,31 +70,31 @@ class RestHandler(FastPathHandler):
     def submit(self, head: Headers, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue a whole request; `receiver` gets the response. Raises RequestError."""
         try:
-            work = self.decode(head, body)
+            request = self.decode(head, body)
         except Exception as error:
             self.fail(error)
             raise
-        if type(head) is _Reported:
+        if type(head) is _ReportHeaders:
             receiver = Report(self.runner, receiver)
         self.runner.submit(
-            work, receiver, timeout_s if work.timeout_s is None else min_timeout(timeout_s, work.timeout_s)
+            request, receiver, timeout_s if request.timeout_s is None else min_timeout(timeout_s, request.timeout_s)
         )
 
     def fail(self, error: Exception, head: Any = None) -> None:  # noqa: ANN401, ARG002
         """Count a request that failed before it was queued."""
         self.runner.counters.fail(error)
 
-    def refuse(self, error: RequestError, headers: Headers) -> HttpResponse:  # noqa: ARG002 # same for every client
+    def error_response(self, error: RequestError, headers: Headers) -> HttpResponse:  # noqa: ARG002 # same for every client
         """Return the error envelope, with the HTTP status of the error's code."""
         return envelope(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request with a prediction or an error envelope (see `failure`)."""
         try:
-            answer = await self._run(scope, receive)
+            body = await self._run(scope, receive)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # no response has started
-            answer = envelope(failure(error, scope["headers"]))
-        await response(answer)(scope, receive, send)
+            body = envelope(failure(error, scope["headers"]))
+        await asgi_response(body)(scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive) -> Body:
         """Return the response to a request.
@@ -102,32 +102,32 @@ class RestHandler(FastPathHandler):
         Raises RequestError; Canceled if the client disconnected.
         """
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
+        start_s = loop.time()
         try:
             timeout_s = timeout(scope)
             async with asyncio.timeout(timeout_s):
                 body = await receive_body(scope, receive, self.max_body_bytes, self.media_types, self._admit)
             small = body.small(SHORT_BYTES)
         except TimeoutError:
-            late = DeadlineExceeded("the deadline passed before the request was complete")
-            self.fail(late)
-            raise late from None
+            timeout_error = DeadlineExceeded("the deadline passed before the request was complete")
+            self.fail(timeout_error)
+            raise timeout_error from None
         except RequestError as error:
             self.fail(error)
             raise
-        left_s = None if timeout_s is None else max(0.0, timeout_s - (loop.time() - began_s))
+        remaining_s = None if timeout_s is None else max(0.0, timeout_s - (loop.time() - start_s))
         waiter = Waiter[Body]()
         headers = scope["headers"]
         if small is None:
-            drop = self._submit_undecoded(headers, body, waiter, left_s)
+            drop = self._submit_undecoded(headers, body, waiter, remaining_s)
             try:
-                return await wait_for_answer(waiter, receive)
+                return await wait_for_response(waiter, receive)
             finally:
                 drop()
-        self.submit(_Reported(headers) if asks(headers) else headers, small, waiter, left_s)
+        self.submit(_ReportHeaders(headers) if requests_report(headers) else headers, small, waiter, remaining_s)
         del small, body
         scope[HELD].release()
-        return await wait_for_answer(waiter, receive)
+        return await wait_for_response(waiter, receive)
 
     def admit(self, headers: Headers) -> None:
         """Raise ResourceExhausted, and count it, if the queue has no room for a large body."""
@@ -159,27 +159,27 @@ class RestHandler(FastPathHandler):
         """
         estimate = self._estimates[body.encoding]
         size = body.size
-        if asks(headers):
+        if requests_report(headers):
             receiver = Report(self.runner, receiver)
 
         def decode() -> InferenceRequest[Body]:
-            work = self.decode(headers, body.take())
-            estimate.learn(size, work.rows)
-            return work
+            request = self.decode(headers, body.take())
+            estimate.learn(size, request.rows)
+            return request
 
         return self.runner.submit_undecoded(decode, estimate.rows(size), receiver, timeout_s)
 
 
-async def wait_for_answer(waiter: Waiter[Body], receive: Receive) -> Body:
+async def wait_for_response(waiter: Waiter[Body], receive: Receive) -> Body:
     """Return the response to a request that was read completely.
 
     Raises the error of the run; Canceled if the client disconnected.
     """
-    watch = asyncio.ensure_future(_cancel_on_disconnect(waiter, receive))
+    disconnect = asyncio.ensure_future(_cancel_on_disconnect(waiter, receive))
     try:
         return await waiter.result()
     finally:
-        watch.cancel()
+        disconnect.cancel()
 
 
 async def _cancel_on_disconnect(waiter: Waiter[Body], receive: Receive) -> None:
@@ -210,16 +210,16 @@ class HandlerCache(Generic[HandlerT]):
         """Create a missing handler with `make`."""
         self._runners = runners
         self._make = make
-        self._made: dict[Runner, HandlerT] = {}
+        self._handlers: dict[Runner, HandlerT] = {}
 
     def __getitem__(self, model: Model) -> HandlerT:
         """Return the handler for `model`, and create it if it is missing."""
         runner = self._runners[model]
-        if runner not in self._made:
-            self._made[runner] = self._make(runner)
-        return self._made[runner]
+        if runner not in self._handlers:
+            self._handlers[runner] = self._make(runner)
+        return self._handlers[runner]
 
-    def keep(self) -> None:
+    def remove_unserved(self) -> None:
         """Remove the handlers of models that are no longer served."""
         served = set(self._runners)
-        self._made = {runner: made for runner, made in self._made.items() if runner in served}
+        self._handlers = {runner: handler for runner, handler in self._handlers.items() if runner in served}

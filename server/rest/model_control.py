@@ -51,8 +51,8 @@ class AdminEndpoint:
         try:
             return msgspec.json.decode(without_mark(body) or body or b"{}", type=_ControlRequest).parameters
         except MALFORMED as error:
-            words = f"expected an object with parameters at most: {reason(body, error)}"
-            raise InvalidArgument(f"body: {words}") from None
+            message = f"expected an object with parameters at most: {reason(body, error)}"
+            raise InvalidArgument(f"body: {message}") from None
 
 
 class _ControlRequest(msgspec.Struct):

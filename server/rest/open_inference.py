@@ -49,10 +49,15 @@ class Inferrer(RestHandler):
         return InferenceRequest(self.runner, inference.columns, inference.rows, encode, inference.timeout_s)
 
     def _respond(
-        self, inference: DecodedInferRequest, wanted: Sequence[RequestedOutput], outputs: Outputs, start: int, stop: int
+        self,
+        inference: DecodedInferRequest,
+        requested: Sequence[RequestedOutput],
+        outputs: Outputs,
+        start: int,
+        stop: int,
     ) -> Body:
         """Return the response body for rows `start` to `stop`: JSON, followed by any binary tensors."""
-        document, blobs = self._encoder.encode(inference, wanted, outputs, start, stop)
+        document, blobs = self._encoder.encode(inference, requested, outputs, start, stop)
         if not blobs:
             return document
         headers = ((LENGTH_HEADER, b"%d" % len(document)),)
@@ -83,7 +88,7 @@ class V2Endpoint:
 
     def fast_path_handlers(self) -> dict[str, FastPathHandler]:
         """Return the POST handler for each known path; drop the handlers of all other models."""
-        self._inferrers.keep()
+        self._inferrers.remove_unserved()
         return {f"{path}/infer": self._inferrers[model] for path, model in paths(self._repository, "/v2/models")}
 
     def routes(self) -> list[Route]:

@@ -26,41 +26,43 @@ class Pages:
     def __init__(self, repository: Repository) -> None:
         """Build pages for the models of `repository`."""
         self._repository = repository
-        self._work = SharedWork()
+        self._shared_work = SharedWork()
         self._files: Mapping[str, Tagged] = {}
         """Static files of the package, read once: they change only with the server."""
 
     async def page(self, request: Request) -> Response:
         """Return the page of the default model, or of the model in `?model=`. Raises NotFound."""
-        return await self._made(request, document, request.query_params.get("model", self._repository.default_model))
+        return await self._page_response(
+            request, document, request.query_params.get("model", self._repository.default_model)
+        )
 
     async def form(self, request: Request) -> Response:
         """Return the main part of a model's page, which replaces the part of another model. Raises NotFound."""
-        return await self._made(request, part, request.path_params["model"])
+        return await self._page_response(request, part, request.path_params["model"])
 
     async def docs(self, request: Request) -> Response:
         """Return the page that displays the OpenAPI document and can send requests to its operations."""
-        return _answer(request, (await self._known())[DOCS], _HTML)
+        return _revalidated(request, (await self._static_files())[DOCS], _HTML)
 
     async def file(self, request: Request) -> Response:
         """Return a static file of the pages. Raises NotFound."""
         name = request.path_params["name"]
-        files = await self._known()
+        files = await self._static_files()
         if name not in files or name == DOCS:
             raise NotFound(f"there is no file {name[:64]!r}")
-        return _answer(request, files[name], TYPES[PurePath(name).suffix])
+        return _revalidated(request, files[name], TYPES[PurePath(name).suffix])
 
-    async def _made(self, request: Request, make: Callable[[Repository, str], str], name: str) -> Response:
+    async def _page_response(self, request: Request, build: Callable[[Repository, str], str], name: str) -> Response:
         self._repository.versions(name)  # reject an unknown name before using a thread
-        return _answer(request, await self._work.run(_made, make, self._repository, name), _HTML)
+        return _revalidated(request, await self._shared_work.run(_build_tagged, build, self._repository, name), _HTML)
 
-    async def _known(self) -> Mapping[str, Tagged]:
-        self._files = self._files or await self._work.run(_files)
+    async def _static_files(self) -> Mapping[str, Tagged]:
+        self._files = self._files or await self._shared_work.run(_files)
         return self._files
 
 
-def _made(make: Callable[[Repository, str], str], repository: Repository, name: str) -> Tagged:
-    return tagged(make(repository, name).encode())
+def _build_tagged(build: Callable[[Repository, str], str], repository: Repository, name: str) -> Tagged:
+    return tagged(build(repository, name).encode())
 
 
 def _files() -> Mapping[str, Tagged]:
@@ -68,5 +70,5 @@ def _files() -> Mapping[str, Tagged]:
     return {name: tagged(content) for name, content in files.items()}
 
 
-def _answer(request: Request, content: Tagged, media_type: str) -> Response:
+def _revalidated(request: Request, content: Tagged, media_type: str) -> Response:
     return revalidated(request, content, f"{media_type}; charset=utf-8", HEADERS)

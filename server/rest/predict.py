@@ -12,24 +12,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.codecs.predictions import answerer
 from server.codecs.query import QueryDecoder
 from server.codecs.records import RecordDecoder
-from server.http.caching import PINNED, CacheValidator, ETagBuilder, moving
+from server.http.caching import PINNED_CACHE_CONTROL, CacheValidator, ETagBuilder, unpinned_cache_control
 from server.http.handler import FastPathHandler
-from server.http.load_report import Report, asks
+from server.http.load_report import Report, requests_report
 from server.http.message import JSON, Body, Headers, HttpResponse
 from server.http.request_body import timeout
-from server.http.responses import NOT_MODIFIED, envelope, failure, response
+from server.http.responses import NOT_MODIFIED, asgi_response, envelope, failure
 from server.http.routes import API_MODEL_ROOTS
 from server.inference.batcher import Waiter
 from server.inference.runner import HypotheticalRequest, InferenceRequest, Runner, Runners
 from server.models.repository import Repository
 from server.models.session import Model
 from server.models.signature import Outputs
-from server.rest.handler import HandlerCache, RestHandler, paths, wait_for_answer
+from server.rest.handler import HandlerCache, RestHandler, paths, wait_for_response
 from server.settings import Settings
 
-_SUPPOSED = (b"lifeboat-drift", b"none")
+_HYPOTHETICAL_HEADER = (b"lifeboat-drift", b"none")
 """Header of a request with hypothetical records, which are not real inputs of the model."""
-_ASKED_BY = frozenset({"GET", "HEAD"})
+_QUERY_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Predictor(RestHandler):
@@ -43,27 +43,29 @@ class Predictor(RestHandler):
         self._decode = records.decode
         self.query = QueryDecoder(records)
         self.tags = ETagBuilder(manifest, signature)
-        self._answer = answerer(manifest)
-        self._served = msgspec.json.encode({"model": manifest.name, "version": str(manifest.version)})[:-1] + b","
+        self._prediction = answerer(manifest)
+        self._response_prefix = (
+            msgspec.json.encode({"model": manifest.name, "version": str(manifest.version)})[:-1] + b","
+        )
 
     def decode(self, headers: Headers, body: bytes) -> InferenceRequest[Body]:
         """Return the columns of `{"pclass":1,...}` or `{"records":[{...},...]}`, with a matching encoder."""
         columns, several = self._decode(body)
         if not several:
             return InferenceRequest(self.runner, columns, 1, self._encode_one)
-        kind = HypotheticalRequest if _SUPPOSED in headers else InferenceRequest
-        return kind(self.runner, columns, len(columns[0]), self._encode_several)
+        request_class = HypotheticalRequest if _HYPOTHETICAL_HEADER in headers else InferenceRequest
+        return request_class(self.runner, columns, len(columns[0]), self._encode_several)
 
-    def work(self, columns: Sequence[tuple[Any, ...]]) -> InferenceRequest[Body]:
+    def single_request(self, columns: Sequence[tuple[Any, ...]]) -> InferenceRequest[Body]:
         """Return the inference request for one record; `columns` holds the value of each feature."""
         return InferenceRequest(self.runner, columns, 1, self._encode_one)
 
     def _encode_one(self, outputs: Outputs, start: int, _stop: int) -> bytes:
-        return self._served + msgspec.json.encode(self._answer(outputs, start))[1:]
+        return self._response_prefix + msgspec.json.encode(self._prediction(outputs, start))[1:]
 
     def _encode_several(self, outputs: Outputs, start: int, stop: int) -> bytes:
-        answers = [self._answer(outputs, row) for row in range(start, stop)]
-        return self._served + b'"predictions":' + msgspec.json.encode(answers) + b"}"
+        predictions = [self._prediction(outputs, row) for row in range(start, stop)]
+        return self._response_prefix + b'"predictions":' + msgspec.json.encode(predictions) + b"}"
 
 
 class QueryHandler:
@@ -77,12 +79,12 @@ class QueryHandler:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response to a request, or an error: see `failure`."""
         try:
-            answer = await self._answer(scope, receive)
+            response = await self._respond(scope, receive)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing is sent yet: send any error
-            answer = envelope(failure(error, scope["headers"]))
-        await response(answer)(scope, receive, send)
+            response = envelope(failure(error, scope["headers"]))
+        await asgi_response(response)(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> HttpResponse:
+    async def _respond(self, scope: Scope, receive: Receive) -> HttpResponse:
         """Return the response to a query. If the client has it, return 304 without a run. Raises RequestError."""
         predictor, headers = self._predictor, scope["headers"]
         try:
@@ -91,15 +93,17 @@ class QueryHandler:
         except Exception as error:
             predictor.fail(error)
             raise
-        fresh = CacheValidator(predictor.tags.tag(columns, JSON), self._cache_control)
-        if fresh.is_known(headers):
-            return HttpResponse(b"", JSON, fresh.fields(), NOT_MODIFIED)
-        work = predictor.work(columns)
+        validator = CacheValidator(predictor.tags.tag(columns, JSON), self._cache_control)
+        if validator.is_known(headers):
+            return HttpResponse(b"", JSON, validator.fields(), NOT_MODIFIED)
+        request = predictor.single_request(columns)
         waiter = Waiter[Body]()
-        predictor.runner.submit(work, Report(work.runner, waiter) if asks(headers) else waiter, timeout_s)
-        answer = await wait_for_answer(waiter, receive)
-        reply = HttpResponse(answer, JSON) if isinstance(answer, bytes) else answer
-        return reply._replace(headers=(*reply.headers, *fresh.fields()))
+        predictor.runner.submit(
+            request, Report(request.runner, waiter) if requests_report(headers) else waiter, timeout_s
+        )
+        body = await wait_for_response(waiter, receive)
+        response = HttpResponse(body, JSON) if isinstance(body, bytes) else body
+        return response._replace(headers=(*response.headers, *validator.fields()))
 
 
 class PredictEndpoint:
@@ -109,14 +113,14 @@ class PredictEndpoint:
         """Serve the models of `repository`."""
         self._repository = repository
         self._predictors = HandlerCache(runners, lambda runner: Predictor(runner, settings))
-        self._moving = moving(settings.cache_s)
+        self._cache_control = unpinned_cache_control(settings.cache_s)
 
     def fast_path_handlers(self) -> dict[str, FastPathHandler]:
         """Return the POST handler for each known path; drop the handlers of all other models.
 
         The handlers are created here, so that no request waits for that.
         """
-        self._predictors.keep()
+        self._predictors.remove_unserved()
         return {path: self._predictors[model] for path, model in self._paths()}
 
     def queries(self) -> dict[str, ASGIApp]:
@@ -124,14 +128,14 @@ class PredictEndpoint:
         return {path: self._query(path, model) for path, model in self._paths()}
 
     def _paths(self) -> list[tuple[str, Model]]:
-        known = [(f"{path}/predict", model) for path, model in paths(self._repository, "/api/models", labels=True)]
+        served = [(f"{path}/predict", model) for path, model in paths(self._repository, "/api/models", labels=True)]
         if self._repository.default_model in self._repository.models:
-            known.append(("/api/predict", self._repository.resolve()))
-        return known
+            served.append(("/api/predict", self._repository.resolve()))
+        return served
 
     def _query(self, path: str, model: Model) -> QueryHandler:
         is_pinned = path.endswith(f"/versions/{model.version}/predict")
-        return QueryHandler(self._predictors[model], PINNED if is_pinned else self._moving)
+        return QueryHandler(self._predictors[model], PINNED_CACHE_CONTROL if is_pinned else self._cache_control)
 
     def routes(self) -> list[Route]:
         """Return the routes for unknown paths; they report which models, versions and labels exist."""
@@ -139,6 +143,6 @@ class PredictEndpoint:
 
     async def predict(self, request: Request) -> ASGIApp:
         """Predict for `{"pclass":1,...}`, `{"records":[{...},...]}`, or a query by GET."""
-        where = request.path_params
-        model = self._repository.resolve(where.get("model"), where.get("version"), where.get("label"))
-        return self._query(request.url.path, model) if request.method in _ASKED_BY else self._predictors[model]
+        path_params = request.path_params
+        model = self._repository.resolve(path_params.get("model"), path_params.get("version"), path_params.get("label"))
+        return self._query(request.url.path, model) if request.method in _QUERY_METHODS else self._predictors[model]

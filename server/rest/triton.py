@@ -38,13 +38,13 @@ class TritonEndpoint:
 
     async def statistics(self, request: Request) -> Response:
         """Return the statistics of all models, of one model, or of one version."""
-        where = request.path_params
-        return json_response(self._descriptions.statistics(where.get("model"), where.get("version")))
+        path_params = request.path_params
+        return json_response(self._descriptions.statistics(path_params.get("model"), path_params.get("version")))
 
     async def configuration(self, request: Request) -> Response:
         """Return the configuration of a version in Triton's format."""
-        where = request.path_params
-        return json_response(self._descriptions.configuration(where["model"], where.get("version")))
+        path_params = request.path_params
+        return json_response(self._descriptions.configuration(path_params["model"], path_params.get("version")))
 
     async def index(self, request: Request) -> Response:
         """Return a bare array of all versions: the state of each, with the reason.
@@ -53,11 +53,11 @@ class TritonEndpoint:
         """
         body = await read_body(request.scope, request.receive, self._max_body_bytes, ANY_BYTES)
         try:
-            asked = msgspec.json.decode(without_mark(body) or body or b"{}", type=_IndexRequest)
+            options = msgspec.json.decode(without_mark(body) or body or b"{}", type=_IndexRequest)
         except MALFORMED as error:
-            words = f"expected an object with ready at most: {reason(body, error)}"
-            raise InvalidArgument(f"body: {words}") from None
-        return json_response(self._descriptions.index(ready=asked.ready))
+            message = f"expected an object with ready at most: {reason(body, error)}"
+            raise InvalidArgument(f"body: {message}") from None
+        return json_response(self._descriptions.index(ready=options.ready))
 
 
 class _IndexRequest(msgspec.Struct):

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.errors import Canceled, InvalidArgument, RequestError
 from server.http.caching import CacheValidator
 from server.http.handler import SHORT_BYTES, FastPathHandler, min_timeout
-from server.http.load_report import ASKS, Report, asks
+from server.http.load_report import REPORT_HEADER, Report, requests_report
 from server.http.message import Body, Headers, HttpResponse
 from server.http.request_body import TIMEOUT_HEADER
 from server.inference.batcher import Receiver, Waiter
@@ -29,7 +29,10 @@ from server.rpc.protocols.status import rpc_error
 _WIRES: Final = {**negotiation.CONNECT, **negotiation.GRPC_WEB, **negotiation.GRPC}
 _PLAIN: Final = {media_type.encode(): wire for media_type, wire in _WIRES.items()}
 _TIMEOUTS: Final = frozenset({Connect.timeout_header, Grpc.timeout_header})
-_ASKS: Final = {**dict.fromkeys((wire.accept_header for wire in _WIRES.values()), b"gzip"), ASKS[0]: ASKS[1]}
+_ASKS: Final = {
+    **dict.fromkeys((wire.accept_header for wire in _WIRES.values()), b"gzip"),
+    REPORT_HEADER[0]: REPORT_HEADER[1],
+}
 """Headers that request a different response, and the value that requests it."""
 _LOOKED_AT: Final = frozenset(
     {
@@ -142,7 +145,7 @@ class PredictionCall(ABC):
 async def _at_once(work: InferenceRequest[Body], context: Context) -> Body:
     """Run a decoded request and return its response. Raises RequestError."""
     waiter = Waiter[Body]()
-    receiver = Report(work.runner, waiter) if asks(context.headers) else waiter
+    receiver = Report(work.runner, waiter) if requests_report(context.headers) else waiter
     work.runner.submit(work, receiver, min_timeout(context.timeout_s, work.timeout_s))
     return await waiter.result()
 
@@ -153,7 +156,7 @@ async def _in_turn(large: Large, context: Context) -> Body:
     Raises RequestError.
     """
     waiter = Waiter[Body]()
-    receiver: Receiver[Body] = Report(large.runner, waiter) if asks(context.headers) else waiter
+    receiver: Receiver[Body] = Report(large.runner, waiter) if requests_report(context.headers) else waiter
     drop = large.runner.submit_undecoded(large.decode, large.rows, receiver, context.timeout_s)
     try:
         return await waiter.result()
@@ -276,11 +279,11 @@ class RpcFastPathHandler(FastPathHandler):
         """Count a request that failed before it was queued."""
         self._call.fail(error)
 
-    def refuse(self, error: RequestError, headers: Headers) -> HttpResponse:
+    def error_response(self, error: RequestError, headers: Headers) -> HttpResponse:
         """Return the error response in the protocol that the client uses."""
         for name, value in headers:
             if name == b"content-type" and value in _PLAIN:
-                return _PLAIN[value].refuse(rpc_error(error))
+                return _PLAIN[value].error_response(rpc_error(error))
         return negotiation.unspoken(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -301,7 +304,7 @@ def _head(wire: RpcProtocol, asked: Sequence[bytes], timeouts: Sequence[tuple[by
     `asked` holds the headers of `_ASKS` that the call has.
     """
     gzip = wire.accept_header in asked  # a browser's own Accept-Encoding does not apply to gRPC-Web messages
-    head = Head(wire, gzip, None, ASKS[0] in asked)
+    head = Head(wire, gzip, None, REPORT_HEADER[0] in asked)
     if not timeouts:
         return head
     return None if len(timeouts) > 1 else _late(head, *timeouts[0])

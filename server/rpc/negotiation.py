@@ -84,7 +84,7 @@ def refusal(error: RequestError, headers: Headers) -> HttpResponse:
     """
     stated = dict(reversed([*headers])).get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     spoken = {**CONNECT, **CONNECT_STREAM, **GRPC_WEB, **GRPC}.get(stated)
-    return unspoken(error) if spoken is None else spoken.refuse(rpc_error(error))
+    return unspoken(error) if spoken is None else spoken.error_response(rpc_error(error))
 
 
 def wires(method: Method, scope: Scope) -> dict[str, RpcProtocol]:

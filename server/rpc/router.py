@@ -14,7 +14,7 @@ from server.http.header_numbers import whole_number
 from server.http.held_bytes import HELD, HeldBody
 from server.http.message import HttpResponse
 from server.http.request_body import body_chunk, read_whole, wait_for_disconnect
-from server.http.responses import failure, response, uncacheable
+from server.http.responses import asgi_response, failure, uncacheable
 from server.http.trailers import BREAK_OFF
 from server.rpc import negotiation
 from server.rpc.method import Context, Method, Stream, Unary
@@ -58,17 +58,17 @@ class Router:
         """
         method = self.methods.get(scope["path"])
         if method is None:
-            await response(_no_method(scope))(scope, receive, send)
+            await asgi_response(_no_method(scope))(scope, receive, send)
             return
         try:
             asked = negotiation.question(scope) if _may_be_asked(method, scope) else None
             wire = asked.wire if asked is not None else negotiation.wire(method, scope)
         except (InvalidArgument, Unimplemented) as error:  # only a GET query raises these; GET is Connect only
-            refused = negotiation.CONNECT["application/json"].refuse(rpc_error(error))
-            await response(uncacheable(refused))(scope, receive, send)
+            refused = negotiation.CONNECT["application/json"].error_response(rpc_error(error))
+            await asgi_response(uncacheable(refused))(scope, receive, send)
             return
         except RequestError as error:
-            await response(negotiation.unspoken(error))(scope, receive, send)
+            await asgi_response(negotiation.unspoken(error))(scope, receive, send)
             return
         call = _Call(wire, scope, receive, send, self._max_message_bytes, self._executor)
         if method.unary is not None:
@@ -87,7 +87,7 @@ def _no_method(scope: Scope) -> HttpResponse:
     spoken = negotiation.GRPC.get(stated) or negotiation.GRPC_WEB.get(stated)
     if spoken is None or scope["method"] != "POST":
         return negotiation.unspoken(unknown)
-    return spoken.refuse(rpc_error(Unimplemented(unknown.message)))
+    return spoken.error_response(rpc_error(Unimplemented(unknown.message)))
 
 
 def _may_be_asked(method: Method, scope: Scope) -> bool:
@@ -136,9 +136,9 @@ class _Call:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing was sent yet
             if self._gone(error):
                 return
-            reply = wire.refuse(self._told(error), context.metadata)
+            reply = wire.error_response(self._told(error), context.metadata)
             reply = reply if asked is None else uncacheable(reply)
-        await response(reply)(self._scope, self._receive, self._send)
+        await asgi_response(reply)(self._scope, self._receive, self._send)
 
     async def stream(self, handler: Stream, timeout_s: float, *, takes_stream: bool) -> None:
         """Handle a streaming call; send each response message as soon as it exists."""

@@ -4,7 +4,7 @@ import logging
 from base64 import b64encode
 from typing import Any, Final
 
-from server.http.request_context import Observation, has_own_words, trace_ids
+from server.http.request_context import Observation, has_safe_message, trace_ids
 
 _MAX_PATH: Final = 256
 _MAX_FIELD: Final = 64
@@ -14,18 +14,18 @@ _log = logging.getLogger("lifeboat.request")
 class RequestLog:
     """Writes one line for every request, or only for failed requests."""
 
-    def __init__(self, which: str, *, inputs: bool) -> None:
-        """Log all requests if `which` is "all", else failed ones.
+    def __init__(self, selection: str, *, inputs: bool) -> None:
+        """Log all requests if `selection` is "all", else failed ones.
 
         With `inputs`, also log what clients sent.
         """
-        self._all = which == "all"
+        self._all = selection == "all"
         self._inputs = inputs
 
-    def begins(self, observation: Observation) -> None:
+    def on_begin(self, observation: Observation) -> None:
         """Do nothing: the line is written when the request ends."""
 
-    def ends(self, observation: Observation) -> None:
+    def on_end(self, observation: Observation) -> None:
         """Write the line, with a level by the result.
 
         A client error is a warning, a server fault is an error, every other result is information.
@@ -71,12 +71,12 @@ class RequestLog:
             return {}
         field = (error.field or "") if self._inputs else observation.field
         fields = {"field": field[:_MAX_FIELD]} if field else {}
-        return fields | ({"error": error.message} if self._inputs or has_own_words(error) else {})
+        return fields | ({"error": error.message} if self._inputs or has_safe_message(error) else {})
 
 
-def _input(sent: bytes) -> dict[str, str]:
+def _input(data: bytes) -> dict[str, str]:
     """Return the client's input, as text if it is valid UTF-8, else in base64."""
-    text = sent.decode(errors="replace")
+    text = data.decode(errors="replace")
     if "\N{REPLACEMENT CHARACTER}" in text[:-1]:  # truncation may split the last character
-        return {"input_base64": b64encode(sent).decode()}
+        return {"input_base64": b64encode(data).decode()}
     return {"input": text}

@@ -16,10 +16,10 @@ import msgspec
 
 from server.http.request_context import current, trace_ids
 
-_OF_MODELS: Final = ("lifeboat.repository", "lifeboat.admin", "lifeboat.following", "opentelemetry")
+_MODEL_LOGGERS: Final = ("lifeboat.repository", "lifeboat.admin", "lifeboat.following", "opentelemetry")
 """Loggers of modules that read no client input; their exception messages are logged."""
-_LEFT_OUT: Final = "(message omitted, because it may quote an input; LIFEBOAT_LOG_INPUTS=1 logs it)"
-_SAID: Final = frozenset({"method", "path", "status"})
+_OMITTED: Final = "(message omitted, because it may quote an input; LIFEBOAT_LOG_INPUTS=1 logs it)"
+_MESSAGE_FIELDS: Final = frozenset({"method", "path", "status"})
 _MAX_CHAIN: Final = 16
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {
@@ -32,41 +32,41 @@ _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(1
 """Control characters: they would end a text line or change the display of a terminal."""
 
 
-def configure(form: str, *, inputs: bool) -> None:
-    """Configure every logger to write lines in format `form` to standard error.
+def configure(log_format: str, *, inputs: bool) -> None:
+    """Configure every logger to write lines in format `log_format` to standard error.
 
     For an unknown format, use text on a terminal, else JSON. With `inputs`, exception messages are logged; they may
     quote a client's input.
     """
-    if form not in {"json", "text"}:
-        form = "text" if sys.stderr.isatty() else "json"
+    if log_format not in {"json", "text"}:
+        log_format = "text" if sys.stderr.isatty() else "json"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(inputs=inputs) if form == "json" else TextLines(inputs=inputs))
+    handler.setFormatter(JsonLines(inputs=inputs) if log_format == "json" else TextLines(inputs=inputs))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    sys.excepthook = _ended
-    threading.excepthook = _thread_ended
-    sys.unraisablehook = _unraisable
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_thread_uncaught
+    sys.unraisablehook = _log_unraisable
     logging.raiseExceptions = False  # prevents Python from printing its own lines for a record that cannot be written
 
 
-def _ended(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
     """Log an exception that ends the process, instead of Python's own output."""
     logging.getLogger("lifeboat").critical("ended by an unexpected exception", exc_info=(kind, error, at))
 
 
-def _thread_ended(of: threading.ExceptHookArgs) -> None:
+def _log_thread_uncaught(arguments: threading.ExceptHookArgs) -> None:
     """Log an exception that ends a thread, instead of Python's own output."""
-    _ended(of.exc_type, of.exc_value or of.exc_type(), of.exc_traceback)
+    _log_uncaught(arguments.exc_type, arguments.exc_value or arguments.exc_type(), arguments.exc_traceback)
 
 
-def _unraisable(of: "sys.UnraisableHookArgs") -> None:
+def _log_unraisable(arguments: "sys.UnraisableHookArgs") -> None:
     """Log an exception that cannot be caught, for example in a finalizer.
 
     The object is not logged, because its text may contain an input.
     """
-    if of.exc_value is not None:
-        logging.getLogger("lifeboat").error("an exception that can't be caught", exc_info=of.exc_value)
+    if arguments.exc_value is not None:
+        logging.getLogger("lifeboat").error("an exception that can't be caught", exc_info=arguments.exc_value)
 
 
 class _Lines(logging.Formatter):
@@ -76,7 +76,7 @@ class _Lines(logging.Formatter):
         super().__init__(_TEXT)
         self._inputs = inputs
 
-    def said(self, record: logging.LogRecord) -> str:
+    def message_text(self, record: logging.LogRecord) -> str:
         """Return the message of a record.
 
         For asyncio records, return only the first line: the other lines show the content of a task.
@@ -89,7 +89,7 @@ class _Lines(logging.Formatter):
         error = record.exc_info[1] if record.exc_info else None
         if error is None:
             return ""
-        if self._inputs or record.name.startswith(_OF_MODELS):
+        if self._inputs or record.name.startswith(_MODEL_LOGGERS):
             return "".join(traceback.format_exception(error)).rstrip()
         return "\n".join(_frames(error))
 
@@ -99,9 +99,11 @@ class TextLines(_Lines):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
-        record.message = self.said(record)
+        record.message = self.message_text(record)
         parts = [
-            f"{name}={_value(value)}" for name, value in _fields(record).items() if not _is_said(name, value, record)
+            f"{name}={_value(value)}"
+            for name, value in _fields(record).items()
+            if not _is_in_message(name, value, record)
         ]
         record.message = " ".join([record.message.translate(_CONTROL), *parts])
         record.asctime = self.formatTime(record)
@@ -117,7 +119,7 @@ class JsonLines(_Lines):
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self.said(record),
+            "message": self.message_text(record),
             **_fields(record),
         }
         if traceback := self.exception(record):
@@ -136,30 +138,30 @@ def rfc3339(unix_s: float) -> str:
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return the record's extra fields and the ids of its request."""
-    given: dict[str, Any] = getattr(record, "fields", {})
+    extra_fields: dict[str, Any] = getattr(record, "fields", {})
     observation = current.get()
     if observation is None:
-        return given
-    return {"request_id": observation.request_id, **trace_ids(observation.trace), **given}
+        return extra_fields
+    return {"request_id": observation.request_id, **trace_ids(observation.trace), **extra_fields}
 
 
-def _is_said(name: str, value: object, record: logging.LogRecord) -> bool:
+def _is_in_message(name: str, value: object, record: logging.LogRecord) -> bool:
     """Return True if the record's message already contains the field.
 
     True for ids in the message, and for the start of a request's line.
     """
-    return name in _SAID or (name.endswith("_id") and str(value) in record.message)
+    return name in _MESSAGE_FIELDS or (name.endswith("_id") and str(value) in record.message)
 
 
 def _frames(error: BaseException) -> Iterator[str]:
     """Yield a traceback without exception messages, the cause first."""
     chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) and len(chain) < _MAX_CHAIN:
-        chain.append(before)
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and len(chain) < _MAX_CHAIN:
+        chain.append(cause)
     for each in reversed(chain):
         yield "Traceback (most recent call last):"
         yield "".join(traceback.format_tb(each.__traceback__)).rstrip()
-        yield f"{type(each).__module__}.{type(each).__qualname__} {_LEFT_OUT}"
+        yield f"{type(each).__module__}.{type(each).__qualname__} {_OMITTED}"
 
 
 def _value(value: object) -> str:

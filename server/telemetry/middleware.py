@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.errors import Canceled, RequestError
 from server.http.handler import FastPathHandler
 from server.http.message import JSON, Body, Fields, Headers, HttpResponse
-from server.http.request_context import REQUEST_ID, Began, Observation, current, known_field
+from server.http.request_context import REQUEST_ID, Observation, StartTime, current, known_field
 from server.http.responses import failure
 from server.inference.batcher import Receiver
 from server.inference.statistics import RunInfo
@@ -25,10 +25,10 @@ INPUT_BYTES: Final = 16 * 1024
 class Sink(Protocol):
     """Receiver of observations when a request begins and ends."""
 
-    def begins(self, observation: Observation) -> None:
+    def on_begin(self, observation: Observation) -> None:
         """Record the start of a request; may add headers to the request and response."""
 
-    def ends(self, observation: Observation) -> None:
+    def on_end(self, observation: Observation) -> None:
         """Record a request that got its response or whose client disconnected."""
 
     def close(self, timeout_s: float) -> None:
@@ -49,30 +49,35 @@ class Observer:
         """Names of the features and outputs of all served models."""
 
     def begin(
-        self, method: str, path: str, headers: list[tuple[bytes, bytes]], http_version: str, began: Began | None = None
+        self,
+        method: str,
+        path: str,
+        headers: list[tuple[bytes, bytes]],
+        http_version: str,
+        start: StartTime | None = None,
     ) -> Observation:
-        """Start the observation of a request that begins now, or began at `began`."""
-        observation = Observation(method, path, headers, http_version, began or Began(perf_counter_ns(), time_ns()))
+        """Start the observation of a request that begins now, or began at `start`."""
+        observation = Observation(method, path, headers, http_version, start or StartTime(perf_counter_ns(), time_ns()))
         for sink in self._sinks:
-            sink.begins(observation)
+            sink.on_begin(observation)
         return observation
 
     def end(self, observation: Observation) -> None:
         """Report a request that has ended."""
-        observation.duration_ns = perf_counter_ns() - observation.began.clock_ns
+        observation.duration_ns = perf_counter_ns() - observation.start.clock_ns
         if observation.error is not None:
             observation.field = known_field(observation.error, self.names)
         for sink in self._sinks:
-            sink.ends(observation)
+            sink.on_end(observation)
 
     def close(self, timeout_s: float) -> None:
         """Flush all sinks; data not flushed within `timeout_s` is lost."""
         for sink in self._sinks:
             sink.close(timeout_s)
 
-    def predictions(self, known: Mapping[str, FastPathHandler]) -> dict[str, FastPathHandler]:
+    def predictions(self, handlers: Mapping[str, FastPathHandler]) -> dict[str, FastPathHandler]:
         """Wrap the fast path handler of each path."""
-        return {path: ObservedPrediction(self, path, prediction) for path, prediction in known.items()}
+        return {path: ObservedPrediction(self, path, prediction) for path, prediction in handlers.items()}
 
     def app(self, app: ASGIApp) -> ASGIApp:
         """Wrap an ASGI application."""
@@ -101,7 +106,7 @@ class ObservedApp:
             await self._app(scope, exchange.receive, exchange.send)
         finally:
             current.reset(token)
-            if not exchange.is_whole and observation.error is None:
+            if not exchange.is_complete and observation.error is None:
                 observation.error = Canceled("the response was aborted, or the client disconnected before it")
             self._observer.end(observation)
 
@@ -114,7 +119,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._inputs = inputs
-        self.is_whole = False
+        self.is_complete = False
         """True if the whole response was sent, apart from trailers."""
 
     async def receive(self) -> Message:
@@ -131,20 +136,23 @@ class _Exchange:
         observation = self._observation
         if message["type"] == "http.response.start":
             observation.status = message["status"]
-            message = {**message, "headers": _with(tuple(message.get("headers", ())), observation.answer_fields)}
+            message = {
+                **message,
+                "headers": _merge_fields(tuple(message.get("headers", ())), observation.response_fields),
+            }
         elif message["type"] == "http.response.body":
             observation.response_bytes += len(message.get("body", b""))
-            self.is_whole = not message.get("more_body", False)
+            self.is_complete = not message.get("more_body", False)
         await self._send(message)
 
 
 class _Head(NamedTuple):
     """The head of a fast path request."""
 
-    of_prediction: Any
+    inner_head: Any
     headers: list[tuple[bytes, bytes]]
     http_version: str
-    began: Began
+    start: StartTime
 
 
 class ObservedPrediction(FastPathHandler):
@@ -156,7 +164,7 @@ class ObservedPrediction(FastPathHandler):
         self.max_short_bytes = prediction.max_short_bytes
         self.observer = observer
         self.prediction = prediction
-        self.under_way: dict[int, _Answer] = {}
+        self.queued: dict[int, _ObservedReceiver] = {}
         """Queued requests, by the identity of their headers."""
         self._path = path
 
@@ -165,15 +173,15 @@ class ObservedPrediction(FastPathHandler):
 
         The observation does not begin here, because the request may still go to the ASGI application.
         """
-        of_prediction = self.prediction.accept_headers(headers, http2=http2)
-        if of_prediction is None:
+        inner_head = self.prediction.accept_headers(headers, http2=http2)
+        if inner_head is None:
             return None
         assert isinstance(headers, list)  # noqa: S101 # both HTTP protocols pass a list
-        return _Head(of_prediction, headers, "2" if http2 else "1.1", Began(perf_counter_ns(), time_ns()))
+        return _Head(inner_head, headers, "2" if http2 else "1.1", StartTime(perf_counter_ns(), time_ns()))
 
     def timeout_s(self, head: _Head) -> float | None:
         """Return the seconds until the client's deadline; None if it set no deadline."""
-        return self.prediction.timeout_s(head.of_prediction)
+        return self.prediction.timeout_s(head.inner_head)
 
     def submit(self, head: _Head, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue a whole request; `receiver` takes the response or the error response."""
@@ -181,12 +189,12 @@ class ObservedPrediction(FastPathHandler):
         observation.request_bytes = len(body)
         if self.observer.inputs:
             observation.input = body[:INPUT_BYTES]
-        answer = self.under_way[id(head.headers)] = _Answer(self, observation, receiver)
+        observed = self.queued[id(head.headers)] = _ObservedReceiver(self, observation, receiver)
         token = current.set(observation)
         try:
-            self.prediction.submit(head.of_prediction, body, answer, timeout_s)
+            self.prediction.submit(head.inner_head, body, observed, timeout_s)
         except Exception as error:  # noqa: BLE001 # the client gets a response to every error
-            answer.deliver(error)
+            observed.deliver(error)
         finally:
             current.reset(token)
 
@@ -199,25 +207,29 @@ class ObservedPrediction(FastPathHandler):
             observation.status = error.status
             self.observer.end(observation)
 
-    def refuse(self, error: RequestError, headers: Headers) -> HttpResponse:
+    def error_response(self, error: RequestError, headers: Headers) -> HttpResponse:
         """Return an error response for a request whose result is no longer awaited."""
-        reply = self.prediction.refuse(error, headers)
-        answer = self.under_way.get(id(headers))
-        if answer is not None:  # the drain timed out
-            answer.observation.error = error
-            answer.end(reply)
-        given = dict(headers).get(REQUEST_ID)
-        return reply if given is None else reply._replace(headers=_with(reply.headers, ((REQUEST_ID, given),)))
+        response = self.prediction.error_response(error, headers)
+        observed = self.queued.get(id(headers))
+        if observed is not None:  # the drain timed out
+            observed.observation.error = error
+            observed.end(response)
+        request_id = dict(headers).get(REQUEST_ID)
+        return (
+            response
+            if request_id is None
+            else response._replace(headers=_merge_fields(response.headers, ((REQUEST_ID, request_id),)))
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request of any size, type and headers; ObservedApp observes it."""
         await self.prediction(scope, receive, send)
 
     def _begin(self, head: _Head) -> Observation:
-        return self.observer.begin("POST", self._path, head.headers, head.http_version, head.began)
+        return self.observer.begin("POST", self._path, head.headers, head.http_version, head.start)
 
 
-class _Answer:
+class _ObservedReceiver:
     """Receiver that observes a response and passes it on to the request's receiver."""
 
     __slots__ = ("_prediction", "_receiver", "observation")
@@ -231,37 +243,39 @@ class _Answer:
         """Return True if the client disconnected."""
         return self._receiver.is_disconnected()
 
-    def deliver(self, answer: Body | Exception, run: RunInfo | None = None) -> None:
+    def deliver(self, result: Body | Exception, run: RunInfo | None = None) -> None:
         """Pass on the response, or the error as a response."""
         observation = self.observation
-        if isinstance(answer, bytes):
-            reply = HttpResponse(answer, JSON, observation.answer_fields)
-        elif isinstance(answer, Exception):
-            observation.error = error = failure(answer, observation.headers)
-            reply = _named(observation, self._prediction.prediction.refuse(error, observation.headers))
+        if isinstance(result, bytes):
+            response = HttpResponse(result, JSON, observation.response_fields)
+        elif isinstance(result, Exception):
+            observation.error = error = failure(result, observation.headers)
+            response = _with_request_id(
+                observation, self._prediction.prediction.error_response(error, observation.headers)
+            )
         else:
-            reply = _named(observation, answer)
+            response = _with_request_id(observation, result)
         try:
-            self._receiver.deliver(reply, run)
+            self._receiver.deliver(response, run)
         finally:
-            self.end(reply)
+            self.end(response)
 
-    def end(self, reply: HttpResponse) -> None:
+    def end(self, response: HttpResponse) -> None:
         """Report the request once."""
         observation = self.observation
-        if self._prediction.under_way.pop(id(observation.headers), None) is not None:
-            observation.status = reply.status
-            observation.response_bytes = len(reply.body)
+        if self._prediction.queued.pop(id(observation.headers), None) is not None:
+            observation.status = response.status
+            observation.response_bytes = len(response.body)
             self._prediction.observer.end(observation)
 
 
-def _named(observation: Observation, reply: HttpResponse) -> HttpResponse:
+def _with_request_id(observation: Observation, response: HttpResponse) -> HttpResponse:
     """Add the request id to the headers of a response."""
-    return reply._replace(headers=_with(reply.headers, observation.answer_fields))
+    return response._replace(headers=_merge_fields(response.headers, observation.response_fields))
 
 
-def _with(fields: Fields, more: Fields) -> Fields:
+def _merge_fields(fields: Fields, added: Fields) -> Fields:
     """Add headers to others, with at most one request id."""
     if any(name == REQUEST_ID for name, _ in fields):
-        more = tuple(field for field in more if field[0] != REQUEST_ID)
-    return (*fields, *more)
+        added = tuple(field for field in added if field[0] != REQUEST_ID)
+    return (*fields, *added)

@@ -32,17 +32,17 @@ class RunRecorder:
 
     def accept(self, rows: int) -> None:
         """Record the rows of the request, and the model that they are for."""
-        self._observation.takes(self._model.name, self._model.version, rows)
+        self._observation.add_rows(self._model.name, self._model.version, rows)
 
     def is_disconnected(self) -> bool:
         """Return True if the client disconnected."""
         return self._receiver.is_disconnected()
 
-    def deliver(self, answer: object, run: RunInfo | None = None) -> None:
+    def deliver(self, result: object, run: RunInfo | None = None) -> None:
         """Record the run, and pass on the response or the error."""
         runs = self._observation.runs
         if run is not None and len(runs) < MAX_RUNS:
             queued_ns, clock_ns = self._queued_at
             unix_ns = queued_ns - clock_ns
             runs.append(Run(queued_ns, unix_ns + run.began_ns, unix_ns + run.ended_ns, run.rows, run.requests))
-        self._receiver.deliver(answer, run)
+        self._receiver.deliver(result, run)

@@ -25,7 +25,7 @@ except ImportError as missing:
         f"LIFEBOAT_TRACE: expected the extra `trace` to be installed, as by pip install 'lifeboat[trace]'; {missing}"
     ) from None
 
-_ONLY: Final = {
+_SUPPORTED_VALUES: Final = {
     "OTEL_TRACES_EXPORTER": "otlp",
     "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
@@ -37,9 +37,9 @@ _UNTRACED: Final = frozenset(
 """Paths of frequent health checks and metrics scrapes."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
 """Known methods. Any other is `_OTHER`, to bound the names (semantic conventions, HTTP)."""
-_PARTS: Final = {"models": "{model}", "versions": "{version}", "labels": "{label}"}
-_NO_NAMES: Final = frozenset({"/v2/models/stats"})
-_AT_FAULT: Final = frozenset({"deadline_exceeded", "unimplemented", "internal", "unavailable"})
+_PLACEHOLDERS: Final = {"models": "{model}", "versions": "{version}", "labels": "{label}"}
+_PATHS_WITHOUT_NAMES: Final = frozenset({"/v2/models/stats"})
+_FAULT_CODES: Final = frozenset({"deadline_exceeded", "unimplemented", "internal", "unavailable"})
 """Codes of a call that are server failures (semantic conventions, gRPC)."""
 _GRPC_STATUS: Final = (
     "OK",
@@ -81,13 +81,13 @@ class Tracing:
 
         Raises SettingsError for an unsupported exporter or protocol, or an invalid value.
         """
-        for name, only in _ONLY.items():
-            if environment.get(name) not in {None, "", only}:
-                raise SettingsError(f"{name}: expected {only}; got {quoted(environment[name])}")
-        named = environment.get("OTEL_SERVICE_NAME") or "service.name=" in environment.get(
+        for name, supported in _SUPPORTED_VALUES.items():
+            if environment.get(name) not in {None, "", supported}:
+                raise SettingsError(f"{name}: expected {supported}; got {quoted(environment[name])}")
+        has_service_name = environment.get("OTEL_SERVICE_NAME") or "service.name=" in environment.get(
             "OTEL_RESOURCE_ATTRIBUTES", ""
         )
-        resource = Resource.create({} if named else {SERVICE_NAME: "lifeboat"})
+        resource = Resource.create({} if has_service_name else {SERVICE_NAME: "lifeboat"})
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # `close` shuts it down, with a timeout
         try:
             provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -95,26 +95,28 @@ class Tracing:
             raise SettingsError(f"OTEL_BSP_... or OTEL_EXPORTER_OTLP_...: {error}") from None
         return cls(provider)
 
-    def begins(self, observation: Observation) -> None:
+    def on_begin(self, observation: Observation) -> None:
         """Start the span of a request and put it into the request's trace context."""
         if observation.path in _UNTRACED:
             return
-        name, attributes = _begun(observation)
+        name, attributes = _initial_attributes(observation)
         span = self._tracer.start_span(
             name,
             context=self._parent(observation),
             kind=SpanKind.SERVER,
             attributes=attributes,
-            start_time=observation.began.unix_ns,
+            start_time=observation.start.unix_ns,
         )
-        own = span.get_span_context()
+        span_context = span.get_span_context()
         observation.span = span
-        observation.trace = f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
+        observation.trace = (
+            f"00-{span_context.trace_id:032x}-{span_context.span_id:016x}-{span_context.trace_flags:02x}"
+        )
         field = observation.trace.encode()
         observation.headers.append((TRACE, field))
-        observation.answer_fields = (*observation.answer_fields, (_RESPONSE, field))
+        observation.response_fields = (*observation.response_fields, (_RESPONSE, field))
 
-    def ends(self, observation: Observation) -> None:
+    def on_end(self, observation: Observation) -> None:
         """End the span of a request."""
         span: Span | None = observation.span
         if span is None or not span.is_recording():
@@ -123,23 +125,23 @@ class Tracing:
         for run in observation.runs:
             self._run(context, run)
         _describe(span, observation)
-        span.end(observation.began.unix_ns + observation.duration_ns)
+        span.end(observation.start.unix_ns + observation.duration_ns)
 
     def close(self, timeout_s: float) -> None:
         """Export the remaining spans; spans not exported within `timeout_s` are lost."""
-        closing = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
-        closing.start()
-        closing.join(timeout_s)
+        thread = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
+        thread.start()
+        thread.join(timeout_s)
 
     def _parent(self, observation: Observation) -> Context:
         """Return the client's parent span; empty if several or an invalid one is given."""
-        given: dict[str, list[str]] = {}
+        fields: dict[str, list[str]] = {}
         for name, value in observation.headers:
             if name in {TRACE, b"tracestate"}:
-                given.setdefault(name.decode(), []).append(value.decode("latin-1"))
-        if not observation.trace or len(given["traceparent"]) > 1:
+                fields.setdefault(name.decode(), []).append(value.decode("latin-1"))
+        if not observation.trace or len(fields["traceparent"]) > 1:
             return Context()
-        return self._propagator.extract({name: ",".join(values) for name, values in given.items()}, Context())
+        return self._propagator.extract({name: ",".join(values) for name, values in fields.items()}, Context())
 
     def _run(self, context: Context, run: Run) -> None:
         queue = self._tracer.start_span("queue", context=context, start_time=run.queued_ns)
@@ -150,7 +152,7 @@ class Tracing:
         )
 
 
-def _begun(observation: Observation) -> tuple[str, dict[str, str]]:
+def _initial_attributes(observation: Observation) -> tuple[str, dict[str, str]]:
     """Return the initial name and attributes of a span, which a sampler uses."""
     attributes = {"network.protocol.version": observation.http_version}
     if is_call(observation.path):
@@ -206,7 +208,7 @@ def _describe_call(span: Span, observation: Observation, code: str) -> bool:
         span.set_attribute("rpc.response.status_code", _GRPC_STATUS[CODES[code].grpc if code else 0])
     elif code:
         span.set_attribute("rpc.response.status_code", code)
-    return code in _AT_FAULT
+    return code in _FAULT_CODES
 
 
 def _system(observation: Observation) -> str:
@@ -221,9 +223,9 @@ def _verb(observation: Observation) -> str:
 
 def _route(path: str) -> str:
     """Return the route of a path, with placeholders for names."""
-    if path in _NO_NAMES:
+    if path in _PATHS_WITHOUT_NAMES:
         return path
     parts = path.split("/")
-    for at, before in enumerate(parts[:-1], 1):
-        parts[at] = _PARTS.get(before, parts[at])
+    for index, segment in enumerate(parts[:-1], 1):
+        parts[index] = _PLACEHOLDERS.get(segment, parts[index])
     return "/".join(parts)[:_MAX_PATH]

@@ -23,12 +23,12 @@ _EXACT: Final = 2**53
 
 def fields(manifest: Manifest) -> str:
     """Return the form fields of all features, with the example values as defaults."""
-    return "\n".join(_field(f"f{place}", Column.of(each), manifest) for place, each in enumerate(manifest.features))
+    return "\n".join(_field(f"f{index}", Column.of(each), manifest) for index, each in enumerate(manifest.features))
 
 
 def _field(key: str, column: Column, manifest: Manifest) -> str:
     feature = column.feature
-    about = {
+    data_attributes = {
         "data-feature": feature.name,
         "data-datatype": feature.datatype,
         "data-nullable": "true" if feature.nullable else None,
@@ -37,15 +37,15 @@ def _field(key: str, column: Column, manifest: Manifest) -> str:
     error = f'<p class="error" id="{key}-error" hidden></p>'
     choices = _choices(column)
     if choices is not None and len(choices) <= MAX_RADIOS:
-        marks = _attributes({"class": "field", "aria-describedby": f"{key}-help {key}-error", **about})
+        attributes = _attributes({"class": "field", "aria-describedby": f"{key}-help {key}-error", **data_attributes})
         radios = _radios(key, feature, choices)
-        return f"<fieldset{marks}><legend>{_label(feature)}</legend>{help_text}{radios}{error}</fieldset>"
-    if choices is None and _is_drawn(feature):
+        return f"<fieldset{attributes}><legend>{_label(feature)}</legend>{help_text}{radios}{error}</fieldset>"
+    if choices is None and _has_curve(feature):
         low, high = curve_range(column, manifest)
-        about |= {"data-low": written(low), "data-high": written(high)}
-    marks = _attributes({"class": "field", **about})
+        data_attributes |= {"data-low": format_value(low), "data-high": format_value(high)}
+    attributes = _attributes({"class": "field", **data_attributes})
     control = _select(key, feature, choices) if choices is not None else _input(key, column)
-    return f'<div{marks}><label for="{key}">{_label(feature)}</label>{help_text}{control}{error}</div>'
+    return f'<div{attributes}><label for="{key}">{_label(feature)}</label>{help_text}{control}{error}</div>'
 
 
 def _choices(column: Column) -> list[tuple[str, str]] | None:
@@ -55,30 +55,30 @@ def _choices(column: Column) -> list[tuple[str, str]] | None:
     """
     feature = column.feature
     if feature.datatype == "BOOL":
-        found = [("true", "true"), ("false", "false")]
+        options = [("true", "true"), ("false", "false")]
     elif feature.categories is not None:
-        found = [(written(each), written(each)) for each in feature.categories]
+        options = [(format_value(each), format_value(each)) for each in feature.categories]
     else:
         return None
-    return [*found, ("", UNKNOWN)] if empty_is_null(column) else found
+    return [*options, ("", UNKNOWN)] if empty_is_null(column) else options
 
 
 def _radios(key: str, feature: Feature, choices: list[tuple[str, str]]) -> str:
-    made = []
-    for place, (value, words) in enumerate(choices):
-        marks = {"type": "radio", "name": feature.name, "id": f"{key}-{place}", "value": value}
-        chosen = " checked" if value == written(feature.example) else ""
-        made.append(f"<label><input{_attributes(marks)}{chosen}><span>{escape(words)}</span></label>")
-    return f'<div class="choices">{"".join(made)}</div>'
+    parts = []
+    for index, (value, label) in enumerate(choices):
+        attributes = {"type": "radio", "name": feature.name, "id": f"{key}-{index}", "value": value}
+        selection = " checked" if value == format_value(feature.example) else ""
+        parts.append(f"<label><input{_attributes(attributes)}{selection}><span>{escape(label)}</span></label>")
+    return f'<div class="choices">{"".join(parts)}</div>'
 
 
 def _select(key: str, feature: Feature, choices: list[tuple[str, str]]) -> str:
-    marks = {"id": key, "name": feature.name, "aria-describedby": f"{key}-help {key}-error"}
-    made = []
-    for value, words in choices:
-        chosen = " selected" if value == written(feature.example) else ""
-        made.append(f'<option value="{escape(value)}"{chosen}>{escape(words)}</option>')
-    return f"<select{_attributes(marks)}>{''.join(made)}</select>"
+    attributes = {"id": key, "name": feature.name, "aria-describedby": f"{key}-help {key}-error"}
+    parts = []
+    for value, label in choices:
+        selection = " selected" if value == format_value(feature.example) else ""
+        parts.append(f'<option value="{escape(value)}"{selection}>{escape(label)}</option>')
+    return f"<select{_attributes(attributes)}>{''.join(parts)}</select>"
 
 
 def _input(key: str, column: Column) -> str:
@@ -87,24 +87,24 @@ def _input(key: str, column: Column) -> str:
     A form cannot omit a text field, so a nullable one has a hidden checkbox for null, which a script shows.
     """
     feature = column.feature
-    marks: dict[str, str | None] = {
+    attributes: dict[str, str | None] = {
         "id": key,
         "name": feature.name,
-        "value": written(feature.example),
+        "value": format_value(feature.example),
         "aria-describedby": f"{key}-help {key}-error",
         "autocomplete": "off",
         "placeholder": UNKNOWN if empty_is_null(column) else None,
     }
     if feature.datatype == "BYTES":
         null = f'<label class="null" hidden><input type="checkbox" id="{key}-null"><span>{UNKNOWN}</span></label>'
-        return f'<input type="text"{_attributes(marks)}>{null if feature.nullable else ""}'
-    least, most = _limits(column)
-    marks |= {"min": least, "max": most, "step": "any" if feature.is_float else "1"}
-    marks |= {"inputmode": "decimal" if feature.is_float else "numeric"}
+        return f'<input type="text"{_attributes(attributes)}>{null if feature.nullable else ""}'
+    minimum, maximum = _limits(column)
+    attributes |= {"min": minimum, "max": maximum, "step": "any" if feature.is_float else "1"}
+    attributes |= {"inputmode": "decimal" if feature.is_float else "numeric"}
     if feature.minimum is None or feature.minimum < 0:
-        marks["inputmode"] = None  # a phone's numeric keypad has no minus key
+        attributes["inputmode"] = None  # a phone's numeric keypad has no minus key
     required = "" if feature.nullable else " required"
-    return f'<input type="number"{_attributes(marks)}{required}>'
+    return f'<input type="number"{_attributes(attributes)}{required}>'
 
 
 def _limits(column: Column) -> tuple[str | None, str | None]:
@@ -115,14 +115,14 @@ def _limits(column: Column) -> tuple[str | None, str | None]:
     """
     feature = column.feature
     if feature.is_float:
-        ends: tuple[float | int | None, float | int | None] = (feature.minimum, feature.maximum)
+        limits: tuple[float | int | None, float | int | None] = (feature.minimum, feature.maximum)
     else:
-        ends = (column.low, column.high)
-    low, high = (None if end is None or abs(end) >= _EXACT else written(end) for end in ends)
+        limits = (column.low, column.high)
+    low, high = (None if end is None or abs(end) >= _EXACT else format_value(end) for end in limits)
     return low, high
 
 
-def _is_drawn(feature: Feature) -> bool:
+def _has_curve(feature: Feature) -> bool:
     return feature.categories is None and feature.datatype not in {"BOOL", "BYTES"}
 
 
@@ -132,23 +132,23 @@ def curve_range(column: Column, manifest: Manifest) -> tuple[float, float]:
     It is the range of the training rows, extended by its own width on each side.
     """
     feature = column.feature
-    seen = None if manifest.reference is None else manifest.reference.features.get(feature.name)
-    low, high = _seen(seen) if seen is not None and seen.edges else _around(feature)
+    reference = None if manifest.reference is None else manifest.reference.features.get(feature.name)
+    low, high = _extended_range(reference) if reference is not None and reference.edges else _default_range(feature)
     if not feature.is_float:
         low, high = math.floor(low), max(math.ceil(high), math.floor(low) + 5)
-    least, most = column.low, column.high
-    low = low if least is None else max(low, least)
-    high = high if most is None else min(high, most)
-    return (low, high) if low < high else (least or 0.0, most or 1.0)
+    minimum, maximum = column.low, column.high
+    low = low if minimum is None else max(low, minimum)
+    high = high if maximum is None else min(high, maximum)
+    return (low, high) if low < high else (minimum or 0.0, maximum or 1.0)
 
 
-def _seen(seen: Distribution) -> tuple[float, float]:
-    edges = seen.edges or [0.0]
+def _extended_range(reference: Distribution) -> tuple[float, float]:
+    edges = reference.edges or [0.0]
     span = edges[-1] - edges[0] or 1.0
     return edges[0] - span, edges[-1] + span
 
 
-def _around(feature: Feature) -> tuple[float, float]:
+def _default_range(feature: Feature) -> tuple[float, float]:
     if feature.minimum is not None and feature.maximum is not None:
         return feature.minimum, feature.maximum
     middle = float(feature.example)
@@ -159,7 +159,7 @@ def _label(feature: Feature) -> str:
     return escape(feature.name.replace("_", " "))
 
 
-def written(value: Scalar) -> str:
+def format_value(value: Scalar) -> str:
     """Return a value as text for JSON and queries, strings unquoted: 29, 0.5, true, female."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -168,5 +168,5 @@ def written(value: Scalar) -> str:
     return str(value)
 
 
-def _attributes(given: Mapping[str, str | None]) -> str:
-    return "".join(f' {name}="{escape(value)}"' for name, value in given.items() if value is not None)
+def _attributes(attributes: Mapping[str, str | None]) -> str:
+    return "".join(f' {name}="{escape(value)}"' for name, value in attributes.items() if value is not None)

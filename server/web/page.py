@@ -29,7 +29,7 @@ HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",  # revalidate cached files: the model can change, but file names do not
 }
-_TOLD_CLASSES: Final = 5
+_MAX_LISTED_CLASSES: Final = 5
 """Maximum number of classes to list by name; above it the page states their number."""
 _SCORES: Final = {
     "accuracy": "accuracy",
@@ -88,7 +88,7 @@ def part(repository: Repository, name: str) -> str:
         explained=" data-explained" if manifest.explained_rows else "",
         compared=" data-compared" if manifest.reference is not None else "",
         question=escape(manifest.description or f"{manifest.name}: predict {manifest.target}"),
-        answers=escape(_answers(manifest)),
+        answers=escape(_prediction_text(manifest)),
         fields=fields(manifest),
         scores=_scores(manifest),
         limits=_limits(manifest),
@@ -106,19 +106,19 @@ def _models(repository: Repository, name: str) -> str:
     """Return links to the pages of all models; empty for a single model."""
     if len(repository.models) < 2:
         return ""
-    made = []
+    links = []
     for each in repository.models:
-        here = ' aria-current="page"' if each == name else ""
-        made.append(f'<a href="/?model={quote(each, safe="")}"{here}>{escape(each)}</a>')
-    return f'<nav class="models" aria-label="Models">{"".join(made)}</nav>'
+        current = ' aria-current="page"' if each == name else ""
+        links.append(f'<a href="/?model={quote(each, safe="")}"{current}>{escape(each)}</a>')
+    return f'<nav class="models" aria-label="Models">{"".join(links)}</nav>'
 
 
-def _answers(manifest: Manifest) -> str:
+def _prediction_text(manifest: Manifest) -> str:
     if manifest.kind == "regression":
         return f"The model predicts a number, {manifest.target}."
     classes = manifest.classes
-    what = " or ".join(classes) if len(classes) <= _TOLD_CLASSES else f"one of {len(classes)} classes"
-    return f"The model predicts {what}, with the probability of each."
+    class_text = " or ".join(classes) if len(classes) <= _MAX_LISTED_CLASSES else f"one of {len(classes)} classes"
+    return f"The model predicts {class_text}, with the probability of each."
 
 
 def _scores(manifest: Manifest) -> str:
@@ -129,11 +129,13 @@ def _scores(manifest: Manifest) -> str:
     tiles = []
     for name, value in metrics.held_out.items():
         spread = metrics.over_seeds
-        over = f"{spread.mean[name]:.3f} ± {spread.deviation[name]:.3f} over {metrics.seeds} other splits"
-        beside = f"<dd>{over if name in spread.mean else ''}</dd>"
-        tiles.append(f'<div><dt>{escape(_SCORES.get(name, name))}</dt><dd class="large">{value:.3g}</dd>{beside}</div>')
-    said = f"Scores on {metrics.held_out_rows} held-out rows:"
-    return f'<p>{said}</p><dl class="tiles">{"".join(tiles)}</dl>'
+        spread_text = f"{spread.mean[name]:.3f} ± {spread.deviation[name]:.3f} over {metrics.seeds} other splits"
+        spread_cell = f"<dd>{spread_text if name in spread.mean else ''}</dd>"
+        tiles.append(
+            f'<div><dt>{escape(_SCORES.get(name, name))}</dt><dd class="large">{value:.3g}</dd>{spread_cell}</div>'
+        )
+    intro = f"Scores on {metrics.held_out_rows} held-out rows:"
+    return f'<p>{intro}</p><dl class="tiles">{"".join(tiles)}</dl>'
 
 
 def _limits(manifest: Manifest) -> str:

@@ -18,14 +18,14 @@ def write(repository: Repository, folder: Path) -> None:
     Other files in `folder` are deleted. Unchanged files are not rewritten, because a process may watch the folder.
     """
     lines = [f"  {name}: {value}" for name, value in HEADERS.items()]
-    wanted = {folder / "web" / name: content for name, content in static_files().items()}
-    wanted[folder / INDEX] = document(repository, repository.default_model).encode()
-    wanted[folder / "api" / DOCS] = (WEB / DOCS).read_bytes()
-    wanted[folder / "_headers"] = ("\n".join(["/*", *lines]) + "\n").encode()
+    contents = {folder / "web" / name: content for name, content in static_files().items()}
+    contents[folder / INDEX] = document(repository, repository.default_model).encode()
+    contents[folder / "api" / DOCS] = (WEB / DOCS).read_bytes()
+    contents[folder / "_headers"] = ("\n".join(["/*", *lines]) + "\n").encode()
     for path in folder.rglob("*"):
-        if path.is_file() and path not in wanted:
+        if path.is_file() and path not in contents:
             path.unlink()
-    for path, content in wanted.items():
+    for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_bytes() != content:
             path.write_bytes(content)

@@ -35,41 +35,41 @@ def document(repository: Repository, settings: Settings) -> Document:
     paths = catalog.server_paths() | calls.server_paths() | open_inference.server_paths()
     if default is not None:
         paths |= predictions.paths("/api", default.default, settings, examples[default.default])
-    typed: dict[str, Model] = {}
+    typed_models_by_package: dict[str, Model] = {}
     for versions in models.values():
         paths |= _model_paths(versions, settings, examples)
         for model in typed_models(versions):
-            typed.setdefault(
+            typed_models_by_package.setdefault(
                 typed_descriptor.package(model.manifest), model
             )  # two models may share a name: the first model wins
-    for model in typed.values():
+    for model in typed_models_by_package.values():
         paths |= calls.typed_paths(model, settings, examples[model])
-    known = catalog.schemas_of() | open_inference.schemas_of(settings) | calls.schemas_of()
+    all_schemas = catalog.schemas_of() | open_inference.schemas_of(settings) | calls.schemas_of()
     for model in examples:
-        known |= schemas.of_model(model, settings)
+        all_schemas |= schemas.of_model(model, settings)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Lifeboat", "version": VERSION, "description": _DESCRIPTION},
-        "tags": [{"name": name, "description": words} for name, words in TAGS.items()],
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "security": SECURITY,
         "paths": _identified(dict(sorted(paths.items()))),
-        "components": components(calls.refusals()) | {"schemas": dict(sorted(known.items()))},
+        "components": components(calls.error_responses()) | {"schemas": dict(sorted(all_schemas.items()))},
     }
 
 
 def _model_paths(versions: Versions, settings: Settings, examples: Mapping[Model, Examples]) -> Document:
     """Return the paths of one model: default, by version and by label."""
     name, default = versions.name, versions.default
-    places = [("", default)]
-    places += [(f"/versions/{number}", model) for number, model in versions.models.items()]
+    paths_and_models = [("", default)]
+    paths_and_models += [(f"/versions/{number}", model) for number, model in versions.models.items()]
     labels = [(f"/labels/{label}", versions.models[number]) for label, number in versions.labels.items()]
     paths = catalog.model_paths(name) | open_inference.model_paths(name)
-    for below, model in places + labels:
-        root = f"/api/models/{name}{below}"
+    for suffix, model in paths_and_models + labels:
+        root = f"/api/models/{name}{suffix}"
         paths |= predictions.paths(root, model, settings, examples[model])
         paths |= catalog.card_path(root, model) | catalog.drift_path(root, model)
-    for below, model in places:
-        paths |= open_inference.paths(f"/v2/models/{name}{below}", model, examples[model])
+    for suffix, model in paths_and_models:
+        paths |= open_inference.paths(f"/v2/models/{name}{suffix}", model, examples[model])
     return paths
 
 

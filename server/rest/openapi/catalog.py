@@ -11,10 +11,12 @@ _PAGE: Final = "text/html"
 
 def server_paths() -> Document:
     """Return the paths that belong to no model."""
-    document = operation(SERVER, "This document", _kept(ok(OBJECT)["responses"]["200"]), ANY)
-    page = operation(SERVER, "This document as a web page, with a form to try each operation", _kept(_page()), ANY)
+    document = operation(SERVER, "This document", _cacheable_response(ok(OBJECT)["responses"]["200"]), ANY)
+    page = operation(
+        SERVER, "This document as a web page, with a form to try each operation", _cacheable_response(_page()), ANY
+    )
     metrics = operation(
-        SERVER, "Metrics for Prometheus; not available through the Worker", _answer(_text("metrics")), ANY
+        SERVER, "Metrics for Prometheus; not available through the Worker", _ok_response(_text("metrics")), ANY
     )
     return _page_paths() | {
         "/api/models": {"get": operation(MODELS, "The served models", ok(schemas.ref("Models")), ANY)},
@@ -29,11 +31,13 @@ def _page_paths() -> Document:
     model = {"name": "model", "in": "query", "schema": TEXT, "description": "if omitted, the default model"}
     name = {"name": "name", "in": "path", "required": True, "schema": TEXT | {"pattern": "^[a-z-]+[.][a-z]+$"}}
     file = {"description": "A script, style sheet or image", "content": {"text/*": {"schema": TEXT}}}
-    page = operation(MODELS, "The web page of a model", _kept(_page()), MODEL, parameters=[model])
+    page = operation(MODELS, "The web page of a model", _cacheable_response(_page()), MODEL, parameters=[model])
     return {
         "/": {"get": page},
         "/web/{name}": {
-            "get": operation(SERVER, "A static file of the web pages", _kept(file), MODEL, parameters=[name])
+            "get": operation(
+                SERVER, "A static file of the web pages", _cacheable_response(file), MODEL, parameters=[name]
+            )
         },
     }
 
@@ -42,18 +46,18 @@ def model_paths(name: str) -> Document:
     """Return the paths that describe a model."""
     words = f"The model {name}: signature, scores, provenance"
     proto = f"The .proto file of the typed service of {name}"
-    form = operation(MODELS, f"The main part of the web page, for {name}", _kept(_page()), MODEL)
+    form = operation(MODELS, f"The main part of the web page, for {name}", _cacheable_response(_page()), MODEL)
     return {
         f"/api/models/{name}/form": {"get": form},
         f"/api/models/{name}": {"get": operation(MODELS, words, ok(schemas.ref("Model")), MODEL)},
-        f"/api/models/{name}/service.proto": {"get": operation(MODELS, proto, _answer(_text("the file")), MODEL)},
+        f"/api/models/{name}/service.proto": {"get": operation(MODELS, proto, _ok_response(_text("the file")), MODEL)},
     }
 
 
 def card_path(root: str, model: Model) -> Document:
     """Return the path of the card of a model version, below `root`."""
     words = f"The model card of {model.name} version {model.version}, if it has one"
-    return {f"{root}/card": {"get": operation(MODELS, words, _kept(_page()), MODEL)}}
+    return {f"{root}/card": {"get": operation(MODELS, words, _cacheable_response(_page()), MODEL)}}
 
 
 def drift_path(root: str, model: Model) -> Document:
@@ -61,8 +65,8 @@ def drift_path(root: str, model: Model) -> Document:
     schema = {"enum": ["requests", "files"], "default": "requests"}
     of = {"name": "of", "in": "query", "description": "the source of the rows: requests or files", "schema": schema}
     words = f"Drift of the rows that {model.name} version {model.version} received, compared with its training rows"
-    answer = ok(schemas.ref("Drift"))
-    return {f"{root}/drift": {"get": operation(MODELS, words, answer, (400, 501, *MODEL), parameters=[of])}}
+    members = ok(schemas.ref("Drift"))
+    return {f"{root}/drift": {"get": operation(MODELS, words, members, (400, 501, *MODEL), parameters=[of])}}
 
 
 def schemas_of() -> Document:
@@ -86,24 +90,24 @@ def schemas_of() -> Document:
         "description": TEXT,
         "example": {},
     }
-    whole = summary | {
+    model_members = summary | {
         "target": TEXT,
         "classes": texts,
         "positive_class": {"type": ["string", "null"]},
         "api_version": {"type": "integer"},
-        "features": {"type": "array", "items": schemas.closed(feature)},
+        "features": {"type": "array", "items": schemas.closed_object(feature)},
         "example": OBJECT,
         "metrics": {"type": ["object", "null"]},
         "parity": OBJECT,
         "provenance": OBJECT,
         "sha256": TEXT,
     }
-    listed = {"type": "array", "items": schemas.closed(summary)}
+    summaries = {"type": "array", "items": schemas.closed_object(summary)}
     return {
         "Error": schemas.error(),
         "Drift": schemas.drift(),
-        "Models": schemas.closed({"default": TEXT, "models": listed}),
-        "Model": schemas.closed(whole),
+        "Models": schemas.closed_object({"default": TEXT, "models": summaries}),
+        "Model": schemas.closed_object(model_members),
     }
 
 
@@ -115,10 +119,10 @@ def _text(words: str) -> Document:
     return {"description": words, "content": {"text/plain": {"schema": TEXT}}}
 
 
-def _answer(answer: Document) -> Document:
-    return {"responses": {"200": answer}}
+def _ok_response(content: Document) -> Document:
+    return {"responses": {"200": content}}
 
 
-def _kept(answer: Document) -> Document:
+def _cacheable_response(content: Document) -> Document:
     """Return the responses of a cacheable operation: 200 and 304."""
-    return {"responses": {"200": answer, "304": {"description": "Not modified: the ETag matches If-None-Match"}}}
+    return {"responses": {"200": content, "304": {"description": "Not modified: the ETag matches If-None-Match"}}}

@@ -24,9 +24,9 @@ from server.models.session import Model
 from server.settings import Settings
 
 Record = dict[str, Scalar | None]
-_LARGEST: Final = 2**53
+_MAX_INTEGER: Final = 2**53
 """Largest whole number that a browser (JavaScript) represents exactly."""
-_LEAST: Final = 1e-6
+_MIN_MAGNITUDE: Final = 1e-6
 """Smallest magnitude of a number in an example; smaller values tell a reader nothing."""
 
 
@@ -37,11 +37,11 @@ class Examples:
         """Run `model` on the golden rows, under the limits of `settings`."""
         self.model = model
         self._settings = settings
-        self.records = _telling(model.manifest.golden)[: settings.max_rows]
+        self.records = _select_golden(model.manifest.golden)[: settings.max_rows]
         columns = model.signature.from_records(self.records)
         self.outputs = [*model.run(columns).values()]
         """Model outputs for the records, in the order of the manifest."""
-        self._served: dict[str, Any] = {"model": model.name, "version": model.version}
+        self._members: dict[str, Any] = {"model": model.name, "version": model.version}
 
     @property
     def record(self) -> Record:
@@ -49,33 +49,33 @@ class Examples:
         return self.records[0]
 
     @cached_property
-    def answers(self) -> dict[str, Any]:
+    def responses(self) -> dict[str, Any]:
         """Responses to one record and to several records."""
         answer = answerer(self.model.manifest)
         each = [answer(self.outputs, row) for row in range(len(self.records))]
-        return {"record": self._served | each[0], "records": self._served | {"predictions": each}}
+        return {"record": self._members | each[0], "records": self._members | {"predictions": each}}
 
     @cached_property
-    def explained(self) -> dict[str, Any]:
+    def explanation(self) -> dict[str, Any]:
         """Response to one record with its feature contributions, for models that can be explained."""
         explainer = Explainer(self.model.manifest, self.model.signature, self._settings)
         columns, _ = explainer.decode(msgspec.json.encode(self.record))
-        work = explainer.explain(self.model, columns, Turns(), Counters())  # these counters are not reported
-        return self._served | asyncio.run(work)[0]
+        coroutine = explainer.explain(self.model, columns, Turns(), Counters())  # these counters are not reported
+        return self._members | asyncio.run(coroutine)[0]
 
     @cached_property
-    def refused(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def rejected(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """A record with an invalid value, and the error envelope of its response."""
         settings, signature = self._settings, self.model.signature
         column = next((each for each in signature.columns if each.feature.minimum is not None), signature.columns[0])
         name, low = column.feature.name, column.feature.minimum
         value: Any = [] if low is None or low - 1 == low else low - 1  # for a large float, low - 1 may equal low
-        wrong: dict[str, Any] = {**self.record, name: value}
+        invalid_record: dict[str, Any] = {**self.record, name: value}
         decoder = RecordDecoder(signature, settings.max_rows, settings.max_string_bytes, settings.max_json_depth)
         try:
-            decoder.decode(msgspec.json.encode(wrong))
+            decoder.decode(msgspec.json.encode(invalid_record))
         except RequestError as error:
-            return wrong, msgspec.json.decode(error.envelope())
+            return invalid_record, msgspec.json.decode(error.envelope())
         raise AssertionError(f"{name}: it takes any value")
 
     @cached_property
@@ -129,7 +129,7 @@ class _Bytes(io.BytesIO):
     failure: Exception | None = None
 
 
-def _telling(golden: Golden) -> list[Record]:
+def _select_golden(golden: Golden) -> list[Record]:
     """Return the first golden row, and a row with a different output if one exists.
 
     A row with a different label is preferred.
@@ -145,5 +145,7 @@ def _telling(golden: Golden) -> list[Record]:
 def _readable(golden: Golden) -> Iterator[int]:
     for row, record in enumerate(golden.records):
         numbers = [value for value in record.values() if isinstance(value, int | float)]
-        if all(str(value) != "-0.0" and (value == 0 or _LEAST <= abs(value) <= _LARGEST) for value in numbers):
+        if all(
+            str(value) != "-0.0" and (value == 0 or _MIN_MAGNITUDE <= abs(value) <= _MAX_INTEGER) for value in numbers
+        ):
             yield row

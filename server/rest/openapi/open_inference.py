@@ -25,7 +25,7 @@ from server.rest.openapi.operations import (
 )
 from server.settings import Settings
 
-_BINARY_WORDS: Final = (
+_BINARY_DESCRIPTION: Final = (
     "Tensors are JSON, or binary by the binary tensor extension: the bytes of an input with "
     f"`parameters.binary_data_size` follow the JSON, and `{LENGTH_HEADER.decode()}` is the length of the JSON. "
     "`binary_data` of an output, or `binary_data_output` for all outputs, requests binary outputs. `classification` "
@@ -39,7 +39,7 @@ def server_paths() -> Document:
     """Return the paths that belong to no model."""
     index = body({"type": "object", "properties": {"ready": {"type": "boolean"}}}, required=False)
     states = {"type": "array", "items": schemas.ref("State")}
-    live, ready = (ok(_closed(**{word: _TRUE}), {word: {word: True}}) for word in ("live", "ready"))
+    live, ready = (ok(_closed_object(**{state: _TRUE}), {state: {state: True}}) for state in ("live", "ready"))
     stats = ok(schemas.ref("Statistics"))
     return {
         "/v2": {"get": operation(PROTOCOL, "Name, version, extensions", ok(schemas.ref("ServerMetadata")), ANY)},
@@ -54,8 +54,8 @@ def server_paths() -> Document:
 
 def model_paths(name: str) -> Document:
     """Return the paths that load and unload a model."""
-    given = body({"type": "object", "properties": {"parameters": OBJECT}}, required=False)
-    members: Document = {"requestBody": given, "security": [{"token": []}]}
+    request_body = body({"type": "object", "properties": {"parameters": OBJECT}}, required=False)
+    members: Document = {"requestBody": request_body, "security": [{"token": []}]}
     root = f"/v2/repository/models/{name}"
     return {
         f"{root}/load": {"post": operation(CONTROL, "Load or reload the model from its folder", members, _CONTROL)},
@@ -65,7 +65,7 @@ def model_paths(name: str) -> Document:
 
 def paths(root: str, model: Model, examples: Examples) -> Document:
     """Return the paths of a model or of one version, below `root`."""
-    ready = ok(_closed(name={"const": model.name}, ready=_TRUE), {"ready": {"name": model.name, "ready": True}})
+    ready = ok(_closed_object(name={"const": model.name}, ready=_TRUE), {"ready": {"name": model.name, "ready": True}})
     return {
         root: {"get": operation(PROTOCOL, "Inputs and outputs", ok(schemas.ref("ModelMetadata")), MODEL)},
         f"{root}/ready": {"get": operation(PROTOCOL, "Whether the model is ready", ready, MODEL)},
@@ -76,11 +76,11 @@ def paths(root: str, model: Model, examples: Examples) -> Document:
 
 
 def _infer(model: Model, examples: Examples) -> Document:
-    request, answer = examples.tensors
-    given = body(schemas.ref("InferRequest"), {"records": request})
-    given["content"] |= content(BINARY, None, OCTET_STREAM)
-    answered = ok(schemas.ref("InferResponse"), {"records": answer})
-    answered["responses"]["200"]["content"] |= content(BINARY, None, OCTET_STREAM)
+    request, infer_response = examples.tensors
+    request_body = body(schemas.ref("InferRequest"), {"records": request})
+    request_body["content"] |= content(BINARY, None, OCTET_STREAM)
+    response_members = ok(schemas.ref("InferResponse"), {"records": infer_response})
+    response_members["responses"]["200"]["content"] |= content(BINARY, None, OCTET_STREAM)
     header = {
         "name": LENGTH_HEADER.decode(),
         "in": "header",
@@ -88,29 +88,35 @@ def _infer(model: Model, examples: Examples) -> Document:
         "schema": {"type": "integer", "minimum": 0},
     }
     inputs = ", ".join(f"{each.name} {each.datatype}" for each in model.manifest.features)
-    members: dict[str, Any] = {"description": _BINARY_WORDS, "requestBody": given} | answered
-    words = f"Infer with {model.name} version {model.version}: {inputs}"
-    return operation(PROTOCOL, words, members, (*RUN, 501), parameters=[header])
+    members: dict[str, Any] = {"description": _BINARY_DESCRIPTION, "requestBody": request_body} | response_members
+    summary = f"Infer with {model.name} version {model.version}: {inputs}"
+    return operation(PROTOCOL, summary, members, (*RUN, 501), parameters=[header])
 
 
 def schemas_of(settings: Settings) -> Document:
     """Return the schemas that are the same for every model."""
     texts = {"type": "array", "items": TEXT}
     shape = {"type": "array", "items": {"type": "integer"}}
-    described = {"type": "array", "items": _closed(name=TEXT, datatype=TEXT, shape=shape)}
-    output = _closed(name=TEXT, datatype=TEXT, shape=shape, data={"type": "array"}, parameters=schemas.PARAMETERS)
+    tensors_metadata = {"type": "array", "items": _closed_object(name=TEXT, datatype=TEXT, shape=shape)}
+    output = _closed_object(
+        name=TEXT, datatype=TEXT, shape=shape, data={"type": "array"}, parameters=schemas.PARAMETERS
+    )
     output["required"] = ["name", "datatype", "shape"]
-    answer = _closed(model_name=TEXT, model_version=TEXT, id=TEXT, outputs={"type": "array", "items": output})
-    answer["required"] = ["model_name", "model_version", "outputs"]
+    infer_response = _closed_object(
+        model_name=TEXT, model_version=TEXT, id=TEXT, outputs={"type": "array", "items": output}
+    )
+    infer_response["required"] = ["model_name", "model_version", "outputs"]
     return {
         "InferRequest": schemas.infer_request(settings),
-        "InferResponse": answer,
-        "ServerMetadata": _closed(name=TEXT, version=TEXT, extensions=texts),
-        "ModelMetadata": _closed(name=TEXT, versions=texts, platform=TEXT, inputs=described, outputs=described),
-        "Statistics": _closed(model_stats={"type": "array", "items": OBJECT}),
-        "State": _closed(name=TEXT, version=TEXT, state={"enum": ["READY", "UNAVAILABLE"]}, reason=TEXT),
+        "InferResponse": infer_response,
+        "ServerMetadata": _closed_object(name=TEXT, version=TEXT, extensions=texts),
+        "ModelMetadata": _closed_object(
+            name=TEXT, versions=texts, platform=TEXT, inputs=tensors_metadata, outputs=tensors_metadata
+        ),
+        "Statistics": _closed_object(model_stats={"type": "array", "items": OBJECT}),
+        "State": _closed_object(name=TEXT, version=TEXT, state={"enum": ["READY", "UNAVAILABLE"]}, reason=TEXT),
     }
 
 
-def _closed(**properties: Document) -> Document:
-    return schemas.closed(properties)
+def _closed_object(**properties: Document) -> Document:
+    return schemas.closed_object(properties)

@@ -37,7 +37,7 @@ BODY: Final = (400, 413, 415, *ANY)
 MODEL: Final = (404, *ANY)
 RUN: Final = (*BODY, 404, 429, 504)
 
-_REFUSALS: Final[Mapping[str, str]] = {
+_ERROR_MESSAGES: Final[Mapping[str, str]] = {
     "invalid_argument": "body: expected a JSON object",
     "unauthenticated": "model control requires a bearer token",
     "permission_denied": "the bearer token is wrong",
@@ -53,7 +53,7 @@ _REFUSALS: Final[Mapping[str, str]] = {
     "deadline_exceeded": "the deadline passed before the response",
 }
 """An example error message for each code."""
-_FIELDS: Final[Mapping[str, Document]] = {
+_ERROR_HEADERS: Final[Mapping[str, Document]] = {
     "unauthenticated": {"WWW-Authenticate": {"schema": TEXT, "description": "Bearer"}},
     "method_not_allowed": {"Allow": {"schema": TEXT, "description": "the methods that the path supports"}},
     "resource_exhausted": {"Retry-After": {"schema": TEXT, "description": f"seconds: {RETRY_AFTER_S}"}},
@@ -75,13 +75,18 @@ def operation(
 
     `members` are OpenAPI members, including the response; `error_statuses` are the HTTP statuses of errors.
     """
-    made: Document = {"tags": [tag], "summary": summary, **(ok(OBJECT) | dict(members))}
-    own: Document = made["responses"]
-    refused = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(set(error_statuses))}
+    operation_members: Document = {"tags": [tag], "summary": summary, **(ok(OBJECT) | dict(members))}
+    own_responses: Document = operation_members["responses"]
+    error_responses = {
+        str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(set(error_statuses))
+    }
     headers = [{"$ref": "#/components/parameters/RequestId"}]
     if 504 in error_statuses:
         headers.insert(0, {"$ref": "#/components/parameters/Timeout"})
-    return made | {"parameters": [*parameters, *headers], "responses": own | refused | own}
+    return operation_members | {
+        "parameters": [*parameters, *headers],
+        "responses": own_responses | error_responses | own_responses,
+    }
 
 
 def ok(schema: Document, examples: Document | None = None, media_type: str = JSON) -> Document:
@@ -96,14 +101,17 @@ def body(schema: Document, examples: Document | None = None, *, required: bool =
 
 def content(schema: Document, examples: Document | None, media_type: str) -> Document:
     """Return the content of a body in one media type."""
-    named = {name: {"value": value} for name, value in (examples or {}).items()}
-    return {media_type: {"schema": schema} | ({"examples": named} if named else {})}
+    named_examples = {name: {"value": value} for name, value in (examples or {}).items()}
+    return {media_type: {"schema": schema} | ({"examples": named_examples} if named_examples else {})}
 
 
-def components(others: Document) -> Document:
-    """Return the components except the schemas: error responses, `others`, headers and security schemes."""
+def components(other_responses: Document) -> Document:
+    """Return the components except the schemas: error responses, `other_responses`, headers and security schemes."""
     return {
-        "responses": {str(CODES[code].http): _refusal(code, words) for code, words in _REFUSALS.items()} | others,
+        "responses": {
+            str(CODES[code].http): _error_response(code, message) for code, message in _ERROR_MESSAGES.items()
+        }
+        | other_responses,
         "parameters": {
             "Timeout": {
                 "name": "X-Request-Timeout-Ms",
@@ -135,7 +143,9 @@ def components(others: Document) -> Document:
     }
 
 
-def _refusal(code: str, words: str) -> Document:
-    answer = content(schemas.ref("Error"), {code: {"error": words, "code": code}}, JSON)
-    fields = _FIELDS.get(code)
-    return {"description": f"{code} ({CODES[code].http})", "content": answer} | ({"headers": fields} if fields else {})
+def _error_response(code: str, message: str) -> Document:
+    error_content = content(schemas.ref("Error"), {code: {"error": message, "code": code}}, JSON)
+    header_schemas = _ERROR_HEADERS.get(code)
+    return {"description": f"{code} ({CODES[code].http})", "content": error_content} | (
+        {"headers": header_schemas} if header_schemas else {}
+    )

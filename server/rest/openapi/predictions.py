@@ -52,8 +52,8 @@ _QUERY: Final = (400, 404, 413, 429, 504, *ANY)
 def paths(root: str, model: Model, settings: Settings, examples: Examples) -> Document:
     """Return the paths below `root` where `model` takes records and files."""
     batch = _batch(model, examples)
-    explained = schemas.explained_records(model.manifest, settings)
-    explain = {f"{root}/explain": {"post": _explain(model, examples)}} if explained else {}
+    max_records = schemas.explained_records(model.manifest, settings)
+    explain = {f"{root}/explain": {"post": _explain(model, examples)}} if max_records else {}
     return explain | {
         f"{root}/predict": {"get": _query(model, settings, examples), "post": _predict(model, examples)},
         f"{root}/batch": {"post": batch, "put": batch},
@@ -62,19 +62,19 @@ def paths(root: str, model: Model, settings: Settings, examples: Examples) -> Do
 
 def _predict(model: Model, examples: Examples) -> Document:
     """Return the operation that predicts for records."""
-    given = {"record": examples.record, "records": {RECORDS: examples.records}}
-    taken = body(_one_or_several(model, "Record", "Records"), given)
-    answer = ok(_one_or_several(model, "Answer", "Answers"), examples.answers)
-    answer["responses"]["400"] = _refused(examples)
-    return operation(PREDICTIONS, f"Predict {model.manifest.target}", {"requestBody": taken} | answer, RUN)
+    request_examples = {"record": examples.record, "records": {RECORDS: examples.records}}
+    request_body = body(_one_or_several(model, "Record", "Records"), request_examples)
+    members = ok(_one_or_several(model, "Answer", "Answers"), examples.responses)
+    members["responses"]["400"] = _invalid_record_response(examples)
+    return operation(PREDICTIONS, f"Predict {model.manifest.target}", {"requestBody": request_body} | members, RUN)
 
 
 def _explain(model: Model, examples: Examples) -> Document:
     """Return the operation that explains the predictions for records."""
-    taken = body(_one_or_several(model, "Record", "RecordsToExplain"), {"record": examples.record})
-    answer = ok(_one_or_several(model, "Explanation", "Explanations"), {"record": examples.explained})
+    request_body = body(_one_or_several(model, "Record", "RecordsToExplain"), {"record": examples.record})
+    members = ok(_one_or_several(model, "Explanation", "Explanations"), {"record": examples.explanation})
     words = f"Predict {model.manifest.target}, with the contribution of each feature"
-    return operation(EXPLANATIONS, words, {"requestBody": taken} | answer, (*RUN, 499, 501))
+    return operation(EXPLANATIONS, words, {"requestBody": request_body} | members, (*RUN, 499, 501))
 
 
 def _one_or_several(model: Model, one: str, several: str) -> Document:
@@ -82,10 +82,10 @@ def _one_or_several(model: Model, one: str, several: str) -> Document:
     return {"oneOf": [schemas.ref(f"{title}{one}"), schemas.ref(f"{title}{several}")]}
 
 
-def _refused(examples: Examples) -> Document:
+def _invalid_record_response(examples: Examples) -> Document:
     """Return the 400 response, with an invalid record as its example."""
-    wrong, envelope = examples.refused
-    example = {"summary": "an invalid value", "value": envelope, "x-request": wrong}
+    invalid_record, envelope = examples.rejected
+    example = {"summary": "an invalid value", "value": envelope, "x-request": invalid_record}
     return {
         "description": "invalid_argument (400): the invalid field, and the expected value",
         "content": {JSON: {"schema": schemas.ref("Error"), "examples": {"wrong": example}}},
@@ -100,15 +100,18 @@ def _query(model: Model, settings: Settings, examples: Examples) -> Document:
         if value is not None:
             parameter["examples"] = {"record": {"value": value}}
     title = schemas.title_of(model.manifest)
-    answer = ok(schemas.ref(f"{title}Answer"), {"record": examples.answers["record"]})
-    kept = {
+    members = ok(schemas.ref(f"{title}Answer"), {"record": examples.responses["record"]})
+    cache_headers = {
         "ETag": {"schema": TEXT, "description": "equal for equal inputs"},
         "Cache-Control": {"schema": TEXT, "description": "how long the response may be cached"},
     }
-    answer["responses"]["200"]["headers"] = kept
-    answer["responses"]["304"] = {"description": "Not modified: the ETag matches If-None-Match", "headers": kept}
+    members["responses"]["200"]["headers"] = cache_headers
+    members["responses"]["304"] = {
+        "description": "Not modified: the ETag matches If-None-Match",
+        "headers": cache_headers,
+    }
     words = f"Predict {model.manifest.target} for one record in the query; the response is cacheable"
-    return operation(PREDICTIONS, words, answer, _QUERY, parameters=parameters)
+    return operation(PREDICTIONS, words, members, _QUERY, parameters=parameters)
 
 
 _FORM: Final[Document] = {
@@ -120,17 +123,17 @@ _FORM: Final[Document] = {
 
 def _batch(model: Model, examples: Examples) -> Document:
     """Return the operation that scores files."""
-    given: Document = {form.media_type: {"schema": BINARY} for form in FORMS}
-    answered = dict(given)
+    request_content: Document = {form.media_type: {"schema": BINARY} for form in FORMS}
+    response_content = dict(request_content)
     for form, (file, scored) in examples.files.items():
-        given |= content(BINARY, {form.name: file}, form.media_type)
-        answered |= content(BINARY, {form.name: scored}, form.media_type)
-    given["multipart/form-data"] = {"schema": _FORM}
+        request_content |= content(BINARY, {form.name: file}, form.media_type)
+        response_content |= content(BINARY, {form.name: scored}, form.media_type)
+    request_content["multipart/form-data"] = {"schema": _FORM}
     members: dict[str, Any] = {
         "description": "The file may have any of the formats; the response has the same format, or that of `Accept`. "
         "`Content-Encoding` may be gzip or zstd. If the connection ends early, the response is incomplete.",
-        "requestBody": {"required": True, "content": given},
-        "responses": {"200": {"description": "Each row, followed by its prediction", "content": answered}},
+        "requestBody": {"required": True, "content": request_content},
+        "responses": {"200": {"description": "Each row, followed by its prediction", "content": response_content}},
     }
     parameters = [
         {"name": name, "in": "query", "description": words, "schema": schema} for name, words, schema in _PARAMETERS

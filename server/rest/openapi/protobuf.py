@@ -28,29 +28,29 @@ A number may be a string: the JSON mapping writes 64-bit integers as strings, an
 
 def schemas_of(messages: Iterable[Descriptor]) -> Document:
     """Return the schemas of messages and their nested messages, by full name."""
-    known: Document = {}
-    waiting = [*messages]
-    while waiting:
-        message = waiting.pop()
-        if message.full_name in known:
+    message_schemas: Document = {}
+    pending = [*messages]
+    while pending:
+        message = pending.pop()
+        if message.full_name in message_schemas:
             continue
-        known[message.full_name] = {
+        message_schemas[message.full_name] = {
             "type": "object",
             "properties": {field.json_name: _field(field) for field in message.fields},
         }
         inner = [_value(field).message_type for field in message.fields]
-        waiting += [each for each in inner if each is not None]
-    return known
+        pending += [each for each in inner if each is not None]
+    return message_schemas
 
 
 def _field(field: FieldDescriptor) -> Document:
     value = _value(field)
     if value is not field:
-        return {"type": "object", "additionalProperties": _one(value)}
-    return {"type": "array", "items": _one(field)} if field.is_repeated else _one(field)
+        return {"type": "object", "additionalProperties": _element(value)}
+    return {"type": "array", "items": _element(field)} if field.is_repeated else _element(field)
 
 
-def _one(field: FieldDescriptor) -> Document:
+def _element(field: FieldDescriptor) -> Document:
     if field.message_type is not None:
         return schemas.ref(field.message_type.full_name)
     if field.enum_type is not None:

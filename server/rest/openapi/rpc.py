@@ -23,7 +23,7 @@ from server.settings import Settings
 _PROTO: Final = "application/proto"
 _STREAMS: Final = ("application/connect+json", "application/connect+proto")
 _SERVICES: Final = (open_inference.SERVICE, health.SERVICE, *(service for service, _ in reflection.SERVICES))
-_WORDS: Final[Mapping[str, str]] = {
+_SUMMARIES: Final[Mapping[str, str]] = {
     "Check": "Whether the server or the named service accepts RPCs",
     "List": "The health of the server and each service",
     "Watch": "The health of the server or the named service, now and after each change",
@@ -45,12 +45,12 @@ _WORDS: Final[Mapping[str, str]] = {
     "PredictStream": "Predict for the records one by one, in order; each prediction is sent when it is computed",
 }
 _CONTROL: Final = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
-_STREAM_WORDS: Final = (
+_STREAM_DESCRIPTION: Final = (
     "Each message has an envelope: one byte of flags, four bytes of length, and the message. The last message, with "
     "flag 2, states how the stream ended."
 )
 _STATUSES: Final = sorted({*HTTP_STATUS.values(), 405, 415})
-_ASKED: Final[Sequence[tuple[str, Document]]] = (
+_QUERY_PARAMETERS: Final[Sequence[tuple[str, Document]]] = (
     ("connect", {"const": "v1"}),
     ("encoding", {"enum": ["json", "proto"]}),
     ("message", TEXT | {"description": "the message, percent-encoded"}),
@@ -64,11 +64,11 @@ def server_paths() -> Document:
 
 def schemas_of() -> Document:
     """Return the schemas of the RPC messages and of a Connect error."""
-    detail = schemas.closed({"type": TEXT, "value": TEXT | {"contentEncoding": "base64"}})
-    failed = {"code": {"enum": [code.label for code in Code]}, "message": TEXT}
-    every = [each for service in _SERVICES for each in service.methods]
-    return messages.schemas_of(kind for each in every for kind in (each.input_type, each.output_type)) | {
-        "ConnectError": schemas.closed(failed | {"details": {"type": "array", "items": detail}}, ["code"])
+    detail = schemas.closed_object({"type": TEXT, "value": TEXT | {"contentEncoding": "base64"}})
+    error_members = {"code": {"enum": [code.label for code in Code]}, "message": TEXT}
+    all_methods = [each for service in _SERVICES for each in service.methods]
+    return messages.schemas_of(kind for each in all_methods for kind in (each.input_type, each.output_type)) | {
+        "ConnectError": schemas.closed_object(error_members | {"details": {"type": "array", "items": detail}}, ["code"])
     }
 
 
@@ -84,22 +84,30 @@ def typed_paths(model: Model, settings: Settings, examples: Examples) -> Documen
         {names[name]: value for name, value in record.items() if value is not None} for record in examples.records
     ]
     encoder = ResponseEncoder(manifest)
-    answer, answers = (
+    single_response, batch_response = (
         encoder.one("json")(examples.outputs, 0, 1),
         encoder.several("json", examples.outputs, 0, len(records)),
     )
-    given = {"Predict": (records[0], answer), "PredictBatch": ({RECORDS: records}, answers)}
+    examples_by_method = {
+        "Predict": (records[0], single_response),
+        "PredictBatch": ({RECORDS: records}, batch_response),
+    }
     one = _message(model, names, settings)
-    several = schemas.closed({RECORDS: {"type": "array", "items": one}})
-    served: dict[str, Any] = {}
+    several = schemas.closed_object({RECORDS: {"type": "array", "items": one}})
+    paths: dict[str, Any] = {}
     for method in service.methods:
         is_one = method.name == "Predict"
-        taken, answer_schema = (one if is_one else several), _answer(model, "Answer" if is_one else "Answers")
-        served[methods.path(method)] = _operations(method, taken, answer_schema, given.get(method.name))
-    return served
+        request_schema, response_schema = (
+            (one if is_one else several),
+            _response_schema(model, "Answer" if is_one else "Answers"),
+        )
+        paths[methods.path(method)] = _operations(
+            method, request_schema, response_schema, examples_by_method.get(method.name)
+        )
+    return paths
 
 
-def _answer(model: Model, kind: str) -> Document:
+def _response_schema(model: Model, kind: str) -> Document:
     """Return the schema of a typed response.
 
     It is the REST schema, unless the label is a 64-bit integer: protobuf's JSON mapping writes that as a string.
@@ -111,32 +119,34 @@ def _answer(model: Model, kind: str) -> Document:
 
 def _message(model: Model, names: Mapping[str, str], settings: Settings) -> Document:
     """Return the schema of a record as a message. An omitted field is null, or protobuf's zero."""
-    described = schemas.record(model, settings)["properties"]
-    return schemas.closed({names[name]: schema for name, schema in described.items()}, [])
+    properties = schemas.record(model, settings)["properties"]
+    return schemas.closed_object({names[name]: schema for name, schema in properties.items()}, [])
 
 
 def _operations(
     method: MethodDescriptor,
     schema: Document | None = None,
-    answer_schema: Document | None = None,
+    response_schema: Document | None = None,
     example: tuple[Any, bytes] | None = None,
 ) -> Document:
     """Return the operations of a method: POST, and GET if unary without side effects."""
     is_stream = method.client_streaming or method.server_streaming
-    members: Document = {"tags": [CALLS], "summary": _WORDS[method.name]}
+    members: Document = {"tags": [CALLS], "summary": _SUMMARIES[method.name]}
     if method.name in _CONTROL:
         members["security"] = [{"token": []}]
     if is_stream:
-        both = {media_type: {"schema": BINARY} for media_type in _STREAMS}
-        body = {"required": True, "description": _STREAM_WORDS, "content": both}
-        answer: Document = {"200": {"description": "Messages in envelopes, and the end of the stream", "content": both}}
-        refused = {str(status): _ref(status) for status in (404, 405, 415)}
-        return {"post": members | {"requestBody": body, "responses": answer | refused}}
-    taken = schema or schemas.ref(method.input_type.full_name)
-    given, answered = example or (None, None)
-    named = {"record": given} if example else None
-    body = {"required": True, "content": content(taken, named, JSON) | {_PROTO: {"schema": BINARY}}}
-    responses = _responses(answer_schema or schemas.ref(method.output_type.full_name), answered)
+        stream_content = {media_type: {"schema": BINARY} for media_type in _STREAMS}
+        body = {"required": True, "description": _STREAM_DESCRIPTION, "content": stream_content}
+        ok_response: Document = {
+            "200": {"description": "Messages in envelopes, and the end of the stream", "content": stream_content}
+        }
+        error_responses = {str(status): _ref(status) for status in (404, 405, 415)}
+        return {"post": members | {"requestBody": body, "responses": ok_response | error_responses}}
+    request_schema = schema or schemas.ref(method.input_type.full_name)
+    request_example, response_example = example or (None, None)
+    named_example = {"record": request_example} if example else None
+    body = {"required": True, "content": content(request_schema, named_example, JSON) | {_PROTO: {"schema": BINARY}}}
+    responses = _responses(response_schema or schemas.ref(method.output_type.full_name), response_example)
     timeout = {
         "name": "Connect-Timeout-Ms",
         "in": "header",
@@ -145,36 +155,41 @@ def _operations(
     }
     operations = {"post": members | {"parameters": [timeout], "requestBody": body, "responses": responses}}
     if not methods.has_side_effects(method):
-        asked = [{"name": name, "in": "query", "required": True, "schema": kind} for name, kind in _ASKED]
-        operations["get"] = members | {"parameters": [*asked, timeout], "responses": responses}
+        query_parameters = [
+            {"name": name, "in": "query", "required": True, "schema": kind} for name, kind in _QUERY_PARAMETERS
+        ]
+        operations["get"] = members | {"parameters": [*query_parameters, timeout], "responses": responses}
     return operations
 
 
-def _responses(schema: Document, answered: bytes | None) -> Document:
-    named = None if answered is None else {"record": msgspec.json.decode(answered)}
-    answer = {"description": "The response", "content": content(schema, named, JSON) | {_PROTO: {"schema": BINARY}}}
-    return {"200": answer, **{str(status): _ref(status) for status in _STATUSES}}
+def _responses(schema: Document, response_example: bytes | None) -> Document:
+    named_example = None if response_example is None else {"record": msgspec.json.decode(response_example)}
+    ok_response = {
+        "description": "The response",
+        "content": content(schema, named_example, JSON) | {_PROTO: {"schema": BINARY}},
+    }
+    return {"200": ok_response, **{str(status): _ref(status) for status in _STATUSES}}
 
 
-def refusals() -> Document:
+def error_responses() -> Document:
     """Return the error responses of RPCs, by the names that operations refer to."""
-    return {f"Call{status}": _failed(status) for status in _STATUSES}
+    return {f"Call{status}": _error_response(status) for status in _STATUSES}
 
 
 def _ref(status: int) -> Document:
     return {"$ref": f"#/components/responses/Call{status}"}
 
 
-def _failed(status: int) -> Document:
+def _error_response(status: int) -> Document:
     codes = [code for code, number in HTTP_STATUS.items() if number == status]
     if not codes:
-        return _plain(status)
+        return _plain_error_response(status)
     example = {"code": codes[0].label, "message": "the reason of the error"}
-    said = content(schemas.ref("ConnectError"), {codes[0].label: example}, JSON)
-    plain: Document = {"text/plain": {"schema": TEXT}} if status == 404 else {}
-    return {"description": ", ".join(code.label for code in codes), "content": said | plain}
+    connect_content = content(schemas.ref("ConnectError"), {codes[0].label: example}, JSON)
+    plain_text: Document = {"text/plain": {"schema": TEXT}} if status == 404 else {}
+    return {"description": ", ".join(code.label for code in codes), "content": connect_content | plain_text}
 
 
-def _plain(status: int) -> Document:
-    words = {404: "Unknown RPC method", 405: "Unsupported HTTP method", 415: "Unknown content type"}
-    return {"description": words[status], "content": {"text/plain": {"schema": TEXT}}}
+def _plain_error_response(status: int) -> Document:
+    descriptions = {404: "Unknown RPC method", 405: "Unsupported HTTP method", 415: "Unknown content type"}
+    return {"description": descriptions[status], "content": {"text/plain": {"schema": TEXT}}}

@@ -23,21 +23,21 @@ def of_model(model: Model, settings: Settings) -> Document:
     """Return the schemas of the records and predictions of a model."""
     manifest, title = model.manifest, title_of(model.manifest)
     several = {"type": "array", "minItems": 1, "maxItems": settings.max_rows, "items": ref(f"{title}Record")}
-    answer = _answer(manifest)
-    served = {"model": {"const": model.name}, "version": {"const": model.version}}
-    answers = {"type": "array", "items": closed(answer)}
-    return _explaining(manifest, settings, several, served) | {
+    prediction = _prediction(manifest)
+    version_members = {"model": {"const": model.name}, "version": {"const": model.version}}
+    predictions = {"type": "array", "items": closed_object(prediction)}
+    return _explanation_schemas(manifest, settings, several, version_members) | {
         f"{title}Record": record(model, settings),
-        f"{title}Records": closed({"records": several}),
-        f"{title}Answer": closed(served | answer),
-        f"{title}Answers": closed(served | {"predictions": answers}),
+        f"{title}Records": closed_object({"records": several}),
+        f"{title}Answer": closed_object(version_members | prediction),
+        f"{title}Answers": closed_object(version_members | {"predictions": predictions}),
     }
 
 
 def record(model: Model, settings: Settings) -> Document:
     """Return the schema of one record of a model."""
     columns = model.signature.columns
-    return closed(
+    return closed_object(
         {each.feature.name: _value(each, settings, nullable=each.feature.nullable) for each in columns},
         [column.feature.name for column in columns if not column.feature.nullable],
     )
@@ -47,9 +47,9 @@ def parameter(column: Column, settings: Settings) -> Document:
     """Return the query parameter of a feature. An omitted or empty parameter means null."""
     feature = column.feature
     schema = _value(column, settings, nullable=feature.nullable and feature.datatype != "BYTES")
-    described = {"description": schema.pop("description"), "schema": schema}
+    parameter_members = {"description": schema.pop("description"), "schema": schema}
     may_be_empty = {"allowEmptyValue": True} if empty_is_null(column) else {}
-    return {"name": feature.name, "in": "query", "required": not feature.nullable, **described, **may_be_empty}
+    return {"name": feature.name, "in": "query", "required": not feature.nullable, **parameter_members, **may_be_empty}
 
 
 def _value(column: Column, settings: Settings, *, nullable: bool) -> Document:
@@ -68,14 +68,14 @@ def _value(column: Column, settings: Settings, *, nullable: bool) -> Document:
     return schema | {"type": [kind, "null"] if nullable else kind} | limits
 
 
-def _answer(manifest: Manifest) -> Document:
+def _prediction(manifest: Manifest) -> Document:
     """Return the members of one prediction, as `server.codecs.predictions` encodes them."""
     if manifest.kind == "regression":
         return {"value": {"type": ["number", "null"]}}
     share = {"type": "number", "minimum": 0, "maximum": 1}
     is_text = manifest.output("label").datatype == "BYTES"
     labels = manifest.classes if is_text else [int(name) for name in manifest.classes]
-    members = {"label": {"enum": labels}, "probabilities": closed(dict.fromkeys(manifest.classes, share))}
+    members = {"label": {"enum": labels}, "probabilities": closed_object(dict.fromkeys(manifest.classes, share))}
     return members | ({"probability": share} if manifest.kind == "binary" else {})
 
 
@@ -85,22 +85,24 @@ def explained_records(manifest: Manifest, settings: Settings) -> int:
     return min(settings.max_rows, settings.max_explain_rows // rows) if rows else 0
 
 
-def _explaining(manifest: Manifest, settings: Settings, records: Document, served: Document) -> Document:
+def _explanation_schemas(
+    manifest: Manifest, settings: Settings, records: Document, version_members: Document
+) -> Document:
     """Return the schemas of explanations, if the model has them. `records` is the schema of predict records."""
     max_records = explained_records(manifest, settings)
     if not max_records:
         return {}
     number: Document = {"type": ["number", "null"] if manifest.kind == "regression" else "number"}
-    base, shares = number, closed({feature.name: number for feature in manifest.features})
+    base, shares = number, closed_object({feature.name: number for feature in manifest.features})
     if manifest.kind == "multiclass":
-        base, shares = (closed(dict.fromkeys(manifest.classes, each)) for each in (base, shares))
-    explanation = _answer(manifest) | {"base": base, "contributions": shares}
+        base, shares = (closed_object(dict.fromkeys(manifest.classes, each)) for each in (base, shares))
+    explanation = _prediction(manifest) | {"base": base, "contributions": shares}
     title = title_of(manifest)
-    several = {"type": "array", "items": closed(explanation)}
+    several = {"type": "array", "items": closed_object(explanation)}
     return {
-        f"{title}RecordsToExplain": closed({"records": records | {"maxItems": max_records}}),
-        f"{title}Explanation": closed(served | explanation),
-        f"{title}Explanations": closed(served | {"explanations": several}),
+        f"{title}RecordsToExplain": closed_object({"records": records | {"maxItems": max_records}}),
+        f"{title}Explanation": closed_object(version_members | explanation),
+        f"{title}Explanations": closed_object(version_members | {"explanations": several}),
     }
 
 
@@ -137,41 +139,41 @@ def infer_request(settings: Settings) -> Document:
 
 def error() -> Document:
     """Return the schema of the error envelope."""
-    schema = closed({"error": {"type": "string"}, "code": {"enum": list(CODES)}, "field": {"type": "string"}})
+    schema = closed_object({"error": {"type": "string"}, "code": {"enum": list(CODES)}, "field": {"type": "string"}})
     return schema | {"required": ["error", "code"]}
 
 
 def drift() -> Document:
     """Return the schema of a drift report."""
     share = {"type": "number", "minimum": 0, "maximum": 1}
-    beside = closed({"expected": share, "actual": share})
+    share_pair = closed_object({"expected": share, "actual": share})
     members = {
         "psi": {"type": ["number", "null"], "minimum": 0},
         "expected": {"type": "array", "items": share},
         "actual": {"type": "array", "items": share},
         "edges": {"type": "array", "items": {"type": "number"}},
         "categories": {"type": "array", "items": {"type": ["string", "integer", "boolean"]}},
-        "other": beside,
-        "nulls": beside,
+        "other": share_pair,
+        "nulls": share_pair,
     }
-    distribution = closed(members, ["psi", "expected", "actual"])
-    whole = {"type": "integer", "minimum": 0}
-    return closed(
+    distribution = closed_object(members, ["psi", "expected", "actual"])
+    non_negative_integer = {"type": "integer", "minimum": 0}
+    return closed_object(
         {
             "model": {"type": "string"},
             "version": {"type": "string"},
             "of": {"enum": ["requests", "files"]},
-            "rows": whole,
-            "min_rows": whole,
-            "reference_rows": whole,
-            "window_s": whole,
+            "rows": non_negative_integer,
+            "min_rows": non_negative_integer,
+            "reference_rows": non_negative_integer,
+            "window_s": non_negative_integer,
             "features": {"type": "object", "additionalProperties": distribution},
             "answer": distribution,
         }
     )
 
 
-def closed(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Document:
+def closed_object(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Document:
     """Return the schema of an object with exactly these members, all required by default."""
     return {
         "type": "object",

@@ -103,7 +103,7 @@ class RpcProtocol(ABC):
         body = self.message(message, gzip=gzip) + end.body
         return HttpResponse(body, self.media_type, self.head(metadata, gzip=gzip), trailers=end.trailers)
 
-    def refuse(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
+    def error_response(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
         """Return the response to a unary call that failed."""
         end = self.end(error, metadata)
         return HttpResponse(end.body, self.media_type, self.head(metadata, gzip=False), trailers=end.trailers)

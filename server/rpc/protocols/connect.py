@@ -56,7 +56,7 @@ class ConnectUnary(Connect):
         body = compressed(message) if gzip else message
         return HttpResponse(body, self.media_type, self._fields(metadata, gzip=gzip))
 
-    def refuse(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
+    def error_response(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
         """Return the error as JSON for either codec, with the HTTP status of its code."""
         fields = (*self._fields(metadata, gzip=False), *_fields(error))
         return HttpResponse(msgspec.json.encode(_said(error)), JSON, fields, HTTP_STATUS[error.code])

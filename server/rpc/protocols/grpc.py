@@ -91,9 +91,9 @@ class GrpcWebText(GrpcWeb):
         reply = self._web.wrap(message, metadata, gzip=gzip)
         return reply._replace(body=base64.b64encode(reply.body))
 
-    def refuse(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
+    def error_response(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
         """Return the error response to a unary call, in base64."""
-        reply = self._web.refuse(error, metadata)
+        reply = self._web.error_response(error, metadata)
         return reply._replace(body=base64.b64encode(reply.body))
 
     def message(self, message: bytes, *, gzip: bool) -> bytes:

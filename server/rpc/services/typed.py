@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from server.codecs.records import RecordDecoder
 from server.codecs.row_estimate import RowEstimate
 from server.errors import RequestError
-from server.http.caching import CacheValidator, ETagBuilder, moving
+from server.http.caching import CacheValidator, ETagBuilder, unpinned_cache_control
 from server.http.handler import SHORT_BYTES
 from server.http.message import Body
 from server.inference.batcher import Waiter
@@ -57,7 +57,7 @@ class TypedService:
         self._encoder = ResponseEncoder(manifest)
         self._max_batch_rows = settings.max_batch_rows
         self._executor = executor
-        self._kept = _Kept(ETagBuilder(manifest, runner.model.signature), moving(settings.cache_s))
+        self._kept = _Kept(ETagBuilder(manifest, runner.model.signature), unpinned_cache_control(settings.cache_s))
         self._path = f"/{where}.{typed_descriptor.service(manifest)}"
 
     def calls(self) -> Iterator[PredictionCall]:

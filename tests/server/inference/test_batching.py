@@ -264,8 +264,8 @@ def test_a_receiver_that_fails_harms_nobody(
     """If a result can't be delivered, that is logged; other items get their results."""
 
     class Broken(Waiter[int]):
-        def deliver(self, answer: int | Exception, run: RunInfo | None = None) -> None:  # noqa: ARG002
-            raise OSError(answer)
+        def deliver(self, result: int | Exception, run: RunInfo | None = None) -> None:  # noqa: ARG002
+            raise OSError(result)
 
     async def main() -> None:
         batcher = Batcher(run, Limits(10, 100), executor)
