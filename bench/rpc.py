@@ -20,7 +20,7 @@ from bench.sample_tensors import DATATYPES, as_json, one
 from bench.targets import BASELINES, INFER, PASSENGER, RECORD, ROOT, Call, Contender
 from server.models import manifest as manifests
 from server.rpc.proto.inference_pb2 import ModelInferRequest
-from server.rpc.protocols.envelope import packed
+from server.rpc.protocols.envelope import pack
 from server.rpc.services import typed_descriptor
 from server.rpc.services.open_inference_codec import CONTENTS
 
@@ -89,7 +89,7 @@ def _calls() -> dict[str, Call]:
         "rest": _rest(),
         "connect-json": _http1(predict, RECORD, "application/json", "Predict, Connect, JSON, HTTP/1.1"),
         "connect-proto": _http1(predict, message, "application/proto", "Predict, Connect, binary, HTTP/1.1"),
-        "grpc-web": _http1(predict, packed(message), "application/grpc-web+proto", "Predict, gRPC-Web, HTTP/1.1"),
+        "grpc-web": _http1(predict, pack(message), "application/grpc-web+proto", "Predict, gRPC-Web, HTTP/1.1"),
         "v2": _http1(INFER, as_json(one(PASSENGER)), "application/json", "REST infer, JSON, HTTP/1.1"),
         "connect-infer": _http1(infer, raw, "application/proto", "ModelInfer, raw, Connect, HTTP/1.1"),
         "rest-2": Call("/api/predict", RECORD, grpc=True, most=_A_CONNECTION, what="REST, JSON, HTTP/2"),
@@ -105,7 +105,7 @@ def _http1(path: str, body: bytes, media_type: str, what: str) -> Call:
 
 def _http2(path: str, message: bytes, what: str) -> Call:
     headers = {"content-type": "application/grpc+proto", "te": "trailers"}
-    return Call(path, packed(message), headers, grpc=True, most=_A_CONNECTION, what=what)
+    return Call(path, pack(message), headers, grpc=True, most=_A_CONNECTION, what=what)
 
 
 def _typed(manifest: manifests.Manifest) -> bytes:

@@ -57,15 +57,15 @@ class Services:
             *methods(health.SERVICE, HealthHandlers(self._names, draining), self._json),
         ]
         for service, messages in reflection.SERVICES:
-            self._static += methods(service, ReflectionHandlers(messages, self._declared), self._json)
+            self._static += methods(service, ReflectionHandlers(messages, self._current_files), self._json)
         details = (error_details_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
-        described = [
+        descriptors = [
             *details,
             open_inference.SERVICE.file,
             health.SERVICE.file,
             *(service.file for service, _ in reflection.SERVICES),
         ]
-        self._public = proto_of(described)
+        self._static_files = proto_of(descriptors)
         self.refresh()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,18 +74,18 @@ class Services:
 
     def refresh(self) -> None:
         """Rebuild the typed services for the models that are served now."""
-        self._infer.forget()
+        self._infer.clear_caches()
         self._typed = dict[str, TypedService]()
         for model in self._typed_models():
             service = TypedService(self._runners[model], self._settings, self._json, self._runners.executor)
-            taken = self._typed.setdefault(service.file.package, service)
-            if taken is not service:
+            registered = self._typed.setdefault(service.file.package, service)
+            if registered is not service:
                 _log.error(
                     "model %s has no typed service: the name %s belongs to another model",
                     model.name,
                     service.file.package,
                 )
-        self._files = Files([*self._public, *(service.file for service in self._typed.values())])
+        self._files = Files([*self._static_files, *(service.file for service in self._typed.values())])
         calls = [call for service in self._typed.values() for call in service.calls()]
         typed = [*(call.method() for call in calls), *(each.stream() for each in self._typed.values())]
         self._calls = [*calls, self._infer]
@@ -97,7 +97,7 @@ class Services:
         """Return the fast path handler for each URL path that runs a model."""
         return {call.path: RpcFastPathHandler(call, self, self._settings.max_body_bytes) for call in self._calls}
 
-    def _declared(self) -> Files:
+    def _current_files(self) -> Files:
         return self._files
 
     def _names(self) -> list[str]:
@@ -110,9 +110,9 @@ class Services:
 
 def typed_models(versions: Versions) -> list[Model]:
     """Return one model version per API version: the default one, else the highest."""
-    by_api: dict[int, Model] = {}
+    by_api_version: dict[int, Model] = {}
     for number in sorted(versions.models):
         model = versions.models[number]
-        by_api[model.manifest.api_version] = model
-    by_api[versions.default.manifest.api_version] = versions.default
-    return [*by_api.values()]
+        by_api_version[model.manifest.api_version] = model
+    by_api_version[versions.default.manifest.api_version] = versions.default
+    return [*by_api_version.values()]

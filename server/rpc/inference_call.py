@@ -26,15 +26,15 @@ from server.rpc.protocols.json_messages import LOOP_BYTES, JsonMessages
 from server.rpc.protocols.message_codec import JSON
 from server.rpc.protocols.status import rpc_error
 
-_WIRES: Final = {**negotiation.CONNECT, **negotiation.GRPC_WEB, **negotiation.GRPC}
-_PLAIN: Final = {media_type.encode(): wire for media_type, wire in _WIRES.items()}
+_PROTOCOLS: Final = {**negotiation.CONNECT, **negotiation.GRPC_WEB, **negotiation.GRPC}
+_PROTOCOL_BY_CONTENT_TYPE: Final = {media_type.encode(): protocol for media_type, protocol in _PROTOCOLS.items()}
 _TIMEOUTS: Final = frozenset({Connect.timeout_header, Grpc.timeout_header})
-_ASKS: Final = {
-    **dict.fromkeys((wire.accept_header for wire in _WIRES.values()), b"gzip"),
+_OPTION_HEADERS: Final = {
+    **dict.fromkeys((protocol.accept_header for protocol in _PROTOCOLS.values()), b"gzip"),
     REPORT_HEADER[0]: REPORT_HEADER[1],
 }
 """Headers that request a different response, and the value that requests it."""
-_LOOKED_AT: Final = frozenset(
+_CHECKED_HEADERS: Final = frozenset(
     {
         b"content-type",
         b"content-length",
@@ -44,13 +44,13 @@ _LOOKED_AT: Final = frozenset(
         b"expect",
         TIMEOUT_HEADER,
         *_TIMEOUTS,
-        *_ASKS,
+        *_OPTION_HEADERS,
     }
 )
 """Headers that the fast path checks. Each can change how the call must be handled."""
 
 
-class Large(NamedTuple):
+class LargeMessage(NamedTuple):
     """A large message, parsed only as far as admission control needs."""
 
     runner: Runner
@@ -74,14 +74,14 @@ class PredictionCall(ABC):
         """
         return
 
-    def large(self, codec: str, message: bytes) -> Large | None:  # noqa: ARG002
+    def large_message(self, codec: str, message: bytes) -> LargeMessage | None:  # noqa: ARG002
         """Return the admission data of a message to decode later, or None.
 
         None: decode the message immediately. Raises RequestError.
         """
         return None
 
-    def quick(self, message: bytes) -> InferenceRequest[Body] | None:  # noqa: ARG002
+    def decode_plain(self, message: bytes) -> InferenceRequest[Body] | None:  # noqa: ARG002
         """Return the inference request of a JSON message if decoding needs no protobuf, else None."""
         return None
 
@@ -92,7 +92,7 @@ class PredictionCall(ABC):
         The response uses the same codec.
         """
 
-    def fresh(self, codec: str, work: InferenceRequest[Body]) -> CacheValidator | None:  # noqa: ARG002
+    def cache_validator(self, codec: str, request: InferenceRequest[Body]) -> CacheValidator | None:  # noqa: ARG002
         """Return the cache validator of the response; None if the response must not be cached."""
         return None
 
@@ -110,47 +110,47 @@ class PredictionCall(ABC):
         Cancelling this coroutine drops an inference that has not run yet.
         """
         try:
-            large = self.large(codec, message) if len(message) > SHORT_BYTES else None
-            asked = await self.decoded(codec, message) if large is None else large
+            large = self.large_message(codec, message) if len(message) > SHORT_BYTES else None
+            decoded = await self.decode_async(codec, message) if large is None else large
         except Exception as error:
             self.fail(error)
             raise
         del message
-        if isinstance(asked, Large):
-            answer = await _in_turn(asked, context)
+        if isinstance(decoded, LargeMessage):
+            body = await _run_large(decoded, context)
         else:
             if context.query:
-                context.fresh = self.fresh(codec, asked)
+                context.cache_validator = self.cache_validator(codec, decoded)
                 if context.is_known():
                     return b""
-            answer = await _at_once(asked, context)
-        if isinstance(answer, bytes):
-            return answer
-        context.metadata.headers += [(name.decode(), value.decode()) for name, value in answer.headers]
-        return answer.body
+            body = await _run_decoded(decoded, context)
+        if isinstance(body, bytes):
+            return body
+        context.metadata.headers += [(name.decode(), value.decode()) for name, value in body.headers]
+        return body.body
 
-    async def decoded(self, codec: str, message: bytes) -> InferenceRequest[Body]:
+    async def decode_async(self, codec: str, message: bytes) -> InferenceRequest[Body]:
         """Decode a message, in a thread if decoding is slow. Raises RequestError.
 
         If the client disconnects while the message waits for the thread, the message is never decoded.
         """
         if codec != JSON or len(message) <= LOOP_BYTES:
             return self.decode(codec, message)
-        work = self.quick(message)
-        if work is None:
-            work = await self.json.run(partial(self.decode, codec, message), len(message))
-        return work
+        request = self.decode_plain(message)
+        if request is None:
+            request = await self.json.run(partial(self.decode, codec, message), len(message))
+        return request
 
 
-async def _at_once(work: InferenceRequest[Body], context: Context) -> Body:
+async def _run_decoded(request: InferenceRequest[Body], context: Context) -> Body:
     """Run a decoded request and return its response. Raises RequestError."""
     waiter = Waiter[Body]()
-    receiver = Report(work.runner, waiter) if requests_report(context.headers) else waiter
-    work.runner.submit(work, receiver, min_timeout(context.timeout_s, work.timeout_s))
+    receiver = Report(request.runner, waiter) if requests_report(context.headers) else waiter
+    request.runner.submit(request, receiver, min_timeout(context.timeout_s, request.timeout_s))
     return await waiter.result()
 
 
-async def _in_turn(large: Large, context: Context) -> Body:
+async def _run_large(large: LargeMessage, context: Context) -> Body:
     """Return the response to a large message, which waits in the queue undecoded.
 
     Raises RequestError.
@@ -167,16 +167,18 @@ async def _in_turn(large: Large, context: Context) -> Body:
 class Head(msgspec.Struct, frozen=True, gc=False):
     """The fields of the request headers that the fast path uses."""
 
-    wire: RpcProtocol
+    protocol: RpcProtocol
     gzip: bool
     """True if the response may be compressed."""
     timeout_s: float | None
     """Seconds until the client's deadline; None if it set no deadline."""
-    reports: bool
+    needs_report: bool
     """True if the response must include a load report."""
 
 
-_PLAIN_HEADS: Final = {wire: Head(wire, gzip=False, timeout_s=None, reports=False) for wire in _WIRES.values()}
+_DEFAULT_HEADS: Final = {
+    protocol: Head(protocol, gzip=False, timeout_s=None, needs_report=False) for protocol in _PROTOCOLS.values()
+}
 """Heads of calls without optional headers, by protocol."""
 
 
@@ -193,25 +195,25 @@ class RpcFastPathHandler(FastPathHandler):
 
     def accept_headers(self, headers: Headers, *, http2: bool) -> Head | None:
         """Return the parsed headers, or None if the call needs the router."""
-        wire: RpcProtocol | None = None
+        protocol: RpcProtocol | None = None
         timeouts: list[tuple[bytes, bytes]] = []
-        asked: list[bytes] = []
+        options: list[bytes] = []
         for name, value in headers:
-            if name not in _LOOKED_AT:
+            if name not in _CHECKED_HEADERS:
                 continue
             if name == b"content-type":
-                if wire is not None or (wire := _PLAIN.get(value)) is None:
+                if protocol is not None or (protocol := _PROTOCOL_BY_CONTENT_TYPE.get(value)) is None:
                     return None
-            elif name in _ASKS:
-                if _ASKS[name] in value:
-                    asked.append(name)
+            elif name in _OPTION_HEADERS:
+                if _OPTION_HEADERS[name] in value:
+                    options.append(name)
             elif name in _TIMEOUTS:
                 timeouts.append((name, value))
             elif self._is_unusual(name, value):
                 return None
-        if wire is None or (wire.needs_http2 and not http2):
+        if protocol is None or (protocol.needs_http2 and not http2):
             return None
-        return _head(wire, asked, timeouts) if asked or timeouts else _PLAIN_HEADS[wire]
+        return _head(protocol, options, timeouts) if options or timeouts else _DEFAULT_HEADS[protocol]
 
     def _is_unusual(self, name: bytes, value: bytes) -> bool:
         """Return True if a header needs more than the fast path supports."""
@@ -225,55 +227,59 @@ class RpcFastPathHandler(FastPathHandler):
 
     def submit(self, head: Head, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue a whole request; `receiver` takes the response. Raises RequestError."""
-        wire = head.wire
+        protocol = head.protocol
         try:
-            message = wire.unwrap(body, "identity", self.max_body_bytes)
-            if len(message) > LOOP_BYTES and wire.codec == JSON:
-                self._submit_decoded(head, message, receiver, timeout_s)
+            message = protocol.unwrap(body, "identity", self.max_body_bytes)
+            if len(message) > LOOP_BYTES and protocol.codec == JSON:
+                self._submit_json(head, message, receiver, timeout_s)
                 return
-            work = self._call.decode(wire.codec, message)
+            request = self._call.decode(protocol.codec, message)
         except Exception as error:
             self._call.fail(error)
             raise
-        self._run(work, head, receiver, timeout_s)
+        self._run(request, head, receiver, timeout_s)
 
-    def _submit_decoded(self, head: Head, message: bytes, receiver: Receiver[Body], timeout_s: float | None) -> None:
+    def _submit_json(self, head: Head, message: bytes, receiver: Receiver[Body], timeout_s: float | None) -> None:
         """Queue a request whose message may need a thread to decode it. Raises RequestError."""
-        work = self._call.quick(message)
-        if work is not None:
-            self._run(work, head, receiver, timeout_s)
+        request = self._call.decode_plain(message)
+        if request is not None:
+            self._run(request, head, receiver, timeout_s)
         else:
-            task = asyncio.get_running_loop().create_task(self._decoded(head, message, receiver, timeout_s))
+            task = asyncio.get_running_loop().create_task(self._decode_and_submit(head, message, receiver, timeout_s))
             self._tasks.add(task)  # the event loop holds only a weak reference to a task
             task.add_done_callback(self._tasks.discard)
 
-    async def _decoded(self, head: Head, message: bytes, receiver: Receiver[Body], timeout_s: float | None) -> None:
+    async def _decode_and_submit(
+        self, head: Head, message: bytes, receiver: Receiver[Body], timeout_s: float | None
+    ) -> None:
         """Decode a message in a thread, unless the client disconnected before, and queue it."""
         loop = asyncio.get_running_loop()
         due_s = None if timeout_s is None else loop.time() + timeout_s
-        decode = partial(_unless_left, receiver, partial(self._call.decode, head.wire.codec, message))
+        decode = partial(_decode_if_connected, receiver, partial(self._call.decode, head.protocol.codec, message))
         try:
-            work = await self._call.json.run(decode, len(message))
+            request = await self._call.json.run(decode, len(message))
         except Exception as error:  # noqa: BLE001 # the receiver delivers every error to the client
             self._call.fail(error)
             receiver.deliver(error)
             return
         try:
-            self._run(work, head, receiver, None if due_s is None else max(0.0, due_s - loop.time()))
+            self._run(request, head, receiver, None if due_s is None else max(0.0, due_s - loop.time()))
         except RequestError as error:
             receiver.deliver(error)
 
-    def _run(self, work: InferenceRequest[Body], head: Head, receiver: Receiver[Body], timeout_s: float | None) -> None:
+    def _run(
+        self, request: InferenceRequest[Body], head: Head, receiver: Receiver[Body], timeout_s: float | None
+    ) -> None:
         """Queue a decoded request. Raises RequestError."""
-        wire, gzip = head.wire, head.gzip
-        encode, wrap = work.encode, wire.wrap
-        if gzip or not wire.is_bare:
-            work.encode = lambda outputs, start, stop: wrap(encode(outputs, start, stop), gzip=gzip)  # type: ignore[arg-type] # RPC encodes bytes
-        if work.timeout_s is not None:
-            timeout_s = min_timeout(timeout_s, work.timeout_s)
-        if head.reports:
-            receiver = Report(work.runner, receiver)
-        work.runner.submit(work, receiver, timeout_s)
+        protocol, gzip = head.protocol, head.gzip
+        encode, wrap = request.encode, protocol.wrap
+        if gzip or not protocol.is_bare:
+            request.encode = lambda outputs, start, stop: wrap(encode(outputs, start, stop), gzip=gzip)  # type: ignore[arg-type] # RPC encodes bytes
+        if request.timeout_s is not None:
+            timeout_s = min_timeout(timeout_s, request.timeout_s)
+        if head.needs_report:
+            receiver = Report(request.runner, receiver)
+        request.runner.submit(request, receiver, timeout_s)
 
     def fail(self, error: Exception, head: Head | None = None) -> None:  # noqa: ARG002
         """Count a request that failed before it was queued."""
@@ -282,42 +288,44 @@ class RpcFastPathHandler(FastPathHandler):
     def error_response(self, error: RequestError, headers: Headers) -> HttpResponse:
         """Return the error response in the protocol that the client uses."""
         for name, value in headers:
-            if name == b"content-type" and value in _PLAIN:
-                return _PLAIN[value].error_response(rpc_error(error))
-        return negotiation.unspoken(error)
+            if name == b"content-type" and value in _PROTOCOL_BY_CONTENT_TYPE:
+                return _PROTOCOL_BY_CONTENT_TYPE[value].error_response(rpc_error(error))
+        return negotiation.plain_error_response(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request of any size, content type and headers."""
         await self._router(scope, receive, send)
 
 
-def _unless_left(receiver: Receiver[Body], decode: Callable[[], InferenceRequest[Body]]) -> InferenceRequest[Body]:
+def _decode_if_connected(
+    receiver: Receiver[Body], decode: Callable[[], InferenceRequest[Body]]
+) -> InferenceRequest[Body]:
     """Return the result of `decode`. Raises Canceled if the client disconnected."""
     if receiver.is_disconnected():
         raise Canceled("the client disconnected before the response")
     return decode()
 
 
-def _head(wire: RpcProtocol, asked: Sequence[bytes], timeouts: Sequence[tuple[bytes, bytes]]) -> Head | None:
+def _head(protocol: RpcProtocol, options: Sequence[bytes], timeouts: Sequence[tuple[bytes, bytes]]) -> Head | None:
     """Return the head for these optional headers; None unless at most one deadline is set.
 
-    `asked` holds the headers of `_ASKS` that the call has.
+    `options` holds the headers of `_OPTION_HEADERS` that the call has.
     """
-    gzip = wire.accept_header in asked  # a browser's own Accept-Encoding does not apply to gRPC-Web messages
-    head = Head(wire, gzip, None, REPORT_HEADER[0] in asked)
+    gzip = protocol.accept_header in options  # a browser's own Accept-Encoding does not apply to gRPC-Web messages
+    head = Head(protocol, gzip, None, REPORT_HEADER[0] in options)
     if not timeouts:
         return head
-    return None if len(timeouts) > 1 else _late(head, *timeouts[0])
+    return None if len(timeouts) > 1 else _with_deadline(head, *timeouts[0])
 
 
-def _late(head: Head, name: bytes, value: bytes) -> Head | None:
+def _with_deadline(head: Head, name: bytes, value: bytes) -> Head | None:
     """Return the head with its deadline; None if the protocol does not support the header.
 
     None also if the value is invalid.
     """
     try:
-        if name != head.wire.timeout_header:
+        if name != head.protocol.timeout_header:
             return None
-        return msgspec.structs.replace(head, timeout_s=head.wire.timeout_s(value))
+        return msgspec.structs.replace(head, timeout_s=head.protocol.timeout_s(value))
     except InvalidArgument:
         return None

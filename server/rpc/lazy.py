@@ -18,10 +18,10 @@ class LazyRpcApp:
     A server start without HTTP/2 does not pay the import cost; the first call pays it.
     """
 
-    def __init__(self, make: "Callable[[type[Services]], Services]", loaded: Callable[[], None]) -> None:
-        """Create the services with `make`, then call `loaded`."""
+    def __init__(self, make: "Callable[[type[Services]], Services]", on_load: Callable[[], None]) -> None:
+        """Create the services with `make`, then call `on_load`."""
         self._make = make
-        self._loaded = loaded
+        self._on_load = on_load
         self._services: Services | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,7 +34,7 @@ class LazyRpcApp:
             from server.rpc.app import Services
 
             self._services = self._make(Services)
-            self._loaded()
+            self._on_load()
         return self._services
 
     def reject(self, error: RequestError, headers: Headers) -> HttpResponse:
@@ -42,9 +42,9 @@ class LazyRpcApp:
 
         The content type of the request selects the protocol.
         """
-        from server.rpc.negotiation import refusal
+        from server.rpc.negotiation import error_response
 
-        return refusal(error, headers)
+        return error_response(error, headers)
 
     @property
     def services(self) -> "Services | None":

@@ -18,7 +18,7 @@ from server.rpc.protocols import message_codec
 from server.rpc.protocols.base import Metadata
 from server.rpc.protocols.json_messages import JsonMessages
 
-_WORD: Final = re.compile(r"(?<!^)(?=[A-Z])")
+_WORD_START: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class Context(msgspec.Struct):
@@ -32,12 +32,12 @@ class Context(msgspec.Struct):
     """Metadata to send with the response."""
     query: Sequence[tuple[str, str]] = ()
     """Query parameters of a GET call."""
-    fresh: CacheValidator | None = None
+    cache_validator: CacheValidator | None = None
     """Cache validator of the response to a GET call; None if not cacheable."""
 
     def is_known(self) -> bool:
         """Return True if the client has the response cached; the response is then not sent."""
-        return self.fresh is not None and self.fresh.is_known(self.headers)
+        return self.cache_validator is not None and self.cache_validator.is_known(self.headers)
 
     def header(self, name: bytes) -> str:
         """Return the value of the first header with this name; empty if there is none."""
@@ -56,7 +56,7 @@ class Method(msgspec.Struct, frozen=True):
     path: str
     unary: Unary | None = None
     stream: Stream | None = None
-    takes_stream: bool = False
+    has_request_stream: bool = False
     """True if a request may hold any number of messages, including none."""
     has_side_effects: bool = True
     """A method without side effects accepts GET calls."""
@@ -73,52 +73,52 @@ def methods(service: ServiceDescriptor, handlers: object, json: JsonMessages) ->
     `async def server_streaming(request, context)` yields responses. With client streaming, `request` is an asynchronous
     iterator of requests.
     """
-    for described in service.methods:
-        handler = getattr(handlers, _WORD.sub("_", described.name).lower(), None)
+    for descriptor in service.methods:
+        handler = getattr(handlers, _WORD_START.sub("_", descriptor.name).lower(), None)
         if handler is not None:
-            yield _method(described, handler, json)
+            yield _method(descriptor, handler, json)
 
 
-def path(described: MethodDescriptor) -> str:
+def path(descriptor: MethodDescriptor) -> str:
     """Return the URL path of a method."""
-    return f"/{described.containing_service.full_name}/{described.name}"
+    return f"/{descriptor.containing_service.full_name}/{descriptor.name}"
 
 
-def has_side_effects(described: MethodDescriptor) -> bool:
+def has_side_effects(descriptor: MethodDescriptor) -> bool:
     """Return True unless the method is declared NO_SIDE_EFFECTS."""
-    return bool(described.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS)
+    return bool(descriptor.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS)
 
 
-def _method(described: MethodDescriptor, handler: Callable[..., Any], json: JsonMessages) -> Method:
-    kind = GetMessageClass(described.input_type)
-    takes_stream, gives_stream = described.client_streaming, described.server_streaming
+def _method(descriptor: MethodDescriptor, handler: Callable[..., Any], json: JsonMessages) -> Method:
+    message_type = GetMessageClass(descriptor.input_type)
+    has_request_stream, has_response_stream = descriptor.client_streaming, descriptor.server_streaming
 
-    async def decode(codec: str, message: bytes) -> Any:  # noqa: ANN401 # an instance of `kind`
+    async def decode(codec: str, message: bytes) -> Any:  # noqa: ANN401 # an instance of `message_type`
         if codec == message_codec.PROTO:
-            return message_codec.decode(codec, kind, message)
+            return message_codec.decode(codec, message_type, message)
         json.check_size(len(message))
-        return await json.run(partial(message_codec.decode, codec, kind, message), len(message))
+        return await json.run(partial(message_codec.decode, codec, message_type, message), len(message))
 
     async def unary(codec: str, message: bytes, context: Context) -> bytes:
         return message_codec.encode(codec, await handler(await decode(codec, message), context))
 
-    async def decoded(codec: str, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async def decode_stream(codec: str, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for message in messages:
             yield await decode(codec, message)
 
     async def stream(codec: str, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        request = decoded(codec, messages) if takes_stream else await decode(codec, await anext(messages))
-        if not gives_stream:
+        request = decode_stream(codec, messages) if has_request_stream else await decode(codec, await anext(messages))
+        if not has_response_stream:
             yield message_codec.encode(codec, await handler(request, context))
             return
         async for response in handler(request, context):
             yield message_codec.encode(codec, response)
 
-    streams = takes_stream or gives_stream
+    is_streaming = has_request_stream or has_response_stream
     return Method(
-        path(described),
-        unary=None if streams else unary,
-        stream=stream if streams else None,
-        takes_stream=takes_stream,
-        has_side_effects=has_side_effects(described),
+        path(descriptor),
+        unary=None if is_streaming else unary,
+        stream=stream if is_streaming else None,
+        has_request_stream=has_request_stream,
+        has_side_effects=has_side_effects(descriptor),
     )

@@ -46,28 +46,28 @@ GRPC: Final[Mapping[str, RpcProtocol]] = {
 class ConnectGetRequest(msgspec.Struct, frozen=True):
     """A call by GET, decoded from its query."""
 
-    wire: RpcProtocol
+    protocol: RpcProtocol
     message: bytes
     encoding: str
     parameters: list[tuple[str, str]]
 
 
-def wire(method: Method, scope: Scope) -> RpcProtocol:
+def negotiate(method: Method, scope: Scope) -> RpcProtocol:
     """Return the protocol of a POST. Raises MethodNotAllowed, UnsupportedMediaType."""
     if scope["method"] != "POST":
         allowed = "POST" if method.has_side_effects else "GET, POST"
-        words = f"{scope['path'][:128]} takes {allowed}, not {scope['method']}"
-        raise MethodNotAllowed(words, headers={"allow": allowed})
-    stated = content_type(scope)
-    known = wires(method, scope)
-    if stated not in known:
-        accepted = ", ".join(known)
-        words = f"content-type: expected one of {accepted}; got {quoted(stated)}"
-        raise UnsupportedMediaType(words, headers={"accept-post": accepted})
-    return known[stated]
+        message = f"{scope['path'][:128]} takes {allowed}, not {scope['method']}"
+        raise MethodNotAllowed(message, headers={"allow": allowed})
+    media_type = content_type(scope)
+    protocols = supported_protocols(method, scope)
+    if media_type not in protocols:
+        accepted = ", ".join(protocols)
+        message = f"content-type: expected one of {accepted}; got {quoted(media_type)}"
+        raise UnsupportedMediaType(message, headers={"accept-post": accepted})
+    return protocols[media_type]
 
 
-def unspoken(error: RequestError) -> HttpResponse:
+def plain_error_response(error: RequestError) -> HttpResponse:
     """Return an HTTP error response in plain text, for a client whose protocol is unknown.
 
     Every client maps the HTTP status to an RPC code (Connect, "HTTP to Error Code").
@@ -77,26 +77,28 @@ def unspoken(error: RequestError) -> HttpResponse:
     return HttpResponse(error.message.encode() + b"\n", "text/plain; charset=utf-8", (*fields, NO_STORE), error.status)
 
 
-def refusal(error: RequestError, headers: Headers) -> HttpResponse:
+def error_response(error: RequestError, headers: Headers) -> HttpResponse:
     """Return the response to a call rejected for its headers.
 
     The content type of the request selects the error format.
     """
-    stated = dict(reversed([*headers])).get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    spoken = {**CONNECT, **CONNECT_STREAM, **GRPC_WEB, **GRPC}.get(stated)
-    return unspoken(error) if spoken is None else spoken.error_response(rpc_error(error))
+    media_type = (
+        dict(reversed([*headers])).get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    )
+    protocol = {**CONNECT, **CONNECT_STREAM, **GRPC_WEB, **GRPC}.get(media_type)
+    return plain_error_response(error) if protocol is None else protocol.error_response(rpc_error(error))
 
 
-def wires(method: Method, scope: Scope) -> dict[str, RpcProtocol]:
+def supported_protocols(method: Method, scope: Scope) -> dict[str, RpcProtocol]:
     """Return the protocols that a method supports on a connection, by content type."""
-    native = {} if scope["http_version"].startswith("1") else GRPC
-    return {**(CONNECT_STREAM if method.stream else CONNECT), **GRPC_WEB, **native}
+    grpc = {} if scope["http_version"].startswith("1") else GRPC
+    return {**(CONNECT_STREAM if method.stream else CONNECT), **GRPC_WEB, **grpc}
 
 
 def content_type(scope: Scope) -> str:
     """Return a request's content type without its parameters; empty if it has none."""
-    stated = header(scope, b"content-type") or b""
-    return stated.decode("latin-1").partition(";")[0].strip().lower()
+    media_type = header(scope, b"content-type") or b""
+    return media_type.decode("latin-1").partition(";")[0].strip().lower()
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -107,38 +109,38 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-def takes_gzip(spoken: RpcProtocol, scope: Scope) -> bool:
+def accepts_gzip(protocol: RpcProtocol, scope: Scope) -> bool:
     """Return True if the client accepts gzip for response messages."""
-    accepted = header(scope, spoken.accept_header) or b""
+    accepted = header(scope, protocol.accept_header) or b""
     return any(each.partition(b";")[0].strip() == b"gzip" for each in accepted.split(b","))
 
 
-def check_version(spoken: RpcProtocol, scope: Scope) -> None:
+def check_version(protocol: RpcProtocol, scope: Scope) -> None:
     """Raise InvalidArgument for a version of the Connect protocol other than 1."""
-    version = header(scope, VERSION_HEADER) if isinstance(spoken, ConnectUnary | ConnectStream) else None
+    version = header(scope, VERSION_HEADER) if isinstance(protocol, ConnectUnary | ConnectStream) else None
     if version not in {None, b"1"}:
         raise InvalidArgument(f"connect-protocol-version: expected 1; got {quoted((version or b'').decode('latin-1'))}")
 
 
-def question(scope: Scope) -> ConnectGetRequest:
+def parse_get_request(scope: Scope) -> ConnectGetRequest:
     """Return a call by GET (Connect, "Unary-Get-Request"). Raises RequestError for an invalid query."""
     parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, encoding="latin-1")
-    given = dict(reversed(parameters))
-    codec = given.get("encoding", "")
-    spoken = CONNECT.get(f"application/{codec}")
-    if spoken is None:
+    parameters_by_name = dict(reversed(parameters))
+    codec = parameters_by_name.get("encoding", "")
+    protocol = CONNECT.get(f"application/{codec}")
+    if protocol is None:
         raise UnsupportedMediaType(f"encoding: expected {PROTO} or {JSON}; got {quoted(codec)}")
-    if given.get("connect", "v1") != "v1":
-        raise InvalidArgument(f"connect: expected v1; got {quoted(given['connect'])}")
-    if "message" not in given:
+    if parameters_by_name.get("connect", "v1") != "v1":
+        raise InvalidArgument(f"connect: expected v1; got {quoted(parameters_by_name['connect'])}")
+    if "message" not in parameters_by_name:
         raise InvalidArgument("message: it is missing")
-    message = given["message"].encode("latin-1")  # the raw bytes of the percent-encoded value
-    if given.get("base64") == "1":
-        message = _from_base64(given["message"])
-    encoding = given.get("compression") or "identity"
+    message = parameters_by_name["message"].encode("latin-1")  # the raw bytes of the percent-encoded value
+    if parameters_by_name.get("base64") == "1":
+        message = _from_base64(parameters_by_name["message"])
+    encoding = parameters_by_name.get("compression") or "identity"
     if encoding not in ENCODINGS:
         raise Unimplemented(f"compression: expected {' or '.join(ENCODINGS)}; got {quoted(encoding)}")
-    return ConnectGetRequest(spoken, message, encoding, parameters)
+    return ConnectGetRequest(protocol, message, encoding, parameters)
 
 
 def _from_base64(text: str) -> bytes:

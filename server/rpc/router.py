@@ -61,20 +61,20 @@ class Router:
             await asgi_response(_no_method(scope))(scope, receive, send)
             return
         try:
-            asked = negotiation.question(scope) if _may_be_asked(method, scope) else None
-            wire = asked.wire if asked is not None else negotiation.wire(method, scope)
+            get_request = negotiation.parse_get_request(scope) if _allows_get(method, scope) else None
+            protocol = get_request.protocol if get_request is not None else negotiation.negotiate(method, scope)
         except (InvalidArgument, Unimplemented) as error:  # only a GET query raises these; GET is Connect only
-            refused = negotiation.CONNECT["application/json"].error_response(rpc_error(error))
-            await asgi_response(uncacheable(refused))(scope, receive, send)
+            response = negotiation.CONNECT["application/json"].error_response(rpc_error(error))
+            await asgi_response(uncacheable(response))(scope, receive, send)
             return
         except RequestError as error:
-            await asgi_response(negotiation.unspoken(error))(scope, receive, send)
+            await asgi_response(negotiation.plain_error_response(error))(scope, receive, send)
             return
-        call = _Call(wire, scope, receive, send, self._max_message_bytes, self._executor)
+        call = _Call(protocol, scope, receive, send, self._max_message_bytes, self._executor)
         if method.unary is not None:
-            await call.unary(method.unary, asked, method.admit)
+            await call.unary(method.unary, get_request, method.admit)
         elif method.stream is not None:
-            await call.stream(method.stream, self._message_timeout_s, takes_stream=method.takes_stream)
+            await call.stream(method.stream, self._message_timeout_s, has_request_stream=method.has_request_stream)
 
 
 def _no_method(scope: Scope) -> HttpResponse:
@@ -82,15 +82,15 @@ def _no_method(scope: Scope) -> HttpResponse:
 
     A gRPC client gets Unimplemented in its own protocol, every other client a plain 404.
     """
-    unknown = NotFound(f"there is no method {scope['path'][:128]}")
-    stated = negotiation.content_type(scope)
-    spoken = negotiation.GRPC.get(stated) or negotiation.GRPC_WEB.get(stated)
-    if spoken is None or scope["method"] != "POST":
-        return negotiation.unspoken(unknown)
-    return spoken.error_response(rpc_error(Unimplemented(unknown.message)))
+    error = NotFound(f"there is no method {scope['path'][:128]}")
+    media_type = negotiation.content_type(scope)
+    protocol = negotiation.GRPC.get(media_type) or negotiation.GRPC_WEB.get(media_type)
+    if protocol is None or scope["method"] != "POST":
+        return negotiation.plain_error_response(error)
+    return protocol.error_response(rpc_error(Unimplemented(error.message)))
 
 
-def _may_be_asked(method: Method, scope: Scope) -> bool:
+def _allows_get(method: Method, scope: Scope) -> bool:
     return scope["method"] in {"GET", "HEAD"} and method.unary is not None and not method.has_side_effects
 
 
@@ -98,73 +98,81 @@ class _Call:
     """One RPC call: reads the request, runs the handler, sends the response."""
 
     def __init__(  # noqa: PLR0913, PLR0917 # the three ASGI parameters and the request limits
-        self, wire: RpcProtocol, scope: Scope, receive: Receive, send: Send, max_message_bytes: int, executor: Executor
+        self,
+        protocol: RpcProtocol,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        max_message_bytes: int,
+        executor: Executor,
     ) -> None:
         self._executor = executor
-        self._wire = wire
+        self._protocol = protocol
         self._scope = scope
         self._receive = receive
         self._send = send
         self._max_bytes = max_message_bytes
         self._held: HeldBody = scope[HELD]
         self._context = Context(scope["headers"])
-        self._gzip = negotiation.takes_gzip(wire, scope)
+        self._gzip = negotiation.accepts_gzip(protocol, scope)
         self._started = False
-        self._left = False
+        self._has_disconnected = False
 
     async def unary(
-        self, handler: Unary, asked: ConnectGetRequest | None, admit: Callable[[int], None] | None = None
+        self, handler: Unary, get_request: ConnectGetRequest | None, admit: Callable[[int], None] | None = None
     ) -> None:
         """Handle a unary call: one request message, one response message."""
-        wire, context = self._wire, self._context
+        protocol, context = self._protocol, self._context
         try:
             encoding = self._begin()
             async with asyncio.timeout(context.timeout_s):
-                if asked is not None:
-                    context.query, encoding = asked.parameters, asked.encoding
-                if asked is None and admit is not None:
+                if get_request is not None:
+                    context.query, encoding = get_request.parameters, get_request.encoding
+                if get_request is None and admit is not None:
                     admit(self._stated_length())
-                message = await self._unwrap(await self._body() if asked is None else asked.message, encoding)
+                message = await self._unwrap(
+                    await self._body() if get_request is None else get_request.message, encoding
+                )
                 watch = asyncio.ensure_future(self._watch(asyncio.current_task()))
                 try:
-                    answer = await handler(wire.codec, message, context)
+                    result = await handler(protocol.codec, message, context)
                 finally:
                     watch.cancel()
-            reply = wire.wrap(answer, context.metadata, gzip=self._gzip)
-            if asked is not None:
-                reply = _kept(reply, context)
+            response = protocol.wrap(result, context.metadata, gzip=self._gzip)
+            if get_request is not None:
+                response = _with_cache_headers(response, context)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # nothing was sent yet
-            if self._gone(error):
+            if self._is_disconnected(error):
                 return
-            reply = wire.error_response(self._told(error), context.metadata)
-            reply = reply if asked is None else uncacheable(reply)
-        await asgi_response(reply)(self._scope, self._receive, self._send)
+            response = protocol.error_response(self._rpc_error(error), context.metadata)
+            response = response if get_request is None else uncacheable(response)
+        await asgi_response(response)(self._scope, self._receive, self._send)
 
-    async def stream(self, handler: Stream, timeout_s: float, *, takes_stream: bool) -> None:
+    async def stream(self, handler: Stream, timeout_s: float, *, has_request_stream: bool) -> None:
         """Handle a streaming call; send each response message as soon as it exists."""
-        wire, context = self._wire, self._context
+        protocol, context = self._protocol, self._context
         chunks = _Chunks(1)
-        if takes_stream and (ends := self._scope.get("extensions", {}).get(BREAK_OFF)) is not None:
+        if has_request_stream and (ends := self._scope.get("extensions", {}).get(BREAK_OFF)) is not None:
             ends.lift_timeout()  # the timeout applies to each message, not to the whole stream
         pump = asyncio.ensure_future(self._pump(chunks, asyncio.current_task()))
-        failed: RpcError | None = None
+        stream_error: RpcError | None = None
         try:
             encoding = self._begin()
             async with asyncio.timeout(context.timeout_s):
                 inbound = Inbound(encoding, self._max_bytes)
-                requests = messages(wire.raw(self._chunks(chunks)), inbound, self._held, timeout_s)
-                if not takes_stream:
-                    requests = _given(await _only(requests))
-                async for message in handler(wire.codec, requests, context):
-                    await self._write(wire.message(message, gzip=self._gzip))
+                requests = messages(protocol.raw(self._chunks(chunks)), inbound, self._held, timeout_s)
+                if not has_request_stream:
+                    requests = _one_message_stream(await _single_message(requests))
+                async for message in handler(protocol.codec, requests, context):
+                    await self._write(protocol.message(message, gzip=self._gzip))
                     await asyncio.sleep(0)  # let other tasks run, even if many messages are ready
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # the end of the stream carries the error
-            if self._gone(error):
+            if self._is_disconnected(error):
                 return
-            failed = self._told(error)
+            stream_error = self._rpc_error(error)
         finally:
             pump.cancel()
-        end = wire.end(failed, context.metadata)
+        end = protocol.end(stream_error, context.metadata)
         with suppress(Canceled):
             await self._write(end.body, more=False)
             if end.trailers:
@@ -172,14 +180,14 @@ class _Call:
 
     def _begin(self) -> str:
         """Parse the headers, set the deadline, and return the request's compression. Raises RequestError."""
-        wire, scope = self._wire, self._scope
-        if wire.needs_http2:  # gRPC implies trailers; uvicorn sends them only with this header
+        protocol, scope = self._protocol, self._scope
+        if protocol.needs_http2:  # gRPC implies trailers; uvicorn sends them only with this header
             scope["headers"].append((b"te", b"trailers"))
-        timeout = negotiation.header(scope, wire.timeout_header)
+        timeout = negotiation.header(scope, protocol.timeout_header)
         if timeout is not None:
-            self._context.timeout_s = wire.timeout_s(timeout)
-        negotiation.check_version(wire, scope)
-        return wire.encoding(negotiation.header(scope, wire.encoding_header) or b"")
+            self._context.timeout_s = protocol.timeout_s(timeout)
+        negotiation.check_version(protocol, scope)
+        return protocol.encoding(negotiation.header(scope, protocol.encoding_header) or b"")
 
     def _stated_length(self) -> int:
         """Return the Content-Length, 0 if the header is missing. Raises InvalidArgument."""
@@ -191,7 +199,7 @@ class _Call:
 
         The decompressed bytes count as held bytes, as the body does. Raises RequestError.
         """
-        unwrap = partial(self._wire.unwrap, body, encoding, self._max_bytes)
+        unwrap = partial(self._protocol.unwrap, body, encoding, self._max_bytes)
         if encoding == "identity" or len(body) <= _SMALL_COMPRESSED_BYTES:
             return unwrap()
         message = await asyncio.get_running_loop().run_in_executor(self._executor, unwrap)
@@ -207,13 +215,13 @@ class _Call:
         try:
             return await read_whole(self._receive, self._held, max_bytes, partial(too_large, self._max_bytes))
         except Canceled:
-            self._left = True
+            self._has_disconnected = True
             raise
 
     async def _watch(self, task: "asyncio.Task[None] | None") -> None:
         """Cancel the call when the client disconnects, to drop the pending inference."""
         await wait_for_disconnect(self._receive)
-        self._leave(task)
+        self._handle_disconnect(task)
 
     async def _pump(self, chunks: _Chunks, task: "asyncio.Task[None] | None") -> None:
         """Put the body's chunks into `chunks`, then None or the error; then watch for disconnect.
@@ -223,7 +231,7 @@ class _Call:
         try:
             await self._pump_body(chunks)
         except Canceled:
-            self._leave(task)
+            self._handle_disconnect(task)
             return
         except RequestError as error:
             await chunks.put(error)
@@ -244,21 +252,25 @@ class _Call:
             self._held.give_back(len(chunk))
             yield chunk
 
-    def _leave(self, task: "asyncio.Task[None] | None") -> None:
-        self._left = True
+    def _handle_disconnect(self, task: "asyncio.Task[None] | None") -> None:
+        self._has_disconnected = True
         if task is not None:
             task.cancel()
 
-    def _gone(self, error: BaseException) -> bool:
+    def _is_disconnected(self, error: BaseException) -> bool:
         """Return True if the client disconnected, so `error` cannot be sent.
 
         In that case the cancellation was for this call only, and the task continues.
         """
-        if self._left and isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) is not None:
+        if (
+            self._has_disconnected
+            and isinstance(error, asyncio.CancelledError)
+            and (task := asyncio.current_task()) is not None
+        ):
             task.uncancel()
-        return self._left
+        return self._has_disconnected
 
-    def _told(self, error: BaseException) -> RpcError:
+    def _rpc_error(self, error: BaseException) -> RpcError:
         if isinstance(error, RpcError):
             return error
         if isinstance(error, TimeoutError):
@@ -269,9 +281,12 @@ class _Call:
         """Write a part of a stream; the first write also sends the headers."""
         if not self._started:
             self._started = True
-            wire = self._wire
-            fields = [(b"content-type", wire.media_type.encode()), *wire.head(self._context.metadata, gzip=self._gzip)]
-            has_trailers = wire.media_type in negotiation.GRPC
+            protocol = self._protocol
+            fields = [
+                (b"content-type", protocol.media_type.encode()),
+                *protocol.head(self._context.metadata, gzip=self._gzip),
+            ]
+            has_trailers = protocol.media_type in negotiation.GRPC
             await self._emit(
                 {"type": "http.response.start", "status": 200, "headers": fields, "trailers": has_trailers}
             )
@@ -283,24 +298,24 @@ class _Call:
         try:
             await self._send(message)
         except (OSError, RuntimeError):  # each event loop's transport raises its own error
-            self._left = True
+            self._has_disconnected = True
             raise Canceled("the client disconnected before the response") from None
 
 
-def _kept(reply: HttpResponse, context: Context) -> HttpResponse:
+def _with_cache_headers(response: HttpResponse, context: Context) -> HttpResponse:
     """Add the cache headers to the response to a GET call.
 
     The status is 304 if the client has the response cached.
     """
-    if context.fresh is None:
-        return uncacheable(reply)
-    fields = (*context.fresh.fields(), _VARY)
+    if context.cache_validator is None:
+        return uncacheable(response)
+    fields = (*context.cache_validator.fields(), _VARY)
     if context.is_known():
-        return HttpResponse(b"", reply.media_type, fields, 304)
-    return reply._replace(headers=(*reply.headers, *fields))
+        return HttpResponse(b"", response.media_type, fields, 304)
+    return response._replace(headers=(*response.headers, *fields))
 
 
-async def _only(requests: AsyncIterator[bytes]) -> bytes:
+async def _single_message(requests: AsyncIterator[bytes]) -> bytes:
     """Return the only message of a request. Raises Unimplemented for none or several."""
     found: bytes | None = None
     async for message in requests:
@@ -312,5 +327,5 @@ async def _only(requests: AsyncIterator[bytes]) -> bytes:
     return found
 
 
-async def _given(message: bytes) -> AsyncIterator[bytes]:
+async def _one_message_stream(message: bytes) -> AsyncIterator[bytes]:
     yield message

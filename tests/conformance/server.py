@@ -19,7 +19,7 @@ from server.http.held_bytes import HELD, HeldBody, HeldBytes
 from server.http.http1 import protocol
 from server.http.lifecycle import Draining
 from server.rpc.method import methods
-from server.rpc.negotiation import refusal
+from server.rpc.negotiation import error_response
 from server.rpc.protocols.json_messages import JsonMessages
 from server.rpc.router import Router
 from server.settings import Settings
@@ -57,7 +57,7 @@ async def main() -> None:
         await router(scope, receive, send)
         scope[HELD].release()
 
-    http = protocol({}, Draining(), held, Settings(http2=True), refusal)
+    http = protocol({}, Draining(), held, Settings(http2=True), error_response)
     config = uvicorn.Config(
         app,
         host="127.0.0.1",

@@ -29,7 +29,7 @@ class Metadata(msgspec.Struct):
     """Sent after the last message."""
 
 
-NOTHING: Final = Metadata()
+NO_METADATA: Final = Metadata()
 """Empty metadata. Do not modify."""
 
 
@@ -69,8 +69,8 @@ class RpcProtocol(ABC):
         """Return the compression that a request header states. Raises Unimplemented if unknown."""
         name = value.decode("latin-1").strip().lower() or "identity"
         if name not in ENCODINGS:
-            words = f"{self.encoding_header.decode()}: expected {' or '.join(ENCODINGS)}; got {quoted(name)}"
-            raise Unimplemented(words, headers={self.accept_header.decode(): ", ".join(ENCODINGS[1:])})
+            message = f"{self.encoding_header.decode()}: expected {' or '.join(ENCODINGS)}; got {quoted(name)}"
+            raise Unimplemented(message, headers={self.accept_header.decode(): ", ".join(ENCODINGS[1:])})
         return name
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
@@ -94,16 +94,16 @@ class RpcProtocol(ABC):
         """Yield a request's bytes, decoded to envelopes. Raises InvalidArgument."""
         return chunks
 
-    def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> HttpResponse:
+    def wrap(self, message: bytes, metadata: Metadata = NO_METADATA, *, gzip: bool = False) -> HttpResponse:
         """Return the response to a unary call; `gzip` allows compression of a large message."""
         gzip = gzip and len(message) >= COMPRESS_BYTES
         end = self.end(None, metadata)
-        if metadata is NOTHING and not gzip:
-            return HttpResponse(envelope.packed(message) + end.body, self.media_type, trailers=end.trailers)
+        if metadata is NO_METADATA and not gzip:
+            return HttpResponse(envelope.pack(message) + end.body, self.media_type, trailers=end.trailers)
         body = self.message(message, gzip=gzip) + end.body
         return HttpResponse(body, self.media_type, self.head(metadata, gzip=gzip), trailers=end.trailers)
 
-    def error_response(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
+    def error_response(self, error: RpcError, metadata: Metadata = NO_METADATA) -> HttpResponse:
         """Return the response to a unary call that failed."""
         end = self.end(error, metadata)
         return HttpResponse(end.body, self.media_type, self.head(metadata, gzip=False), trailers=end.trailers)
@@ -121,14 +121,14 @@ class RpcProtocol(ABC):
         It is compressed if `gzip` is set (the headers state this) and the message is large enough.
         """
         if gzip and len(message) >= COMPRESS_BYTES:
-            return envelope.packed(compressed(message), envelope.COMPRESSED)
-        return envelope.packed(message)
+            return envelope.pack(compressed(message), envelope.COMPRESSED)
+        return envelope.pack(message)
 
     @abstractmethod
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Return the end of the stream: the status and the trailing metadata."""
 
 
-def one_message(got: int) -> Unimplemented:
-    """Return the error of a single-message call with `got` messages."""
-    return Unimplemented(f"request: expected one message; got {'none' if not got else 'more'}")
+def one_message(count: int) -> Unimplemented:
+    """Return the error of a single-message call with `count` messages."""
+    return Unimplemented(f"request: expected one message; got {'none' if not count else 'more'}")

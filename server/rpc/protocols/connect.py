@@ -12,7 +12,7 @@ from server.codecs.compression import compressed
 from server.http.header_numbers import milliseconds
 from server.http.message import JSON, Fields, HttpResponse
 from server.rpc.protocols import envelope
-from server.rpc.protocols.base import COMPRESS_BYTES, NOTHING, End, Metadata, RpcProtocol
+from server.rpc.protocols.base import COMPRESS_BYTES, NO_METADATA, End, Metadata, RpcProtocol
 from server.rpc.protocols.status import HTTP_STATUS, RpcError
 
 VERSION_HEADER: Final = b"connect-protocol-version"
@@ -43,23 +43,23 @@ class ConnectUnary(Connect):
 
     def unwrap(self, body: bytes, encoding: str, max_bytes: int) -> bytes:
         """Return the decompressed body. Raises RequestError."""
-        message = body if encoding == "identity" else envelope.unpacked(body, encoding, max_bytes)
+        message = body if encoding == "identity" else envelope.decompress_message(body, encoding, max_bytes)
         if len(message) > max_bytes:
             raise envelope.too_large(max_bytes)
         return message
 
-    def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> HttpResponse:
+    def wrap(self, message: bytes, metadata: Metadata = NO_METADATA, *, gzip: bool = False) -> HttpResponse:
         """Return a response with the message as its body."""
         gzip = gzip and len(message) >= COMPRESS_BYTES
-        if metadata is NOTHING and not gzip:
+        if metadata is NO_METADATA and not gzip:
             return HttpResponse(message, self.media_type)
         body = compressed(message) if gzip else message
         return HttpResponse(body, self.media_type, self._fields(metadata, gzip=gzip))
 
-    def error_response(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
+    def error_response(self, error: RpcError, metadata: Metadata = NO_METADATA) -> HttpResponse:
         """Return the error as JSON for either codec, with the HTTP status of its code."""
         fields = (*self._fields(metadata, gzip=False), *_fields(error))
-        return HttpResponse(msgspec.json.encode(_said(error)), JSON, fields, HTTP_STATUS[error.code])
+        return HttpResponse(msgspec.json.encode(_error_members(error)), JSON, fields, HTTP_STATUS[error.code])
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Raise NotImplementedError: a unary response has no end message."""
@@ -78,33 +78,33 @@ class ConnectStream(Connect):
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Return the EndStreamResponse message."""
-        said: dict[str, Any] = {}
+        members: dict[str, Any] = {}
         if error is not None:
-            said["error"] = _said(error)
+            members["error"] = _error_members(error)
         pairs = [*metadata.trailers, *(error.headers if error is not None else ())]
         if pairs:
             trailing: dict[str, list[str]] = {}
             for name, value in pairs:
                 trailing.setdefault(name, []).append(value)
-            said["metadata"] = trailing
-        return End(envelope.packed(msgspec.json.encode(said), _END_STREAM))
+            members["metadata"] = trailing
+        return End(envelope.pack(msgspec.json.encode(members), _END_STREAM))
 
 
 def _fields(error: RpcError) -> Fields:
     return tuple((name.encode(), value.encode("latin-1")) for name, value in error.headers)
 
 
-def _said(error: RpcError) -> dict[str, Any]:
+def _error_members(error: RpcError) -> dict[str, Any]:
     """Return an error as JSON: code, message and details.
 
     Each detail has its message type name and its value in unpadded base64.
     """
-    said: dict[str, Any] = {"code": error.code.label}
+    members: dict[str, Any] = {"code": error.code.label}
     if error.message:
-        said["message"] = error.message
+        members["message"] = error.message
     if error.details:
-        said["details"] = [
+        members["details"] = [
             {"type": each.type_name, "value": base64.b64encode(each.value).decode().rstrip("=")}
             for each in error.details
         ]
-    return said
+    return members

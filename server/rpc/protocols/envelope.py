@@ -18,7 +18,7 @@ COMPRESSED: Final = 1
 """Flag of a compressed message; the stream's headers state the compression."""
 
 
-def packed(message: bytes, flags: int = 0) -> bytes:
+def pack(message: bytes, flags: int = 0) -> bytes:
     """Return a message in its envelope."""
     return HEAD.pack(flags, len(message)) + message
 
@@ -48,10 +48,10 @@ class Inbound:
             raise Internal(
                 "envelope: the message is flagged as compressed, but no encoding is stated"
             )  # the gRPC specification requires this code
-        return unpacked(message, self.encoding, self.max_bytes)
+        return decompress_message(message, self.encoding, self.max_bytes)
 
 
-def unpacked(message: bytes, encoding: str, max_bytes: int) -> bytes:
+def decompress_message(message: bytes, encoding: str, max_bytes: int) -> bytes:
     """Return the decompressed message; an empty message is never compressed. Raises RequestError."""
     if not message or encoding == "identity":
         return message
@@ -64,15 +64,15 @@ def too_large(max_bytes: int) -> PayloadTooLarge:
 
 
 async def messages(
-    chunks: AsyncIterator[bytes], inbound: Inbound, counted: HeldBody, timeout_s: float
+    chunks: AsyncIterator[bytes], inbound: Inbound, held_bytes: HeldBody, timeout_s: float
 ) -> AsyncIterator[bytes]:
     """Yield each message of a byte stream when it is complete.
 
-    At most one message is held. The bytes of the incomplete message are counted in `counted`.
+    At most one message is held. The bytes of the incomplete message are counted in `held_bytes`.
 
     Raises RequestError if:
 
-    - the held bytes exceed the limit of `counted`
+    - the held bytes exceed the limit of `held_bytes`
     - the stream ends within an envelope
     - `inbound` rejects a message
     - the first message, or the rest of a message, does not arrive within `timeout_s`
@@ -81,7 +81,7 @@ async def messages(
     clock = asyncio.get_running_loop().time
     due_s: float | None = clock() + timeout_s
     while (chunk := await _next(chunks, due_s)) is not None:
-        counted.take(len(chunk))
+        held_bytes.take(len(chunk))
         held += chunk
         while len(held) >= HEAD.size:
             flags, length = HEAD.unpack_from(held)
@@ -91,14 +91,14 @@ async def messages(
                 break
             message = bytes(memoryview(held)[HEAD.size : end])
             del held[:end]
-            counted.give_back(end)
+            held_bytes.give_back(end)
             due_s = None
-            opened = inbound.open(flags, message)
-            counted.take(len(opened))
+            decoded = inbound.open(flags, message)
+            held_bytes.take(len(decoded))
             try:
-                yield opened
+                yield decoded
             finally:
-                counted.give_back(len(opened))
+                held_bytes.give_back(len(decoded))
         if held and due_s is None:
             due_s = clock() + timeout_s
     if held:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from server.errors import InvalidArgument
 from server.http.message import Fields, HttpResponse
 from server.rpc.protocols import envelope
-from server.rpc.protocols.base import NOTHING, End, Metadata, RpcProtocol
+from server.rpc.protocols.base import NO_METADATA, End, Metadata, RpcProtocol
 from server.rpc.protocols.status import TYPE_URL, RpcError
 
 _TIMEOUT_DIGITS: Final = 8
@@ -21,7 +21,7 @@ _MAX_PIECES: Final = 16_384
 _TRAILERS: Final = 0x80
 """Flag of the last frame in gRPC-Web."""
 _OK: Final[Fields] = ((b"grpc-status", b"0"),)
-_PLAIN: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_UNESCAPED: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 """Characters of a status message that need no percent-encoding, besides letters and digits.
 
 All of printable ASCII except %.
@@ -40,13 +40,13 @@ class Grpc(RpcProtocol):
         """Parse at most eight digits and a unit into seconds. Raises InvalidArgument."""
         digits, unit = value[:-1], value[-1:]
         if not digits.isdigit() or len(digits) > _TIMEOUT_DIGITS or unit not in _UNIT_S:
-            words = f"grpc-timeout: expected at most {_TIMEOUT_DIGITS} digits and one of H, M, S, m, u, n"
-            raise InvalidArgument(words)
+            message = f"grpc-timeout: expected at most {_TIMEOUT_DIGITS} digits and one of H, M, S, m, u, n"
+            raise InvalidArgument(message)
         return int(digits) * _UNIT_S[unit]
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Return the status as HTTP trailers."""
-        if error is None and metadata is NOTHING:
+        if error is None and metadata is NO_METADATA:
             return _END_OK
         return End(b"", _status(error, metadata))
 
@@ -58,7 +58,7 @@ class GrpcWeb(Grpc):
 
     def end(self, error: RpcError | None, metadata: Metadata) -> End:
         """Return the status as a frame."""
-        if error is None and metadata is NOTHING:
+        if error is None and metadata is NO_METADATA:
             return _WEB_OK
         return End(_frame(_status(error, metadata)))
 
@@ -80,21 +80,21 @@ class GrpcWebText(GrpcWeb):
         rest = b""
         async for chunk in chunks:
             text = rest + chunk
-            whole = len(text) - len(text) % 4
-            rest = text[whole:]
-            yield from_text(text[:whole])
+            complete = len(text) - len(text) % 4
+            rest = text[complete:]
+            yield from_text(text[:complete])
         if rest:
             raise InvalidArgument("body: expected base64 in groups of four")
 
-    def wrap(self, message: bytes, metadata: Metadata = NOTHING, *, gzip: bool = False) -> HttpResponse:
+    def wrap(self, message: bytes, metadata: Metadata = NO_METADATA, *, gzip: bool = False) -> HttpResponse:
         """Return the response to a unary call, as one piece of base64."""
-        reply = self._web.wrap(message, metadata, gzip=gzip)
-        return reply._replace(body=base64.b64encode(reply.body))
+        response = self._web.wrap(message, metadata, gzip=gzip)
+        return response._replace(body=base64.b64encode(response.body))
 
-    def error_response(self, error: RpcError, metadata: Metadata = NOTHING) -> HttpResponse:
+    def error_response(self, error: RpcError, metadata: Metadata = NO_METADATA) -> HttpResponse:
         """Return the error response to a unary call, in base64."""
-        reply = self._web.error_response(error, metadata)
-        return reply._replace(body=base64.b64encode(reply.body))
+        response = self._web.error_response(error, metadata)
+        return response._replace(body=base64.b64encode(response.body))
 
     def message(self, message: bytes, *, gzip: bool) -> bytes:
         """Return one message of a stream, padded separately."""
@@ -125,7 +125,7 @@ def from_text(body: bytes) -> bytes:
 
 
 def _frame(trailers: Fields) -> bytes:
-    return envelope.packed(b"".join(name + b": " + value + b"\r\n" for name, value in trailers), _TRAILERS)
+    return envelope.pack(b"".join(name + b": " + value + b"\r\n" for name, value in trailers), _TRAILERS)
 
 
 _END_OK: Final = End(b"", _OK)
@@ -139,7 +139,7 @@ def _status(error: RpcError | None, metadata: Metadata) -> Fields:
     trailing = tuple((name.encode(), value.encode("latin-1")) for name, value in pairs)
     if error is None:
         return (*_OK, *trailing)
-    fields = [(b"grpc-status", b"%d" % error.code), (b"grpc-message", quote(error.message, safe=_PLAIN).encode())]
+    fields = [(b"grpc-status", b"%d" % error.code), (b"grpc-message", quote(error.message, safe=_UNESCAPED).encode())]
     if error.details:
         details = base64.b64encode(_details(error)).rstrip(b"=")
         fields.append((b"grpc-status-details-bin", details))

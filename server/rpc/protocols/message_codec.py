@@ -13,7 +13,9 @@ from server.rpc.protocols.wire_format import has_more_fields
 
 PROTO: Final = "proto"
 JSON: Final = "json"
-_SAID: Final = re.compile(r'(?P<what>Message type "[\w.]+" has no field named "[^"]*"|Failed to parse [\w.]+ field)')
+_SAFE_ERROR: Final = re.compile(
+    r'(?P<what>Message type "[\w.]+" has no field named "[^"]*"|Failed to parse [\w.]+ field)'
+)
 """Parts of protobuf's error messages that are safe to return to the client.
 
 The rest may be the text of any exception.
@@ -41,9 +43,9 @@ def check_fields(data: bytes, max_fields: int = MAX_FIELDS) -> None:
 
 
 def decode(
-    codec: str, kind: type[AnyMessage], data: bytes, *, strict: bool = False, max_fields: int = MAX_FIELDS
+    codec: str, message_type: type[AnyMessage], data: bytes, *, strict: bool = False, max_fields: int = MAX_FIELDS
 ) -> AnyMessage:
-    """Decode `data` into a message of `kind`. JSON is slow: see `json_messages`.
+    """Decode `data` into a message of `message_type`. JSON is slow: see `json_messages`.
 
     Unknown fields are ignored, as protobuf specifies, unless `strict` is set. Raises InvalidArgument; PayloadTooLarge
     for a large binary message with more than `max_fields` fields.
@@ -52,19 +54,21 @@ def decode(
         if codec == PROTO:
             if len(data) > _LARGE_BYTES:
                 check_fields(data, max_fields)
-            return kind.FromString(data)
+            return message_type.FromString(data)
         data = without_mark(data) or data
         if not data.lstrip(_SPACE).startswith(b"{"):  # protobuf parses an empty array as an empty message
             raise json_format.ParseError("it is not an object")
-        return json_format.Parse(data, kind(), ignore_unknown_fields=not strict)
+        return json_format.Parse(data, message_type(), ignore_unknown_fields=not strict)
     except DecodeError:
-        raise InvalidArgument(f"message: expected {kind.DESCRIPTOR.full_name} in binary") from None
+        raise InvalidArgument(f"message: expected {message_type.DESCRIPTOR.full_name} in binary") from None
     except (json_format.ParseError, UnicodeError, RecursionError) as error:
-        found = _SAID.match(str(error))
-        said = found["what"][:400].encode(errors="replace").decode() if found else None  # may have a lone surrogate
-        part = strange_part(data) or said
-        at = f": {part}" if part else ""
-        raise InvalidArgument(f"message: expected {kind.DESCRIPTOR.full_name} in JSON{at}") from None
+        match = _SAFE_ERROR.match(str(error))
+        safe_text = (
+            match["what"][:400].encode(errors="replace").decode() if match else None
+        )  # may have a lone surrogate
+        part = strange_part(data) or safe_text
+        suffix = f": {part}" if part else ""
+        raise InvalidArgument(f"message: expected {message_type.DESCRIPTOR.full_name} in JSON{suffix}") from None
 
 
 def encode(codec: str, message: Message, pool: DescriptorPool | None = None) -> bytes:

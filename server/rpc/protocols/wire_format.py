@@ -62,10 +62,10 @@ def split(message: bytes, number: int) -> tuple[bytes, list[tuple[int, int]]] | 
     The contents of these fields are not copied. Returns None if the bytes are not a message, or if these fields are not
     length-delimited.
     """
-    kept: list[bytes] = []
-    found: list[tuple[int, int]] = []
-    wanted = number << 3 | _LEN
-    at = since = 0
+    pieces: list[bytes] = []
+    ranges: list[tuple[int, int]] = []
+    field_tag = number << 3 | _LEN
+    at = copied_end = 0
     try:
         while at < len(message):
             start = at
@@ -76,11 +76,11 @@ def split(message: bytes, number: int) -> tuple[bytes, list[tuple[int, int]]] | 
             else:
                 tag, at = _read_varint(message, at)
                 length, at = _length(message, at, tag & 7)
-            if tag == wanted:
-                if since < start:
-                    kept.append(message[since:start])
-                found.append((at, length))
-                since = at + length
+            if tag == field_tag:
+                if copied_end < start:
+                    pieces.append(message[copied_end:start])
+                ranges.append((at, length))
+                copied_end = at + length
             elif tag >> 3 == number:
                 return None
             at += length
@@ -88,16 +88,16 @@ def split(message: bytes, number: int) -> tuple[bytes, list[tuple[int, int]]] | 
         return None
     if at != len(message):
         return None
-    if since < at:
-        kept.append(message[since:])
-    return kept[0] if len(kept) == 1 else b"".join(kept), found
+    if copied_end < at:
+        pieces.append(message[copied_end:])
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), ranges
 
 
-def has_more_fields(message: bytes, most: int) -> bool:
-    """Return True if a message has more than `most` fields; nested fields are not counted."""
+def has_more_fields(message: bytes, max_fields: int) -> bool:
+    """Return True if a message has more than `max_fields` fields; nested fields are not counted."""
     at = 0
     try:
-        for _ in range(most):
+        for _ in range(max_fields):
             if at >= len(message):
                 return False
             tag, at = _read_varint(message, at)

@@ -58,35 +58,35 @@ def _symbols(file: FileDescriptorProto) -> set[str]:
         full = f"{file.package}.{service.name}"
         names |= {full, *(f"{full}.{method.name}" for method in service.method)}
     for message in file.message_type:
-        names |= _within(message, file.package)
+        names |= _nested_symbols(message, file.package)
     return names | {f"{file.package}.{each.name}" for each in file.enum_type}
 
 
-def _within(message: DescriptorProto, where: str) -> set[str]:
-    full = f"{where}.{message.name}"
+def _nested_symbols(message: DescriptorProto, scope: str) -> set[str]:
+    full = f"{scope}.{message.name}"
     names = {full, *(f"{full}.{field.name}" for field in message.field)}
     names |= {f"{full}.{each.name}" for each in message.enum_type}
     for nested in message.nested_type:
-        names |= _within(nested, full)
+        names |= _nested_symbols(nested, full)
     return names
 
 
-def proto_of(described: Iterable[Any]) -> list[FileDescriptorProto]:
+def proto_of(descriptors: Iterable[Any]) -> list[FileDescriptorProto]:
     """Return the files of generated modules and their imports."""
-    found: dict[str, FileDescriptorProto] = {}
-    for each in described:
+    files: dict[str, FileDescriptorProto] = {}
+    for each in descriptors:
         for file in (*each.dependencies, each):
-            copied = FileDescriptorProto()
-            file.CopyToProto(copied)
-            for message in copied.message_type:
-                _name_in_json(message)
-            found[copied.name] = copied
-    return [*found.values()]
+            copy = FileDescriptorProto()
+            file.CopyToProto(copy)
+            for message in copy.message_type:
+                _set_json_names(message)
+            files[copy.name] = copy
+    return [*files.values()]
 
 
-def _name_in_json(message: DescriptorProto) -> None:
+def _set_json_names(message: DescriptorProto) -> None:
     """Set the JSON names of all fields; generated modules omit them."""
     for field in message.field:
         field.json_name = default_json_name(field.name)
     for nested in message.nested_type:
-        _name_in_json(nested)
+        _set_json_names(nested)

@@ -13,13 +13,13 @@ from server.inference.runner import Encode, InferenceRequest, Runner, Runners, n
 from server.models.control import ModelControl
 from server.models.repository import Repository
 from server.models.session import Model
-from server.rpc.inference_call import Large, PredictionCall
+from server.rpc.inference_call import LargeMessage, PredictionCall
 from server.rpc.method import Context
 from server.rpc.proto import inference_pb2 as pb
 from server.rpc.protocols import message_codec
 from server.rpc.protocols.json_messages import JsonMessages
 from server.rpc.protocols.wire_format import split
-from server.rpc.services.open_inference_codec import RAW_INPUTS, InferDecoder, InferEncoder, Layout, Place
+from server.rpc.services.open_inference_codec import RAW_INPUTS, ByteRange, InferDecoder, InferEncoder, Layout
 from server.settings import Settings
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -55,7 +55,7 @@ class _Plan(NamedTuple):
     timeout_s: float | None
 
 
-class _Known(NamedTuple):
+class _Caches(NamedTuple):
     """Caches that are valid while the same models are served.
 
     Each user keeps a reference to the instance it started with; a user may run in a thread. Entries added for a model
@@ -81,30 +81,30 @@ class ModelInfer(PredictionCall):
         self._runners = runners
         self._settings = settings
         self.json = json
-        self._known = _Known({}, {})
+        self._caches = _Caches({}, {})
 
-    def forget(self) -> None:
+    def clear_caches(self) -> None:
         """Clear the caches because the served models changed.
 
         Lookups that are in progress do not add to the new caches.
         """
-        self._known = _Known({}, {})
+        self._caches = _Caches({}, {})
 
     def decode(self, codec: str, message: bytes) -> InferenceRequest[Body]:
         """Decode a request into its columns and the encoder of its response."""
-        apart = split(message, RAW_INPUTS) if codec == message_codec.PROTO else None
-        if apart is not None and apart[1]:
-            return self._raw(message, *apart)
+        parts = split(message, RAW_INPUTS) if codec == message_codec.PROTO else None
+        if parts is not None and parts[1]:
+            return self._raw(message, *parts)
         if codec == message_codec.JSON:
             self.json.check_size(len(message))
         request = message_codec.decode(codec, pb.ModelInferRequest, message)
         raw = request.raw_input_contents
-        inferrer = self._inferrer(self._known, request)
+        inferrer = self._inferrer(self._caches, request)
         try:
             layout = inferrer.decoder.layout(request, len(raw))
             if raw:
-                places = [(sum(map(len, raw[:place])), len(each)) for place, each in enumerate(raw)]
-                columns = inferrer.decoder.raw(layout, b"".join(raw), places)
+                ranges = [(sum(map(len, raw[:index])), len(each)) for index, each in enumerate(raw)]
+                columns = inferrer.decoder.raw(layout, b"".join(raw), ranges)
             else:
                 columns = inferrer.decoder.typed(layout, request)
             inference = layout.inference(columns)
@@ -116,7 +116,7 @@ class ModelInfer(PredictionCall):
             return no_rows(inferrer.runner, encode, inference.timeout_s)
         return InferenceRequest(inferrer.runner, columns, layout.rows, encode, inference.timeout_s)
 
-    def large(self, codec: str, message: bytes) -> Large | None:
+    def large_message(self, codec: str, message: bytes) -> LargeMessage | None:
         """Return a binary request with its model and row count, but undecoded contents.
 
         Raises RequestError.
@@ -124,16 +124,16 @@ class ModelInfer(PredictionCall):
         if codec == message_codec.JSON:
             return None
         message_codec.check_fields(message)
-        apart = split(message, RAW_INPUTS)
-        known = self._known
-        if apart is not None and apart[1]:
-            rest, places = apart
-            plan = self._planned(known, rest, len(places))
-            return Large(plan.inferrer.runner, plan.layout.rows, lambda: _work(plan, message, places))
+        parts = split(message, RAW_INPUTS)
+        caches = self._caches
+        if parts is not None and parts[1]:
+            rest, ranges = parts
+            plan = self._cached_plan(caches, rest, len(ranges))
+            return LargeMessage(plan.inferrer.runner, plan.layout.rows, lambda: _planned_request(plan, message, ranges))
         request = message_codec.decode(codec, pb.ModelInferRequest, message)
         if request.raw_input_contents:
             return None
-        inferrer = self._inferrer(known, request)
+        inferrer = self._inferrer(caches, request)
         try:
             layout = inferrer.decoder.layout(request, 0)
             inference = layout.inference(())
@@ -146,29 +146,29 @@ class ModelInfer(PredictionCall):
             columns = inferrer.decoder.typed(layout, request)
             return InferenceRequest(inferrer.runner, columns, layout.rows, encode, inference.timeout_s)
 
-        return Large(inferrer.runner, layout.rows, decode)
+        return LargeMessage(inferrer.runner, layout.rows, decode)
 
     def fail(self, error: Exception) -> None:
         """Do nothing: `decode` counts failures, because only it knows the model."""
 
-    def _raw(self, message: bytes, rest: bytes, places: Sequence[Place]) -> InferenceRequest[Body]:
-        """Return the inference request for raw contents at `places` in `message`."""
-        plan = self._planned(self._known, rest, len(places))
+    def _raw(self, message: bytes, rest: bytes, ranges: Sequence[ByteRange]) -> InferenceRequest[Body]:
+        """Return the inference request for raw contents at `ranges` in `message`."""
+        plan = self._cached_plan(self._caches, rest, len(ranges))
         try:
-            return _work(plan, message, places)
+            return _planned_request(plan, message, ranges)
         except RequestError as error:
             plan.inferrer.runner.counters.fail(error)
             raise
 
-    def _planned(self, known: _Known, rest: bytes, raw: int) -> _Plan:
-        plan = known.plans.get(rest)
+    def _cached_plan(self, caches: _Caches, rest: bytes, raw: int) -> _Plan:
+        plan = caches.plans.get(rest)
         if plan is None or len(plan.layout.features) != raw:
-            plan = self._plan(known, rest, raw)
+            plan = self._create_plan(caches, rest, raw)
         return plan
 
-    def _plan(self, known: _Known, rest: bytes, raw: int) -> _Plan:
+    def _create_plan(self, caches: _Caches, rest: bytes, raw: int) -> _Plan:
         request = message_codec.decode(message_codec.PROTO, pb.ModelInferRequest, rest)
-        inferrer = self._inferrer(known, request)
+        inferrer = self._inferrer(caches, request)
         try:
             layout = inferrer.decoder.layout(request, raw)
             inference = layout.inference(())
@@ -178,21 +178,21 @@ class ModelInfer(PredictionCall):
             raise
         plan = _Plan(inferrer, layout, encode, inference.timeout_s)
         if len(rest) <= _PLAN_BYTES:
-            if len(known.plans) >= _MAX_PLANS:
-                known.plans.clear()
-            known.plans[rest] = plan
+            if len(caches.plans) >= _MAX_PLANS:
+                caches.plans.clear()
+            caches.plans[rest] = plan
         return plan
 
-    def _inferrer(self, known: _Known, request: pb.ModelInferRequest) -> _Inferrer:
+    def _inferrer(self, caches: _Caches, request: pb.ModelInferRequest) -> _Inferrer:
         model = self._repository.resolve(request.model_name, request.model_version or None)
-        if model not in known.inferrers:
-            known.inferrers[model] = _Inferrer(self._runners[model], self._settings)
-        return known.inferrers[model]
+        if model not in caches.inferrers:
+            caches.inferrers[model] = _Inferrer(self._runners[model], self._settings)
+        return caches.inferrers[model]
 
 
-def _work(plan: _Plan, message: bytes, places: Sequence[Place]) -> InferenceRequest[Body]:
-    """Return the inference request for raw contents at `places`. Raises RequestError."""
-    columns = plan.inferrer.decoder.raw(plan.layout, message, places)
+def _planned_request(plan: _Plan, message: bytes, ranges: Sequence[ByteRange]) -> InferenceRequest[Body]:
+    """Return the inference request for raw contents at `ranges`. Raises RequestError."""
+    columns = plan.inferrer.decoder.raw(plan.layout, message, ranges)
     if not plan.layout.rows:
         return no_rows(plan.inferrer.runner, plan.encode, plan.timeout_s)
     return InferenceRequest(plan.inferrer.runner, columns, plan.layout.rows, plan.encode, plan.timeout_s)

@@ -28,7 +28,7 @@ from server.rpc.protocols.wire_format import length_head
 
 RAW_INPUTS: Final = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 RAW_OUTPUTS: Final = ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
-_FEW_ROWS: Final = 8
+_MAX_CHECKED_ROWS: Final = 8
 """Up to this number of values, checking each value is faster than an array."""
 CONTENTS: Final[Mapping[str, str]] = {
     "BOOL": "bool_contents",
@@ -46,7 +46,7 @@ CONTENTS: Final[Mapping[str, str]] = {
 }
 """Contents field for a tensor's typed values, by datatype; FP16 has raw contents only."""
 
-Place = tuple[int, int]
+ByteRange = tuple[int, int]
 """Start and length of raw contents in the bytes that hold them."""
 
 
@@ -88,31 +88,31 @@ class InferDecoder:
             is_base64(tensor.name, _parameters(tensor.parameters), is_raw=bool(raw))
         rows = rows_of(inputs, self._max_rows)
         if raw and raw != len(inputs):
-            words = f"raw_input_contents: expected {len(inputs)}, one for each input; got {raw}"
-            raise InvalidArgument(words, field="raw_input_contents")
+            message = f"raw_input_contents: expected {len(inputs)}, one for each input; got {raw}"
+            raise InvalidArgument(message, field="raw_input_contents")
         for tensor in inputs:
             check_datatype(tensor, self._signature.by_name[tensor.name])
             if raw and tensor.HasField("contents"):
-                words = f"{tensor.name}: expected no contents where there are raw ones"
-                raise InvalidArgument(words, field=tensor.name)
+                message = f"{tensor.name}: expected no contents where there are raw ones"
+                raise InvalidArgument(message, field=tensor.name)
         outputs = [InferOutput(name=each.name, parameters=_parameters(each.parameters)) for each in request.outputs]
         names = [tensor.name for tensor in inputs]
         return Layout(names, rows, request.id or None, outputs or None, _parameters(request.parameters))
 
-    def raw(self, layout: Layout, data: bytes, places: Sequence[Place]) -> Sequence[Values]:
-        """Return the columns from raw contents at `places` in `data`. Raises RequestError."""
+    def raw(self, layout: Layout, data: bytes, ranges: Sequence[ByteRange]) -> Sequence[Values]:
+        """Return the columns from raw contents at `ranges` in `data`. Raises RequestError."""
         rows = layout.rows
-        given = {
+        inputs = {
             name: self._readers[name].read(data, at, size, rows)
-            for name, (at, size) in zip(layout.features, places, strict=True)
+            for name, (at, size) in zip(layout.features, ranges, strict=True)
         }
-        return [given_or_null(given, column, rows) for column in self._signature.columns]
+        return [given_or_null(inputs, column, rows) for column in self._signature.columns]
 
     def typed(self, layout: Layout, request: ModelInferRequest) -> Sequence[Values]:
         """Return the columns from typed contents. Raises RequestError."""
         rows = layout.rows
-        given = {tensor.name: self._typed(tensor, rows) for tensor in request.inputs}
-        return [given_or_null(given, column, rows) for column in self._signature.columns]
+        inputs = {tensor.name: self._typed(tensor, rows) for tensor in request.inputs}
+        return [given_or_null(inputs, column, rows) for column in self._signature.columns]
 
     def _typed(self, tensor: ModelInferRequest.InferInputTensor, rows: int) -> Values:
         name, datatype = tensor.name, tensor.datatype
@@ -125,8 +125,8 @@ class InferDecoder:
         if is_base64(name, _parameters(tensor.parameters), is_raw=False):
             values = [text.encode() for text in from_base64(name, values)]
         if len(values) != rows:
-            words = f"{name}: {field}: expected {rows} elements as in its shape; got {len(values)}"
-            raise InvalidArgument(words, field=name)
+            message = f"{name}: {field}: expected {rows} elements as in its shape; got {len(values)}"
+            raise InvalidArgument(message, field=name)
         if datatype == "BYTES":
             reader = self._readers[name]
             strings = [reader.string(value) for value in values]
@@ -134,7 +134,7 @@ class InferDecoder:
                 return strings
             column.check(np.array(strings, dtype=object))
             return strings
-        if rows <= _FEW_ROWS and all(map(self._readers[name].holds, values)):
+        if rows <= _MAX_CHECKED_ROWS and all(map(self._readers[name].holds, values)):
             return [*values]
         if datatype.endswith(("INT8", "INT16")):
             _check_width(name, column, values)
@@ -154,15 +154,15 @@ def _check_width(name: str, column: Column, values: Sequence[int]) -> None:
         raise InvalidArgument(f"{name}: row {row}: {column.fault(values[row])}", field=name)
 
 
-def _parameters(given: Mapping[str, InferParameter]) -> Parameters | None:
+def _parameters(parameters: Mapping[str, InferParameter]) -> Parameters | None:
     """Return parameters as JSON values, without those that have no value."""
-    if not given:
+    if not parameters:
         return None
-    chosen = {name: parameter.WhichOneof("parameter_choice") for name, parameter in given.items()}
-    return {name: getattr(given[name], choice) for name, choice in chosen.items() if choice is not None}
+    kinds = {name: parameter.WhichOneof("parameter_choice") for name, parameter in parameters.items()}
+    return {name: getattr(parameters[name], kind) for name, kind in kinds.items() if kind is not None}
 
 
-class Chosen(NamedTuple):
+class OutputTensor(NamedTuple):
     """One output of a response."""
 
     name: str
@@ -184,34 +184,38 @@ class InferEncoder:
         self, codec: str, inference: DecodedInferRequest, *, is_raw: bool
     ) -> Callable[[Outputs, int, int], bytes]:
         """Return the encoder of a response. Raises InvalidArgument for unknown outputs."""
-        wanted = self._tensors.wanted(inference)
+        requested = self._tensors.wanted(inference)
 
         def encode(outputs: Outputs, start: int, stop: int) -> bytes:
-            chosen = [Chosen(each.output.name, *self._tensors.chosen(each, outputs, start, stop)) for each in wanted]
+            tensors = [
+                OutputTensor(each.output.name, *self._tensors.chosen(each, outputs, start, stop)) for each in requested
+            ]
             if is_raw and codec == message_codec.PROTO:
-                return self._raw(inference, chosen, stop - start)
-            return message_codec.encode(codec, self._message(inference, chosen, is_raw=is_raw))
+                return self._raw(inference, tensors, stop - start)
+            return message_codec.encode(codec, self._message(inference, tensors, is_raw=is_raw))
 
         return encode
 
-    def _raw(self, inference: DecodedInferRequest, chosen: Sequence[Chosen], rows: int) -> bytes:
+    def _raw(self, inference: DecodedInferRequest, tensors: Sequence[OutputTensor], rows: int) -> bytes:
         """Return a response with its raw contents after all other fields."""
-        is_usual = rows == 1 and not inference.outputs and inference.id is None
-        head = self._one_row if is_usual else None
+        is_common = rows == 1 and not inference.outputs and inference.id is None
+        head = self._one_row if is_common else None
         if head is None:
-            head = self._head(inference, chosen).SerializeToString()
-            if is_usual:
+            head = self._head(inference, tensors).SerializeToString()
+            if is_common:
                 self._one_row = head
         pieces = [head]
-        for each in chosen:
+        for each in tensors:
             data = tensor_bytes(each.data)
             pieces += (length_head(RAW_OUTPUTS, len(data)), data)
         return b"".join(pieces)
 
-    def _message(self, inference: DecodedInferRequest, chosen: Sequence[Chosen], *, is_raw: bool) -> ModelInferResponse:
-        response = self._head(inference, chosen)
-        is_raw = is_raw or any(each.datatype not in CONTENTS for each in chosen)
-        for each, tensor in zip(chosen, response.outputs, strict=True):
+    def _message(
+        self, inference: DecodedInferRequest, tensors: Sequence[OutputTensor], *, is_raw: bool
+    ) -> ModelInferResponse:
+        response = self._head(inference, tensors)
+        is_raw = is_raw or any(each.datatype not in CONTENTS for each in tensors)
+        for each, tensor in zip(tensors, response.outputs, strict=True):
             if is_raw:  # all outputs or none, as for the inputs of a request
                 response.raw_output_contents.append(tensor_bytes(each.data))
                 continue
@@ -220,9 +224,9 @@ class InferEncoder:
             into.extend([value.encode() for value in values] if each.datatype == "BYTES" else values)
         return response
 
-    def _head(self, inference: DecodedInferRequest, chosen: Sequence[Chosen]) -> ModelInferResponse:
+    def _head(self, inference: DecodedInferRequest, tensors: Sequence[OutputTensor]) -> ModelInferResponse:
         """Return a response without its output values."""
         response = ModelInferResponse(model_name=self._name, model_version=self._version, id=inference.id or "")
-        for each in chosen:
+        for each in tensors:
             response.outputs.add(name=each.name, datatype=each.datatype, shape=each.data.shape)
         return response

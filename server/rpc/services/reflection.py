@@ -34,28 +34,28 @@ class ReflectionHandlers:
         async for request in requests:
             response = self._messages.ServerReflectionResponse(valid_host=request.host, original_request=request)
             try:
-                self._answer(request, response)
+                self._respond(request, response)
             except RequestError as error:
-                failed = rpc_error(error)
-                response.error_response.error_code = int(failed.code)
-                response.error_response.error_message = failed.message
+                lookup_error = rpc_error(error)
+                response.error_response.error_code = int(lookup_error.code)
+                response.error_response.error_message = lookup_error.message
             yield response
 
-    def _answer(self, request: Any, response: Any) -> None:  # noqa: ANN401 # types of either version
+    def _respond(self, request: Any, response: Any) -> None:  # noqa: ANN401 # types of either version
         files = self._files()
-        asked = request.WhichOneof("message_request")
-        if asked == "list_services":
+        kind = request.WhichOneof("message_request")
+        if kind == "list_services":
             for name in files.services:
                 response.list_services_response.service.add(name=name)
-        elif asked == "file_by_filename":
+        elif kind == "file_by_filename":
             response.file_descriptor_response.file_descriptor_proto.extend(files.named(request.file_by_filename))
-        elif asked == "file_containing_symbol":
+        elif kind == "file_containing_symbol":
             name = files.declaring(request.file_containing_symbol)
             response.file_descriptor_response.file_descriptor_proto.extend(files.named(name))
-        elif asked == "all_extension_numbers_of_type":
+        elif kind == "all_extension_numbers_of_type":
             files.declaring(request.all_extension_numbers_of_type)
             response.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
-        elif asked == "file_containing_extension":
+        elif kind == "file_containing_extension":
             raise NotFound("there are no extensions")
         else:
             raise Unimplemented("expected one of the questions of the reflection protocol")

@@ -18,7 +18,7 @@ from server.http.message import Body
 from server.inference.batcher import Waiter
 from server.inference.runner import InferenceRequest, Runner
 from server.models.signature import Outputs
-from server.rpc.inference_call import Large, PredictionCall
+from server.rpc.inference_call import LargeMessage, PredictionCall
 from server.rpc.method import Context, Method
 from server.rpc.protocols.json_messages import JsonMessages
 from server.rpc.protocols.message_codec import JSON
@@ -42,9 +42,9 @@ class TypedService:
         self.file = typed_descriptor.file(manifest)
         pool = DescriptorPool()  # a separate pool, because two versions may declare one name differently
         pool.Add(self.file)
-        where = self.file.package
-        kinds = {
-            name: GetMessageClass(pool.FindMessageTypeByName(f"{where}.{name}"))
+        package = self.file.package
+        message_types = {
+            name: GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
             for name in (typed_descriptor.REQUEST, typed_descriptor.BATCH_REQUEST)
         }
         records = RecordDecoder(
@@ -52,19 +52,21 @@ class TypedService:
         )
         self._runner = runner
         self._json = json
-        self._decoder = RequestDecoder(runner.model.signature, records, kinds, json.max_bytes)
+        self._decoder = RequestDecoder(runner.model.signature, records, message_types, json.max_bytes)
         self._estimate = RowEstimate(_FIRST_BYTES * len(runner.model.signature.columns), settings.max_rows)
         self._encoder = ResponseEncoder(manifest)
         self._max_batch_rows = settings.max_batch_rows
         self._executor = executor
-        self._kept = _Kept(ETagBuilder(manifest, runner.model.signature), unpinned_cache_control(settings.cache_s))
-        self._path = f"/{where}.{typed_descriptor.service(manifest)}"
+        self._cache_settings = _CacheSettings(
+            ETagBuilder(manifest, runner.model.signature), unpinned_cache_control(settings.cache_s)
+        )
+        self._path = f"/{package}.{typed_descriptor.service(manifest)}"
 
     def calls(self) -> Iterator[PredictionCall]:
         """Yield the unary calls of the service."""
-        shared = _Shared(self._runner, self._decoder, self._encoder, self._kept, self._json, self._estimate)
-        for name, kind in (("Predict", _Predict), ("PredictBatch", _PredictBatch)):
-            yield kind(f"{self._path}/{name}", shared)
+        shared = _Shared(self._runner, self._decoder, self._encoder, self._cache_settings, self._json, self._estimate)
+        for name, call_class in (("Predict", _Predict), ("PredictBatch", _PredictBatch)):
+            yield call_class(f"{self._path}/{name}", shared)
 
     def stream(self) -> Method:
         """Return the method that streams its responses."""
@@ -75,22 +77,24 @@ class TypedService:
     ) -> AsyncIterator[bytes]:
         """Yield one response per record; compute at most one batch ahead."""
         try:
-            columns = await self._decoded(codec, await anext(messages))
+            columns = await self._decode(codec, await anext(messages))
         except Exception as error:
             self._runner.counters.fail(error)
             raise
         rows = len(columns[0])
         for start in range(0, rows, self._max_batch_rows):
-            some = [column[start : start + self._max_batch_rows] for column in columns]
-            answers: list[bytes] = []
+            batch_columns = [column[start : start + self._max_batch_rows] for column in columns]
+            responses: list[bytes] = []
             waiter = Waiter[Body]()
-            encode = partial(self._each, codec, answers)
-            self._runner.submit(InferenceRequest(self._runner, some, len(some[0]), encode), waiter, context.timeout_s)
+            encode = partial(self._encode_rows, codec, responses)
+            self._runner.submit(
+                InferenceRequest(self._runner, batch_columns, len(batch_columns[0]), encode), waiter, context.timeout_s
+            )
             await waiter.result()
-            for answer in answers:
-                yield answer
+            for response in responses:
+                yield response
 
-    async def _decoded(self, codec: str, message: bytes) -> Sequence[Any]:
+    async def _decode(self, codec: str, message: bytes) -> Sequence[Any]:
         """Return the columns of a message, decoded in a thread if slow. Raises RequestError."""
         decode = partial(self._decoder.decode, codec, message, several=True)
         if codec == JSON and len(message) <= self._json.max_bytes:
@@ -99,13 +103,13 @@ class TypedService:
             return decode()
         return await asyncio.get_running_loop().run_in_executor(self._executor, decode)
 
-    def _each(self, codec: str, answers: list[bytes], outputs: Outputs, start: int, stop: int) -> Body:
+    def _encode_rows(self, codec: str, responses: list[bytes], outputs: Outputs, start: int, stop: int) -> Body:
         encode = self._encoder.one(codec)
-        answers[:] = [encode(outputs, row, row + 1) for row in range(start, stop)]  # a re-run overwrites them
+        responses[:] = [encode(outputs, row, row + 1) for row in range(start, stop)]  # a re-run overwrites them
         return b""
 
 
-class _Kept(NamedTuple):
+class _CacheSettings(NamedTuple):
     """Cache settings of responses to GET calls."""
 
     tags: ETagBuilder
@@ -118,7 +122,7 @@ class _Shared(NamedTuple):
     runner: Runner
     decoder: RequestDecoder
     encoder: ResponseEncoder
-    kept: _Kept
+    cache_settings: _CacheSettings
     json: JsonMessages
     estimate: RowEstimate
 
@@ -128,7 +132,7 @@ class _TypedCall(PredictionCall):
 
     def __init__(self, path: str, shared: _Shared) -> None:
         self.path = path
-        self._runner, self._decoder, self._encoder, self._kept, self.json, self._estimate = shared
+        self._runner, self._decoder, self._encoder, self._cache_settings, self.json, self._estimate = shared
 
     def admit(self, length: int) -> None:
         """Raise ResourceExhausted if the queue has no room for a large body's rows."""
@@ -139,7 +143,7 @@ class _TypedCall(PredictionCall):
                 self.fail(error)
                 raise
 
-    def large(self, codec: str, message: bytes) -> Large | None:
+    def large_message(self, codec: str, message: bytes) -> LargeMessage | None:
         """Return the message undecoded, or None for a short JSON message.
 
         Short JSON may need protobuf, which decodes in its own thread.
@@ -149,19 +153,19 @@ class _TypedCall(PredictionCall):
         size = len(message)
 
         def decode() -> InferenceRequest[Body]:
-            work = self.decode(codec, message)
-            self._estimate.learn(size, work.rows)
-            return work
+            request = self.decode(codec, message)
+            self._estimate.learn(size, request.rows)
+            return request
 
-        return Large(self._runner, self._estimate.rows(size), decode)
+        return LargeMessage(self._runner, self._estimate.rows(size), decode)
 
-    def fresh(self, codec: str, work: InferenceRequest[Body]) -> CacheValidator:
+    def cache_validator(self, codec: str, request: InferenceRequest[Body]) -> CacheValidator:
         """Return a cache validator with a weak tag.
 
         The tag is the same for compressed and uncompressed responses.
         """
-        tag = self._kept.tags.tag(work.columns, f"{self.path} {codec}")
-        return CacheValidator(f"W/{tag}", self._kept.cache_control)
+        tag = self._cache_settings.tags.tag(request.columns, f"{self.path} {codec}")
+        return CacheValidator(f"W/{tag}", self._cache_settings.cache_control)
 
     def fail(self, error: Exception) -> None:
         """Count a call that failed before it was queued."""
@@ -176,7 +180,7 @@ class _Predict(_TypedCall):
         columns = self._decoder.decode(codec, message, several=False)
         return InferenceRequest(self._runner, columns, 1, self._encoder.one(codec))
 
-    def quick(self, message: bytes) -> InferenceRequest[Body] | None:
+    def decode_plain(self, message: bytes) -> InferenceRequest[Body] | None:
         """Return the inference request of a record in REST's JSON format; else None."""
         columns = self._decoder.plain(message, several=False)
         return None if columns is None else InferenceRequest(self._runner, columns, 1, self._encoder.one(JSON))
@@ -187,12 +191,12 @@ class _PredictBatch(_TypedCall):
 
     def decode(self, codec: str, message: bytes) -> InferenceRequest[Body]:
         """Decode the records into columns and the encoder of their response."""
-        return self._work(codec, self._decoder.decode(codec, message, several=True))
+        return self._inference_request(codec, self._decoder.decode(codec, message, several=True))
 
-    def quick(self, message: bytes) -> InferenceRequest[Body] | None:
+    def decode_plain(self, message: bytes) -> InferenceRequest[Body] | None:
         """Return the inference request of records in REST's JSON format; else None."""
         columns = self._decoder.plain(message, several=True)
-        return None if columns is None else self._work(JSON, columns)
+        return None if columns is None else self._inference_request(JSON, columns)
 
-    def _work(self, codec: str, columns: Sequence[Any]) -> InferenceRequest[Body]:
+    def _inference_request(self, codec: str, columns: Sequence[Any]) -> InferenceRequest[Body]:
         return InferenceRequest(self._runner, columns, len(columns[0]), partial(self._encoder.several, codec))

@@ -35,26 +35,30 @@ class RequestDecoder:
     """Decoder of requests to one model's typed service."""
 
     def __init__(
-        self, signature: Signature, records: RecordDecoder, kinds: Mapping[str, type[Message]], max_json_bytes: int
+        self,
+        signature: Signature,
+        records: RecordDecoder,
+        message_types: Mapping[str, type[Message]],
+        max_json_bytes: int,
     ) -> None:
-        """Decode messages of `kinds`, by message name; try JSON with `records` first.
+        """Decode messages of `message_types`, by message name; try JSON with `records` first.
 
         protobuf does not decode JSON larger than `max_json_bytes`: such a message must be in the REST format.
         """
         self._max_json_bytes = max_json_bytes
         self._signature = signature
         self._records = records
-        self._kinds = kinds
+        self._message_types = message_types
         self._max_fields = max(message_codec.MAX_FIELDS, records.max_rows)
-        self._one = kinds[typed_descriptor.REQUEST]
+        self._one = message_types[typed_descriptor.REQUEST]
         self._names = [column.feature.name for column in signature.columns]
         fields = typed_descriptor.field_names([column.feature for column in signature.columns])
         self._fields = [fields[name] for name in self._names]
         self._values = _getter(self._fields)
         self._nullable = [
-            (place, self._fields[place]) for place, column in enumerate(signature.columns) if column.feature.nullable
+            (index, self._fields[index]) for index, column in enumerate(signature.columns) if column.feature.nullable
         ]
-        types = [(f"f{place}", json_type(column)) for place, column in enumerate(signature.columns)]
+        types = [(f"f{index}", json_type(column)) for index, column in enumerate(signature.columns)]
         row: Any = msgspec.defstruct("Row", types, array_like=True)
         self._row = row
         self._rows = msgspec.defstruct("Rows", [("rows", list[row])], array_like=True)
@@ -70,7 +74,7 @@ class RequestDecoder:
                 return plain
             message = json_errors.without_mark(message) or message
             if len(message) > self._max_json_bytes:
-                return self._as_rest(message, several=several)
+                return self._decode_rest_json(message, several=several)
         elif not several:
             try:
                 values = self._record(self._one.FromString(message))
@@ -89,7 +93,7 @@ class RequestDecoder:
         """Return the values of valid JSON in the REST format; else None."""
         return self._records.plain(message, several=several)
 
-    def _as_rest(self, message: bytes, *, several: bool) -> Sequence[Any]:
+    def _decode_rest_json(self, message: bytes, *, several: bool) -> Sequence[Any]:
         """Return the values of JSON in the REST format. Raises RequestError with the field's name."""
         columns, is_list = self._records.decode(message)
         if is_list == several:
@@ -99,24 +103,24 @@ class RequestDecoder:
         raise self._records.unknown(RECORDS)
 
     def _messages(self, codec: str, message: bytes, *, several: bool) -> Sequence[Message]:
-        kind = self._kinds[typed_descriptor.BATCH_REQUEST if several else typed_descriptor.REQUEST]
+        kind = self._message_types[typed_descriptor.BATCH_REQUEST if several else typed_descriptor.REQUEST]
         try:
             request = message_codec.decode(codec, kind, message, strict=True, max_fields=self._max_fields)
             if codec == message_codec.JSON:
-                self._check_truth(message, several=several)
+                self._check_booleans(message, several=several)
         except InvalidArgument as error:
-            raise self._told(codec, message, error, several=several) from None
+            raise self._decode_error(codec, message, error, several=several) from None
         if not several:
             return [request]
         records: Sequence[Message] = request.records  # type: ignore[attr-defined] # a run-time type
         if not records:
             raise InvalidArgument(f"{RECORDS}: expected at least one", field=RECORDS)
         if len(records) > self._records.max_rows:
-            words = f"{RECORDS}: expected at most {self._records.max_rows}, got {len(records)}"
-            raise PayloadTooLarge(words, field=RECORDS)
+            text = f"{RECORDS}: expected at most {self._records.max_rows}, got {len(records)}"
+            raise PayloadTooLarge(text, field=RECORDS)
         return records
 
-    def _told(self, codec: str, message: bytes, error: InvalidArgument, *, several: bool) -> RequestError:
+    def _decode_error(self, codec: str, message: bytes, error: InvalidArgument, *, several: bool) -> RequestError:
         """Return the error for bytes that are not a valid message.
 
         For JSON it is REST's error, which names the field, if REST rejects the message too.
@@ -124,14 +128,14 @@ class RequestDecoder:
         if codec == message_codec.JSON:
             try:
                 self._records.decode(message)
-            except RequestError as named:
-                if several == str(named.field).startswith(RECORDS) or named.field is None:
-                    return named
+            except RequestError as rest_error:
+                if several == str(rest_error.field).startswith(RECORDS) or rest_error.field is None:
+                    return rest_error
             if several:
                 return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
         return error
 
-    def _check_truth(self, message: bytes, *, several: bool) -> None:
+    def _check_booleans(self, message: bytes, *, several: bool) -> None:
         """Raise InvalidArgument for a boolean where a number is expected.
 
         The protobuf library parses true and false as 1 and 0, and an empty array as a message without fields.
@@ -164,14 +168,14 @@ class RequestDecoder:
         the string "NaN" in JSON.
         """
         values = self._values(message)
-        for place, field in self._nullable:
-            value = values[place]
+        for index, field in self._nullable:
+            value = values[index]
             if value != value or (not value and not message.HasField(field)):  # noqa: PLR0124 # true for NaN only
-                values = (*values[:place], None, *values[place + 1 :])
+                values = (*values[:index], None, *values[index + 1 :])
         return values
 
     @cached_property
-    def _values_alone(self) -> list[Any]:
+    def _value_types(self) -> list[Any]:
         """One type per column, to find the invalid value; created on the first error."""
         columns = self._signature.columns
         return [msgspec.defstruct("One", [("value", json_type(column))], array_like=True) for column in columns]
@@ -180,7 +184,7 @@ class RequestDecoder:
         """Raise InvalidArgument for the first value that its column does not allow."""
         columns = self._signature.columns
         for number, row in enumerate(rows):
-            for value, column, kind in zip(row, columns, self._values_alone, strict=True):
+            for value, column, kind in zip(row, columns, self._value_types, strict=True):
                 try:
                     msgspec.convert((value,), kind)
                 except msgspec.ValidationError:
@@ -202,11 +206,11 @@ class ResponseEncoder:
 
     def __init__(self, manifest: Manifest) -> None:
         """Prepare the response bytes for the model of `manifest`."""
-        self._answer = answerer(manifest)
-        served = {"model": manifest.name, "version": str(manifest.version)}
-        self._served_json = msgspec.json.encode(served)[:-1] + b","
-        self._served = b"".join(
-            string_field(number, served[name])
+        self._predict_row = answerer(manifest)
+        version_members = {"model": manifest.name, "version": str(manifest.version)}
+        self._json_prefix = msgspec.json.encode(version_members)[:-1] + b","
+        self._version_fields = b"".join(
+            string_field(number, version_members[name])
             for name, number in (("model", typed_descriptor.MODEL), ("version", typed_descriptor.VERSION))
         )
         self._prediction = _prediction(manifest)
@@ -217,37 +221,37 @@ class ResponseEncoder:
         return self._one_json if codec == message_codec.JSON else self._one_binary
 
     def _one_json(self, outputs: Outputs, row: int, _stop: int) -> bytes:
-        return self._served_json + self._json(outputs, row)[1:]
+        return self._json_prefix + self._json(outputs, row)[1:]
 
     def _one_binary(self, outputs: Outputs, row: int, _stop: int) -> bytes:
-        return self._prediction(outputs, row) + self._served
+        return self._prediction(outputs, row) + self._version_fields
 
     def several(self, codec: str, outputs: Outputs, start: int, stop: int) -> bytes:
         """Return the PredictBatchResponse of the rows from `start` up to `stop`."""
         rows = range(start, stop)
         if codec == message_codec.JSON:
             return b"".join(
-                (self._served_json, b'"predictions":[', b",".join(self._json(outputs, row) for row in rows), b"]}")
+                (self._json_prefix, b'"predictions":[', b",".join(self._json(outputs, row) for row in rows), b"]}")
             )
         predictions = (length_prefixed(typed_descriptor.PREDICTIONS, self._prediction(outputs, row)) for row in rows)
-        return self._served + b"".join(predictions)
+        return self._version_fields + b"".join(predictions)
 
     def _json(self, outputs: Outputs, row: int) -> bytes:
         """Return one prediction in protobuf JSON.
 
         It is REST's JSON, except that 64-bit integer labels are strings and non-finite numbers are names.
         """
-        answer = self._answer(outputs, row)
+        prediction = self._predict_row(outputs, row)
         if self._is_long:
-            answer["label"] = str(answer["label"])
-        text = msgspec.json.encode(answer)
-        return msgspec.json.encode(_named(answer)) if b":null" in text else text
+            prediction["label"] = str(prediction["label"])
+        text = msgspec.json.encode(prediction)
+        return msgspec.json.encode(_name_non_finite(prediction)) if b":null" in text else text
 
 
-def _named(value: Any) -> Any:  # noqa: ANN401 # JSON
+def _name_non_finite(value: Any) -> Any:  # noqa: ANN401 # JSON
     """Replace non-finite numbers in a JSON value with their protobuf names."""
     if isinstance(value, dict):
-        return {name: _named(each) for name, each in value.items()}
+        return {name: _name_non_finite(each) for name, each in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
@@ -259,20 +263,22 @@ def _prediction(manifest: Manifest) -> Callable[[Outputs, int], bytes]:
     It inserts the numbers between bytes that are known at load.
     """
     if manifest.kind == "regression":
-        place = manifest.outputs.index(manifest.output("value"))
-        return lambda outputs, row: double_field(typed_descriptor.VALUE, float(outputs[place].item(row)))
+        index = manifest.outputs.index(manifest.output("value"))
+        return lambda outputs, row: double_field(typed_descriptor.VALUE, float(outputs[index].item(row)))
     label = manifest.outputs.index(manifest.output("label"))
     probabilities = manifest.outputs.index(manifest.output("probabilities"))
     entries = [_before_double(typed_descriptor.PROBABILITIES, name) for name in manifest.classes]
     positive = manifest.classes.index(str(manifest.positive_class)) if manifest.kind == "binary" else None
-    kept: dict[Scalar, Callable[[list[float]], bytes]] = {}
+    encoders: dict[Scalar, Callable[[list[float]], bytes]] = {}
 
     def encode(outputs: Outputs, row: int) -> bytes:
-        said = outputs[label].item(row)
-        pack = kept.get(said)
-        if pack is None:
-            pack = kept[said] = _packer(scalar_field(typed_descriptor.LABEL, said), entries, positive)
-        return pack(outputs[probabilities][row].tolist())
+        label_value = outputs[label].item(row)
+        encode_row = encoders.get(label_value)
+        if encode_row is None:
+            encode_row = encoders[label_value] = _row_encoder(
+                scalar_field(typed_descriptor.LABEL, label_value), entries, positive
+            )
+        return encode_row(outputs[probabilities][row].tolist())
 
     return encode
 
@@ -283,18 +289,18 @@ def _before_double(number: int, key: str) -> bytes:
     return length_prefixed(number, entry)[:-8]
 
 
-def _packer(label: bytes, entries: Sequence[bytes], positive: int | None) -> Callable[[list[float]], bytes]:
+def _row_encoder(label: bytes, entries: Sequence[bytes], positive: int | None) -> Callable[[list[float]], bytes]:
     """Return a function that inserts the probabilities into one label's prediction bytes."""
-    before = list(entries)
+    parts = list(entries)
     if positive is not None:
-        before.insert(0, double_field(typed_descriptor.PROBABILITY, 0.0)[:-8])
-    before[0] = label + before[0]
-    pack = struct.Struct("<" + "".join(f"{len(each)}sd" for each in before)).pack
-    pieces: list[bytes | float] = [piece for each in before for piece in (each, 0.0)]
+        parts.insert(0, double_field(typed_descriptor.PROBABILITY, 0.0)[:-8])
+    parts[0] = label + parts[0]
+    pack = struct.Struct("<" + "".join(f"{len(each)}sd" for each in parts)).pack
+    pieces: list[bytes | float] = [piece for each in parts for piece in (each, 0.0)]
 
-    def packed(numbers: list[float]) -> bytes:
-        given = pieces.copy()
-        given[1::2] = numbers if positive is None else [numbers[positive], *numbers]
-        return pack(*given)
+    def encode_row(numbers: list[float]) -> bytes:
+        values = pieces.copy()
+        values[1::2] = numbers if positive is None else [numbers[positive], *numbers]
+        return pack(*values)
 
-    return packed
+    return encode_row
