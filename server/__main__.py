@@ -44,7 +44,7 @@ def main(arguments: "Sequence[str]") -> None:
     gc.disable()  # until all is loaded: none of it becomes garbage
 
     from server.errors import ModelError, SettingsError
-    from server.settings import from_environment, unknown
+    from server.settings import from_environment, unknown_variables
     from server.telemetry import logs
 
     logs.configure(os.environ.get("LIFEBOAT_LOG_FORMAT", ""), inputs=False)  # early, for errors in the settings
@@ -53,7 +53,7 @@ def main(arguments: "Sequence[str]") -> None:
         settings = from_environment(os.environ)
         logs.configure(settings.log_format, inputs=settings.log_inputs)
         logging.getLogger().setLevel(settings.log_level.upper())
-        for name in unknown(os.environ):
+        for name in unknown_variables(os.environ):
             log.warning("%s is not a setting of this version and has no effect", name)
         observer = _observer(settings)
 
@@ -100,9 +100,9 @@ def _command(arguments: "Sequence[str]") -> int:
         from server.batch.cli.main import main as score
 
         return score(arguments[1:])
-    asks = arguments[0] in {"-h", "--help"}
-    print(_USAGE, file=sys.stdout if asks else sys.stderr)  # the usage text is a command line's output
-    return 0 if asks else 2
+    is_help = arguments[0] in {"-h", "--help"}
+    print(_USAGE, file=sys.stdout if is_help else sys.stderr)  # the usage text is a command line's output
+    return 0 if is_help else 2
 
 
 def _serve(repository: "Repository", settings: "Settings", observer: "Observer | None", shutdown: "Shutdown") -> int:
@@ -114,7 +114,7 @@ def _serve(repository: "Repository", settings: "Settings", observer: "Observer |
 
     from server.app import create_app
     from server.http.http1 import protocol
-    from server.http.server import Listening
+    from server.http.server import Server
     from server.http.shutdown import orderly_s
 
     app = create_app(repository, settings, observer)
@@ -140,11 +140,11 @@ def _serve(repository: "Repository", settings: "Settings", observer: "Observer |
     )
     shutdown.serve(settings.drain_s)
     try:
-        Listening(config, app.start, app.watchdog).run()
+        Server(config, app.start, app.watchdog).run()
     except SystemExit:  # uvicorn has logged the reason
-        where = f"{settings.host} port {settings.port}"
-        words = "can't listen on %s: set LIFEBOAT_HOST or PORT to a free address or port"
-        logging.getLogger("lifeboat").error(words, where)  # noqa: TRY400
+        address = f"{settings.host} port {settings.port}"
+        message = "can't listen on %s: set LIFEBOAT_HOST or PORT to a free address or port"
+        logging.getLogger("lifeboat").error(message, address)  # noqa: TRY400
         return 1
     finally:
         if observer is not None:

@@ -73,7 +73,7 @@ def create_app(
         if rpc.services is not None:
             handlers |= rpc.services.fast_path_handlers()
         fast_path_handlers.clear()
-        fast_path_handlers.update(handlers if observer is None else observer.predictions(handlers))
+        fast_path_handlers.update(handlers if observer is None else observer.wrap_handlers(handlers))
         queries.clear()
         queries.update(predict.queries())
 
@@ -169,9 +169,9 @@ class RequestDispatcher:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         handlers: Mapping[str, ASGIApp] = self.fast_path_handlers if scope["method"] == "POST" else self._queries
-        prediction = handlers.get(scope["path"])
-        if prediction is not None and scope["method"] in _PREDICTS:
-            await prediction(scope, receive, send)
+        handler = handlers.get(scope["path"])
+        if handler is not None and scope["method"] in _PREDICTS:
+            await handler(scope, receive, send)
         elif is_call(scope["path"]):
             await self.rpc(scope, receive, send)
         else:

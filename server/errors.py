@@ -223,6 +223,6 @@ def drop_tracebacks(error: BaseException | None) -> None:
     """
     while error is not None:
         error.__traceback__ = None
-        before = error.__cause__ or error.__context__
+        cause = error.__cause__ or error.__context__
         error.__cause__ = error.__context__ = None
-        error = before
+        error = cause

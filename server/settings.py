@@ -10,7 +10,7 @@ from server.models.quoting import quoted
 from server.models.version_policy import ALL, VersionPolicy
 
 PREFIX: Final = "LIFEBOAT_"
-WORDS: Final = {
+CHOICES: Final = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("json", "text"),
     "log_requests": ("none", "errors", "all"),
@@ -155,8 +155,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
     Raises SettingsError for an invalid value; the message names the variable and the expected value.
     """
-    given = {f.name: environment[variable(f.name)] for f in fields(Settings) if environment.get(variable(f.name))}
-    values: dict[str, object] = dict(given)
+    texts = {f.name: environment[variable(f.name)] for f in fields(Settings) if environment.get(variable(f.name))}
+    values: dict[str, object] = dict(texts)
     for name, low, high in (
         ("port", 0, 65535),
         ("repository_poll_s", 0, 86_400),
@@ -186,24 +186,24 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ("max_model_bytes", 1, 2**31 - 1),
         ("drain_s", 0, 900),
     ):
-        if name in given:
-            values[name] = _integer(variable(name), given[name], low, high)
-    if "models" in given:
-        values["models"] = Path(given["models"])
+        if name in texts:
+            values[name] = _integer(variable(name), texts[name], low, high)
+    if "models" in texts:
+        values["models"] = Path(texts["models"])
     for name in ("http2", "log_inputs", "trace"):
-        if name in given:
-            values[name] = _switch(variable(name), given[name])
-    if "admin_token" in given:
-        _check_token(variable("admin_token"), given["admin_token"])
-    if "version_policy" in given:
-        values["version_policy"] = _policy(variable("version_policy"), given["version_policy"])
-    for name, words in WORDS.items():
-        if name in given and given[name] not in words:
-            raise SettingsError(f"{variable(name)}: expected one of {', '.join(words)}; got {quoted(given[name])}")
+        if name in texts:
+            values[name] = _switch(variable(name), texts[name])
+    if "admin_token" in texts:
+        _check_token(variable("admin_token"), texts["admin_token"])
+    if "version_policy" in texts:
+        values["version_policy"] = _policy(variable("version_policy"), texts["version_policy"])
+    for name, choices in CHOICES.items():
+        if name in texts and texts[name] not in choices:
+            raise SettingsError(f"{variable(name)}: expected one of {', '.join(choices)}; got {quoted(texts[name])}")
     return Settings(**values)  # type: ignore[arg-type] # each value got its field's type above
 
 
-def unknown(environment: Mapping[str, str]) -> list[str]:
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Return the variables that have the prefix but are not settings.
 
     Such a variable is a typing error or belongs to a newer version.

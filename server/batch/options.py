@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, QueryParams
 from server.codecs.tables.csv_text import COMMA, CSV_TEXT, POINT, TextFormat
 from server.codecs.tables.media_types import BY_MEDIA_TYPE, CSV, FORMS, PARQUET, TAB_SEPARATED, Form
 from server.errors import InvalidArgument, UnsupportedMediaType
-from server.http.request_body import FORM_ENCODED, UNSTATED
+from server.http.request_body import FORM_ENCODED, UNSPECIFIED
 from server.models.quoting import field_name, quoted, quoted_name
 from server.models.session import Model
 
@@ -23,7 +23,7 @@ _PARAMETERS: Final = ("columns", "on_error", "delimiter", "decimal", "null", "su
 _DECIMALS: Final = {"point": POINT, "comma": COMMA}
 _MAX_HINT: Final = 120
 _DELIMITERS: Final = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
-_UNSTATED: Final = UNSTATED | {"application/octet-stream"}
+_UNSTATED: Final = UNSPECIFIED | {"application/octet-stream"}
 """Content types that say nothing about the file's format."""
 
 

@@ -17,7 +17,7 @@ from server.errors import Canceled, DeadlineExceeded, RequestError, drop_traceba
 from server.http.request_body import body_chunk, wait_for_disconnect
 from server.http.request_context import current, fields, log_text
 from server.http.responses import asgi_response, envelope, failure
-from server.http.trailers import BREAK_OFF, EXTENSION, takes_trailers
+from server.http.trailers import BREAK_OFF, EXTENSION, accepts_trailers
 from server.http.transfer_pace import Pace
 from server.inference.runner import Runner
 from server.settings import Settings
@@ -59,7 +59,7 @@ class ScoredFile:
         self._is_read = False
         """Whether the whole body was received."""
         extensions = scope.get("extensions", {})
-        self._trails = EXTENSION in extensions and takes_trailers(scope)
+        self._trails = EXTENSION in extensions and accepts_trailers(scope)
         self._ends = extensions.get(BREAK_OFF)
         if self._ends is not None:
             self._ends.lift_timeout()  # a file may take long; `Pace` limits the time instead

@@ -18,7 +18,7 @@ Each takes some kB of memory.
 """
 RESERVED_DESCRIPTORS: Final = 32
 """Descriptors that are reserved for files, pages, metrics, and connections that are being rejected."""
-_AT_ONCE: Final = 128
+_MAX_ACCEPTS: Final = 128
 """Maximum number of connections that are accepted per turn of the event loop."""
 _PAUSE_S: Final = 0.1
 """Seconds without accepting after the system has run out of descriptors."""
@@ -37,8 +37,8 @@ def max_connections() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    used = sum(1 for _ in Path("/dev/fd").iterdir())
-    return max(1, min(MAX_CONNECTIONS, soft - used - RESERVED_DESCRIPTORS))
+    open_count = sum(1 for _ in Path("/dev/fd").iterdir())
+    return max(1, min(MAX_CONNECTIONS, soft - open_count - RESERVED_DESCRIPTORS))
 
 
 class Acceptor:
@@ -47,12 +47,12 @@ class Acceptor:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        make: Callable[[], asyncio.Protocol],
+        create_protocol: Callable[[], asyncio.Protocol],
         connections: Collection[object],
     ) -> None:
         """Serve each new connection with `make()`; `connections` are the open connections."""
         self.sockets = sockets
-        self._make = make
+        self._create_protocol = create_protocol
         self._connections = connections
         self._max_connections = max_connections()
         self._loop = asyncio.get_running_loop()
@@ -78,7 +78,7 @@ class Acceptor:
 
     def _accept(self, listener: socket.socket) -> None:
         """Accept the waiting connections."""
-        for _ in range(_AT_ONCE):
+        for _ in range(_MAX_ACCEPTS):
             try:
                 connection, _ = listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -103,7 +103,7 @@ class Acceptor:
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._make, connection)
+            await self._loop.connect_accepted_socket(self._create_protocol, connection)
         except OSError:
             connection.close()
 
@@ -111,20 +111,20 @@ class Acceptor:
         """Respond with 503, and close after the client has had time to read it."""
         connection.setblocking(False)
         with contextlib.suppress(OSError):
-            connection.send(_FULL)
+            connection.send(_FULL_RESPONSE)
             connection.shutdown(socket.SHUT_WR)
         if self._lingering < _MAX_LINGERING:
             self._lingering += 1
-            self._loop.call_later(_LINGER_S, self._forget, connection)
+            self._loop.call_later(_LINGER_S, self._close_lingering, connection)
         else:
             connection.close()
 
-    def _forget(self, connection: socket.socket) -> None:
+    def _close_lingering(self, connection: socket.socket) -> None:
         self._lingering -= 1
         connection.close()
 
 
-def _full() -> bytes:
+def _full_response() -> bytes:
     error = Unavailable("too many connections are open; try again")
     body = error.envelope()
     headers = {**error.headers, "content-type": "application/json", "content-length": str(len(body))}
@@ -132,4 +132,4 @@ def _full() -> bytes:
     return f"HTTP/1.1 503 Service Unavailable\r\n{fields}connection: close\r\n\r\n".encode() + body
 
 
-_FULL: Final = _full()
+_FULL_RESPONSE: Final = _full_response()

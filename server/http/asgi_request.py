@@ -15,7 +15,7 @@ from server.http.held_bytes import HELD, HeldBody
 from server.http.request_context import fields
 from server.http.request_turns import RequestTurns
 from server.http.responses import asgi_response, envelope, failure
-from server.http.trailers import BREAK_OFF, Cycle, Ends
+from server.http.trailers import BREAK_OFF, Cycle, RequestControls
 
 _PATH_CHARACTERS: Final = 128
 _REJECTED: Final = 429
@@ -30,54 +30,54 @@ async def run(  # noqa: PLR0913, PLR0917 # the arguments of ASGI, and more
     Do nothing if the client has disconnected by then. At the drain deadline, a request that waits for its turn gets
     503, and an incomplete response is cut off.
     """
-    ends: Ends = scope["extensions"][BREAK_OFF]
+    controls: RequestControls = scope["extensions"][BREAK_OFF]
     try:
-        if await _begins(turns, connection, ends, scope, receive, send) and not cycle.disconnected:
-            await app(scope, receive, _paced(turns, connection, cycle, send, ends))
+        if await _wait_for_turn(turns, connection, controls, scope, receive, send) and not cycle.disconnected:
+            await app(scope, receive, _paced_send(turns, connection, cycle, send, controls))
     except asyncio.CancelledError:
-        ends.cut_off()
-        where = scope["path"][:_PATH_CHARACTERS]
-        told = fields(scope["headers"])
-        _log.warning("%s %s aborted: the server is stopping", scope["method"], where, extra={"fields": told})
+        controls.cut_off()
+        path = scope["path"][:_PATH_CHARACTERS]
+        log_fields = fields(scope["headers"])
+        _log.warning("%s %s aborted: the server is stopping", scope["method"], path, extra={"fields": log_fields})
     finally:
         held: HeldBody = scope[HELD]
         held.release()  # also for a request that never started
 
 
-def _paced(turns: RequestTurns, connection: Hashable, cycle: Cycle, send: Send, ends: Ends) -> Send:
+def _paced_send(turns: RequestTurns, connection: Hashable, cycle: Cycle, send: Send, controls: RequestControls) -> Send:
     """Return a `send` that starts its response in a turn.
 
     Many requests may have waited for the same work. After a rejection, the connection is read at the rejection pace.
     """
-    began = turns.number
+    start_turn = turns.number
     is_rejected = False
 
-    async def paced(message: Message) -> None:
+    async def send_in_turn(message: Message) -> None:
         nonlocal is_rejected
         if message["type"] == "http.response.start":
             is_rejected = message["status"] == _REJECTED
-            if turns.number != began and not cycle.disconnected:
-                await turns.wait(connection, partial(_is_dropped, ends))
+            if turns.number != start_turn and not cycle.disconnected:
+                await turns.wait(connection, partial(_is_dropped, controls))
         await send(message)
         if is_rejected and message["type"] == "http.response.body" and not message.get("more_body", False):
-            ends.slow_down()
+            controls.slow_down()
 
-    return paced
+    return send_in_turn
 
 
-def _is_dropped(ends: Ends) -> bool:
+def _is_dropped(controls: RequestControls) -> bool:
     """Close the connection if the client has reset it. Return True if it is closed."""
-    if not ends.is_reset():
+    if not controls.is_reset():
         return False
-    ends.cut_off()
+    controls.cut_off()
     return True
 
 
-async def _begins(  # noqa: PLR0913, PLR0917 # the arguments of ASGI, and more
-    turns: RequestTurns, connection: Hashable, ends: Ends, scope: Scope, receive: Receive, send: Send
+async def _wait_for_turn(  # noqa: PLR0913, PLR0917 # the arguments of ASGI, and more
+    turns: RequestTurns, connection: Hashable, controls: RequestControls, scope: Scope, receive: Receive, send: Send
 ) -> bool:
     try:
-        await turns.wait(connection, partial(_is_dropped, ends))
+        await turns.wait(connection, partial(_is_dropped, controls))
     except asyncio.CancelledError as error:
         await asgi_response(envelope(failure(error, scope["headers"])))(scope, receive, send)
         return False

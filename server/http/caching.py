@@ -48,8 +48,8 @@ class CacheValidator(msgspec.Struct, frozen=True):
 
 def etag_matches(if_none_match: str, tag: str) -> bool:
     """Return True if `tag` matches an If-None-Match value (RFC 9110, 13.1.2, weak comparison)."""
-    given = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
-    return tag.removeprefix("W/") in given or given == ["*"]
+    known_tags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return tag.removeprefix("W/") in known_tags or known_tags == ["*"]
 
 
 class Tagged(NamedTuple):
@@ -75,15 +75,15 @@ class ETagBuilder:
         self._manifest = manifest
         self._columns = signature.columns
 
-    def tag(self, columns: Sequence[Any], form: str) -> str:
-        """Return the strong ETag of the response, in format `form`, to validated input columns.
+    def tag(self, columns: Sequence[Any], representation: str) -> str:
+        """Return the strong ETag of the response, in format `representation`, to validated input columns.
 
         `columns` has one sequence of values per feature.
         """
         digest = self._model.copy()
-        digest.update(f"{form} {len(columns[0])} ".encode())
+        digest.update(f"{representation} {len(columns[0])} ".encode())
         for column, values in zip(self._columns, columns, strict=True):
-            digest.update(_fed(column, values))
+            digest.update(_column_bytes(column, values))
         return f'"{digest.hexdigest()}"'
 
     @cached_property
@@ -95,10 +95,10 @@ class ETagBuilder:
         return hashlib.blake2b(VERSION.encode() + manifests.encode(self._manifest), digest_size=_TAG_BYTES)
 
 
-def _fed(column: Column, values: Sequence[Any]) -> bytes:
+def _column_bytes(column: Column, values: Sequence[Any]) -> bytes:
     """Return the model's input for a column as bytes that are unique to it."""
     if column.dtype.kind != "O":
         return column.array(values).tobytes()
     null = column.feature.null
-    texts = [str(null if value is None else value).encode() for value in values]
-    return b"".join(b"%d:%b" % (len(text), text) for text in texts)
+    encoded_values = [str(null if value is None else value).encode() for value in values]
+    return b"".join(b"%d:%b" % (len(text), text) for text in encoded_values)

@@ -92,33 +92,33 @@ class Exchange(ABC):
         "deadline_s",
         "deadline_timer",
         "disconnected",
+        "handler",
         "head",
         "headers",
         "loop",
-        "prediction",
         "response_complete",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        prediction: FastPathHandler | None,
+        handler: FastPathHandler | None,
         headers: Headers,
         head: Any = None,  # noqa: ANN401
     ) -> None:
         """Create an exchange for a request with these headers.
 
-        `prediction` handles the request, with `head` from its `accept_headers`. None: the request is rejected.
+        `handler` handles the request, with `head` from its `accept_headers`. None: the request is rejected.
         """
         self.loop = loop
-        self.prediction = prediction
+        self.handler = handler
         self.head = head
         self.headers = headers
         self.response_complete = False
         self.disconnected = False
         self.completion: asyncio.Future[None] | None = None
         self.deadline_timer: asyncio.TimerHandle | None = None
-        timeout_s = None if prediction is None else prediction.timeout_s(head)
+        timeout_s = None if handler is None else handler.timeout_s(head)
         if timeout_s is not None:
             self.deadline_s = loop.time() + timeout_s
             self.deadline_timer = loop.call_later(timeout_s, self._expire)
@@ -139,8 +139,8 @@ class Exchange(ABC):
             self.deadline_timer.cancel()
             timeout_s = max(0.0, self.deadline_s - self.loop.time())
         try:
-            if self.prediction is not None:
-                self.prediction.submit(self.head, body, self, timeout_s)
+            if self.handler is not None:
+                self.handler.submit(self.head, body, self, timeout_s)
         except Exception as error:  # noqa: BLE001 # every error gets a response
             self.deliver(error)
 
@@ -161,7 +161,7 @@ class Exchange(ABC):
             return
         if isinstance(result, Exception):
             error = failure(result, self.headers)
-            result = envelope(error) if self.prediction is None else self.prediction.error_response(error, self.headers)
+            result = envelope(error) if self.handler is None else self.handler.error_response(error, self.headers)
         self.write(result)
 
     def end(self) -> None:
@@ -205,14 +205,14 @@ class Http1Exchange(Exchange):
     def __init__(
         self,
         connection: Connection,
-        prediction: FastPathHandler | None,
+        handler: FastPathHandler | None,
         headers: Headers,
         head: Any = None,  # noqa: ANN401
         *,
         keep_alive: bool,
     ) -> None:
         """Create an exchange for the request that `connection` receives next."""
-        Exchange.__init__(self, connection.loop, prediction, headers, head)  # super() doubles the cost
+        Exchange.__init__(self, connection.loop, handler, headers, head)  # super() doubles the cost
         self.connection = connection
         self.keep_alive = keep_alive
         self.chunks: list[bytes] = []
@@ -231,8 +231,8 @@ class Http1Exchange(Exchange):
     def reject(self, error: RequestError) -> None:
         """Respond with `error` to an incomplete request, and drop its received body."""
         self.drop()
-        if self.prediction is not None:
-            self.prediction.fail(error, self.head)
+        if self.handler is not None:
+            self.handler.fail(error, self.head)
         self.deliver(error)
 
     def drop(self) -> None:

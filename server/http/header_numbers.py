@@ -32,7 +32,7 @@ def milliseconds(name: str, value: bytes) -> float:
     return whole_number(name, value, _TIMEOUT_DIGITS) / 1000
 
 
-def stated_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
+def content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """Return the content length of a request; 0 if it is missing or invalid."""
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and len(value) <= MAX_DIGITS:

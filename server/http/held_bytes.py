@@ -6,7 +6,7 @@ from server.errors import ResourceExhausted
 
 HELD: Final = "lifeboat.held_bytes"
 """Key of a request's HeldBody in its ASGI scope."""
-_FULL: Final = "too many bytes of request bodies are held; try again"
+_FULL_MESSAGE: Final = "too many bytes of request bodies are held; try again"
 
 
 class HeldBytes:
@@ -27,13 +27,13 @@ class HeldBytes:
         self.held = 0
         """Bytes that are held now."""
 
-    def take(self, size: int, own: int = 0) -> None:
-        """Count `size` more bytes of a body that has `own` bytes counted already.
+    def take(self, size: int, own_bytes: int = 0) -> None:
+        """Count `size` more bytes of a body that has `own_bytes` bytes counted already.
 
         Raises ResourceExhausted, and counts nothing, if the total exceeds the limit and other bodies are held.
         """
-        if self.held > own and self.held + size > self.limit:
-            raise ResourceExhausted(_FULL)
+        if self.held > own_bytes and self.held + size > self.limit:
+            raise ResourceExhausted(_FULL_MESSAGE)
         self.held += size
 
     def give_back(self, size: int) -> None:

@@ -13,7 +13,7 @@ from server.errors import Canceled, ResourceExhausted
 from server.http import framing
 from server.http.exchange import Exchange, Http1Exchange, RejectCall, Shared, StatusLineCache
 from server.http.handler import FastPathHandler
-from server.http.header_numbers import stated_bytes
+from server.http.header_numbers import content_length
 from server.http.held_bytes import HeldBytes
 from server.http.http1_asgi import AsgiProtocol
 from server.http.lifecycle import Draining
@@ -26,15 +26,15 @@ from server.settings import Settings
 class Protocol(AsgiProtocol):
     """uvicorn's protocol with a fast path and custom responses for rejected requests."""
 
-    def __init__(self, shared: Shared, **of_uvicorn: Any) -> None:  # noqa: ANN401
+    def __init__(self, shared: Shared, **uvicorn_arguments: Any) -> None:  # noqa: ANN401
         """Handle POST requests to the paths in `shared.fast_path_handlers` on the fast path."""
-        super().__init__(shared, **of_uvicorn)
+        super().__init__(shared, **uvicorn_arguments)
         self._draining = shared.draining
         self._fast_path_handlers = shared.fast_path_handlers
         self._pace = shared.pace
-        self._prediction: FastPathHandler
+        self._handler: FastPathHandler
         """The handler for `exchange`."""
-        self._submitted: Exchange | None = None
+        self._submitted_exchange: Exchange | None = None
         """The last request that was submitted to its handler."""
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -42,12 +42,12 @@ class Protocol(AsgiProtocol):
         super().connection_lost(exc)
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
-            is_answered = exchange.response_complete  # an error completes it early
+            is_complete = exchange.response_complete  # an error completes it early
             exchange.end()
             exchange.drop()
-            if not is_answered:
+            if not is_complete:
                 error = Canceled("the client disconnected before the request was complete")
-                self._prediction.fail(error, exchange.head)
+                self._handler.fail(error, exchange.head)
 
     def on_message_begin(self) -> None:
         """Start a request, with only the state that the fast path needs."""
@@ -62,7 +62,7 @@ class Protocol(AsgiProtocol):
         method, version = parser.get_method(), parser.get_http_version()
         unread_bytes, self.unread_bytes = self.unread_bytes, 0
         if unread_bytes > self.surely_short_bytes and framing.size(self.url, self.headers) > self.max_header_bytes:
-            self.end_by(self.too_long())
+            self.reject_and_stop(self.too_long_error())
         if parser.should_upgrade():
             if method == b"CONNECT":
                 self._check_framing(method, version)
@@ -77,14 +77,14 @@ class Protocol(AsgiProtocol):
                 break
         if hosts != 1 or version != "1.1":
             self._check_framing(method, version)
-        prediction = self._fast_path_handlers.get(self.url.decode("latin-1"))
-        head = None if prediction is None or method != b"POST" else self._plain(prediction, version)
-        if prediction is None or head is None:
-            if prediction is None or method != b"POST" or not self._is_rejected(prediction, headers):
+        handler = self._fast_path_handlers.get(self.url.decode("latin-1"))
+        head = None if handler is None or method != b"POST" else self._accept_head(handler, version)
+        if handler is None or head is None:
+            if handler is None or method != b"POST" or not self._reject_if_full(handler, headers):
                 self.leave_to_uvicorn(headers)
         else:
-            exchange = Http1Exchange(self, prediction, headers, head, keep_alive=parser.should_keep_alive())
-            self._prediction = prediction
+            exchange = Http1Exchange(self, handler, headers, head, keep_alive=parser.should_keep_alive())
+            self._handler = handler
             self.cycle = self.exchange = exchange  # type: ignore[assignment] # has all attributes that are used
         self.headers = self.trailers
         self.trailer_bytes = 0
@@ -92,35 +92,35 @@ class Protocol(AsgiProtocol):
     def _check_framing(self, method: bytes, version: str) -> None:
         error = framing.framing_error(method, version, self.headers)
         if error is not None:
-            self.end_by(error)
+            self.reject_and_stop(error)
 
-    def _is_rejected(self, prediction: FastPathHandler, headers: Headers) -> bool:
+    def _reject_if_full(self, handler: FastPathHandler, headers: Headers) -> bool:
         """Reject a large request if the queue has no room.
 
         To keep the cost low, its body is read and dropped.
         """
-        is_behind = self.cycle is not None and not self.cycle.response_complete
-        if is_behind or self.expect_100_continue or self.flow.write_paused or self.transport.is_closing():
+        is_pipelined = self.cycle is not None and not self.cycle.response_complete
+        if is_pipelined or self.expect_100_continue or self.flow.write_paused or self.transport.is_closing():
             return False
         try:
-            prediction.admit(headers)
+            handler.admit(headers)
         except ResourceExhausted as error:
-            rejected = Http1Exchange(self, None, headers, keep_alive=self.parser.should_keep_alive())
+            exchange = Http1Exchange(self, None, headers, keep_alive=self.parser.should_keep_alive())
             self.exchange = None
-            self.cycle = rejected  # type: ignore[assignment] # its response is complete, so no body is read into it
-            rejected.deliver(error)
+            self.cycle = exchange  # type: ignore[assignment] # its response is complete, so no body is read into it
+            exchange.deliver(error)
             self.slow_down(headers)
             return True
         return False
 
     def slow_down(self, headers: Headers) -> None:
         """Delay reading if rejections use more than their share of the CPU."""
-        delay_s = self._pace.delay_s(stated_bytes(headers))
+        delay_s = self._pace.delay_s(content_length(headers))
         if delay_s and not self.transport.is_closing():
             self.flow.pause_reading()
-            self.loop.call_later(delay_s, self._read_on)
+            self.loop.call_later(delay_s, self._resume_reading)
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if not self.transport.is_closing():
             self.flow.resume_reading()
 
@@ -136,7 +136,7 @@ class Protocol(AsgiProtocol):
             return
         exchange.chunks.append(body)
         exchange.length += len(body)
-        if exchange.length > self._prediction.max_short_bytes:
+        if exchange.length > self._handler.max_short_bytes:
             self._leave_fast_path(exchange)
 
     def on_message_complete(self) -> None:
@@ -144,7 +144,7 @@ class Protocol(AsgiProtocol):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             self.receiving_since_s = None
-            self._submitted = exchange
+            self._submitted_exchange = exchange
             exchange.submit(exchange.body())
         elif not self.parser.should_upgrade():
             self.receiving_since_s = None
@@ -158,8 +158,8 @@ class Protocol(AsgiProtocol):
         self._draining.begin()
         if self.exchange is not None and not self.transport.is_closing():
             self._leave_fast_path(self.exchange)
-        elif self._submitted is not None and not self._submitted.response_complete:
-            task = self.loop.create_task(self._submitted.wait_until_complete())
+        elif self._submitted_exchange is not None and not self._submitted_exchange.response_complete:
+            task = self.loop.create_task(self._submitted_exchange.wait_until_complete())
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         super().shutdown()
@@ -189,13 +189,13 @@ class Protocol(AsgiProtocol):
         if self.flow.read_paused:
             self.flow.resume_reading()
 
-    def _plain(self, prediction: FastPathHandler, version: str) -> Any | None:  # noqa: ANN401 # handler's type
-        """Return the head data for `prediction`; None if the request is not plain."""
+    def _accept_head(self, handler: FastPathHandler, version: str) -> Any | None:  # noqa: ANN401 # handler's type
+        """Return the head data for `handler`; None if the request is not plain."""
         if self.cycle is not None and not self.cycle.response_complete:
             return None  # pipelined: it must wait for the response before it
         if version != "1.1" or self.flow.write_paused:
             return None  # paused: the client does not read responses
-        return prediction.accept_headers(self.headers, http2=False)
+        return handler.accept_headers(self.headers, http2=False)
 
 
 def protocol(

@@ -11,9 +11,9 @@ from server.errors import RequestError, ResourceExhausted
 from server.http import asgi_request
 from server.http.exchange import Exchange, Shared
 from server.http.held_bytes import HELD, HeldBody
-from server.http.http1_parser import Ended, ParsingProtocol
+from server.http.http1_parser import ParsingProtocol, ParsingStopped
 from server.http.message import Headers
-from server.http.trailers import BREAK_OFF, EXTENSION, Ends, Trailing, cut_off, has_closed, is_reset
+from server.http.trailers import BREAK_OFF, EXTENSION, RequestControls, TrailersApp, cut_off, has_closed, is_reset
 
 _DISCONNECT: Final = {"type": "http.disconnect"}
 
@@ -21,16 +21,16 @@ _DISCONNECT: Final = {"type": "http.disconnect"}
 class AsgiProtocol(ParsingProtocol):
     """uvicorn's protocol with counted bodies and support for half-closed connections."""
 
-    def __init__(self, shared: Shared, **of_uvicorn: Any) -> None:  # noqa: ANN401
+    def __init__(self, shared: Shared, **uvicorn_arguments: Any) -> None:  # noqa: ANN401
         """Start requests in the turns of `shared`."""
-        super().__init__(shared, **of_uvicorn)
+        super().__init__(shared, **uvicorn_arguments)
         self._turns = shared.turns
-        self._exceeding: tuple[RequestResponseCycle, ResourceExhausted | None] | None = None
+        self._oversized: tuple[RequestResponseCycle, ResourceExhausted | None] | None = None
         """The last request whose body exceeded the limit of held bytes.
 
         The rest of the body is dropped.
         """
-        self._whole: RequestResponseCycle | None = None
+        self._fully_read: RequestResponseCycle | None = None
         """The last request whose application has the whole body."""
         self._is_half_closed = False
         """Whether the client has closed its side of the connection."""
@@ -61,10 +61,10 @@ class AsgiProtocol(ParsingProtocol):
         """Pass the head of a request to uvicorn."""
         self.exchange = None
         if self.transport.is_closing():
-            raise Ended
-        url, expects = self.url, self.expect_100_continue
+            raise ParsingStopped
+        url, expect_continue = self.url, self.expect_100_continue
         HttpToolsProtocol.on_message_begin(self)
-        self.url, self.expect_100_continue = url, expects
+        self.url, self.expect_100_continue = url, expect_continue
         self.headers.extend(headers)
         self.scope[HELD] = HeldBody(self.held)  # type: ignore[typeddict-unknown-key] # the application reads it
         HttpToolsProtocol.on_headers_complete(self)
@@ -72,12 +72,12 @@ class AsgiProtocol(ParsingProtocol):
     def pass_on(self, body: bytes) -> None:
         """Pass a body chunk to uvicorn, and count it until the application receives it."""
         cycle = self.cycle
-        if cycle.response_complete or (self._exceeding is not None and self._exceeding[0] is cycle):
+        if cycle.response_complete or (self._oversized is not None and self._oversized[0] is cycle):
             return
         try:
             held(cycle).take(len(body))
         except ResourceExhausted as error:
-            self._exceeding = (cycle, error)
+            self._oversized = (cycle, error)
             cycle.message_event.set()
         else:
             HttpToolsProtocol.on_body(self, body)
@@ -90,9 +90,9 @@ class AsgiProtocol(ParsingProtocol):
         end = functools.partial(cut_off, cycle, transport)
         slow_down = functools.partial(self.slow_down, cycle.scope["headers"])
         break_off, reset = functools.partial(self.break_off, cycle), functools.partial(is_reset, transport)
-        ends = Ends(break_off, slow_down, lift_timeout, is_lost, end, reset)
+        ends = RequestControls(break_off, slow_down, lift_timeout, is_lost, end, reset)
         cast("dict[str, Any]", cycle.scope.setdefault("extensions", {})).update({EXTENSION: {}, BREAK_OFF: ends})
-        trailing = Trailing(app, cycle, functools.partial(self._receive, cycle))
+        trailing = TrailersApp(app, cycle, functools.partial(self._receive, cycle))
         super()._start_asgi_task(cycle, functools.partial(asgi_request.run, trailing, cycle, self._turns, self))
 
     async def _receive(self, cycle: RequestResponseCycle) -> Message:
@@ -100,21 +100,21 @@ class AsgiProtocol(ParsingProtocol):
 
         Raises the error of a request that is not read completely.
         """
-        if self._is_half_closed and self._whole is cycle:
+        if self._is_half_closed and self._fully_read is cycle:
             return _DISCONNECT
         message = cast("Message", await cycle.receive())
-        if not cycle.disconnected and (failure := self._failure_of(cycle)) is not None:
+        if not cycle.disconnected and (failure := self._body_error(cycle)) is not None:
             raise failure
-        if self._is_half_closed and self._whole is cycle:
+        if self._is_half_closed and self._fully_read is cycle:
             return _DISCONNECT
         if not message.get("more_body", False):
-            self._whole = cycle
+            self._fully_read = cycle
         held(cycle).give_back(len(message.get("body", b"")))  # the application counts them from now on
         return message
 
-    def _failure_of(self, cycle: RequestResponseCycle) -> RequestError | None:
-        if self._exceeding is not None and self._exceeding[0] is cycle:
-            error, self._exceeding = self._exceeding[1], (cycle, None)  # raised once: its traceback holds the body
+    def _body_error(self, cycle: RequestResponseCycle) -> RequestError | None:
+        if self._oversized is not None and self._oversized[0] is cycle:
+            error, self._oversized = self._oversized[1], (cycle, None)  # raised once: its traceback holds the body
             return error
         return self.failure if cycle is self.cycle and cycle.more_body else None
 

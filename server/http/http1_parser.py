@@ -24,12 +24,12 @@ _LINGER_S: Final = 1.0
 
 Received bytes are dropped.
 """
-_NOTHING: Final = memoryview(b"")
+_EMPTY: Final = memoryview(b"")
 _SLICE_BYTES: Final = 16 * 1024
 """Maximum bytes per parser call: limits and pipelined requests are checked after each slice."""
 
 
-class Ended(Exception):  # not an error: it stops the parser
+class ParsingStopped(Exception):  # not an error: it stops the parser
     """Raised to stop the parsing of a connection."""
 
 
@@ -43,7 +43,7 @@ class Flow(FlowControl):
     def __init__(self, transport: asyncio.Transport, pipeline: Collection[object]) -> None:
         super().__init__(transport)
         self._pipeline = pipeline
-        self.unparsed = _NOTHING
+        self.unparsed = _EMPTY
         """Received bytes that are parsed after the requests before them have started."""
 
     def resume_reading(self) -> None:
@@ -64,14 +64,14 @@ class Trailers(list[tuple[bytes, bytes]]):
         self._count(len(field[0]) + len(field[1]) + 4)
 
 
-class _Deaf(httptools.HttpRequestParser):
+class _IgnoringParser(httptools.HttpRequestParser):
     """Parser that ignores its input, for a connection after its last message."""
 
     def feed_data(self, data: object) -> None:
         """Ignore received bytes."""
 
 
-class _Lingering:
+class _ClosingTransport:
     """Transport for uvicorn's cycle on a connection that closes after a rejected request."""
 
     def __init__(self, protocol: "ParsingProtocol") -> None:
@@ -83,9 +83,9 @@ class _Lingering:
 class ParsingProtocol(TimedProtocol):
     """uvicorn's protocol with limits for heads, chunk extensions and trailers, and with framing checks."""
 
-    def __init__(self, shared: Shared, **of_uvicorn: Any) -> None:  # noqa: ANN401
+    def __init__(self, shared: Shared, **uvicorn_arguments: Any) -> None:  # noqa: ANN401
         """Reject heads, chunk extensions and trailers that exceed the limit of `shared.settings`."""
-        super().__init__(shared.settings.body_timeout_s, **of_uvicorn)
+        super().__init__(shared.settings.body_timeout_s, **uvicorn_arguments)
         self.max_header_bytes = shared.settings.max_header_bytes
         self._slice_bytes = min(_SLICE_BYTES, self.max_header_bytes)
         self.surely_short_bytes = self.max_header_bytes - self._slice_bytes
@@ -95,7 +95,7 @@ class ParsingProtocol(TimedProtocol):
         """
         self.heads = shared.heads
         self.held = shared.held
-        self._none_yet = self.headers = []
+        self._no_headers = self.headers = []
         self.trailers: list[tuple[bytes, bytes]] = Trailers(self._count_trailer)
         """Value of `headers` while no head is being parsed."""
         self.trailer_bytes = 0
@@ -109,7 +109,7 @@ class ParsingProtocol(TimedProtocol):
         """The request whose body the fast path is reading."""
         self.failure: RequestError | None = None
         """Why the connection's last request was rejected while incomplete. Parsing has stopped."""
-        self._waiting: Headers | None = None
+        self._waiting_headers: Headers | None = None
         """The headers of a rejected request that waits for the response before it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
@@ -121,7 +121,7 @@ class ParsingProtocol(TimedProtocol):
         """Handle the end of a connection, and drop unparsed bytes."""
         super().connection_lost(exc)
         self.headers = self.trailers = []  # breaks the reference cycle of the previous list and this connection
-        self.flow.unparsed = _NOTHING
+        self.flow.unparsed = _EMPTY
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Parse received bytes."""
@@ -133,13 +133,13 @@ class ParsingProtocol(TimedProtocol):
         try:
             try:
                 self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as offered:
-                self._ignore_upgrade(memoryview(data)[offered.args[0] :])
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore_upgrade(memoryview(data)[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.reject(InvalidArgument(_NOT_HTTP))
             return
         if self.unread_bytes > self.max_header_bytes:
-            self.reject(self.too_long())
+            self.reject(self.too_long_error())
         elif self.exchange is not None:
             self._hold(self.exchange)
 
@@ -157,7 +157,7 @@ class ParsingProtocol(TimedProtocol):
             part, data = data[: self._slice_bytes], data[self._slice_bytes :]
             self.data_received(part)
         if self.failure is None:
-            self.flow.unparsed = data or _NOTHING  # an empty slice would keep the whole buffer alive
+            self.flow.unparsed = data or _EMPTY  # an empty slice would keep the whole buffer alive
 
     def _ignore_upgrade(self, data: memoryview) -> None:
         """Ignore an upgrade request, and continue to parse.
@@ -173,33 +173,33 @@ class ParsingProtocol(TimedProtocol):
             try:
                 self.parser.feed_data(head)
                 self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as offered:  # a later request also requests an upgrade
-                data = data[offered.args[0] :]
+            except httptools.HttpParserUpgrade as upgrade:  # a later request also requests an upgrade
+                data = data[upgrade.args[0] :]
             else:
                 return
 
     def _count_trailer(self, size: int) -> None:
         self.trailer_bytes += size
         if self.trailer_bytes > self.max_header_bytes:
-            self.end_by(self.too_long())
+            self.reject_and_stop(self.too_long_error())
 
-    def too_long(self) -> PayloadTooLarge:
+    def too_long_error(self) -> PayloadTooLarge:
         """Return the error for a head, or for chunk framing, that exceeds the limit."""
         part = "trailers and chunk extensions" if self.headers is self.trailers else "headers"
         return PayloadTooLarge(f"{part}: expected at most {self.max_header_bytes} bytes", field="headers")
 
     def time_out(self) -> None:
         """Reject the current message. Close the connection if no message has started."""
-        if self.headers is self._none_yet:
+        if self.headers is self._no_headers:
             self.transport.close()
         else:
-            words = f"request: expected its head and body within {self._body_timeout_s} s"
-            self.reject(RequestTimeout(words))
+            message = f"request: expected its head and body within {self._body_timeout_s} s"
+            self.reject(RequestTimeout(message))
 
-    def end_by(self, error: RequestError) -> NoReturn:
+    def reject_and_stop(self, error: RequestError) -> NoReturn:
         """Reject the current message, and stop the parser."""
         self.reject(error)
-        raise Ended
+        raise ParsingStopped
 
     def reject(self, error: RequestError) -> None:
         """Respond with `error` to the current message, after the responses before it; then close.
@@ -209,7 +209,7 @@ class ParsingProtocol(TimedProtocol):
         if self.failure is not None or self.transport.is_closing():
             return
         self.failure = error
-        self.parser = _Deaf(None)
+        self.parser = _IgnoringParser(None)
         is_body = self.headers is self.trailers and self.receiving_since_s is not None
         self.receiving_since_s = None
         exchange, self.exchange = self.exchange, None
@@ -217,11 +217,11 @@ class ParsingProtocol(TimedProtocol):
             exchange.close_after_response()
             exchange.reject(error)
         elif self.cycle is not None and not self.cycle.response_complete:
-            is_whole = isinstance(self.cycle, Exchange) or not self.cycle.more_body
+            is_complete = isinstance(self.cycle, Exchange) or not self.cycle.more_body
             if not isinstance(self.cycle, Exchange):
-                self.cycle.transport = cast("asyncio.Transport", _Lingering(self))
-            if is_whole and self.cycle.keep_alive:
-                self._waiting = self.headers
+                self.cycle.transport = cast("asyncio.Transport", _ClosingTransport(self))
+            if is_complete and self.cycle.keep_alive:
+                self._waiting_headers = self.headers
                 return
             self.cycle.keep_alive = False
             self.cycle.message_event.set()  # the application gets the error if it waits for this body
@@ -232,7 +232,7 @@ class ParsingProtocol(TimedProtocol):
 
     def reject_waiting(self) -> None:
         """Respond to a request that was rejected while the response before it was incomplete."""
-        headers, self._waiting = self._waiting, None
+        headers, self._waiting_headers = self._waiting_headers, None
         if headers is not None and self.failure is not None and self.cycle.keep_alive:
             Http1Exchange(self, None, headers, keep_alive=False).deliver(self.failure)
 
@@ -256,15 +256,15 @@ class ParsingProtocol(TimedProtocol):
         cycle.disconnected = True
         if not self.transport.is_closing():
             self.failure = self.failure or Canceled("the response was broken off")
-            self.parser = _Deaf(None)
-            self.flow.unparsed = _NOTHING
+            self.parser = _IgnoringParser(None)
+            self.flow.unparsed = _EMPTY
             self.flow.resume_reading()
             self.transport.write_eof()
             self.loop.call_later(_LINGER_S, self.transport.abort)
 
     def parse_rest(self) -> None:
         """Parse bytes that waited until the requests before them had started."""
-        data, self.flow.unparsed = self.flow.unparsed, _NOTHING
+        data, self.flow.unparsed = self.flow.unparsed, _EMPTY
         if self.parser is not None:
             self._parse_slices(data)
             self.flow.resume_reading()

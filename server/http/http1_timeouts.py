@@ -10,9 +10,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 class TimedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with one timer per connection; uvicorn sets and cancels one per request."""
 
-    def __init__(self, body_timeout_s: float, **of_uvicorn: Any) -> None:  # noqa: ANN401
+    def __init__(self, body_timeout_s: float, **uvicorn_arguments: Any) -> None:  # noqa: ANN401
         """Expect each head and body within `body_timeout_s`."""
-        super().__init__(**of_uvicorn)
+        super().__init__(**uvicorn_arguments)
         self._body_timeout_s = body_timeout_s
         self._check_s = min(body_timeout_s, self.timeout_keep_alive)
         self._unsent = (0, 0.0)

@@ -45,13 +45,13 @@ class AnyVersion(AutoZttpProtocol):
         http1: Callable[..., asyncio.Protocol],
         http2: Callable[..., asyncio.Protocol],
         preface_timeout_s: float,
-        **of_uvicorn: Any,  # noqa: ANN401
+        **uvicorn_arguments: Any,  # noqa: ANN401
     ) -> None:
         """Create the protocol with `http1` or `http2` when the first bytes arrive.
 
         Close the connection if they do not arrive within `preface_timeout_s`.
         """
-        super().__init__(**of_uvicorn)
+        super().__init__(**uvicorn_arguments)
         self._http1 = http1
         self._http2 = http2
         self._preface_timeout_s = preface_timeout_s
@@ -64,12 +64,12 @@ class AnyVersion(AutoZttpProtocol):
             self.timeout_task = self.loop.call_later(self._preface_timeout_s, transport.close)
 
     def _switch(self, http2: bool, initial_data: bytes = b"") -> None:  # the signature that uvicorn calls
-        make = self._http2 if http2 else self._http1
-        spoken = make(config=self.config, server_state=self.server_state, app_state=self.app_state)
-        self.transport.set_protocol(spoken)
-        spoken.connection_made(self.transport)
+        create_protocol = self._http2 if http2 else self._http1
+        protocol = create_protocol(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
         if initial_data:
-            spoken.data_received(initial_data.removeprefix(HTTP2_PREFACE) if http2 else initial_data)
+            protocol.data_received(initial_data.removeprefix(HTTP2_PREFACE) if http2 else initial_data)
 
 
 class Http2Protocol(Connection):
@@ -81,13 +81,13 @@ class Http2Protocol(Connection):
     def __init__(
         self,
         shared: Shared,
-        **of_uvicorn: Any,  # noqa: ANN401
+        **uvicorn_arguments: Any,  # noqa: ANN401
     ) -> None:
         """Handle POST requests to the paths in `shared.fast_path_handlers` on the fast path."""
-        super().__init__(shared, **of_uvicorn)
+        super().__init__(shared, **uvicorn_arguments)
         self._fast_path_handlers = shared.fast_path_handlers
         self._max_header_bytes = shared.settings.max_header_bytes
-        self._counts_heads = self._max_header_bytes < MAX_LIST_BYTES
+        self._checks_head_sizes = self._max_header_bytes < MAX_LIST_BYTES
         """Whether a head that zttp decodes can exceed the limit."""
         self._turns = shared.turns
         self.app = self._inbound = Inbound(self.app, shared.turns)
@@ -174,7 +174,7 @@ class Http2Protocol(Connection):
 
     def handle_request(self, event: zttp.Request) -> None:
         """Start a request, unless GOAWAY was sent before it."""
-        if self.went_away:
+        if self.has_sent_goaway:
             return
         stream_id = self.last_stream_id = event.stream_id
         self.streams += 1
@@ -185,7 +185,7 @@ class Http2Protocol(Connection):
             cycle.more_body = False
             cycle.message_event.set()
         if self.streams >= _MAX_STREAMS or self.unfinished >= _MAX_UNFINISHED:
-            self.go_away()
+            self.send_goaway()
 
     def handle_rst_stream(self, event: zttp.RstStream) -> None:
         """Drop a request that the client cancelled or zttp rejected."""
@@ -193,37 +193,37 @@ class Http2Protocol(Connection):
         self.frames.budget.spend(1)
         self.resets += 1
         if self.resets >= _MAX_RESETS:
-            self.go_away()
+            self.send_goaway()
 
     def _begin(self, event: zttp.Request, stream_id: int) -> None:
         """Start a request: on the fast path if its head is plain."""
         headers = cast("list[tuple[bytes, bytes]]", event.headers)  # names are in lower case (RFC 9113, 8.2.1)
         name, host = headers[-1] if headers else _NO_FIELD
-        if name != b"host" or not host or self._counts_heads or self.frames.shrunk:
+        if name != b"host" or not host or self._checks_head_sizes or self.frames.shrunk:
             error = self._head_error(event, headers)
             if error is not None:
-                self._refuse(event, headers, error)
+                self._reject(event, headers, error)
                 return
         path = event.path
-        prediction = self._fast_path_handlers.get(path.decode("latin-1")) if event.method == b"POST" else None
-        head = None if prediction is None or self.flow.write_paused else prediction.accept_headers(headers, http2=True)
+        handler = self._fast_path_handlers.get(path.decode("latin-1")) if event.method == b"POST" else None
+        head = None if handler is None or self.flow.write_paused else handler.accept_headers(headers, http2=True)
         if head is not None:
-            exchange = Http2Exchange(self, event, prediction, headers, head)
+            exchange = Http2Exchange(self, event, handler, headers, head)
             self.cycles[stream_id] = exchange  # type: ignore[assignment] # has all attributes that are used
         elif path.isascii() and event.method.isascii():
             if self._turns.is_full:
-                self._refuse(event, headers, ResourceExhausted("too many requests wait; try again"))
-            elif prediction is None or not self._is_rejected(event, prediction, headers):
-                self._give_to_uvicorn(event)
+                self._reject(event, headers, ResourceExhausted("too many requests wait; try again"))
+            elif handler is None or not self._reject_if_full(event, handler, headers):
+                self._pass_to_uvicorn(event)
         else:
-            self._refuse(event, headers, InvalidArgument("path: expected a method and a path in ASCII"))
+            self._reject(event, headers, InvalidArgument("path: expected a method and a path in ASCII"))
 
-    def _is_rejected(self, event: zttp.Request, prediction: FastPathHandler, headers: Headers) -> bool:
+    def _reject_if_full(self, event: zttp.Request, handler: FastPathHandler, headers: Headers) -> bool:
         """Reject a large request if the queue has no room; its body is dropped."""
         try:
-            prediction.admit(headers)
+            handler.admit(headers)
         except ResourceExhausted as error:
-            self._refuse(event, headers, error)
+            self._reject(event, headers, error)
             self.slow_down(headers)
             return True
         return False
@@ -236,32 +236,32 @@ class Http2Protocol(Connection):
             return InvalidArgument("host: expected one header; got 0", field="host")
         return None
 
-    def _give_to_uvicorn(self, event: zttp.Request) -> None:
+    def _pass_to_uvicorn(self, event: zttp.Request) -> None:
         """Start a request in uvicorn.
 
         The request was accepted: a pending shutdown of the connection applies only to later requests.
         """
-        requested, self.shutdown_requested = self.shutdown_requested, False
+        was_shutdown_requested, self.shutdown_requested = self.shutdown_requested, False
         super().handle_request(event)
         self._turns.expected += 1
-        self.shutdown_requested = requested
+        self.shutdown_requested = was_shutdown_requested
         slow_down = functools.partial(self.slow_down, cast("Headers", event.headers))
         # The application starts in the next turn of the event loop.
         InboundBody(self.cycles[event.stream_id], self.held, slow_down)
 
-    def _refuse(self, event: zttp.Request, headers: Headers, error: RequestError) -> None:
+    def _reject(self, event: zttp.Request, headers: Headers, error: RequestError) -> None:
         """Respond with `error` in the format of the request's path, and ignore the body."""
-        refused = Http2Exchange(self, event, None, headers)
-        self.cycles[event.stream_id] = refused  # type: ignore[assignment] # has all attributes that are used
-        refused.more_body = not event.end_stream
-        refused.end()
-        is_of_rpc = event.path.isascii() and event.method == b"POST" and is_call(event.path.decode("ascii"))
-        refused.write(self._reject_call(error, headers) if is_of_rpc else envelope(error))
+        exchange = Http2Exchange(self, event, None, headers)
+        self.cycles[event.stream_id] = exchange  # type: ignore[assignment] # has all attributes that are used
+        exchange.more_body = not event.end_stream
+        exchange.end()
+        is_rpc = event.path.isascii() and event.method == b"POST" and is_call(event.path.decode("ascii"))
+        exchange.write(self._reject_call(error, headers) if is_rpc else envelope(error))
 
     def leave_to_uvicorn(self, exchange: "Http2Exchange") -> None:
         """Pass a request to uvicorn after a part of its body was read."""
         exchange.end()
-        self._give_to_uvicorn(exchange.event)
+        self._pass_to_uvicorn(exchange.event)
         cycle = self.cycles[exchange.stream.stream_id]
         cycle.more_body = exchange.more_body
         if (body := inbound(cycle)) is not None:
@@ -276,4 +276,4 @@ class Http2Protocol(Connection):
                 task = self.loop.create_task(exchange.wait_until_complete())
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
-        self.go_away()
+        self.send_goaway()

@@ -9,10 +9,10 @@ from server.http.http2_frames import Frames
 
 _LINGER_S: Final = 2.0
 """Seconds a client has to close the connection after GOAWAY."""
-_LINGERS: Final = 15
+_MAX_LINGERS: Final = 15
 """Maximum number of these periods while the client still has to read responses."""
 _QUIET_S: Final = 0.05
-_QUIETS: Final = 20
+_MAX_QUIET_PERIODS: Final = 20
 """Period without input that ends an aborted connection, and the maximum number of periods.
 
 The server reads and drops input until then. Closing a connection with unread bytes can lose the last response
@@ -22,23 +22,23 @@ _MAX_DROPPED_BYTES: Final = 8 * 1024 * 1024
 """Maximum number of dropped bytes before the connection is closed immediately."""
 
 
-class EndingProtocol(ZttpH2Protocol):
+class ClosingProtocol(ZttpH2Protocol):
     """uvicorn's protocol, with a close that does not lose the last responses."""
 
     flow: Flow
     frames: Frames
 
-    def __init__(self, **of_uvicorn: Any) -> None:  # noqa: ANN401
+    def __init__(self, **uvicorn_arguments: Any) -> None:  # noqa: ANN401
         """Start without requests."""
-        super().__init__(**of_uvicorn)
+        super().__init__(**uvicorn_arguments)
         self.last_stream_id = 0
-        self.went_away = False
+        self.has_sent_goaway = False
         """Whether GOAWAY was sent: later requests get no response."""
         self.is_cut_off = False
         """Whether the connection was ended by an error."""
         self._dropped_bytes = 0
         """Bytes received since the connection was ended by an error."""
-        self._lingers = False
+        self._is_lingering = False
         self._idle_since = 0.0
 
     def on_stream_closed(self) -> None:
@@ -52,11 +52,11 @@ class EndingProtocol(ZttpH2Protocol):
             if self.shutdown_requested:
                 self._close_connection()
 
-    def go_away(self) -> None:
+    def send_goaway(self) -> None:
         """Send GOAWAY: earlier requests get responses, new requests need another connection."""
-        if self.went_away or self.transport.is_closing() or self.is_cut_off:
+        if self.has_sent_goaway or self.transport.is_closing() or self.is_cut_off:
             return
-        self.went_away = True
+        self.has_sent_goaway = True
         self.conn.close(0, self.last_stream_id)  # NO_ERROR (RFC 9113, 6.8)
         self.flush()
         super().shutdown()  # closes the connection after the last response
@@ -67,20 +67,20 @@ class EndingProtocol(ZttpH2Protocol):
         Otherwise, input that arrives in the meantime would reset the connection before the client reads the last
         responses.
         """
-        if not self.went_away:
-            self.go_away()
-        elif not self._lingers:
-            self._lingers = True
+        if not self.has_sent_goaway:
+            self.send_goaway()
+        elif not self._is_lingering:
+            self._is_lingering = True
             if self.timeout_keep_alive_task is not None:
                 self.timeout_keep_alive_task.cancel()
-            self._linger(_LINGERS)
+            self._linger(_MAX_LINGERS)
 
-    def _linger(self, left: int) -> None:
+    def _linger(self, remaining: int) -> None:
         """Close the connection when the client has had time to read and close."""
-        if not left or (left < _LINGERS and not self.conn.has_pending_send()):
+        if not remaining or (remaining < _MAX_LINGERS and not self.conn.has_pending_send()):
             self.close()
         else:
-            self.timeout_keep_alive_task = self.loop.call_later(_LINGER_S, self._linger, left - 1)
+            self.timeout_keep_alive_task = self.loop.call_later(_LINGER_S, self._linger, remaining - 1)
 
     def cut_off(self, code: int) -> None:
         """End the connection with an error. Further input is dropped."""
@@ -93,7 +93,7 @@ class EndingProtocol(ZttpH2Protocol):
         self.cycles.clear()
         self.flow.resume_writing()
         self.frames.close()
-        self._await_quiet(_QUIETS, self.loop.time())
+        self._await_quiet(_MAX_QUIET_PERIODS, self.loop.time())
 
     def drop(self, data: bytes) -> None:
         """Drop input after an error. Close the connection if the input exceeds the limit."""
@@ -101,13 +101,13 @@ class EndingProtocol(ZttpH2Protocol):
         if self._dropped_bytes > _MAX_DROPPED_BYTES and not self.transport.is_closing():
             self.close()
 
-    def _await_quiet(self, left: int, since_s: float) -> None:
+    def _await_quiet(self, remaining: int, since_s: float) -> None:
         """Close the connection after an error, when input stops or the time is up."""
         if self.transport.is_closing():
             return
-        if left and (self._idle_since >= since_s or left == _QUIETS):
+        if remaining and (self._idle_since >= since_s or remaining == _MAX_QUIET_PERIODS):
             self.flow.resume_reading()
-            self.loop.call_later(_QUIET_S, self._await_quiet, left - 1, self.loop.time())
+            self.loop.call_later(_QUIET_S, self._await_quiet, remaining - 1, self.loop.time())
         else:
             self.close()
 

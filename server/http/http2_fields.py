@@ -79,10 +79,10 @@ class Measure:
     def __init__(self) -> None:
         """Start with an empty table.
 
-        Blocks of at most `quick` bytes are not measured, so their largest possible entries count as inserted.
+        Blocks of at most `max_plain_bytes` bytes are not measured, so their largest possible entries count as inserted.
         """
         self._name = self._value = 220
-        self.quick = 137
+        self.max_plain_bytes = 137
         """Length of a block that cannot exceed MAX_LIST_BYTES, regardless of its content."""
 
     def fields(self, block: bytes) -> tuple[list[Field], int]:
@@ -96,16 +96,16 @@ class Measure:
                 static = len(run.translate(None, _DYNAMIC)) if field.name_index == 0 else 0
                 size += static * STATIC_BYTES + (field.indexed - static) * entry
             elif field.value is not None:
-                name = self._most_of_name(field)
+                name = self._max_name_bytes(field)
                 size += name + field.value.most + OVERHEAD
                 if field.inserts and least_size(field) <= TABLE_BYTES:
                     self._name = max(self._name, name)
                     self._value = max(self._value, field.value.most)
                     entry = self.entry
-                    self.quick = min(self.quick, MAX_LIST_BYTES // entry)
+                    self.max_plain_bytes = min(self.max_plain_bytes, MAX_LIST_BYTES // entry)
         return fields, size
 
-    def _most_of_name(self, field: Field) -> int:
+    def _max_name_bytes(self, field: Field) -> int:
         if field.name is not None:
             return field.name.most
         return self._name if field.name_index > STATIC else _STATIC_NAME
@@ -116,7 +116,7 @@ class Measure:
         return min(self._name + self._value + OVERHEAD, TABLE_BYTES)
 
 
-def exact(block: bytes, fields: list[Field], bound: int) -> int:
+def tighten_bound(block: bytes, fields: list[Field], bound: int) -> int:
     """Return a tighter upper bound of a block's size: decode its Huffman codes.
 
     zttp decodes at most MAX_LIST_BYTES; the result for a larger block is `bound`.

@@ -6,7 +6,7 @@ from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-_PARKED_BYTES: Final = 256 * 1024
+_MAX_BLOCKED_BYTES: Final = 256 * 1024
 """Maximum bytes that wait for a client's window before the server produces more."""
 
 
@@ -16,19 +16,19 @@ class Flow(FlowControl):
     zttp buffers bytes that exceed the window. The buffer has no limit if a client never opens its window.
     """
 
-    def __init__(self, transport: asyncio.Transport, parked_bytes: Callable[[], int]) -> None:
+    def __init__(self, transport: asyncio.Transport, blocked_bytes: Callable[[], int]) -> None:
         super().__init__(transport)
-        self._parked_bytes = parked_bytes
+        self._blocked_bytes = blocked_bytes
 
     async def drain(self) -> None:
         """Wait until the transport has room, and the window has taken most waiting bytes."""
         while True:
             await super().drain()
-            if self._transport.is_closing() or self._parked_bytes() <= _PARKED_BYTES:
+            if self._transport.is_closing() or self._blocked_bytes() <= _MAX_BLOCKED_BYTES:
                 return
             self._is_writable_event.clear()
 
-    def look(self) -> None:
+    def wake_senders(self) -> None:
         """Wake waiting senders: received bytes may have opened the window."""
         if not self._paused:
             self._is_writable_event.set()
@@ -36,7 +36,7 @@ class Flow(FlowControl):
     @property
     def write_paused(self) -> bool:
         """Whether senders must wait."""
-        return self._paused or self._parked_bytes() > _PARKED_BYTES
+        return self._paused or self._blocked_bytes() > _MAX_BLOCKED_BYTES
 
     @write_paused.setter
     def write_paused(self, paused: bool) -> None:

@@ -11,8 +11,8 @@ from typing import Final
 
 from server.errors import ResourceExhausted
 from server.http.held_bytes import HeldBytes
-from server.http.http2_fields import MAX_LIST_BYTES, MalformedBlockError, Measure, exact, frames
-from server.http.http2_shrinking import shrunk
+from server.http.http2_fields import MAX_LIST_BYTES, MalformedBlockError, Measure, frames, tighten_bound
+from server.http.http2_shrinking import shrink
 
 PROTOCOL_ERROR: Final = 1
 FRAME_SIZE_ERROR: Final = 6
@@ -24,7 +24,7 @@ _HEADERS: Final = 1
 _SETTINGS: Final = 4
 _WINDOW_UPDATE: Final = 8
 _CONTINUATION: Final = 9
-_LAST_KNOWN: Final = 9
+_LAST_KNOWN_TYPE: Final = 9
 _END_STREAM: Final = 1
 _END_HEADERS: Final = 4
 _PADDED: Final = 8
@@ -32,7 +32,7 @@ _PRIORITY: Final = 32
 _HEAD: Final = struct.Struct(">IBI")
 """Frame header: length and type, flags, stream."""
 _HEAD_BYTES: Final = 9
-_KIND_AT: Final = 3
+_KIND_OFFSET: Final = 3
 """Offset of the type in the frame header."""
 _MAX_FRAME_BYTES: Final = 16_384
 """The default of SETTINGS_MAX_FRAME_SIZE."""
@@ -47,7 +47,7 @@ _TURN_FRAMES: Final = 512
 
 More frames wait for the next turn.
 """
-_FIELDS_A_FRAME: Final = 32
+_FIELDS_PER_FRAME: Final = 32
 """Number of fields of a block whose cost equals that of one frame."""
 _SHRINK_COST: Final = 16
 """Cost in frames of a field block that is too large."""
@@ -66,19 +66,19 @@ class FrameError(Exception):
 class Budget:
     """Budget of control frames for one connection. Useful traffic increases it."""
 
-    __slots__ = ("_earned", "left")
+    __slots__ = ("_income", "remaining")
 
-    def __init__(self, earned: Callable[[], int]) -> None:
-        """Start with a full budget; `earned` returns the income since its last call."""
-        self.left = MAX_BUDGET
-        self._earned = earned
+    def __init__(self, income: Callable[[], int]) -> None:
+        """Start with a full budget; `income` returns the income since its last call."""
+        self.remaining = MAX_BUDGET
+        self._income = income
 
     def spend(self, cost: int) -> None:
         """Subtract `cost`. Raises FrameError if the budget is exceeded."""
-        self.left -= cost
-        if self.left < 0:
-            self.left = min(self.left + self._earned(), MAX_BUDGET)
-            if self.left < 0:
+        self.remaining -= cost
+        if self.remaining < 0:
+            self.remaining = min(self.remaining + self._income(), MAX_BUDGET)
+            if self.remaining < 0:
                 raise FrameError(ENHANCE_YOUR_CALM)
 
 
@@ -105,29 +105,29 @@ class Frames:
         self.budget = budget
         self._held = held
         self._measure = Measure()
-        self._quick = self._measure.quick
+        self._max_plain_bytes = self._measure.max_plain_bytes
         self._tail = b""
-        self._moved = 0
+        self._progress = 0
         """Number of turns in which a partial frame was completed or another one started."""
         self._block: _Block | None = None
-        self._left = 0
+        self._remaining_frames = 0
         """Number of frames that can still be handled in this turn."""
         self.shrunk: set[int] = set()
         """Streams whose field block was too large and was replaced."""
-        self.widened = 0
+        self.window_increase = 0
         """Bytes that the client has added to the connection's window."""
 
     @property
     def is_behind(self) -> bool:
         """Whether frames wait for the next turn of the event loop."""
-        return self._left <= 0 and len(self._tail) > 0
+        return self._remaining_frames <= 0 and len(self._tail) > 0
 
     @property
-    def place(self) -> tuple[bool, int]:
+    def position(self) -> tuple[bool, int]:
         """Return whether a head or control frame is incomplete, and its number."""
         if self._block is not None:
             return True, self._block.stream
-        return len(self._tail) > _KIND_AT and self._tail[_KIND_AT] != _DATA, -self._moved
+        return len(self._tail) > _KIND_OFFSET and self._tail[_KIND_OFFSET] != _DATA, -self._progress
 
     def admit(self, data: bytes) -> bytes:
         """Return the frames for zttp to read in this turn, and buffer the rest.
@@ -139,33 +139,33 @@ class Frames:
         at = start = 0
         end = len(data)
         pieces: list[bytes] = []
-        self._left = _TURN_FRAMES
-        while end - at >= _HEAD_BYTES and self._left > 0:
-            word, flags, stream = _HEAD.unpack_from(data, at)
-            length = word >> 8
-            after = at + _HEAD_BYTES + length
-            if after > end:
+        self._remaining_frames = _TURN_FRAMES
+        while end - at >= _HEAD_BYTES and self._remaining_frames > 0:
+            length_and_kind, flags, stream = _HEAD.unpack_from(data, at)
+            length = length_and_kind >> 8
+            frame_end = at + _HEAD_BYTES + length
+            if frame_end > end:
                 if length > _MAX_FRAME_BYTES:
                     raise FrameError(FRAME_SIZE_ERROR)
                 break
-            self._left -= 1
-            kind = word & 0xFF
+            self._remaining_frames -= 1
+            kind = length_and_kind & 0xFF
             is_plain = (
-                length <= self._quick and flags & _END_HEADERS
+                length <= self._max_plain_bytes and flags & _END_HEADERS
                 if kind == _HEADERS
                 else kind == _DATA and length and not flags & _PADDED
             )
             if not is_plain or self._block is not None:
-                changed = self._examine(kind, flags, stream, data[at + _HEAD_BYTES : after])
-                if changed is not None:
-                    pieces += (data[start:at], changed)
-                    start = after
-            at = after
+                replacement = self._examine(kind, flags, stream, data[at + _HEAD_BYTES : frame_end])
+                if replacement is not None:
+                    pieces += (data[start:at], replacement)
+                    start = frame_end
+            at = frame_end
         if not pieces and at == end:
             self._tail = b""
             return data
         if at or not self._tail:
-            self._moved += 1
+            self._progress += 1
         self._tail = data[at:]
         return b"".join((*pieces, data[start:at]))
 
@@ -190,10 +190,10 @@ class Frames:
         cost = 1
         if kind == _SETTINGS:
             cost += 8 + len(payload) // 8
-        elif kind > _LAST_KNOWN:
+        elif kind > _LAST_KNOWN_TYPE:
             cost += len(payload) // 1024
         elif kind == _WINDOW_UPDATE and not stream and len(payload) == 4:
-            self.widened += int.from_bytes(payload, "big") & 0x7FFF_FFFF
+            self.window_increase += int.from_bytes(payload, "big") & 0x7FFF_FFFF
         self.budget.spend(cost)
         return None
 
@@ -203,7 +203,7 @@ class Frames:
         if not flags & _END_HEADERS:
             self._block = _Block(stream, flags, piece)
             return b""
-        return self._whole(stream, flags, piece, is_framed=True)
+        return self._complete_block(stream, flags, piece, is_framed=True)
 
     def _continue(self, block: _Block, flags: int, payload: bytes) -> bytes | None:
         """Process a CONTINUATION frame.
@@ -224,29 +224,29 @@ class Frames:
         if not flags & _END_HEADERS:
             return b""
         self._drop_block()
-        return self._whole(block.stream, block.flags, b"".join(block.pieces), is_framed=False)
+        return self._complete_block(block.stream, block.flags, b"".join(block.pieces), is_framed=False)
 
     def _drop_block(self) -> None:
         if self._block is not None:
             self._held.give_back(self._block.held)
             self._block = None
 
-    def _whole(self, stream: int, flags: int, block: bytes, *, is_framed: bool) -> bytes | None:
+    def _complete_block(self, stream: int, flags: int, block: bytes, *, is_framed: bool) -> bytes | None:
         """Return the frames of a complete field block; None to keep its single frame."""
         try:
             fields, size = self._measure.fields(block)
         except MalformedBlockError:
             raise FrameError(COMPRESSION_ERROR) from None
-        self._quick = self._measure.quick
-        self._left -= len(fields) // _FIELDS_A_FRAME
-        self.budget.spend(len(fields) // _FIELDS_A_FRAME)
+        self._max_plain_bytes = self._measure.max_plain_bytes
+        self._remaining_frames -= len(fields) // _FIELDS_PER_FRAME
+        self.budget.spend(len(fields) // _FIELDS_PER_FRAME)
         if size > MAX_LIST_BYTES and len(block) <= MAX_LIST_BYTES:
-            size = exact(block, fields, size)
+            size = tighten_bound(block, fields, size)
         if size > MAX_LIST_BYTES or len(block) > MAX_LIST_BYTES:
             self.budget.spend(_SHRINK_COST)
-            self._left -= _SHRINK_COST
+            self._remaining_frames -= _SHRINK_COST
             self.shrunk.add(stream)
-            block = shrunk(block, fields)
+            block = shrink(block, fields)
         elif is_framed:
             return None
         return b"".join(frames(stream, block, ends=bool(flags & _END_STREAM)))

@@ -27,7 +27,7 @@ _FIRST_BYTES: Final = 8_192
 They include the pseudo-header fields (RFC 9113, 8.3).
 """
 _OTHER_BYTES: Final = 512
-_KEPT_BYTES: Final = 12_288
+_MAX_TOTAL_BYTES: Final = 12_288
 """Limits in bytes for other fields in a shrunk block: per field, and in total."""
 _ROOT: Final = b"\x84"
 """The field `:path: /`."""
@@ -38,15 +38,15 @@ The insertion of its field empties the table (RFC 7541, 4.4).
 """
 
 
-def shrunk(block: bytes, fields: list[Field]) -> bytes:
+def shrink(block: bytes, fields: list[Field]) -> bytes:
     """Return a block of at most MAX_LIST_BYTES with the same effect on the dynamic table.
 
     It contains the shorter fields. A `:path` that is too long becomes `/`.
     """
-    return b"".join(_Shrinking(block, fields).pieces())
+    return b"".join(_BlockShrinker(block, fields).pieces())
 
 
-class _Shrinking:
+class _BlockShrinker:
     """The replacement of one block.
 
     It inserts only the entries that the dynamic table holds at the block's end. Fields whose entries are evicted by
@@ -58,10 +58,10 @@ class _Shrinking:
         self._fields = fields
         self._inserts = [field for field in fields if field.inserts]
         self._evicted = self._count_evicted()
-        self._seen = 0
+        self._insert_count = 0
         """Number of inserting fields of the block so far."""
-        self._left = _KEPT_BYTES
-        self._referred: set[int] = set()
+        self._remaining_bytes = _MAX_TOTAL_BYTES
+        self._referenced: set[int] = set()
         """Table entries in the replacement.
 
         Each occurs once, so their total size is at most the table size.
@@ -83,12 +83,12 @@ class _Shrinking:
                 yield from self._entries(field)
             elif field.value is None:
                 yield self._block[field.start : field.end]
-            elif field.inserts and self._seen >= self._evicted:
-                yield self._inserted(field, field.value)
-                self._seen += 1
+            elif field.inserts and self._insert_count >= self._evicted:
+                yield self._encode_inserted(field, field.value)
+                self._insert_count += 1
             else:
                 yield self._literal(field, field.value, _FIRST_BYTES if number < _FIRST_FIELDS else _OTHER_BYTES)
-                self._seen += field.inserts
+                self._insert_count += field.inserts
 
     def _entries(self, field: Field) -> Iterator[bytes]:
         """Yield table references, within the size limit."""
@@ -96,12 +96,12 @@ class _Shrinking:
         numbers = [field.name_index] if field.name_index else [byte & 0x7F for byte in run]
         for number in numbers:
             index, text = self._resolve(number)
-            if text is None and index and index not in self._referred:
-                self._referred.add(index)
-                self._left -= STATIC_BYTES
+            if text is None and index and index not in self._referenced:
+                self._referenced.add(index)
+                self._remaining_bytes -= STATIC_BYTES
                 yield encoded_integer(index, 0x80, 7)
 
-    def _inserted(self, field: Field, value: Text) -> bytes:
+    def _encode_inserted(self, field: Field, value: Text) -> bytes:
         """Return a field with insertion.
 
         A field too large for the table becomes another field that is also too large.
@@ -110,17 +110,17 @@ class _Shrinking:
         filler = _FILLER if too_large else None
         if too_large and field.name is not None and field.name.most > _OTHER_BYTES:
             return b"\x40\x01x" + _FILLER
-        return self._encoded(field, 0x40, 6) + (filler or encoded_text(self._block, value))
+        return self._encode_name(field, 0x40, 6) + (filler or encoded_text(self._block, value))
 
     def _literal(self, field: Field, value: Text, most: int) -> bytes:
         """Return a field without insertion; empty if it is too long."""
         size = value.most + (STATIC_BYTES if field.name is None else field.name.most)
-        if size <= most and size + OVERHEAD <= self._left:
-            self._left -= size + OVERHEAD
-            return self._encoded(field, 0, 4) + encoded_text(self._block, value)
+        if size <= most and size + OVERHEAD <= self._remaining_bytes:
+            self._remaining_bytes -= size + OVERHEAD
+            return self._encode_name(field, 0, 4) + encoded_text(self._block, value)
         return _ROOT if field.name_index in _PATHS else b""
 
-    def _encoded(self, field: Field, pattern: int, bits: int) -> bytes:
+    def _encode_name(self, field: Field, pattern: int, bits: int) -> bytes:
         """Return the start of a literal: its name."""
         index, text = (0, field.name) if field.name is not None else self._resolve(field.name_index)
         return encoded_integer(index, pattern, bits) + (b"" if text is None else encoded_text(self._block, text))
@@ -130,16 +130,16 @@ class _Shrinking:
 
         If the entry is not inserted there, return 0 and its name.
         """
-        seen, kept = self._seen, max(0, self._seen - self._evicted)
+        count, retained = self._insert_count, max(0, self._insert_count - self._evicted)
         while index > STATIC:
-            back = index - STATIC - 1
-            if back >= seen:  # inserted before this block
-                return STATIC + 1 + kept + back - seen, None
-            number = seen - 1 - back
+            age = index - STATIC - 1
+            if age >= count:  # inserted before this block
+                return STATIC + 1 + retained + age - count, None
+            number = count - 1 - age
             if number >= self._evicted:
-                return STATIC + self._seen - number, None
+                return STATIC + self._insert_count - number, None
             inserted = self._inserts[number]
             if inserted.name is not None:
                 return 0, inserted.name
-            index, seen = inserted.name_index, number
+            index, count = inserted.name_index, number
         return index, None

@@ -17,7 +17,7 @@ from server.http.handler import FastPathHandler
 from server.http.held_bytes import HELD, HeldBody, HeldBytes
 from server.http.message import JSON, Body, Headers, HttpResponse
 from server.http.request_turns import RequestTurns
-from server.http.trailers import BREAK_OFF, Ends, cut_off, has_closed, is_reset
+from server.http.trailers import BREAK_OFF, RequestControls, cut_off, has_closed, is_reset
 
 _INBOUND: Final = "lifeboat.inbound"
 """Key of a request's InboundBody in the extensions of its ASGI scope."""
@@ -47,12 +47,12 @@ class Http2Exchange(Exchange):
         self,
         connection: Connection,
         event: zttp.Request,
-        prediction: FastPathHandler | None,
+        handler: FastPathHandler | None,
         headers: Headers,
         head: Any = None,  # noqa: ANN401
     ) -> None:
         """Create an exchange for the request of `event`."""
-        super().__init__(connection.loop, prediction, headers, head)
+        super().__init__(connection.loop, handler, headers, head)
         self.connection = connection
         self.event = event
         self.stream = connection.conn.stream(event.stream_id)
@@ -66,13 +66,13 @@ class Http2Exchange(Exchange):
 
         Submit the request if the body is complete. Pass the request to uvicorn if the body is large.
         """
-        if self.prediction is None or self.response_complete:
+        if self.handler is None or self.response_complete:
             return
         if self.disconnected:
             if self.more_body:
-                self.prediction.fail(Canceled("the client disconnected before the request was complete"), self.head)
+                self.handler.fail(Canceled("the client disconnected before the request was complete"), self.head)
             self.end()
-        elif len(self.body) > self.prediction.max_short_bytes:
+        elif len(self.body) > self.handler.max_short_bytes:
             self.connection.leave_to_uvicorn(self)
         elif not self.more_body:
             self.submit(bytes(self.body))
@@ -85,8 +85,8 @@ class Http2Exchange(Exchange):
 
     def reject(self, error: RequestError) -> None:
         """Respond with `error` to an incomplete request."""
-        if self.prediction is not None:
-            self.prediction.fail(error, self.head)
+        if self.handler is not None:
+            self.handler.fail(error, self.head)
         self.deliver(error)
 
     def end(self) -> None:
@@ -142,7 +142,9 @@ class InboundBody:
         extensions[_INBOUND] = self
         abort = functools.partial(cut_off, cycle, cycle.transport)
         has_reset = functools.partial(is_reset, cycle.transport)
-        extensions[BREAK_OFF] = Ends(cycle.abort_stream, slow_down, self._lift_timeout, self._is_lost, abort, has_reset)
+        extensions[BREAK_OFF] = RequestControls(
+            cycle.abort_stream, slow_down, self._lift_timeout, self._is_lost, abort, has_reset
+        )
 
     def _is_lost(self) -> bool:
         return self.cycle.disconnected or has_closed(self.cycle.transport)

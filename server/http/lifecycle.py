@@ -26,16 +26,16 @@ class Draining:
             if not each.done():
                 each.set_result(None)
 
-    async def begins(self) -> None:
+    async def wait_for_begin(self) -> None:
         """Wait until the drain has started."""
         if self.has_begun:
             return
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiting)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
         try:
-            await waiting
+            await future
         finally:
-            self._waiting.discard(waiting)
+            self._waiting.discard(future)
 
 
 class Start:
@@ -55,7 +55,7 @@ class Start:
         if self._ready_s is None:
             return None
         try:
-            began_ticks = int(_STAT.read_text().rpartition(")")[2].split()[_START])
+            start_ticks = int(_STAT.read_text().rpartition(")")[2].split()[_START])
         except (OSError, ValueError, IndexError):
             return None
-        return max(0.0, self._ready_s - began_ticks / os.sysconf("SC_CLK_TCK"))
+        return max(0.0, self._ready_s - start_ticks / os.sysconf("SC_CLK_TCK"))

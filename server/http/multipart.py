@@ -13,7 +13,7 @@ from starlette.types import Message, Receive
 
 from server.codecs.tables.media_types import BY_MEDIA_TYPE, BY_SUFFIX, CSV, TAB_SEPARATED
 from server.errors import InvalidArgument, PayloadTooLarge, UnsupportedMediaType
-from server.http.request_body import UNSTATED, body_chunk
+from server.http.request_body import UNSPECIFIED, body_chunk
 from server.models.quoting import field_name, quoted
 
 MEDIA_TYPE: Final = "multipart/form-data"
@@ -22,7 +22,7 @@ _BOUNDARY_BYTES: Final = 70
 """Maximum length of a boundary (RFC 2046, section 5.1.1)."""
 _HEAD_BYTES: Final = 16 * 1024
 """Maximum bytes before a part's content, including a preamble."""
-_UNSTATED: Final = UNSTATED | {"application/octet-stream", "text/plain"}
+_UNSPECIFIED: Final = UNSPECIFIED | {"application/octet-stream", "text/plain"}
 """Content types that clients send for a file of unknown type."""
 
 
@@ -44,7 +44,7 @@ class Part(NamedTuple):
         if self.media_type not in BY_MEDIA_TYPE and suffix in BY_SUFFIX:
             form = BY_SUFFIX[suffix]
             return TAB_SEPARATED if form is CSV and suffix == ".tsv" else form.media_type
-        return "" if self.media_type in _UNSTATED else self.media_type
+        return "" if self.media_type in _UNSPECIFIED else self.media_type
 
 
 def boundary_of(headers: Headers) -> bytes | None:
@@ -57,19 +57,19 @@ def boundary_of(headers: Headers) -> bytes | None:
         return None
     boundary = _parameters(content_type).get("boundary", "").rstrip()
     if not boundary or len(boundary) > _BOUNDARY_BYTES or not boundary.isascii():
-        words = f"expected a boundary of at most {_BOUNDARY_BYTES} characters; got {quoted(boundary)}"
-        raise InvalidArgument(f"content-type: {words}", field="content-type")
+        message = f"expected a boundary of at most {_BOUNDARY_BYTES} characters; got {quoted(boundary)}"
+        raise InvalidArgument(f"content-type: {message}", field="content-type")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        words = f"expected none around a form; compress the file instead; got {quoted(encoding)}"
-        raise UnsupportedMediaType(f"content-encoding: {words}", field="content-encoding")
+        message = f"expected none around a form; compress the file instead; got {quoted(encoding)}"
+        raise UnsupportedMediaType(f"content-encoding: {message}", field="content-encoding")
     return boundary.encode()
 
 
 def without_form(headers: Headers, media_type: str = "") -> Headers:
     """Return headers with the content type of a form's file instead of the form's."""
-    kept = [(name, value) for name, value in headers.raw if name != b"content-type"]
-    return Headers(raw=[*kept, (b"content-type", media_type.encode("latin-1", "replace"))])
+    retained = [(name, value) for name, value in headers.raw if name != b"content-type"]
+    return Headers(raw=[*retained, (b"content-type", media_type.encode("latin-1", "replace"))])
 
 
 class FormFile:
@@ -80,7 +80,7 @@ class FormFile:
         self._receive = receive
         self._delimiter = b"\r\n--" + boundary
         self._held = b"\r\n"  # a form may start with its first delimiter
-        self._more = True
+        self._has_more = True
         self._is_open = False
         """Whether more of the file's content follows."""
         self._is_read = False
@@ -98,7 +98,7 @@ class FormFile:
         if part is None:
             raise InvalidArgument("form: expected one file; it has none", field="form")
         self._is_open = True
-        return _checked(part)
+        return _check_file(part)
 
     async def receive(self) -> Message:
         """Return the next message: a chunk of the content, then the messages after the form.
@@ -112,7 +112,7 @@ class FormFile:
             except BaseException:
                 self._is_open = False
                 raise
-        if self._more:
+        if self._has_more:
             return await self._receive()
         if not self._is_read:  # the form has failed, and its body was read completely
             self._is_read = True
@@ -121,11 +121,11 @@ class FormFile:
 
     async def _content(self) -> Message:
         """Return the next chunk of the content, or its end."""
-        kept = len(self._delimiter) - 1
-        while (at := self._held.find(self._delimiter)) < 0 and len(self._held) <= kept:
+        overlap = len(self._delimiter) - 1
+        while (at := self._held.find(self._delimiter)) < 0 and len(self._held) <= overlap:
             await self._read("its last boundary")
         if at:
-            stop = at if at > 0 else len(self._held) - kept
+            stop = at if at > 0 else len(self._held) - overlap
             data, self._held = self._held[:stop], self._held[stop:]
             return {"type": "http.request", "body": data, "more_body": True}
         self._held = self._held[len(self._delimiter) :]
@@ -142,9 +142,9 @@ class FormFile:
         if part is not None and part.filename is not None:
             raise InvalidArgument(f"form: expected one file; got another, {quoted(part.filename)}", field="form")
         if part is not None:
-            _checked(part)
+            _check_file(part)
         self._held = b""
-        while self._more:  # an epilogue, which has no meaning
+        while self._has_more:  # an epilogue, which has no meaning
             await self._read("its end")
             self._held = b""
 
@@ -165,8 +165,8 @@ class FormFile:
         media_type = lines.get("content-type", "").partition(";")[0].strip().lower()
         encoding = lines.get("content-transfer-encoding", "binary").lower()
         if encoding not in {"binary", "8bit", "7bit"}:
-            words = f"content-transfer-encoding: expected binary; got {quoted(encoding)}"
-            raise InvalidArgument(f"form: {words}", field="form")
+            message = f"content-transfer-encoding: expected binary; got {quoted(encoding)}"
+            raise InvalidArgument(f"form: {message}", field="form")
         filename = disposition.get("filename", disposition.get("filename*"))
         return Part(disposition.get("name", ""), filename, media_type)
 
@@ -177,20 +177,20 @@ class FormFile:
         await self._read(expected)
 
     async def _read(self, expected: str) -> None:
-        if not self._more:
+        if not self._has_more:
             raise InvalidArgument(f"form: expected {expected}; the body ends before it", field="form")
-        chunk, self._more = body_chunk(await self._receive(), "file")
+        chunk, self._has_more = body_chunk(await self._receive(), "file")
         self._held += chunk
 
 
-def _checked(part: Part) -> Part:
+def _check_file(part: Part) -> Part:
     """Return the part if it is a file.
 
     Raises InvalidArgument, with its name, for a field.
     """
     if part.filename is None:
-        words = "expected no field beside the file; send parameters in the query, and a filename with the file"
-        raise InvalidArgument(f"form: {words}; got {quoted(part.name)}", field=field_name(part.name) or "form")
+        message = "expected no field beside the file; send parameters in the query, and a filename with the file"
+        raise InvalidArgument(f"form: {message}; got {quoted(part.name)}", field=field_name(part.name) or "form")
     return part
 
 
@@ -201,7 +201,7 @@ def _line(line: bytes) -> tuple[str, str]:
 
 def _parameters(value: str) -> dict[str, str]:
     """Return the parameters of a header value by name; of duplicates, the first."""
-    found: dict[str, str] = {}
-    for name, in_quotes, bare in _PARAMETER.findall(value):
-        found.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", in_quotes) if in_quotes else bare.strip())
-    return found
+    parameters: dict[str, str] = {}
+    for name, quoted_value, unquoted in _PARAMETER.findall(value):
+        parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted_value) if quoted_value else unquoted.strip())
+    return parameters

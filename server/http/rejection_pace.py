@@ -50,8 +50,8 @@ class RejectionPace:
             cpu_s = self._cpu_clock()
             self._cpus = min(1.0, max(0.05, (cpu_s - self._cpu_since_s) / (now_s - self._since_s)))
             self._since_s, self._cpu_since_s = now_s, cpu_s
-        took_s = max(_REQUEST_S, body_bytes * _BYTE_S) / (_SHARE * self._cpus)
-        self._due_s = max(self._due_s, now_s - _BURST_S) + took_s
+        cost_s = max(_REQUEST_S, body_bytes * _BYTE_S) / (_SHARE * self._cpus)
+        self._due_s = max(self._due_s, now_s - _BURST_S) + cost_s
         if self._due_s <= now_s:
             return 0.0
         return min(_MAX_DELAY_S, ceil(self._due_s / _TICK_S) * _TICK_S - now_s)

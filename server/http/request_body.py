@@ -15,7 +15,7 @@ from server.models.quoting import quoted
 
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 FORM_ENCODED: Final = "application/x-www-form-urlencoded"
-UNSTATED: Final = frozenset({"", FORM_ENCODED})
+UNSPECIFIED: Final = frozenset({"", FORM_ENCODED})
 """Content types that count as unspecified: none, and the default of `curl -d`."""
 
 
@@ -124,9 +124,9 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 def _check_type(headers: Mapping[bytes, bytes], media_types: Collection[str]) -> None:
-    stated = headers[b"content-type"].decode("latin-1").partition(";")[0].strip().lower()
-    if stated not in UNSTATED and stated not in media_types:
-        raise UnsupportedMediaType(f"content-type: expected {' or '.join(media_types)}; got {quoted(stated)}")
+    media_type = headers[b"content-type"].decode("latin-1").partition(";")[0].strip().lower()
+    if media_type not in UNSPECIFIED and media_type not in media_types:
+        raise UnsupportedMediaType(f"content-type: expected {' or '.join(media_types)}; got {quoted(media_type)}")
 
 
 def _encoding(headers: Mapping[bytes, bytes]) -> str:

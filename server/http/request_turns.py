@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
-_MAX_BEGUN: Final = 4
+_MAX_STARTS: Final = 4
 """Maximum number of requests that start per turn.
 
 The slowest requests take about 1 ms of CPU each.
@@ -21,10 +21,10 @@ _MAX_WAITING: Final = 8_192
 """Maximum number of requests that wait, as many as there may be connections: each takes about 8 kB of memory."""
 
 
-class _Wait(NamedTuple):
+class _WaitingRequest(NamedTuple):
     """One waiting request."""
 
-    begins: asyncio.Future[None]
+    turn: asyncio.Future[None]
     is_lost: Callable[[], bool]
 
 
@@ -36,15 +36,15 @@ class RequestTurns:
 
     def __init__(self) -> None:
         """Start with no waiting requests."""
-        self._begun = 0
+        self._start_count = 0
         """Requests that started in this turn."""
         self._is_scheduled = False
         """Whether `_next` runs in the next turn."""
         self.number = 0
         """Number of turns so far in which requests started."""
-        self._waiting: dict[Hashable, deque[_Wait]] = {}
+        self._waiting: dict[Hashable, deque[_WaitingRequest]] = {}
         """Waiting requests by connection. The first connection is the next in the rotation."""
-        self._count = 0
+        self._waiting_count = 0
         """Number of waiting requests."""
         self.expected = 0
         """Number of requests that were accepted, but have not called `wait` yet."""
@@ -56,7 +56,7 @@ class RequestTurns:
         A connection of HTTP/1.1 has one request at a time; one of HTTP/2 has 128, and must check this first. It counts
         each request that it accepts in `expected`.
         """
-        return self._count + self.expected >= _MAX_WAITING
+        return self._waiting_count + self.expected >= _MAX_WAITING
 
     async def wait(self, connection: Hashable, is_lost: Callable[[], bool]) -> None:
         """Wait until a request of this connection may start, or until the connection is lost.
@@ -65,14 +65,14 @@ class RequestTurns:
         connection whose reading is paused does not detect that the client reset it. If it returns True, the connection
         must be closed by then, and another request starts instead.
         """
-        if self._begun < _MAX_BEGUN and not self._waiting:
+        if self._start_count < _MAX_STARTS and not self._waiting:
             self._schedule()
-            self._begun += 1
+            self._start_count += 1
             return
-        begins = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(connection, deque()).append(_Wait(begins, is_lost))
-        self._count += 1
-        await begins
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(connection, deque()).append(_WaitingRequest(turn, is_lost))
+        self._waiting_count += 1
+        await turn
 
     def drop(self, connection: Hashable) -> None:
         """End the waits of a lost connection at once.
@@ -81,10 +81,10 @@ class RequestTurns:
         only the requests of open ones.
         """
         requests = self._waiting.pop(connection, ())
-        self._count -= len(requests)
-        for begins, _ in requests:
-            if not begins.done():
-                begins.set_result(None)
+        self._waiting_count -= len(requests)
+        for turn, _ in requests:
+            if not turn.done():
+                turn.set_result(None)
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
@@ -94,22 +94,22 @@ class RequestTurns:
     def _next(self) -> None:
         """Start waiting requests, in the next turn of the event loop."""
         self._is_scheduled = False
-        self._begun = 0
+        self._start_count = 0
         self.number += 1
         dropped = 0
-        while self._waiting and self._begun < _MAX_BEGUN and dropped < _MAX_DROPPED:
+        while self._waiting and self._start_count < _MAX_STARTS and dropped < _MAX_DROPPED:
             connection = next(iter(self._waiting))
             requests = self._waiting.pop(connection)
-            begins, is_lost = requests.popleft()
-            self._count -= 1
+            turn, is_lost = requests.popleft()
+            self._waiting_count -= 1
             if requests:
                 self._waiting[connection] = requests
-            if begins.done():  # its task was cancelled
+            if turn.done():  # its task was cancelled
                 continue
             if is_lost():
                 dropped += 1
             else:
-                self._begun += 1
-            begins.set_result(None)
-        if self._begun or dropped:
+                self._start_count += 1
+            turn.set_result(None)
+        if self._start_count or dropped:
             self._schedule()

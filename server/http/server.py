@@ -20,7 +20,7 @@ _MEMORY_TICKS = 50
 _log = logging.getLogger("uvicorn.error")
 
 
-class Listening(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn server that records when its port is open."""
 
     def __init__(self, config: uvicorn.Config, start: Start, watchdog: Watchdog) -> None:
@@ -52,21 +52,21 @@ class Listening(uvicorn.Server):
         self.started = True
 
     def _protocol(self) -> asyncio.Protocol:
-        make = self.config.http_protocol_class
-        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg] # as in uvicorn
+        protocol_class = self.config.http_protocol_class
+        return protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg] # as in uvicorn
 
     async def _listeners(self) -> list[socket.socket]:
         """Return sockets that listen on every address of the host. Raises OSError."""
         config, loop = self.config, asyncio.get_running_loop()
         server = await loop.create_server(asyncio.Protocol, config.host, config.port, start_serving=False)
-        found = []
+        listeners = []
         for each in server.sockets:
             listener = socket.socket(each.family, each.type, each.proto, fileno=os.dup(each.fileno()))
             listener.setblocking(False)
             listener.listen(config.backlog)
-            found.append(listener)
+            listeners.append(listener)
         server.close()
-        return found
+        return listeners
 
     async def main_loop(self) -> None:
         """Run until shutdown; uvicorn calls this function after the port is open."""

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION = "http.response.trailers"
 BREAK_OFF = "lifeboat.break_off"
-"""Key of a scope's extensions: the `Ends` that abort a response without an error log."""
+"""Key of a scope's extensions: the `RequestControls` that abort a response without an error log."""
 
 _ESTABLISHED = 1
 """First byte of Linux's TCP_INFO if neither side has closed the connection."""
@@ -18,7 +18,7 @@ _CLOSED = 7
 """The same, if the peer has reset the connection."""
 
 
-def takes_trailers(scope: Scope) -> bool:
+def accepts_trailers(scope: Scope) -> bool:
     """Return True if the client and all proxies in between accept trailers.
 
     In HTTP/1.1 they must send `TE: trailers` (RFC 9110, section 6.5.1). Other clients may parse trailers as the start
@@ -26,11 +26,11 @@ def takes_trailers(scope: Scope) -> bool:
     """
     if scope["http_version"] == "2":
         return True
-    given = b",".join([value for name, value in scope["headers"] if name == b"te"])
-    return b"trailers" in [each.partition(b";")[0].strip().lower() for each in given.split(b",")]
+    te_header = b",".join([value for name, value in scope["headers"] if name == b"te"])
+    return b"trailers" in [each.partition(b";")[0].strip().lower() for each in te_header.split(b",")]
 
 
-class Ends(NamedTuple):
+class RequestControls(NamedTuple):
     """Functions that end a request early."""
 
     break_off: Callable[[], None]
@@ -89,7 +89,7 @@ def _tcp_state(transport: Transport) -> int:
         return _ESTABLISHED  # not TCP
 
 
-class Trailing:
+class TrailersApp:
     """ASGI application with support for trailers in chunked responses, as in the ASGI extension."""
 
     def __init__(self, app: ASGIApp, cycle: RequestResponseCycle, receive: Receive) -> None:
@@ -97,22 +97,22 @@ class Trailing:
         self._app = app
         self._cycle = cycle
         self._receive = receive
-        self._expected = False
+        self._has_trailers = False
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Respond to a request."""
 
-        async def pass_on(message: Message) -> None:
+        async def send_with_trailers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._expected = message.get("trailers", False)
-            elif message["type"] == "http.response.body" and self._expected and not message.get("more_body", False):
+                self._has_trailers = message.get("trailers", False)
+            elif message["type"] == "http.response.body" and self._has_trailers and not message.get("more_body", False):
                 message = {**message, "more_body": True}  # the end of the body is written with the trailers
             elif message["type"] == EXTENSION:
                 message = self._end(message)
             await send(message)
 
         try:
-            await self._app(scope, self._receive, pass_on)
+            await self._app(scope, self._receive, send_with_trailers)
         finally:
             self._cycle.body = bytearray()  # uvicorn holds an unread body until the next request
 

@@ -19,7 +19,7 @@ BEAT_S: Final = 0.1
 """Seconds between two beats of the event loop, and between two checks of the watchdog."""
 MIN_LOG_S: Final = 10.0
 """Minimum seconds between two log lines; other stalls are only counted."""
-_MIN_LOOKS: Final = 3
+_MIN_CHECKS: Final = 3
 """Minimum number of checks that find the same run before the run is ended.
 
 A process without CPU time does not check either.
@@ -48,7 +48,7 @@ class Watchdog:
         self._logged_s = -MIN_LOG_S
         self._run: object = None
         self._run_since_s = 0.0
-        self._looks = 0
+        self._check_count = 0
         self._run_cpu_s = 0.0
 
     def start(self) -> None:
@@ -77,17 +77,17 @@ class Watchdog:
             if beat_s and not stalled_at_s and now_s - beat_s > STALL_S + BEAT_S:
                 stalled_at_s = beat_s
                 self.stalls += 1
-                self._tell(now_s)
+                self._log_stack(now_s)
 
     def _end_run(self, now_s: float) -> None:
         """End a run on the event loop that exceeds its time limit."""
         run = self._limits.loop_run.batch
         if run is None or run is not self._run:
-            self._run, self._run_since_s, self._looks = run, now_s, 0
+            self._run, self._run_since_s, self._check_count = run, now_s, 0
             self._run_cpu_s = self._cpu_s()
             return
-        self._looks += 1
-        is_late = now_s - self._run_since_s > LOOP_TIMEOUT_S and self._looks >= _MIN_LOOKS
+        self._check_count += 1
+        is_late = now_s - self._run_since_s > LOOP_TIMEOUT_S and self._check_count >= _MIN_CHECKS
         if is_late and self._cpu_s() - self._run_cpu_s >= _MIN_CPU_S:
             self._limits.loop_run.terminate(run)
 
@@ -100,7 +100,7 @@ class Watchdog:
             return time.monotonic()
         return time.clock_gettime(time.pthread_getcpuclockid(self._thread_id))
 
-    def _tell(self, now_s: float) -> None:
+    def _log_stack(self, now_s: float) -> None:
         """Log the stack of the event loop, at most once per MIN_LOG_S.
 
         A separate thread writes the log: a write blocks if no process reads the log, and the watchdog must not block.

@@ -10,11 +10,18 @@ from starlette.types import Receive, Scope, Send
 from server.codecs.row_estimate import estimates
 from server.errors import Canceled, DeadlineExceeded, RequestError, ResourceExhausted
 from server.http.handler import SHORT_BYTES, FastPathHandler, min_timeout
-from server.http.header_numbers import stated_bytes
+from server.http.header_numbers import content_length
 from server.http.held_bytes import HELD
 from server.http.load_report import REPORT_HEADER, Report, requests_report
 from server.http.message import JSON, Body, Headers, HttpResponse
-from server.http.request_body import TIMEOUT_HEADER, UNSTATED, ReceivedBody, receive_body, timeout, wait_for_disconnect
+from server.http.request_body import (
+    TIMEOUT_HEADER,
+    UNSPECIFIED,
+    ReceivedBody,
+    receive_body,
+    timeout,
+    wait_for_disconnect,
+)
 from server.http.responses import asgi_response, envelope, failure
 from server.inference.batcher import Receiver, Waiter
 from server.inference.runner import InferenceRequest, Runner, Runners
@@ -43,7 +50,7 @@ class RestHandler(FastPathHandler):
         super().__init__(settings.max_body_bytes)
         self.runner = runner
         self._estimates = estimates(len(runner.model.signature.columns), settings.max_rows)
-        self._plain_types = frozenset(name.encode() for name in (*self.media_types, *UNSTATED))
+        self._plain_types = frozenset(name.encode() for name in (*self.media_types, *UNSPECIFIED))
 
     def accept_headers(self, headers: Headers, *, http2: bool) -> Headers | None:  # noqa: ARG002 # same for both
         """Return the headers if they only state a type and length, or request a report."""
@@ -137,7 +144,7 @@ class RestHandler(FastPathHandler):
                 encoding = value.decode("latin-1")
         if encoding in self._estimates:  # `receive_body` rejects any other encoding
             try:
-                self._admit(stated_bytes(headers), encoding)
+                self._admit(content_length(headers), encoding)
             except ResourceExhausted as error:
                 self.fail(error)
                 raise

@@ -75,9 +75,9 @@ class Observer:
         for sink in self._sinks:
             sink.close(timeout_s)
 
-    def predictions(self, handlers: Mapping[str, FastPathHandler]) -> dict[str, FastPathHandler]:
+    def wrap_handlers(self, handlers: Mapping[str, FastPathHandler]) -> dict[str, FastPathHandler]:
         """Wrap the fast path handler of each path."""
-        return {path: ObservedPrediction(self, path, prediction) for path, prediction in handlers.items()}
+        return {path: ObservedHandler(self, path, handler) for path, handler in handlers.items()}
 
     def app(self, app: ASGIApp) -> ASGIApp:
         """Wrap an ASGI application."""
@@ -155,15 +155,15 @@ class _Head(NamedTuple):
     start: StartTime
 
 
-class ObservedPrediction(FastPathHandler):
+class ObservedHandler(FastPathHandler):
     """Fast path handler that observes requests."""
 
-    def __init__(self, observer: Observer, path: str, prediction: FastPathHandler) -> None:
-        """Handle a POST to `path` with `prediction`."""
-        super().__init__(prediction.max_body_bytes)
-        self.max_short_bytes = prediction.max_short_bytes
+    def __init__(self, observer: Observer, path: str, handler: FastPathHandler) -> None:
+        """Handle a POST to `path` with `handler`."""
+        super().__init__(handler.max_body_bytes)
+        self.max_short_bytes = handler.max_short_bytes
         self.observer = observer
-        self.prediction = prediction
+        self.handler = handler
         self.queued: dict[int, _ObservedReceiver] = {}
         """Queued requests, by the identity of their headers."""
         self._path = path
@@ -173,7 +173,7 @@ class ObservedPrediction(FastPathHandler):
 
         The observation does not begin here, because the request may still go to the ASGI application.
         """
-        inner_head = self.prediction.accept_headers(headers, http2=http2)
+        inner_head = self.handler.accept_headers(headers, http2=http2)
         if inner_head is None:
             return None
         assert isinstance(headers, list)  # noqa: S101 # both HTTP protocols pass a list
@@ -181,7 +181,7 @@ class ObservedPrediction(FastPathHandler):
 
     def timeout_s(self, head: _Head) -> float | None:
         """Return the seconds until the client's deadline; None if it set no deadline."""
-        return self.prediction.timeout_s(head.inner_head)
+        return self.handler.timeout_s(head.inner_head)
 
     def submit(self, head: _Head, body: bytes, receiver: Receiver[Body], timeout_s: float | None = None) -> None:
         """Queue a whole request; `receiver` takes the response or the error response."""
@@ -192,7 +192,7 @@ class ObservedPrediction(FastPathHandler):
         observed = self.queued[id(head.headers)] = _ObservedReceiver(self, observation, receiver)
         token = current.set(observation)
         try:
-            self.prediction.submit(head.inner_head, body, observed, timeout_s)
+            self.handler.submit(head.inner_head, body, observed, timeout_s)
         except Exception as error:  # noqa: BLE001 # the client gets a response to every error
             observed.deliver(error)
         finally:
@@ -200,7 +200,7 @@ class ObservedPrediction(FastPathHandler):
 
     def fail(self, error: Exception, head: _Head | None = None) -> None:
         """Count a request that failed before it was queued."""
-        self.prediction.fail(error)
+        self.handler.fail(error)
         if head is not None and isinstance(error, RequestError):
             observation = self._begin(head)
             observation.error = error
@@ -209,7 +209,7 @@ class ObservedPrediction(FastPathHandler):
 
     def error_response(self, error: RequestError, headers: Headers) -> HttpResponse:
         """Return an error response for a request whose result is no longer awaited."""
-        response = self.prediction.error_response(error, headers)
+        response = self.handler.error_response(error, headers)
         observed = self.queued.get(id(headers))
         if observed is not None:  # the drain timed out
             observed.observation.error = error
@@ -223,7 +223,7 @@ class ObservedPrediction(FastPathHandler):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request of any size, type and headers; ObservedApp observes it."""
-        await self.prediction(scope, receive, send)
+        await self.handler(scope, receive, send)
 
     def _begin(self, head: _Head) -> Observation:
         return self.observer.begin("POST", self._path, head.headers, head.http_version, head.start)
@@ -232,10 +232,10 @@ class ObservedPrediction(FastPathHandler):
 class _ObservedReceiver:
     """Receiver that observes a response and passes it on to the request's receiver."""
 
-    __slots__ = ("_prediction", "_receiver", "observation")
+    __slots__ = ("_handler", "_receiver", "observation")
 
-    def __init__(self, prediction: ObservedPrediction, observation: Observation, receiver: Receiver[Body]) -> None:
-        self._prediction = prediction
+    def __init__(self, handler: ObservedHandler, observation: Observation, receiver: Receiver[Body]) -> None:
+        self._handler = handler
         self.observation = observation
         self._receiver = receiver
 
@@ -250,9 +250,7 @@ class _ObservedReceiver:
             response = HttpResponse(result, JSON, observation.response_fields)
         elif isinstance(result, Exception):
             observation.error = error = failure(result, observation.headers)
-            response = _with_request_id(
-                observation, self._prediction.prediction.error_response(error, observation.headers)
-            )
+            response = _with_request_id(observation, self._handler.handler.error_response(error, observation.headers))
         else:
             response = _with_request_id(observation, result)
         try:
@@ -263,10 +261,10 @@ class _ObservedReceiver:
     def end(self, response: HttpResponse) -> None:
         """Report the request once."""
         observation = self.observation
-        if self._prediction.queued.pop(id(observation.headers), None) is not None:
+        if self._handler.queued.pop(id(observation.headers), None) is not None:
             observation.status = response.status
             observation.response_bytes = len(response.body)
-            self._prediction.observer.end(observation)
+            self._handler.observer.end(observation)
 
 
 def _with_request_id(observation: Observation, response: HttpResponse) -> HttpResponse:

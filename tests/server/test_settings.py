@@ -6,7 +6,7 @@ import pytest
 
 from server.errors import SettingsError
 from server.models.quoting import quoted
-from server.settings import Settings, from_environment, unknown
+from server.settings import Settings, from_environment, unknown_variables
 
 
 def test_defaults() -> None:
@@ -79,7 +79,7 @@ def test_limits_themselves_are_allowed(variable: str, value: str) -> None:
 def test_unknown_variables() -> None:
     """Unknown variables are reported only if they have the prefix."""
     environment = {"LIFEBOAT_MAX_ROW": "1", "LIFEBOAT_PORT": "1", "LIFEBOAT_MAX_ROWS": "1", "PORT": "1", "PATH": "/bin"}
-    assert unknown(environment) == ["LIFEBOAT_MAX_ROW", "LIFEBOAT_PORT"]
+    assert unknown_variables(environment) == ["LIFEBOAT_MAX_ROW", "LIFEBOAT_PORT"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class HealthHandlers:
         else:
             yield pb.HealthCheckResponse(status=self._status())
         if not self._draining.has_begun:
-            await self._draining.begins()
+            await self._draining.wait_for_begin()
             yield pb.HealthCheckResponse(status=NOT_SERVING)
 
     def _status(self) -> pb.HealthCheckResponse.ServingStatus:

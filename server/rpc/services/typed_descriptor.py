@@ -73,16 +73,16 @@ def field_names(features: Iterable[Feature]) -> dict[str, str]:
     - the feature is nullable, and the name of the oneof that states its presence is another feature's name
     """
     ordered = sorted(features, key=lambda each: each.field_number)
-    given = {feature.name for feature in ordered}
+    feature_names = {feature.name for feature in ordered}
     names: dict[str, str] = {}
-    taken: set[str] = set()
+    used: set[str] = set()
     for feature in ordered:
-        others = given - {feature.name}
+        other_names = feature_names - {feature.name}
         name = _NO_FIELD.sub("_", feature.name)
         name = name if name[:1].isalpha() else f"f{name}"
-        while _alike(name) in taken or name in _PYTHON or _meets(feature, name, others):
+        while _normalized(name) in used or name in _PYTHON or _meets(feature, name, other_names):
             name = f"{name}_{feature.field_number}"
-        taken.add(_alike(name))
+        used.add(_normalized(name))
         names[feature.name] = name
     return names
 
@@ -108,29 +108,31 @@ def default_json_name(field: str) -> str:
     return first + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
-def _alike(field: str) -> str:
+def _normalized(field: str) -> str:
     return field.replace("_", "").lower()
 
 
 def file(manifest: Manifest) -> FileDescriptorProto:
     """Return the file that declares the service and its messages."""
-    where = package(manifest)
-    declared = FileDescriptorProto(name=f"{where.replace('.', '/')}/service.proto", package=where, syntax="proto3")
-    declared.message_type.append(_request(manifest.features))
+    package_name = package(manifest)
+    file_proto = FileDescriptorProto(
+        name=f"{package_name.replace('.', '/')}/service.proto", package=package_name, syntax="proto3"
+    )
+    file_proto.message_type.append(_request(manifest.features))
     prediction = DescriptorProto(name=PREDICTION)
-    _add_answer(prediction, manifest, where)
+    _add_prediction(prediction, manifest, package_name)
     response = DescriptorProto(name=RESPONSE)
-    _add_answer(response, manifest, where)
-    _add_served(response)
-    declared.message_type.append(response)
-    batch_request = declared.message_type.add(name=BATCH_REQUEST)
-    _add_messages(batch_request, "records", 1, f".{where}.{REQUEST}")
-    batch_response = declared.message_type.add(name=BATCH_RESPONSE)
-    _add_served(batch_response)
-    _add_messages(batch_response, "predictions", PREDICTIONS, f".{where}.{PREDICTION}")
-    declared.message_type.append(prediction)
-    declared.service.append(_service(service(manifest), where))
-    return declared
+    _add_prediction(response, manifest, package_name)
+    _add_version(response)
+    file_proto.message_type.append(response)
+    batch_request = file_proto.message_type.add(name=BATCH_REQUEST)
+    _add_messages(batch_request, "records", 1, f".{package_name}.{REQUEST}")
+    batch_response = file_proto.message_type.add(name=BATCH_RESPONSE)
+    _add_version(batch_response)
+    _add_messages(batch_response, "predictions", PREDICTIONS, f".{package_name}.{PREDICTION}")
+    file_proto.message_type.append(prediction)
+    file_proto.service.append(_service(service(manifest), package_name))
+    return file_proto
 
 
 def _request(features: Iterable[Feature]) -> DescriptorProto:
@@ -147,7 +149,7 @@ def _request(features: Iterable[Feature]) -> DescriptorProto:
     return message
 
 
-def _add_answer(message: DescriptorProto, manifest: Manifest, where: str) -> None:
+def _add_prediction(message: DescriptorProto, manifest: Manifest, package_name: str) -> None:
     """Add the fields of one prediction for the model's kind.
 
     They are the same as in `server.codecs.predictions`.
@@ -165,10 +167,10 @@ def _add_answer(message: DescriptorProto, manifest: Manifest, where: str) -> Non
     entry.options.map_entry = True
     _add_field(entry, "key", 1, FieldDescriptorProto.TYPE_STRING)
     _add_field(entry, "value", 2, FieldDescriptorProto.TYPE_DOUBLE)
-    _add_messages(message, "probabilities", PROBABILITIES, f".{where}.{message.name}.{entry.name}")
+    _add_messages(message, "probabilities", PROBABILITIES, f".{package_name}.{message.name}.{entry.name}")
 
 
-def _add_served(message: DescriptorProto) -> None:
+def _add_version(message: DescriptorProto) -> None:
     _add_field(message, "model", MODEL, FieldDescriptorProto.TYPE_STRING)
     _add_field(message, "version", VERSION, FieldDescriptorProto.TYPE_STRING)
 
@@ -187,16 +189,18 @@ def _add_messages(message: DescriptorProto, name: str, number: int, type_name: s
     field.type_name = type_name
 
 
-def _service(name: str, where: str) -> ServiceDescriptorProto:
-    declared = ServiceDescriptorProto(name=name)
+def _service(name: str, package_name: str) -> ServiceDescriptorProto:
+    file_proto = ServiceDescriptorProto(name=name)
     for method, request, response in (
         ("Predict", REQUEST, RESPONSE),
         ("PredictBatch", BATCH_REQUEST, BATCH_RESPONSE),
         ("PredictStream", BATCH_REQUEST, RESPONSE),
     ):
-        added = declared.method.add(name=method, input_type=f".{where}.{request}", output_type=f".{where}.{response}")
+        added_method = file_proto.method.add(
+            name=method, input_type=f".{package_name}.{request}", output_type=f".{package_name}.{response}"
+        )
         if method == "PredictStream":
-            added.server_streaming = True
+            added_method.server_streaming = True
         else:
-            added.options.idempotency_level = MethodOptions.NO_SIDE_EFFECTS
-    return declared
+            added_method.options.idempotency_level = MethodOptions.NO_SIDE_EFFECTS
+    return file_proto

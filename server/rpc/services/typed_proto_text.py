@@ -92,8 +92,8 @@ def _described(feature: Feature) -> str:
     return f"{feature.description} Expected: {expected}{' (omitted)' * feature.nullable}. Example: {feature.example}."
 
 
-def _comment(words: str, indent: str) -> Iterator[str]:
-    for line in words.replace("\0", "\N{REPLACEMENT CHARACTER}").splitlines():  # a NUL would end the comment
+def _comment(text: str, indent: str) -> Iterator[str]:
+    for line in text.replace("\0", "\N{REPLACEMENT CHARACTER}").splitlines():  # a NUL would end the comment
         yield f"{indent}// {line}".rstrip()
 
 

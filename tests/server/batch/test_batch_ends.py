@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from server.app import create_app
-from server.http.trailers import BREAK_OFF, Ends
+from server.http.trailers import BREAK_OFF, RequestControls
 from server.models.repository import Repository
 from server.settings import Settings
 from tests.server.support import files
@@ -71,7 +71,7 @@ def test_an_answer_that_nobody_takes(
                 await never.wait()
 
         scope = {"type": "http", "http_version": "1.1", "method": "PUT", "path": BATCH, "headers": headers}
-        extensions = {BREAK_OFF: Ends(lambda: told.append("broken off"))}
+        extensions = {BREAK_OFF: RequestControls(lambda: told.append("broken off"))}
         async with asyncio.timeout(HUNG_S / 2):
             await app(scope | {"query_string": b"", "root_path": "", "extensions": extensions}, receive, send)
         return told

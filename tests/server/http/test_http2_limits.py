@@ -205,7 +205,7 @@ def test_frames_without_end(served: Wire, before: bytes, make: Callable[[int], b
 
 def test_frames_of_a_long_connection(served: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Completed requests pay for the control frames that a client sends with them."""
-    monkeypatch.setattr("server.http.http2_connection._EARNED_A_SECOND", 0)
+    monkeypatch.setattr("server.http.http2_connection._INCOME_PER_SECOND", 0)
     beside = b"".join([frame(PING, 0, 0, bytes(8)), frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 99))] * 3)
     with Client(served) as client:
         for stream in range(1, 1_001, 2):
