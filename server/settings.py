@@ -208,8 +208,8 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
     Such a variable is a typing error or belongs to a newer version.
     """
-    known = {variable(f.name) for f in fields(Settings)}
-    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    setting_names = {variable(f.name) for f in fields(Settings)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in setting_names)
 
 
 def _policy(name: str, text: str) -> VersionPolicy:

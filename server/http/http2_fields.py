@@ -47,13 +47,13 @@ class Text(NamedTuple):
     huffman: bool
 
     @property
-    def most(self) -> int:
+    def max_bytes(self) -> int:
         """The maximum number of bytes after decoding."""
         size = self.end - self.start
         return size * 8 // _SHORTEST_CODE if self.huffman else size
 
     @property
-    def least(self) -> int:
+    def min_bytes(self) -> int:
         """The minimum number of bytes after decoding."""
         size = self.end - self.start
         return size * 8 // _LONGEST_CODE if self.huffman else size
@@ -97,17 +97,17 @@ class Measure:
                 size += static * STATIC_BYTES + (field.indexed - static) * entry
             elif field.value is not None:
                 name = self._max_name_bytes(field)
-                size += name + field.value.most + OVERHEAD
-                if field.inserts and least_size(field) <= TABLE_BYTES:
+                size += name + field.value.max_bytes + OVERHEAD
+                if field.inserts and min_entry_size(field) <= TABLE_BYTES:
                     self._name = max(self._name, name)
-                    self._value = max(self._value, field.value.most)
+                    self._value = max(self._value, field.value.max_bytes)
                     entry = self.entry
                     self.max_plain_bytes = min(self.max_plain_bytes, MAX_LIST_BYTES // entry)
         return fields, size
 
     def _max_name_bytes(self, field: Field) -> int:
         if field.name is not None:
-            return field.name.most
+            return field.name.max_bytes
         return self._name if field.name_index > STATIC else _STATIC_NAME
 
     @property
@@ -122,24 +122,24 @@ def tighten_bound(block: bytes, fields: list[Field], bound: int) -> int:
     zttp decodes at most MAX_LIST_BYTES; the result for a larger block is `bound`.
     """
     texts = [text for field in fields for text in (field.name, field.value) if text is not None and text.huffman]
-    if not texts or bound - sum(text.most - text.least for text in texts) > MAX_LIST_BYTES:
+    if not texts or bound - sum(text.max_bytes - text.min_bytes for text in texts) > MAX_LIST_BYTES:
         return bound
     values = b"".join([b"\x00\x01x" + encoded_text(block, text) for text in texts])
     scratch: zttp.H2Connection = zttp.Connection(zttp.SERVER, zttp.HTTP2)
-    scratch.receive_data(_SCRATCH + b"".join(frames(1, _GET + values, ends=True)))
+    scratch.receive_data(_SCRATCH + b"".join(frames(1, _GET + values, ends_stream=True)))
     try:
         while (event := scratch.next_event()) is not zttp.NEED_DATA:
             if isinstance(event, zttp.Request):
                 decoded = sum(len(value) for name, value in event.headers if name == b"x")
-                return bound - sum(text.most for text in texts) + decoded
+                return bound - sum(text.max_bytes for text in texts) + decoded
     except zttp.RemoteProtocolError:
         pass
     return bound
 
 
-def frames(stream: int, block: bytes, *, ends: bool) -> Iterator[bytes]:
-    """Yield the HEADERS and CONTINUATION frames of a field block; `ends`: it ends the stream."""
-    kind, flags = 1, 1 if ends else 0
+def frames(stream: int, block: bytes, *, ends_stream: bool) -> Iterator[bytes]:
+    """Yield the HEADERS and CONTINUATION frames of a field block; `ends_stream`: it ends the stream."""
+    kind, flags = 1, 1 if ends_stream else 0
     while True:
         piece, block = block[:16_384], block[16_384:]
         flags |= 0 if block else 4
@@ -149,9 +149,9 @@ def frames(stream: int, block: bytes, *, ends: bool) -> Iterator[bytes]:
         kind, flags = 9, 0
 
 
-def least_size(field: Field) -> int:
+def min_entry_size(field: Field) -> int:
     """Return the minimum size of a literal's entry."""
-    texts = [text.least for text in (field.name, field.value) if text is not None]
+    texts = [text.min_bytes for text in (field.name, field.value) if text is not None]
     return sum(texts) + OVERHEAD
 
 
@@ -189,10 +189,10 @@ def _read_encoded_text(block: bytes, at: int) -> Text:
 def _read_encoded_integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
     """Return an integer (RFC 7541, 5.1) and the offset after it."""
     try:
-        most = (1 << bits) - 1
-        value = block[at] & most
+        prefix_max = (1 << bits) - 1
+        value = block[at] & prefix_max
         at += 1
-        if value < most:
+        if value < prefix_max:
             return value, at
         for shift in range(0, 28, 7):
             byte = block[at]
@@ -207,11 +207,11 @@ def _read_encoded_integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
 
 def encoded_integer(value: int, pattern: int, bits: int) -> bytes:
     """Encode an integer whose first byte has `pattern` above its low `bits`."""
-    most = (1 << bits) - 1
-    if value < most:
+    prefix_max = (1 << bits) - 1
+    if value < prefix_max:
         return bytes((pattern | value,))
-    encoded = [pattern | most]
-    value -= most
+    encoded = [pattern | prefix_max]
+    value -= prefix_max
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7

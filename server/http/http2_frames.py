@@ -249,7 +249,7 @@ class Frames:
             block = shrink(block, fields)
         elif is_framed:
             return None
-        return b"".join(frames(stream, block, ends=bool(flags & _END_STREAM)))
+        return b"".join(frames(stream, block, ends_stream=bool(flags & _END_STREAM)))
 
 
 def _is_empty(flags: int, payload: bytes) -> bool:

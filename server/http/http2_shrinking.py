@@ -15,7 +15,7 @@ from server.http.http2_fields import (
     Text,
     encoded_integer,
     encoded_text,
-    least_size,
+    min_entry_size,
 )
 
 _PATHS: Final = frozenset({4, 5})
@@ -71,7 +71,7 @@ class _BlockShrinker:
         """Return how many insertions of the block are certainly evicted by its later insertions."""
         size = 0
         for number in range(len(self._inserts) - 1, -1, -1):
-            size += least_size(self._inserts[number])
+            size += min_entry_size(self._inserts[number])
             if size > TABLE_BYTES:
                 return number
         return 0
@@ -106,16 +106,16 @@ class _BlockShrinker:
 
         A field too large for the table becomes another field that is also too large.
         """
-        too_large = least_size(field) > TABLE_BYTES
+        too_large = min_entry_size(field) > TABLE_BYTES
         filler = _FILLER if too_large else None
-        if too_large and field.name is not None and field.name.most > _OTHER_BYTES:
+        if too_large and field.name is not None and field.name.max_bytes > _OTHER_BYTES:
             return b"\x40\x01x" + _FILLER
         return self._encode_name(field, 0x40, 6) + (filler or encoded_text(self._block, value))
 
-    def _literal(self, field: Field, value: Text, most: int) -> bytes:
+    def _literal(self, field: Field, value: Text, max_bytes: int) -> bytes:
         """Return a field without insertion; empty if it is too long."""
-        size = value.most + (STATIC_BYTES if field.name is None else field.name.most)
-        if size <= most and size + OVERHEAD <= self._remaining_bytes:
+        size = value.max_bytes + (STATIC_BYTES if field.name is None else field.name.max_bytes)
+        if size <= max_bytes and size + OVERHEAD <= self._remaining_bytes:
             self._remaining_bytes -= size + OVERHEAD
             return self._encode_name(field, 0, 4) + encoded_text(self._block, value)
         return _ROOT if field.name_index in _PATHS else b""

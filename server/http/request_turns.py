@@ -96,8 +96,8 @@ class RequestTurns:
         self._is_scheduled = False
         self._start_count = 0
         self.number += 1
-        dropped = 0
-        while self._waiting and self._start_count < _MAX_STARTS and dropped < _MAX_DROPPED:
+        dropped_count = 0
+        while self._waiting and self._start_count < _MAX_STARTS and dropped_count < _MAX_DROPPED:
             connection = next(iter(self._waiting))
             requests = self._waiting.pop(connection)
             turn, is_lost = requests.popleft()
@@ -107,9 +107,9 @@ class RequestTurns:
             if turn.done():  # its task was cancelled
                 continue
             if is_lost():
-                dropped += 1
+                dropped_count += 1
             else:
                 self._start_count += 1
             turn.set_result(None)
-        if self._start_count or dropped:
+        if self._start_count or dropped_count:
             self._schedule()

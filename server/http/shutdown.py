@@ -41,7 +41,7 @@ class Shutdown:
     def __init__(self) -> None:
         """Start to receive the signals. Call it in the main thread, before other threads start."""
         self._drain_s: float | None = None
-        self._is_begun = False
+        self._has_started = False
         for number in SIGNALS:
             signal.signal(number, _ignore)  # Python's own raises in the main thread; uvicorn installs its own later
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -59,8 +59,8 @@ class Shutdown:
             number = signal.Signals(signal.sigwait(SIGNALS))
             if self._drain_s is None:
                 end(0)
-            if not self._is_begun:
-                self._is_begun = True
+            if not self._has_started:
+                self._has_started = True
                 deadline = threading.Timer(max(self._drain_s, MIN_DRAIN_S), _end_late)
                 deadline.daemon = True
                 deadline.start()

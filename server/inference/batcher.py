@@ -51,7 +51,7 @@ Decode = Callable[[], tuple[Item, int]]
 class RunControl(Protocol):
     """Control over the runs of one queue."""
 
-    def leave_loop(self) -> Executor:
+    def move_to_thread(self) -> Executor:
         """Move all later runs to threads. Returns the executor for them."""
 
     def end(self) -> None:
@@ -254,16 +254,16 @@ class Batcher(Generic[Item, Result]):
             try:
                 batch_result = self._run_batch(batch, rows)
             except RunTimeout:
-                self._leave_loop(loop, batch)
+                self._move_to_thread(loop, batch)
                 return
-            self._settle(batch, rows, batch_result)
+            self._deliver_results(batch, rows, batch_result)
 
-    def _leave_loop(self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Entry[Item, Result]] = ()) -> None:
+    def _move_to_thread(self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Entry[Item, Result]] = ()) -> None:
         """Move all runs to a thread, `batch` first, after a run that took too long."""
         if self._control is None or self._loop_rows < 0:
             return
         self._loop_rows = -1
-        self._executor = self._control.leave_loop()
+        self._executor = self._control.move_to_thread()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
@@ -299,8 +299,8 @@ class Batcher(Generic[Item, Result]):
             batch_result = future.result()
         except RunTimeout as error:
             batch_result = _failed(time.perf_counter_ns(), error, runs=1)
-            self._leave_loop(loop)
-        self._settle([entry], entry.rows, batch_result)
+            self._move_to_thread(loop)
+        self._deliver_results([entry], entry.rows, batch_result)
         self._start_large(loop)
 
     def _run_large_entry(self, entry: _Entry[Item, Result]) -> "_BatchResult[Result]":
@@ -344,7 +344,9 @@ class Batcher(Generic[Item, Result]):
             started_ns, results, [*first.run_infos, *second.run_infos], stages, 1 + first.runs + second.runs
         )
 
-    def _settle(self, batch: list[_Entry[Item, Result]], rows: int, batch_result: "_BatchResult[Result]") -> None:
+    def _deliver_results(
+        self, batch: list[_Entry[Item, Result]], rows: int, batch_result: "_BatchResult[Result]"
+    ) -> None:
         """Count a run of `rows` rows, and deliver its results."""
         counters = self.counters
         ended_ns = time.perf_counter_ns()

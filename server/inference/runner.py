@@ -245,7 +245,7 @@ class _Runs:
                 _count_batch(drift, requests, outputs, start_ns)
         return responses, stages
 
-    def leave_loop(self) -> Executor:
+    def move_to_thread(self) -> Executor:
         """Move all later runs from the event loop to a thread.
 
         Each run then has one request. Returns the executor of that thread.

@@ -317,14 +317,14 @@ def _with_cache_headers(response: HttpResponse, context: Context) -> HttpRespons
 
 async def _single_message(requests: AsyncIterator[bytes]) -> bytes:
     """Return the only message of a request. Raises Unimplemented for none or several."""
-    found: bytes | None = None
+    single: bytes | None = None
     async for message in requests:
-        if found is not None:
+        if single is not None:
             raise one_message(2)
-        found = message
-    if found is None:
+        single = message
+    if single is None:
         raise one_message(0)
-    return found
+    return single
 
 
 async def _one_message_stream(message: bytes) -> AsyncIterator[bytes]:

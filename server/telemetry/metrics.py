@@ -34,37 +34,37 @@ _MICROSECOND_NS: Final = 1000
 _UNTYPED: Final = re.compile(rb"^(# TYPE nv_\w+) untyped$", re.MULTILINE)
 
 
-class _Declared(NamedTuple):
+class _CounterMetric(NamedTuple):
     name: str
     help: str
     value: Callable[[Counters], float]
 
 
 COUNTERS: Final = (
-    _Declared("nv_inference_request_success", "Successful requests; a file counts as one.", lambda c: c.requests),
-    _Declared("nv_inference_count", "Rows of successful requests.", lambda c: c.rows),
-    _Declared("nv_inference_exec_count", "Model runs; requests that are batched share one run.", lambda c: c.runs),
-    _Declared(
+    _CounterMetric("nv_inference_request_success", "Successful requests; a file counts as one.", lambda c: c.requests),
+    _CounterMetric("nv_inference_count", "Rows of successful requests.", lambda c: c.rows),
+    _CounterMetric("nv_inference_exec_count", "Model runs; requests that are batched share one run.", lambda c: c.runs),
+    _CounterMetric(
         "nv_inference_request_duration_us",
         "Microseconds from queueing to the response, summed over requests.",
         lambda c: c.request_ns // _MICROSECOND_NS,
     ),
-    _Declared(
+    _CounterMetric(
         "nv_inference_queue_duration_us",
         "Microseconds in the queue, summed over requests.",
         lambda c: c.queue_ns // _MICROSECOND_NS,
     ),
-    _Declared(
+    _CounterMetric(
         "nv_inference_compute_input_duration_us",
         "Microseconds to fill the input tensors, summed over runs.",
         lambda c: c.input_ns // _MICROSECOND_NS,
     ),
-    _Declared(
+    _CounterMetric(
         "nv_inference_compute_infer_duration_us",
         "Microseconds in onnxruntime, summed over runs.",
         lambda c: c.infer_ns // _MICROSECOND_NS,
     ),
-    _Declared(
+    _CounterMetric(
         "nv_inference_compute_output_duration_us",
         "Microseconds to encode responses, summed over runs.",
         lambda c: c.output_ns // _MICROSECOND_NS,
@@ -130,19 +130,19 @@ class _RunnerCollector(Collector):
 
     def __init__(self, runners: Runners) -> None:
         self._runners = [((runner.model.name, runner.model.version), runner) for runner in runners]
-        self._served = [(labels, runner.counters) for labels, runner in self._runners]
+        self._counters = [(labels, runner.counters) for labels, runner in self._runners]
         self._limit_rows = runners.limits.max_queue_rows
 
     def collect(self) -> Iterator[Metric]:
         """Yield each declared metric with one sample per model version."""
         for name, text, value in COUNTERS:
             counter = UnknownMetricFamily(name, text, labels=_LABELS)
-            for labels, counters in self._served:
+            for labels, counters in self._counters:
                 counter.add_metric(labels, value(counters))
             yield counter
         failures = UnknownMetricFamily(*FAILURES, labels=(*_LABELS, "reason"))
         pending = GaugeMetricFamily(*PENDING, labels=_LABELS)
-        for labels, counters in self._served:
+        for labels, counters in self._counters:
             for reason, number in counters.failures.items():
                 failures.add_metric((*labels, reason), number)
             pending.add_metric(labels, counters.pending)
@@ -157,7 +157,7 @@ class _RunnerCollector(Collector):
         queue = GaugeMetricFamily(*QUEUE, labels=_LABELS)
         for labels, runner in self._runners:
             counts = [*accumulate(runner.counters.batches)]
-            buckets = [(str(float(2**place)), counts[place]) for place in range(_BATCH_BUCKETS)]
+            buckets = [(str(float(2**exponent)), counts[exponent]) for exponent in range(_BATCH_BUCKETS)]
             batches.add_metric(labels, [*buckets, ("+Inf", counts[-1])], runner.counters.batch_rows)
             queue.add_metric(labels, runner.rows)
         yield batches
@@ -167,7 +167,7 @@ class _RunnerCollector(Collector):
     def _files(self) -> Iterator[Metric]:
         files = CounterMetricFamily(*FILES, labels=_LABELS)
         rows = CounterMetricFamily(*FILE_ROWS, labels=(*_LABELS, "result"))
-        for labels, counters in self._served:
+        for labels, counters in self._counters:
             files.add_metric(labels, counters.files)
             rows.add_metric((*labels, "scored"), counters.file_rows)
             rows.add_metric((*labels, "failed"), counters.file_rows_failed)
@@ -175,18 +175,18 @@ class _RunnerCollector(Collector):
         yield rows
 
     def _explanations(self) -> Iterator[Metric]:
-        asked = CounterMetricFamily(*EXPLANATIONS, labels=_LABELS)
+        requests = CounterMetricFamily(*EXPLANATIONS, labels=_LABELS)
         failures = CounterMetricFamily(*EXPLANATION_FAILURES, labels=(*_LABELS, "reason"))
         rows = CounterMetricFamily(*EXPLANATION_ROWS, labels=_LABELS)
         seconds = CounterMetricFamily(*EXPLANATION_SECONDS, labels=_LABELS)
         for labels, runner in self._runners:
             counters = runner.explanations
-            asked.add_metric(labels, counters.requests)
+            requests.add_metric(labels, counters.requests)
             for reason, number in counters.failures.items():
                 failures.add_metric((*labels, reason), number)
             rows.add_metric(labels, counters.rows)
             seconds.add_metric(labels, counters.request_ns / 1e9)
-        yield from (asked, failures, rows, seconds)
+        yield from (requests, failures, rows, seconds)
 
 
 class _DriftCollector(Collector):
@@ -236,9 +236,9 @@ class _RepositoryCollector(Collector):
             ([each.name, str(version), label], 1.0) for each in self._models for label, version in each.labels.items()
         )
         yield _samples(*LABEL, (*_LABELS, "label"), labels)
-        loaded = [model for each in self._models for model in each.models.values()]
+        loaded_models = [model for each in self._models for model in each.models.values()]
         info = GaugeMetricFamily(*INFO, labels=(*_LABELS, "kind", "target", "estimator", "sha256"))
-        for model in loaded:
+        for model in loaded_models:
             manifest = model.manifest
             info.add_metric(
                 (
@@ -252,9 +252,9 @@ class _RepositoryCollector(Collector):
                 1,
             )
         yield info
-        yield _samples(*LOAD, _LABELS, (([model.name, model.version], model.load_s) for model in loaded))
-        lasts = (([name], reloads.last_unix_s) for name, reloads in self._reloads)
-        yield _samples(*LAST_RELOAD, ("model",), lasts)
+        yield _samples(*LOAD, _LABELS, (([model.name, model.version], model.load_s) for model in loaded_models))
+        reload_times = (([name], reloads.last_unix_s) for name, reloads in self._reloads)
+        yield _samples(*LAST_RELOAD, ("model",), reload_times)
         counter = CounterMetricFamily(*RELOADS, labels=("model", "result"))
         for name, reloads in self._reloads:
             for result, number in reloads.results.items():

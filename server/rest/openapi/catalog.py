@@ -44,29 +44,29 @@ def _page_paths() -> Document:
 
 def model_paths(name: str) -> Document:
     """Return the paths that describe a model."""
-    words = f"The model {name}: signature, scores, provenance"
+    summary = f"The model {name}: signature, scores, provenance"
     proto = f"The .proto file of the typed service of {name}"
     form = operation(MODELS, f"The main part of the web page, for {name}", _cacheable_response(_page()), MODEL)
     return {
         f"/api/models/{name}/form": {"get": form},
-        f"/api/models/{name}": {"get": operation(MODELS, words, ok(schemas.ref("Model")), MODEL)},
+        f"/api/models/{name}": {"get": operation(MODELS, summary, ok(schemas.ref("Model")), MODEL)},
         f"/api/models/{name}/service.proto": {"get": operation(MODELS, proto, _ok_response(_text("the file")), MODEL)},
     }
 
 
 def card_path(root: str, model: Model) -> Document:
     """Return the path of the card of a model version, below `root`."""
-    words = f"The model card of {model.name} version {model.version}, if it has one"
-    return {f"{root}/card": {"get": operation(MODELS, words, _cacheable_response(_page()), MODEL)}}
+    summary = f"The model card of {model.name} version {model.version}, if it has one"
+    return {f"{root}/card": {"get": operation(MODELS, summary, _cacheable_response(_page()), MODEL)}}
 
 
 def drift_path(root: str, model: Model) -> Document:
     """Return the path of the drift report of a model version, below `root`."""
     schema = {"enum": ["requests", "files"], "default": "requests"}
     of = {"name": "of", "in": "query", "description": "the source of the rows: requests or files", "schema": schema}
-    words = f"Drift of the rows that {model.name} version {model.version} received, compared with its training rows"
+    summary = f"Drift of the rows that {model.name} version {model.version} received, compared with its training rows"
     members = ok(schemas.ref("Drift"))
-    return {f"{root}/drift": {"get": operation(MODELS, words, members, (400, 501, *MODEL), parameters=[of])}}
+    return {f"{root}/drift": {"get": operation(MODELS, summary, members, (400, 501, *MODEL), parameters=[of])}}
 
 
 def schemas_of() -> Document:
@@ -115,8 +115,8 @@ def _page() -> Document:
     return {"description": "A web page", "content": {_PAGE: {"schema": TEXT}}}
 
 
-def _text(words: str) -> Document:
-    return {"description": words, "content": {"text/plain": {"schema": TEXT}}}
+def _text(description: str) -> Document:
+    return {"description": description, "content": {"text/plain": {"schema": TEXT}}}
 
 
 def _ok_response(content: Document) -> Document:

@@ -113,14 +113,14 @@ class Examples:
             rows = csv.DictWriter(text, list(self.record), lineterminator="\n")
             rows.writeheader()
             rows.writerows(self.records)
-            given = text.getvalue()
+            file_text = text.getvalue()
         else:
-            given = "".join(msgspec.json.encode(record).decode() + "\n" for record in self.records)
-        source, sink = _Bytes(given.encode()), _Bytes()
+            file_text = "".join(msgspec.json.encode(record).decode() + "\n" for record in self.records)
+        source, sink = _Bytes(file_text.encode()), _Bytes()
         Job(BatchOptions(self.model, RowOptions(), form), self._settings).run(
             source, lambda: False, sink, lambda _form: None
         )
-        return given, sink.getvalue().decode()
+        return file_text, sink.getvalue().decode()
 
 
 class _Bytes(io.BytesIO):

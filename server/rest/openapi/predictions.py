@@ -73,8 +73,8 @@ def _explain(model: Model, examples: Examples) -> Document:
     """Return the operation that explains the predictions for records."""
     request_body = body(_one_or_several(model, "Record", "RecordsToExplain"), {"record": examples.record})
     members = ok(_one_or_several(model, "Explanation", "Explanations"), {"record": examples.explanation})
-    words = f"Predict {model.manifest.target}, with the contribution of each feature"
-    return operation(EXPLANATIONS, words, {"requestBody": request_body} | members, (*RUN, 499, 501))
+    summary = f"Predict {model.manifest.target}, with the contribution of each feature"
+    return operation(EXPLANATIONS, summary, {"requestBody": request_body} | members, (*RUN, 499, 501))
 
 
 def _one_or_several(model: Model, one: str, several: str) -> Document:
@@ -110,8 +110,8 @@ def _query(model: Model, settings: Settings, examples: Examples) -> Document:
         "description": "Not modified: the ETag matches If-None-Match",
         "headers": cache_headers,
     }
-    words = f"Predict {model.manifest.target} for one record in the query; the response is cacheable"
-    return operation(PREDICTIONS, words, members, _QUERY, parameters=parameters)
+    summary = f"Predict {model.manifest.target} for one record in the query; the response is cacheable"
+    return operation(PREDICTIONS, summary, members, _QUERY, parameters=parameters)
 
 
 _FORM: Final[Document] = {
@@ -136,7 +136,8 @@ def _batch(model: Model, examples: Examples) -> Document:
         "responses": {"200": {"description": "Each row, followed by its prediction", "content": response_content}},
     }
     parameters = [
-        {"name": name, "in": "query", "description": words, "schema": schema} for name, words, schema in _PARAMETERS
+        {"name": name, "in": "query", "description": description, "schema": schema}
+        for name, description, schema in _PARAMETERS
     ]
-    words = f"Score a file of rows: adds predicted_{model.manifest.target}"
-    return operation(FILES, words, members, (*RUN, 499), parameters=parameters)
+    summary = f"Score a file of rows: adds predicted_{model.manifest.target}"
+    return operation(FILES, summary, members, (*RUN, 499), parameters=parameters)

@@ -63,9 +63,8 @@ def decode(
         raise InvalidArgument(f"message: expected {message_type.DESCRIPTOR.full_name} in binary") from None
     except (json_format.ParseError, UnicodeError, RecursionError) as error:
         match = _SAFE_ERROR.match(str(error))
-        safe_text = (
-            match["what"][:400].encode(errors="replace").decode() if match else None
-        )  # may have a lone surrogate
+        # The name of a field may have a lone surrogate.
+        safe_text = match["what"][:400].encode(errors="replace").decode() if match else None
         part = strange_part(data) or safe_text
         suffix = f": {part}" if part else ""
         raise InvalidArgument(f"message: expected {message_type.DESCRIPTOR.full_name} in JSON{suffix}") from None

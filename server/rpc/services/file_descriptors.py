@@ -23,16 +23,16 @@ class Files:
         files = self._by_name.values()
         return sorted({f"{file.package}.{service.name}" for file in files for service in file.service})
 
-    def named(self, name: str) -> list[bytes]:
+    def serialized_with_imports(self, name: str) -> list[bytes]:
         """Return a file and all its imports, each serialized. Raises NotFound."""
         if name not in self._by_name:
             raise NotFound(f"there is no {name[:128]!r}")
-        wanted = [name]
-        for each in wanted:
-            wanted.extend(other for other in self._by_name[each].dependency if other not in wanted)
-        return [self._binary[each] for each in wanted]
+        required_names = [name]
+        for each in required_names:
+            required_names.extend(other for other in self._by_name[each].dependency if other not in required_names)
+        return [self._binary[each] for each in required_names]
 
-    def declaring(self, symbol: str) -> str:
+    def file_declaring(self, symbol: str) -> str:
         """Return the name of the file that declares `symbol`. Raises NotFound.
 
         A symbol is the full name of a service, method, message, field or enum.
@@ -55,19 +55,19 @@ def _symbols(file: FileDescriptorProto) -> set[str]:
     """Return the full names of all symbols that a file declares."""
     names = set()
     for service in file.service:
-        full = f"{file.package}.{service.name}"
-        names |= {full, *(f"{full}.{method.name}" for method in service.method)}
+        full_name = f"{file.package}.{service.name}"
+        names |= {full_name, *(f"{full_name}.{method.name}" for method in service.method)}
     for message in file.message_type:
         names |= _nested_symbols(message, file.package)
     return names | {f"{file.package}.{each.name}" for each in file.enum_type}
 
 
 def _nested_symbols(message: DescriptorProto, scope: str) -> set[str]:
-    full = f"{scope}.{message.name}"
-    names = {full, *(f"{full}.{field.name}" for field in message.field)}
-    names |= {f"{full}.{each.name}" for each in message.enum_type}
+    full_name = f"{scope}.{message.name}"
+    names = {full_name, *(f"{full_name}.{field.name}" for field in message.field)}
+    names |= {f"{full_name}.{each.name}" for each in message.enum_type}
     for nested in message.nested_type:
-        names |= _nested_symbols(nested, full)
+        names |= _nested_symbols(nested, full_name)
     return names
 
 

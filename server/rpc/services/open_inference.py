@@ -281,12 +281,13 @@ class InferenceHandlers:
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Yield one response per request, in order; a failed request does not end the stream."""
-        alone = Context((), context.timeout_s)  # the stream's headers are already sent, so no response may add any
+        # The stream's headers are already sent, so no response may add any.
+        request_context = Context((), context.timeout_s)
         async for request in requests:
             response = pb.ModelStreamInferResponse()
             try:
-                answer = await self._infer(message_codec.PROTO, request.SerializeToString(), alone)
-                response.infer_response.MergeFromString(answer)
+                message = await self._infer(message_codec.PROTO, request.SerializeToString(), request_context)
+                response.infer_response.MergeFromString(message)
             except RequestError as error:
                 response.error_message = error.message
                 response.infer_response.id = request.id

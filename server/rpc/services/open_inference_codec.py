@@ -220,8 +220,8 @@ class InferEncoder:
                 response.raw_output_contents.append(tensor_bytes(each.data))
                 continue
             values = each.data.reshape(-1).tolist()
-            into = getattr(tensor.contents, CONTENTS[each.datatype])
-            into.extend([value.encode() for value in values] if each.datatype == "BYTES" else values)
+            values_field = getattr(tensor.contents, CONTENTS[each.datatype])
+            values_field.extend([value.encode() for value in values] if each.datatype == "BYTES" else values)
         return response
 
     def _head(self, inference: DecodedInferRequest, tensors: Sequence[OutputTensor]) -> ModelInferResponse:

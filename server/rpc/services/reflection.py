@@ -48,12 +48,14 @@ class ReflectionHandlers:
             for name in files.services:
                 response.list_services_response.service.add(name=name)
         elif kind == "file_by_filename":
-            response.file_descriptor_response.file_descriptor_proto.extend(files.named(request.file_by_filename))
+            response.file_descriptor_response.file_descriptor_proto.extend(
+                files.serialized_with_imports(request.file_by_filename)
+            )
         elif kind == "file_containing_symbol":
-            name = files.declaring(request.file_containing_symbol)
-            response.file_descriptor_response.file_descriptor_proto.extend(files.named(name))
+            name = files.file_declaring(request.file_containing_symbol)
+            response.file_descriptor_response.file_descriptor_proto.extend(files.serialized_with_imports(name))
         elif kind == "all_extension_numbers_of_type":
-            files.declaring(request.all_extension_numbers_of_type)
+            files.file_declaring(request.all_extension_numbers_of_type)
             response.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
         elif kind == "file_containing_extension":
             raise NotFound("there are no extensions")

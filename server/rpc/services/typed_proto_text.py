@@ -32,23 +32,24 @@ _METHODS: Final[Mapping[str, str]] = {
 
 def text(manifest: Manifest) -> str:
     """Return the text of the .proto file for a model's typed service."""
-    declared = typed_descriptor.file(manifest)
-    return "\n".join(_lines(declared, manifest)) + "\n"
+    file_proto = typed_descriptor.file(manifest)
+    return "\n".join(_lines(file_proto, manifest)) + "\n"
 
 
-def _lines(declared: FileDescriptorProto, manifest: Manifest) -> Iterator[str]:
+def _lines(file_proto: FileDescriptorProto, manifest: Manifest) -> Iterator[str]:
     yield from _comment(f"Made from the manifest of model {manifest.name}, version {manifest.version}.", "")
     yield 'syntax = "proto3";'
     yield ""
-    yield f"package {declared.package};"
-    for service in declared.service:
+    yield f"package {file_proto.package};"
+    for service in file_proto.service:
         yield ""
         yield from _comment(manifest.description, "")
         yield f"service {service.name} {{"
         for method in service.method:
             yield from _comment(_METHODS[method.name], "  ")
             stream = "stream " if method.server_streaming else ""
-            head = f"  rpc {method.name}({_last(method.input_type)}) returns ({stream}{_last(method.output_type)})"
+            request, response = _unqualified(method.input_type), _unqualified(method.output_type)
+            head = f"  rpc {method.name}({request}) returns ({stream}{response})"
             if method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
                 yield f"{head} {{"
                 yield "    option idempotency_level = NO_SIDE_EFFECTS;"
@@ -57,12 +58,12 @@ def _lines(declared: FileDescriptorProto, manifest: Manifest) -> Iterator[str]:
                 yield f"{head};"
         yield "}"
     features = {feature.field_number: feature for feature in manifest.features}
-    for message in declared.message_type:
+    for message in file_proto.message_type:
         yield ""
         yield f"message {message.name} {{"
         for field in message.field:
-            described = features[field.number] if message.name == typed_descriptor.REQUEST else None
-            yield from _comment(_WORDS[field.name] if described is None else _described(described), "  ")
+            feature = features[field.number] if message.name == typed_descriptor.REQUEST else None
+            yield from _comment(_WORDS[field.name] if feature is None else _feature_comment(feature), "  ")
             yield f"  {_declaration(field, message)}"
         yield "}"
 
@@ -80,13 +81,13 @@ def _kind(field: FieldDescriptorProto, message: DescriptorProto) -> str:
     if field.type != FieldDescriptorProto.TYPE_MESSAGE:
         return f"{'optional ' if field.proto3_optional else ''}{_SCALARS[field.type]}"
     for entry in message.nested_type:
-        if _last(field.type_name) == entry.name:
+        if _unqualified(field.type_name) == entry.name:
             key, value = entry.field
             return f"map<{_SCALARS[key.type]}, {_SCALARS[value.type]}>"
-    return f"repeated {_last(field.type_name)}"
+    return f"repeated {_unqualified(field.type_name)}"
 
 
-def _described(feature: Feature) -> str:
+def _feature_comment(feature: Feature) -> str:
     """Return the comment on a feature: its meaning, allowed values and an example."""
     expected = Column.of(feature).expectation()
     return f"{feature.description} Expected: {expected}{' (omitted)' * feature.nullable}. Example: {feature.example}."
@@ -97,7 +98,7 @@ def _comment(text: str, indent: str) -> Iterator[str]:
         yield f"{indent}// {line}".rstrip()
 
 
-def _last(name: str) -> str:
+def _unqualified(name: str) -> str:
     return name.rpartition(".")[2]
 
 
