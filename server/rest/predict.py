@@ -43,7 +43,7 @@ class Predictor(RestHandler):
         self._decode = records.decode
         self.query = QueryDecoder(records)
         self.tags = ETagBuilder(manifest, signature)
-        self._prediction = answerer(manifest)
+        self._predict_row = answerer(manifest)
         self._response_prefix = (
             msgspec.json.encode({"model": manifest.name, "version": str(manifest.version)})[:-1] + b","
         )
@@ -61,10 +61,10 @@ class Predictor(RestHandler):
         return InferenceRequest(self.runner, columns, 1, self._encode_one)
 
     def _encode_one(self, outputs: Outputs, start: int, _stop: int) -> bytes:
-        return self._response_prefix + msgspec.json.encode(self._prediction(outputs, start))[1:]
+        return self._response_prefix + msgspec.json.encode(self._predict_row(outputs, start))[1:]
 
     def _encode_several(self, outputs: Outputs, start: int, stop: int) -> bytes:
-        predictions = [self._prediction(outputs, row) for row in range(start, stop)]
+        predictions = [self._predict_row(outputs, row) for row in range(start, stop)]
         return self._response_prefix + b'"predictions":' + msgspec.json.encode(predictions) + b"}"
 
 

@@ -106,7 +106,7 @@ class Explainer:
         self._names = [column.feature.name for column in signature.columns]
         self._background = Background([*signature.from_records(manifest.background).values()])
         self._max_run_rows = min(settings.max_batch_rows, MAX_RUN_ROWS)
-        self._prediction = answerer(manifest)
+        self._predict_row = answerer(manifest)
         output = manifest.output("value" if manifest.kind == "regression" else "probabilities")
         self._output = output.name
         self._output_index = manifest.outputs.index(output)
@@ -142,7 +142,7 @@ class Explainer:
                 feature_contributions.append(coalitions.contribution(feature))
             else:
                 feature_contributions.append(await turns.call(coalitions.contribution, feature))
-        return self._prediction(outputs, 0) | self._members(coalitions.base().tolist(), feature_contributions)
+        return self._predict_row(outputs, 0) | self._members(coalitions.base().tolist(), feature_contributions)
 
     def _quantities(self, output: NDArray[Any]) -> Values:
         """Return the explained quantities of an output, shape [rows, quantities]."""

@@ -51,9 +51,12 @@ class Examples:
     @cached_property
     def responses(self) -> dict[str, Any]:
         """Responses to one record and to several records."""
-        answer = answerer(self.model.manifest)
-        each = [answer(self.outputs, row) for row in range(len(self.records))]
-        return {"record": self._members | each[0], "records": self._members | {"predictions": each}}
+        predict_row = answerer(self.model.manifest)
+        predictions = [predict_row(self.outputs, row) for row in range(len(self.records))]
+        return {
+            "record": self._members | predictions[0],
+            "records": self._members | {"predictions": predictions},
+        }
 
     @cached_property
     def explanation(self) -> dict[str, Any]:
@@ -93,8 +96,8 @@ class Examples:
         ]
         encoder = TensorEncoder(self.model.manifest)
         inference = DecodedInferRequest([], rows)
-        answer, _ = encoder.encode(inference, encoder.wanted(inference), self.outputs, 0, rows)
-        return {"inputs": inputs}, msgspec.json.decode(answer)
+        response, _ = encoder.encode(inference, encoder.wanted(inference), self.outputs, 0, rows)
+        return {"inputs": inputs}, msgspec.json.decode(response)
 
     @cached_property
     def files(self) -> dict[Form, tuple[str, str]]:
