@@ -82,10 +82,10 @@ class Versions:
     @property
     def problem(self) -> str:
         """The error of a version that clients request by default or by label, else ""."""
-        asked_for = set(self.labels.values())
+        requested = set(self.labels.values())
         if STABLE not in self.labels:
-            asked_for.add(max([*self.models, *self.failed]))
-        reasons = [self.failed[version] for version in sorted(asked_for & set(self.failed))]
+            requested.add(max([*self.models, *self.failed]))
+        reasons = [self.failed[version] for version in sorted(requested & set(self.failed))]
         return self.refused or next(iter(reasons), "")
 
     def states(self) -> Iterator[State]:

@@ -12,7 +12,7 @@ from server.codecs.tables.arrow_messages import FILE_MAGIC, MARKER, CheckedMessa
 from server.codecs.tables.csv import CsvTable
 from server.codecs.tables.csv_text import CSV_TEXT, TextFormat
 from server.codecs.tables.limits import Limits
-from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, Form
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, FileFormat
 from server.codecs.tables.ndjson import NdjsonTable
 from server.codecs.tables.parquet import MAGIC, ParquetTable
 from server.codecs.tables.table import ArrowTable, Source, Table, check
@@ -45,22 +45,22 @@ class Reading(NamedTuple):
     """Whether the body is from `curl -d`, which removes a file's line ends."""
 
 
-def open_table(source: Source, form: Form | None, reading: Reading) -> tuple[Table, Form]:
+def open_table(source: Source, file_format: FileFormat | None, reading: Reading) -> tuple[Table, FileFormat]:
     """Read a table's header in the stated format, else in the detected format.
 
     A compressed stream is decompressed even if the client did not state the encoding. Raises RequestError.
     """
     begun = begin(source)
-    if form in {CSV, NDJSON}:
+    if file_format in {CSV, NDJSON}:
         check_is_text(begun.first)
-    form = form or sniffed(begun.first)
-    table = _open(begun, form, reading)
+    file_format = file_format or sniffed(begun.first)
+    table = _open(begun, file_format, reading)
     try:
         table.prepare(reading.signature, reading.added, reading.max_string_bytes)
     except BaseException:
         table.close()
         raise
-    return table, form
+    return table, file_format
 
 
 def begin(source: Source) -> "Begun":
@@ -78,24 +78,26 @@ def begin(source: Source) -> "Begun":
     return begun
 
 
-def _open(source: "Begun", form: Form, reading: Reading) -> Table:
-    if form is CSV:
+def _open(source: "Begun", file_format: FileFormat, reading: Reading) -> Table:
+    if file_format is CSV:
         table = CsvTable(source, reading.delimiter, reading.signature.by_name, reading.limits, reading.text)
         if reading.is_form_encoded and table.is_one_line:
             raise InvalidArgument(f"body: expected rows after the header; there is no line end. {FORM_ENCODED}")
         return table
-    if form is NDJSON:
+    if file_format is NDJSON:
         records = RecordDecoder(reading.signature, 1, reading.max_string_bytes, reading.max_json_depth)
         return NdjsonTable(source, records, reading.added, reading.limits, has_columns=reading.has_columns)
-    return open_typed(source, form, reading.limits, reading.needed)
+    return open_typed(source, file_format, reading.limits, reading.needed)
 
 
-def open_typed(source: "Begun", form: Form, limits: Limits, needed: Collection[str] | None = None) -> ArrowTable:
+def open_typed(
+    source: "Begun", file_format: FileFormat, limits: Limits, needed: Collection[str] | None = None
+) -> ArrowTable:
     """Read the header of an Arrow or Parquet table. Raises RequestError.
 
     Columns that are not `needed` may be null; None: all columns are needed.
     """
-    if form is not ARROW:
+    if file_format is not ARROW:
         return ParquetTable(source, limits, needed)
     if source.first.startswith(FILE_MAGIC) and not source.first.startswith(FILE_MAGIC + MARKER):
         return files.IsolatedTable(source, files.spooled(source, limits.max_spool_bytes), "ipc", limits, needed)
@@ -105,7 +107,7 @@ def open_typed(source: "Begun", form: Form, limits: Limits, needed: Collection[s
     return files.IsolatedTable(source, RelayedMessages(found), "stream", limits, needed)
 
 
-def sniffed(first: bytes) -> Form:
+def sniffed(first: bytes) -> FileFormat:
     """Return the format that a stream's first bytes suggest."""
     if first.startswith(MAGIC):
         return PARQUET
@@ -150,7 +152,7 @@ __all__ = [
     "NDJSON",
     "PARQUET",
     "Begun",
-    "Form",
+    "FileFormat",
     "Reading",
     "begin",
     "open_table",

@@ -33,10 +33,10 @@ class FlatTable:
         place = self.place(field)
         return place + self._unpack("<I", place)
 
-    def number(self, field: int, form: str, default: int = 0) -> int:
-        """Return a number; `form` is its format for the `struct` module."""
+    def number(self, field: int, struct_format: str, default: int = 0) -> int:
+        """Return a number; `struct_format` is its format for the `struct` module."""
         place = self.place(field)
-        return self._unpack(form, place) if place else default
+        return self._unpack(struct_format, place) if place else default
 
     def table(self, field: int) -> Self | None:
         """Return the table that a field points to; None for an absent field."""
@@ -60,11 +60,11 @@ class FlatTable:
         for at in range(start, start + 4 * count, 4):
             yield type(self)(self._data, at + self._unpack("<I", at))
 
-    def numbers(self, field: int, form: str) -> Iterator[tuple[int, ...]]:
+    def numbers(self, field: int, struct_format: str) -> Iterator[tuple[int, ...]]:
         """Yield the numbers or structures of a vector, as tuples."""
-        size = struct.calcsize(form)
+        size = struct.calcsize(struct_format)
         start, count = self._vector(field, size)
-        return struct.iter_unpack(form, self._slice(start, size * count))
+        return struct.iter_unpack(struct_format, self._slice(start, size * count))
 
     def _vector(self, field: int, size: int) -> tuple[int, int]:
         """Return the offset of a vector's elements, of `size` bytes each, and their number."""
@@ -81,8 +81,8 @@ class FlatTable:
             raise struct.error("it ends behind its bytes")
         return self._data[start : start + size]
 
-    def _unpack(self, form: str, at: int) -> int:
+    def _unpack(self, struct_format: str, at: int) -> int:
         if at < 0:
             raise struct.error("an offset points before the bytes")
-        number: int = struct.unpack_from(form, self._data, at)[0]
+        number: int = struct.unpack_from(struct_format, self._data, at)[0]
         return number

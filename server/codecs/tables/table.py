@@ -52,9 +52,9 @@ def check(stream: "Source | Sink") -> None:
         raise stream.failure
 
 
-def unwritable(form: str, error: BaseException, column: str = "columns") -> InvalidArgument:
+def unwritable(format_name: str, error: BaseException, column: str = "columns") -> InvalidArgument:
     """Return the error for a column's value that a library can't write in a format."""
-    words = f"expected values that {form} can hold; ?columns= leaves a column out: {error}"
+    words = f"expected values that {format_name} can hold; ?columns= leaves a column out: {error}"
     return InvalidArgument(f"{column}: {words[:300]}", field=column)
 
 

@@ -15,7 +15,7 @@ from server.codecs.infer_response import TensorEncoder
 from server.codecs.infer_types import DecodedInferRequest
 from server.codecs.predictions import answerer
 from server.codecs.records import RecordDecoder
-from server.codecs.tables.media_types import CSV, NDJSON, Form
+from server.codecs.tables.media_types import CSV, NDJSON, FileFormat
 from server.errors import RequestError
 from server.inference.explain.explainer import Explainer, Turns
 from server.inference.statistics import Counters
@@ -97,18 +97,18 @@ class Examples:
         return {"inputs": inputs}, msgspec.json.decode(answer)
 
     @cached_property
-    def files(self) -> dict[Form, tuple[str, str]]:
+    def files(self) -> dict[FileFormat, tuple[str, str]]:
         """The records as a file in each text format, and the scored file.
 
         Empty if a feature has the same name as an added column: no file may have such a column.
         """
         try:
-            return {form: self._file(form) for form in (CSV, NDJSON)}
+            return {file_format: self._file(file_format) for file_format in (CSV, NDJSON)}
         except RequestError:
             return {}
 
-    def _file(self, form: Form) -> tuple[str, str]:
-        if form is CSV:
+    def _file(self, file_format: FileFormat) -> tuple[str, str]:
+        if file_format is CSV:
             text = io.StringIO()
             rows = csv.DictWriter(text, list(self.record), lineterminator="\n")
             rows.writeheader()
@@ -117,7 +117,7 @@ class Examples:
         else:
             given = "".join(msgspec.json.encode(record).decode() + "\n" for record in self.records)
         source, sink = _Bytes(given.encode()), _Bytes()
-        Job(BatchOptions(self.model, RowOptions(), form), self._settings).run(
+        Job(BatchOptions(self.model, RowOptions(), file_format), self._settings).run(
             source, lambda: False, sink, lambda _form: None
         )
         return given, sink.getvalue().decode()
