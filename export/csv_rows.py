@@ -6,7 +6,7 @@ from typing import Final
 
 import pandas as pd
 
-from server.codecs.tables.csv import sound_fields
+from server.codecs.tables.csv import pad_fields
 from server.codecs.tables.csv_records import CsvRecords
 from server.errors import InvalidArgument
 
@@ -27,12 +27,12 @@ def read_cells(content: bytes) -> pd.DataFrame:
     """
     records = CsvRecords(_File(content))
     records.delimiter = _DELIMITER.encode()
-    header, reason = sound_fields(records.header(), _DELIMITER, None)
+    header, reason = pad_fields(records.header(), _DELIMITER, None)
     if reason is not None:
         raise InvalidArgument(f"column names: {reason}")
     rows = []
     for number, record in enumerate(_each(records), 1):
-        fields, reason = sound_fields(record, _DELIMITER, len(header))
+        fields, reason = pad_fields(record, _DELIMITER, len(header))
         if reason is not None:
             raise InvalidArgument(f"row {number}: {reason}")
         rows.append(fields)

@@ -14,7 +14,7 @@ from export.csv_rows import read_cells
 from export.spec import Spec
 from server.errors import RequestError
 from server.models.manifest import Feature
-from server.models.quoting import cell, quoted, quoted_names, shown
+from server.models.quoting import cell_value, quoted, quoted_names, shown
 from server.models.signature import DTYPES, Column
 
 HELD_OUT_SHARE: Final = 0.2
@@ -95,7 +95,11 @@ def fetch_table(spec: Spec) -> Table:
         frame = fetch_openml(data_id=spec.openml, as_frame=True, parser="liac-arff").frame
     except Exception as error:  # urllib, http, ssl and the parser raise different classes
         raise DataError(f"OpenML {spec.openml}: {type(error).__name__}: {error}") from error
-    cells = frame.astype(object).where(frame.notna(), None).map(lambda cell: cell if cell is None else str(cell))
+    cells = (
+        frame.astype(object)
+        .where(frame.notna(), None)
+        .map(lambda cell_value: cell_value if cell_value is None else str(cell_value))
+    )
     digest = hashlib.sha256(cells.to_csv(index=False).encode()).hexdigest()
     return Table(f"openml-{spec.openml}", cells, digest, f"OpenML {spec.openml}")
 
@@ -123,10 +127,10 @@ def features_of(table: Table, features: Sequence[Feature]) -> pd.DataFrame:
     X = pd.DataFrame({feature.name: _feature(_column(table, feature.name), feature) for feature in features})
     for feature in features:
         column = Column.of(feature)
-        bad = column.bad(X[[feature.name]].to_numpy())
+        bad = column.invalid(X[[feature.name]].to_numpy())
         if bad.any():
             wrong = pd.Series(bad, X.index)
-            got = cell(_text(_column(table, feature.name), wrong), is_string=feature.datatype == "BYTES")
+            got = cell_value(_text(_column(table, feature.name), wrong), is_string=feature.datatype == "BYTES")
             raise DataError(f"{table.path}: {feature.name}: row {_first(wrong)}: {column.fault(got)}")
     return X
 
@@ -204,7 +208,7 @@ def _feature(cells: "pd.Series[str]", feature: Feature) -> "pd.Series[Any]":
 def _check(cells: "pd.Series[str]", wrong: "pd.Series[bool]", name: str, expected: str) -> None:
     """Raise DataError for the first wrong cell, if any."""
     if wrong.any():
-        got = shown(cell(_text(cells, wrong), is_string=False))
+        got = shown(cell_value(_text(cells, wrong), is_string=False))
         raise DataError(f"{name}: row {_first(wrong)}: {expected}; got {got}")
 
 
@@ -220,12 +224,14 @@ def _text(cells: "pd.Series[str]", wrong: "pd.Series[bool]") -> str:
 
 def _classes(cells: "pd.Series[str]", spec: Spec) -> NDArray[Any]:
     names = {str(value): name for value, name in spec.classes.items()}
-    cells = cells.map(lambda cell: cell if cell in names else cell.removesuffix(".0"))  # an integer written as a float
+    cells = cells.map(
+        lambda cell_value: cell_value if cell_value in names else cell_value.removesuffix(".0")
+    )  # an integer written as a float
     unknown = ~cells.isin(list(names))
     if unknown.any():
         words = f"expected one of {', '.join(names)}; got {quoted(_text(cells, unknown))}"
         raise DataError(f"{spec.target}: row {_first(unknown)}: {words}")
-    return np.array([names[cell] for cell in cells], dtype=object)
+    return np.array([names[cell_value] for cell_value in cells], dtype=object)
 
 
 def _numbers(cells: "pd.Series[str]", target: str) -> NDArray[Any]:

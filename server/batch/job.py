@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from server.batch.options import ALL, NONE, BatchOptions
 from server.batch.scorer import Counts, Scorer, prediction_names
 from server.batch.writer import Writer
-from server.codecs.tables.compression import Packed, Unpacked
-from server.codecs.tables.detect import FORM_ENCODED, Reading, open_table
+from server.codecs.tables.compression import CompressingSink, DecompressingSource
+from server.codecs.tables.detect import FORM_ENCODED, ReadOptions, open_table
 from server.codecs.tables.limits import Limits
 from server.codecs.tables.media_types import NDJSON, FileFormat
 from server.codecs.tables.table import Sink, Source, Table, check
@@ -44,7 +44,7 @@ class Job:
         self._drift = drift
         self._scorer: Scorer | None = None
         self._writer: Writer | None = None
-        self.left_out: Collection[str] = ()
+        self.omitted_columns: Collection[str] = ()
         """Columns of the file that can't be passed on; set before `run` calls `begin`."""
 
     def run(
@@ -67,7 +67,7 @@ class Job:
         options = self._options
         source: Source = flushing_source
         if options.encoding != "identity":
-            source = Unpacked(source, options.encoding)
+            source = DecompressingSource(source, options.encoding)
         try:
             self._read(source, flushing_source, sink, begin)
         except InvalidArgument as error:
@@ -78,7 +78,7 @@ class Job:
     def _read(
         self, source: Source, flushing_source: "_FlushingSource", sink: Sink, begin: Callable[[FileFormat], None]
     ) -> None:
-        table, file_format = open_table(source, self._options.file_format, self._reading())
+        table, file_format = open_table(source, self._options.file_format, self._read_options())
         with closing(table):
             try:
                 self._score(table, file_format, flushing_source, sink, begin)
@@ -100,13 +100,15 @@ class Job:
         self.counts = scorer.counts
         self._scorer = scorer
         response_format = options.response_format or file_format
-        compressing_sink = Packed(sink, options.response_encoding) if options.response_encoding != "identity" else None
+        compressing_sink = (
+            CompressingSink(sink, options.response_encoding) if options.response_encoding != "identity" else None
+        )
         out = compressing_sink or sink
         delimiter = options.response_delimiter or (table.delimiter if response_format is file_format else None) or ","
         decimal = options.text.decimal
         self._writer = Writer(scorer, response_format, out, delimiter=delimiter, decimal=decimal, as_text=table.is_text)
         if options.row_options.columns == ALL:
-            self.left_out = table.left_out.keys()
+            self.omitted_columns = table.omitted_columns.keys()
         begin(response_format)
         source.out = out
         table.on_wait(source.flush)
@@ -133,11 +135,11 @@ class Job:
         """Release the rows that were read."""
         self._writer = None
 
-    def _reading(self) -> Reading:
+    def _read_options(self) -> ReadOptions:
         manifest, settings = self._options.model.manifest, self._settings
-        return Reading(
+        return ReadOptions(
             signature=self._options.model.signature,
-            added=prediction_names(manifest, self._options.row_options.on_error),
+            reserved_names=prediction_names(manifest, self._options.row_options.on_error),
             delimiter=self._options.delimiter,
             has_columns=self._options.response_format not in {None, NDJSON} or self._options.row_options.columns != ALL,
             max_string_bytes=settings.max_string_bytes,

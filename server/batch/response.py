@@ -54,7 +54,7 @@ class ScoredFile:
         self._scope = scope
         self._send = send
         self._file_format: FileFormat | None = None
-        self._left_out: Callable[[], Collection[str]] = tuple
+        self._omitted_columns: Callable[[], Collection[str]] = tuple
         self._is_started = False
         self._is_read = False
         """Whether the whole body was received."""
@@ -74,7 +74,7 @@ class ScoredFile:
         from server.batch.job import Job
 
         job = Job(self._options, self._settings, self._drift)
-        self._left_out = lambda: job.left_out
+        self._omitted_columns = lambda: job.omitted_columns
         began_s = asyncio.get_running_loop().time()
         error = await self._score(job, executor, timeout_s, receive)
         self._count(job, error, asyncio.get_running_loop().time() - began_s)
@@ -177,8 +177,8 @@ class ScoredFile:
         ]
         if self._options.response_encoding != "identity":
             headers.append((b"content-encoding", self._options.response_encoding.encode()))
-        if left_out := ", ".join(quote(name) for name in self._left_out())[:_LEFT_OUT_BYTES]:
-            headers.append((PREFIX.encode() + b"left-out", left_out.encode()))
+        if omitted_columns := ", ".join(quote(name) for name in self._omitted_columns())[:_LEFT_OUT_BYTES]:
+            headers.append((PREFIX.encode() + b"left-out", omitted_columns.encode()))
         if self._sends_trailers:
             headers.append((b"trailer", ", ".join(PREFIX + name for name in _COUNTS).encode()))
         await self._send(

@@ -16,7 +16,7 @@ from server.codecs.tables.table import Block, Fault, Table
 from server.errors import InvalidArgument
 from server.models.deferred_signals import deferred_signals
 from server.models.manifest import Manifest
-from server.models.quoting import alike, field_name, quoted, quoted_name, quoted_names
+from server.models.quoting import field_name, quoted, quoted_name, quoted_names, spelling_hint
 from server.models.session import Model
 from server.models.signature import Columns
 
@@ -57,21 +57,21 @@ class ScoredBlock:
     """Some rows and their predictions."""
 
     def __init__(
-        self, block: Block, passed: Sequence[str], predictions: RecordBatch, rows: NDArray[np.intp] | None
+        self, block: Block, passed_names: Sequence[str], predictions: RecordBatch, rows: NDArray[np.intp] | None
     ) -> None:
         """Hold the `predictions` of the rows at the indices `rows`; None: of all rows."""
         self.predictions = predictions
         self._block = block
-        self._passed = passed
+        self._passed_names = passed_names
         self._rows = rows
 
     def batch(self, *, as_text: bool = False) -> RecordBatch:
         """Return the passed columns and the predictions as one record batch."""
-        arrays = self._block.passed(self._passed, as_text=as_text)
+        arrays = self._block.passed_columns(self._passed_names, as_text=as_text)
         if self._rows is not None:
             arrays = [pick(array, self._rows) for array in arrays]
         fields: list[Any] = [
-            Field(name, array.type, nullable=True) for name, array in zip(self._passed, arrays, strict=True)
+            Field(name, array.type, nullable=True) for name, array in zip(self._passed_names, arrays, strict=True)
         ]
         added = self.predictions.schema
         fields += [added.field(place) for place in range(len(added))]
@@ -83,7 +83,7 @@ class ScoredBlock:
         `passes_all`: with all fields, otherwise with the passed ones only. The line of a row that is not a valid object
         is empty.
         """
-        lines, faults = self._block.lines(None if passes_all else self._passed), self._block.faults
+        lines, faults = self._block.lines(None if passes_all else self._passed_names), self._block.faults
         if lines is None:
             return None
         lines_or_empty = [b"" if n in faults and faults[n].column is None else line for n, line in enumerate(lines)]
@@ -99,9 +99,9 @@ class Scorer:
         Raises InvalidArgument, naming the column, if the table lacks a requested column.
         """
         self.counts = Counts()
-        self.passed = _passed(table, row_options)
+        self.passed_names = _passed(table, row_options)
         self.passes_all = row_options.columns == ALL
-        self.headings = dict(zip(table.names, table.given_names or table.names, strict=True))
+        self.headings = dict(zip(table.names, table.original_names or table.names, strict=True))
         """Unique name of a column to its name in the file."""
         self.may_be_formulas = any(map(is_formula, (*model.manifest.classes, *model.signature.by_name)))
         """Whether a spreadsheet could run a class or an error as a formula.
@@ -125,7 +125,7 @@ class Scorer:
         block = self._table.empty()
         for column in self._columns:
             block.values(column)
-        return ScoredBlock(block, self.passed, self._predictions(self._run_none(), None, []), None)
+        return ScoredBlock(block, self.passed_names, self._predictions(self._run_none(), None, []), None)
 
     def __iter__(self) -> Iterator[ScoredBlock]:
         """Yield the table's scored rows, block by block.
@@ -146,17 +146,17 @@ class Scorer:
         self.counts.failed += len(faults)
         self.counts.scored += block.rows - len(faults)
         if not faults:
-            return ScoredBlock(block, self.passed, self._predictions(self._run(columns), None, []), None)
+            return ScoredBlock(block, self.passed_names, self._predictions(self._run(columns), None, []), None)
         is_invalid = np.zeros(block.rows, np.bool_)
         is_invalid[[*faults]] = True
         if self._on_error == "skip":
             valid_rows = np.flatnonzero(~is_invalid)
             columns = {name: values[valid_rows] for name, values in columns.items()}
             outputs = self._run(columns) if len(valid_rows) else self._run_none()
-            return ScoredBlock(block, self.passed, self._predictions(outputs, None, []), valid_rows)
+            return ScoredBlock(block, self.passed_names, self._predictions(outputs, None, []), valid_rows)
         reasons = [faults[row].reason if row in faults else None for row in range(block.rows)]
         return ScoredBlock(
-            block, self.passed, self._predictions(self._run(columns, ~is_invalid), is_invalid, reasons), None
+            block, self.passed_names, self._predictions(self._run(columns, ~is_invalid), is_invalid, reasons), None
         )
 
     def _read(self, block: Block) -> tuple[Columns, dict[int, Fault]]:
@@ -235,16 +235,16 @@ def _passed(table: Table, row_options: RowOptions) -> Sequence[str]:
         return table.names
     if row_options.columns == NONE:
         return []
-    columns = _joined(row_options.columns, frozenset((*table.names, *table.left_out)))
+    columns = _joined(row_options.columns, frozenset((*table.names, *table.omitted_columns)))
     if len(set(columns)) < len(columns):
         raise InvalidArgument("columns: expected each column once", field="columns")
     for name in columns:
-        if name in table.left_out:
-            message = f"expected a type that can be passed on; got a column of {table.left_out[name][:100]}"
+        if name in table.omitted_columns:
+            message = f"expected a type that can be passed on; got a column of {table.omitted_columns[name][:100]}"
             raise InvalidArgument(f"{quoted_name(name)}: {message}", field=field_name(name))
         if name not in table.names:
             message = f"there is no {quoted(name)}; expected all, none, or some of {quoted_names(table.names)}"
-            raise InvalidArgument(f"columns: {message}{alike(name, table.names)}", field="columns")
+            raise InvalidArgument(f"columns: {message}{spelling_hint(name, table.names)}", field="columns")
     return columns
 
 

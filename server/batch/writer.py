@@ -8,7 +8,7 @@ from arro3.core import RecordBatch, Schema
 
 from server.batch.scorer import ScoredBlock, Scorer
 from server.codecs.tables.arrow import IpcWriter
-from server.codecs.tables.csv import CsvWriter, without_formulas
+from server.codecs.tables.csv import CsvWriter, escape_formulas
 from server.codecs.tables.csv_text import POINT
 from server.codecs.tables.media_types import ARROW, CSV, NDJSON, FileFormat
 from server.codecs.tables.ndjson import NdjsonWriter
@@ -89,7 +89,7 @@ class Writer:
         with _client_errors(self._file_format):
             lines = scored.lines(passes_all=self._scorer.passes_all) if self._file_format is NDJSON else None
             if lines is not None:
-                return self._ndjson.beside(lines, scored.predictions)
+                return self._ndjson.append_predictions(lines, scored.predictions)
             batch = scored.batch(as_text=self._as_text)
         return self._ipc.rows(batch) if self._file_format is ARROW else self._as_text_rows(batch)
 
@@ -98,10 +98,10 @@ class Writer:
 
         Raises InvalidArgument, naming the column, if text can't hold one of its values.
         """
-        for name in self._scorer.passed:
+        for name in self._scorer.passed_names:
             check_text(name, batch.column(name), infinity=self._file_format is CSV)
         if self._file_format is CSV and self._scorer.may_be_formulas:
-            batch = without_formulas(batch, len(self._scorer.passed))
+            batch = escape_formulas(batch, len(self._scorer.passed_names))
         return self._write_named(self._csv.rows if self._file_format is CSV else self._ndjson.rows, batch)
 
     def _write_named(self, write: Callable[[RecordBatch], bytes], batch: RecordBatch) -> bytes:
@@ -121,8 +121,8 @@ class Writer:
     def _end(self, *, summary: bool) -> bytes:
         counts = self._scorer.counts.as_dict()
         if self._file_format is ARROW:
-            notes = {PREFIX + name: str(number) for name, number in counts.items()}
-            return self._ipc.notes(self._empty, notes) + self._ipc.end()
+            metadata = {PREFIX + name: str(number) for name, number in counts.items()}
+            return self._ipc.metadata(self._empty, metadata) + self._ipc.end()
         if not summary:
             return b""
         if self._file_format is CSV:
@@ -136,7 +136,7 @@ class Writer:
         if self._file_format is NDJSON:
             return error.envelope() + b"\n"
         if self._file_format is ARROW:
-            return self._ipc.notes(self._empty, {PREFIX + "error": error.message})
+            return self._ipc.metadata(self._empty, {PREFIX + "error": error.message})
         return b""
 
     def _write_parquet(self, blocks: Iterator[ScoredBlock]) -> None:

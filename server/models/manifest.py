@@ -270,13 +270,17 @@ def _check_reference(manifest: Manifest) -> None:
     """
     if manifest.reference is None:
         return
-    forms = {feature.name: "categories" for feature in manifest.features if feature.datatype in {"BYTES", "BOOL"}}
-    told = [(name, each, forms.get(name, "")) for name, each in manifest.reference.features.items()]
-    told.append(("answer", manifest.reference.answer, "categories" if manifest.kind == "multiclass" else "edges"))
-    for name, distribution, form in told:
+    expected_members = {
+        feature.name: "categories" for feature in manifest.features if feature.datatype in {"BYTES", "BOOL"}
+    }
+    distributions = [(name, each, expected_members.get(name, "")) for name, each in manifest.reference.features.items()]
+    distributions.append(
+        ("answer", manifest.reference.answer, "categories" if manifest.kind == "multiclass" else "edges")
+    )
+    for name, distribution, member in distributions:
         problem = distribution.problem()
-        if not problem and form and getattr(distribution, form) is None:
-            problem = f"expected {form}"
+        if not problem and member and getattr(distribution, member) is None:
+            problem = f"expected {member}"
         if problem:
             raise ManifestError(f"reference: {name}: {problem}")
 

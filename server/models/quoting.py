@@ -58,10 +58,10 @@ def quoted(text: str, characters: int = SHOWN_CHARACTERS) -> str:
 
     Invisible characters are escaped.
     """
-    shown = json.dumps(text[:characters], ensure_ascii=False)
-    if not shown.isprintable():
-        shown = "".join(each if each.isprintable() else _escaped(each) for each in shown)
-    return shown + "..." * (len(text) > characters)
+    json_text = json.dumps(text[:characters], ensure_ascii=False)
+    if not json_text.isprintable():
+        json_text = "".join(each if each.isprintable() else _escaped(each) for each in json_text)
+    return json_text + "..." * (len(text) > characters)
 
 
 def shown(value: object) -> str:
@@ -86,13 +86,13 @@ def shown(value: object) -> str:
 
 def shown_json(text: str) -> str:
     """Return JSON text, cut to SHOWN_CHARACTERS; invisible characters are escaped."""
-    cut = text[:SHOWN_CHARACTERS]
-    if not cut.isprintable():
-        cut = "".join(each if each.isprintable() else _escaped(each) for each in cut)
-    return cut + "..." * (len(text) > SHOWN_CHARACTERS)
+    prefix = text[:SHOWN_CHARACTERS]
+    if not prefix.isprintable():
+        prefix = "".join(each if each.isprintable() else _escaped(each) for each in prefix)
+    return prefix + "..." * (len(text) > SHOWN_CHARACTERS)
 
 
-def cell(text: str, *, is_string: bool) -> str | Written:
+def cell_value(text: str, *, is_string: bool) -> str | Written:
     """Return a text cell's value for `shown`: a number if expected and valid."""
     return Written(text) if not is_string and text[-1:].isdigit() and is_literal(text) else text
 
@@ -113,16 +113,16 @@ def field_name(text: str) -> str:
 
 def quoted_names(texts: Iterable[str], characters: int = _SHOWN_NAMES) -> str:
     """Return a list of quoted names; names over the limit of `characters` are only counted."""
-    found: list[str] = []
-    length = left = 0
+    quoted_texts: list[str] = []
+    length = omitted = 0
     for text in texts:
         each = quoted(text)
-        if left or (found and length + len(each) > characters):
-            left += 1
+        if omitted or (quoted_texts and length + len(each) > characters):
+            omitted += 1
             continue
-        found.append(each)
+        quoted_texts.append(each)
         length += len(each) + 2
-    return ", ".join(found) + (f" and {left} more" if left else "")
+    return ", ".join(quoted_texts) + (f" and {omitted} more" if omitted else "")
 
 
 def difference(given: str, known: Iterable[str]) -> str:
@@ -134,20 +134,20 @@ def difference(given: str, known: Iterable[str]) -> str:
         if given == other:
             continue
         if _canonical(given) == _canonical(other):
-            forms = f"{_form(given)}, expected {_form(other)}"
+            forms = f"{_normal_form(given)}, expected {_normal_form(other)}"
             return f": {quoted(given)} has the characters of {quoted(other)} in another Unicode form ({forms})"
     return ""
 
 
-def alike(given: str, known: Iterable[str]) -> str:
+def spelling_hint(given: str, known: Iterable[str]) -> str:
     """Return the known name that differs only in case, blanks or Unicode form.
 
     The result ends a message.
     """
-    return misspelled([given], [other for other in known if other != given])
+    return misspelling_hint([given], [other for other in known if other != given])
 
 
-def misspelled(given: Iterable[str], lacking: Iterable[str]) -> str:
+def misspelling_hint(given: Iterable[str], missing: Iterable[str]) -> str:
     """Return the pairs of given and missing names that differ only in spelling details.
 
     These are case, blanks and Unicode form. The result ends a message.
@@ -155,12 +155,12 @@ def misspelled(given: Iterable[str], lacking: Iterable[str]) -> str:
     by_key: dict[str, list[str]] = {}
     for name in given:
         by_key.setdefault(_key(name), []).append(name)
-    found = [(near, name) for name in lacking for near in by_key.get(_key(name), ())]
-    if any(_canonical(near) == _canonical(name) for near, name in found):
-        near, name = next(pair for pair in found if _canonical(pair[0]) == _canonical(pair[1]))
-        return difference(near, [name])
-    pairs = ", ".join(f"{quoted(near)} is not {quoted(name)}" for near, name in found[:_SHOWN_PAIRS])
-    return f"; {pairs}: letter case and spaces matter" if found else ""
+    similar = [(given_name, name) for name in missing for given_name in by_key.get(_key(name), ())]
+    if any(_canonical(given_name) == _canonical(name) for given_name, name in similar):
+        given_name, name = next(pair for pair in similar if _canonical(pair[0]) == _canonical(pair[1]))
+        return difference(given_name, [name])
+    pairs = ", ".join(f"{quoted(given_name)} is not {quoted(name)}" for given_name, name in similar[:_SHOWN_PAIRS])
+    return f"; {pairs}: letter case and spaces matter" if similar else ""
 
 
 def _canonical(text: str) -> str:
@@ -171,7 +171,7 @@ def _key(text: str) -> str:
     return _canonical(text).strip().casefold()
 
 
-def _form(text: str) -> str:
+def _normal_form(text: str) -> str:
     """Return the name of a text's Unicode normalization form (UAX 15)."""
     return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, text)), "neither NFC nor NFD")
 

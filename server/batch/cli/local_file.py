@@ -142,4 +142,4 @@ def score_file(task: Task) -> Result:
 
             job.run(reader, would_wait, out, lambda _form: None)
             progress.update(job.counts.read, reader.bytes_read)
-    return Result(job.counts, served_by(options), job.left_out)
+    return Result(job.counts, served_by(options), job.omitted_columns)

@@ -49,8 +49,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     output = task.output or task.parts or "standard output"
     counts = result.counts
-    if result.left_out:
-        _print(f"columns omitted, because no format can represent their types: {quoted_names(result.left_out)}")
+    if result.omitted_columns:
+        _print(f"columns omitted, because no format can represent their types: {quoted_names(result.omitted_columns)}")
     numbers = f"{counts.read:,} rows read, {counts.scored:,} scored, {counts.failed:,} failed"
     _print(f"{numbers} ({result.served}): {output}")
     return 0

@@ -51,7 +51,7 @@ def write(schema: Schema, batches: Iterator[RecordBatch], file_format: FileForma
         for batch in batches:
             if batch.num_rows:
                 out.write(writer.rows(batch))
-        out.write(writer.notes(empty, {name: str(number) for name, number in metadata.items()}) + writer.end())
+        out.write(writer.metadata(empty, {name: str(number) for name, number in metadata.items()}) + writer.end())
         return
     ParquetWriter(out).write(schema, batches, lambda: metadata)
 

@@ -16,7 +16,7 @@ from server.batch.cli.task import Result, ServedVersion, Task, local_options, se
 from server.batch.job import Job
 from server.batch.options import ALL, parse_delimiter
 from server.batch.scorer import Counts
-from server.codecs.tables.compression import Packed
+from server.codecs.tables.compression import CompressingSink
 from server.codecs.tables.media_types import FileFormat
 from server.errors import InvalidArgument, PayloadTooLarge, RequestError
 from server.settings import Settings
@@ -57,7 +57,7 @@ def score_parts(task: Task) -> Result:
                     (progress.skip if was_finished else progress.update)(rows, reader.bytes_read)
 
                 parts = split(reader, task.part_rows, settings, parse_delimiter(task.options.delimiter))
-                counts, file_format, left_out = _finish(parts, task.file_format, folder, scorer, on_part)
+                counts, file_format, omitted_columns = _finish(parts, task.file_format, folder, scorer, on_part)
         except BaseException:
             if folder.is_new:
                 folder.remove()
@@ -66,7 +66,7 @@ def score_parts(task: Task) -> Result:
     assert served is not None  # noqa: S101 # there is one part at least
     if task.output is not None:
         _merge(task.output, folder, file_format, counts, task.encoding)
-    return Result(counts, served, left_out if task.options.columns == ALL else ())
+    return Result(counts, served, omitted_columns if task.options.columns == ALL else ())
 
 
 def _finish(
@@ -81,9 +81,9 @@ def _finish(
     Calls `on_part` after each part with whether the part was already finished, and the number of rows so far.
     """
     counts = Counts()
-    left_out: Collection[str] = ()
+    omitted_columns: Collection[str] = ()
     for part in parts:
-        left_out = part.left_out
+        omitted_columns = part.omitted_columns
         file_format = file_format or part.source_format
         file = folder.file(part, file_format)
         of_part = folder.finished_counts(file)
@@ -95,7 +95,7 @@ def _finish(
         counts.failed += of_part.failed
         on_part(was_finished, counts.read)
     assert file_format is not None  # noqa: S101 # there is one part at least
-    return counts, file_format, left_out
+    return counts, file_format, omitted_columns
 
 
 def _score(part: Part, scorer: _PartScorer, folder: Folder, file: Path, file_format: FileFormat) -> Counts:
@@ -123,7 +123,7 @@ def _file_message(error: RequestError, part: Part) -> str:
 def _merge(output: Path, folder: Folder, file_format: FileFormat, counts: Counts, encoding: str) -> None:
     """Merge the parts into one file, then remove them."""
     with Output(output) as out:
-        compressing_sink = Packed(out, encoding) if encoding != "identity" else None
+        compressing_sink = CompressingSink(out, encoding) if encoding != "identity" else None
         merge_parts(folder.files, file_format, compressing_sink or out, counts)
         if compressing_sink is not None:
             compressing_sink.end()

@@ -23,7 +23,7 @@ from server.batch.cli.split import Part
 from server.batch.cli.task import Remote, ServedVersion, Task
 from server.batch.scorer import Counts
 from server.batch.writer import PREFIX
-from server.codecs.tables.compression import packed
+from server.codecs.tables.compression import compress
 from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, TAB_SEPARATED, FileFormat
 from server.errors import CODES, InvalidArgument, RequestError
 
@@ -131,7 +131,7 @@ class Service:
 
     def _call(self, connection: http.client.HTTPConnection, part: Part, accepted: str) -> http.client.HTTPResponse:
         """Send a part, and read the head of the response."""
-        body = packed(part.body) if self._remote.compress else part.body
+        body = compress(part.body) if self._remote.compress else part.body
         connection.putrequest("POST", self._path(), skip_accept_encoding=True)
         for name, value in (
             *self._remote.headers,

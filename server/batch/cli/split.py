@@ -8,9 +8,9 @@ from arro3.core import RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_ipc_stream
 
 from server.batch.job import limits
-from server.codecs.tables.csv import guess
+from server.codecs.tables.csv import guess_delimiter
 from server.codecs.tables.csv_records import CsvRecords
-from server.codecs.tables.detect import begin, open_typed, sniffed
+from server.codecs.tables.detect import begin, detect_format, open_typed
 from server.codecs.tables.media_types import ARROW, CSV, NDJSON, FileFormat
 from server.codecs.tables.ndjson_lines import lines
 from server.codecs.tables.table import ArrowTable, Source
@@ -30,7 +30,7 @@ class Part(NamedTuple):
     file_format: FileFormat
     source_format: FileFormat
     """Format of the whole file."""
-    left_out: Collection[str] = ()
+    omitted_columns: Collection[str] = ()
     """Columns of the file that no part has, because no format can hold their types."""
 
     def __str__(self) -> str:
@@ -43,21 +43,21 @@ def split(source: Source, part_rows: int, settings: Settings, delimiter: str | N
     A part has at most `part_rows` rows and PART_BYTES bytes; a part of one row may be larger. The same file and options
     always give the same parts. Raises RequestError.
     """
-    begun = begin(source)
-    source_format = file_format = sniffed(begun.first)
-    left_out: Collection[str] = ()
+    peeked = begin(source)
+    source_format = file_format = detect_format(peeked.first)
+    omitted_columns: Collection[str] = ()
     if file_format is CSV:
-        pieces = _csv_parts(begun, part_rows, delimiter)
+        pieces = _csv_parts(peeked, part_rows, delimiter)
     elif file_format is NDJSON:
-        pieces = _line_parts(begun, part_rows)
+        pieces = _line_parts(peeked, part_rows)
     else:
         file_format = ARROW
-        table = open_typed(begun, source_format, limits(settings, 0))
-        left_out = table.left_out.keys()
+        table = open_typed(peeked, source_format, limits(settings, 0))
+        omitted_columns = table.omitted_columns.keys()
         pieces = _closing(table, _batch_parts(table, part_rows))
     first_row = 1
     for number, (rows, body) in enumerate(pieces):
-        yield Part(number, first_row, rows, body, file_format, source_format, left_out)
+        yield Part(number, first_row, rows, body, file_format, source_format, omitted_columns)
         first_row += rows
 
 
@@ -68,7 +68,7 @@ def _csv_parts(source: Source, part_rows: int, delimiter: str | None) -> _Pieces
     records = CsvRecords(source)
     header = records.header()
     stated = records.stated_delimiter
-    records.delimiter = (delimiter or stated or guess(header)).encode()
+    records.delimiter = (delimiter or stated or guess_delimiter(header)).encode()
     if stated is not None:
         header = f"sep={stated}\n".encode() + header
     header += b"\n"
@@ -115,7 +115,7 @@ def _batch_parts(table: ArrowTable, part_rows: int) -> _Pieces:
     buffer: list[RecordBatch] = []
     rows, size, has_parts = 0, 0, False
     for block in table.blocks():
-        batch = RecordBatch.from_arrays(block.passed(table.names, as_text=False), schema=table.schema)
+        batch = RecordBatch.from_arrays(block.passed_columns(table.names, as_text=False), schema=table.schema)
         row_bytes = max(batch.nbytes / batch.num_rows, 1)
         start = 0
         while start < batch.num_rows:

@@ -43,7 +43,7 @@ class Result(NamedTuple):
 
     counts: Counts
     served: ServedVersion
-    left_out: Collection[str] = ()
+    omitted_columns: Collection[str] = ()
     """Columns that were not passed on, because no format can hold their types."""
 
 

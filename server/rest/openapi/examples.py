@@ -13,7 +13,7 @@ from server.batch.job import Job
 from server.batch.options import BatchOptions, RowOptions
 from server.codecs.infer_response import TensorEncoder
 from server.codecs.infer_types import DecodedInferRequest
-from server.codecs.predictions import answerer
+from server.codecs.predictions import prediction_encoder
 from server.codecs.records import RecordDecoder
 from server.codecs.tables.media_types import CSV, NDJSON, FileFormat
 from server.errors import RequestError
@@ -51,7 +51,7 @@ class Examples:
     @cached_property
     def answers(self) -> dict[str, Any]:
         """Responses to one record and to several records."""
-        answer = answerer(self.model.manifest)
+        answer = prediction_encoder(self.model.manifest)
         each = [answer(self.outputs, row) for row in range(len(self.records))]
         return {"record": self._served | each[0], "records": self._served | {"predictions": each}}
 
@@ -93,7 +93,7 @@ class Examples:
         ]
         encoder = TensorEncoder(self.model.manifest)
         inference = DecodedInferRequest([], rows)
-        answer, _ = encoder.encode(inference, encoder.wanted(inference), self.outputs, 0, rows)
+        answer, _ = encoder.encode(inference, encoder.requested(inference), self.outputs, 0, rows)
         return {"inputs": inputs}, msgspec.json.decode(answer)
 
     @cached_property

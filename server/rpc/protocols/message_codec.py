@@ -7,7 +7,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
-from server.codecs.json_errors import strange_part, without_mark
+from server.codecs.json_errors import find_invalid_part, without_bom
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.rpc.protocols.wire_format import has_more_fields
 
@@ -53,7 +53,7 @@ def decode(
             if len(data) > _LARGE_BYTES:
                 check_fields(data, max_fields)
             return kind.FromString(data)
-        data = without_mark(data) or data
+        data = without_bom(data) or data
         if not data.lstrip(_SPACE).startswith(b"{"):  # protobuf parses an empty array as an empty message
             raise json_format.ParseError("it is not an object")
         return json_format.Parse(data, kind(), ignore_unknown_fields=not strict)
@@ -62,7 +62,7 @@ def decode(
     except (json_format.ParseError, UnicodeError, RecursionError) as error:
         found = _SAID.match(str(error))
         said = found["what"][:400].encode(errors="replace").decode() if found else None  # may have a lone surrogate
-        part = strange_part(data) or said
+        part = find_invalid_part(data) or said
         at = f": {part}" if part else ""
         raise InvalidArgument(f"message: expected {kind.DESCRIPTOR.full_name} in JSON{at}") from None
 

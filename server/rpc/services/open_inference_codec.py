@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from server.codecs.binary_tensors import ColumnReader, tensor_bytes
 from server.codecs.infer_response import TensorEncoder
-from server.codecs.infer_types import DecodedInferRequest, InferOutput, Parameters, check_place
+from server.codecs.infer_types import DecodedInferRequest, InferOutput, Parameters, check_shared_memory
 from server.codecs.tensor_validation import check_datatype, check_names, from_base64, given_or_null, is_base64, rows_of
 from server.errors import InvalidArgument
 from server.models.manifest import Manifest
@@ -84,7 +84,7 @@ class InferDecoder:
         inputs = request.inputs
         check_names(inputs, self._signature)
         for tensor in inputs:
-            check_place(tensor.name, tensor.parameters)
+            check_shared_memory(tensor.name, tensor.parameters)
             is_base64(tensor.name, _parameters(tensor.parameters), is_raw=bool(raw))
         rows = rows_of(inputs, self._max_rows)
         if raw and raw != len(inputs):
@@ -184,10 +184,10 @@ class InferEncoder:
         self, codec: str, inference: DecodedInferRequest, *, is_raw: bool
     ) -> Callable[[Outputs, int, int], bytes]:
         """Return the encoder of a response. Raises InvalidArgument for unknown outputs."""
-        wanted = self._tensors.wanted(inference)
+        wanted = self._tensors.requested(inference)
 
         def encode(outputs: Outputs, start: int, stop: int) -> bytes:
-            chosen = [Chosen(each.output.name, *self._tensors.chosen(each, outputs, start, stop)) for each in wanted]
+            chosen = [Chosen(each.output.name, *self._tensors.select(each, outputs, start, stop)) for each in wanted]
             if is_raw and codec == message_codec.PROTO:
                 return self._raw(inference, chosen, stop - start)
             return message_codec.encode(codec, self._message(inference, chosen, is_raw=is_raw))

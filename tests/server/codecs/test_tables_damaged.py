@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.codecs.tables.compression import Packed
+from server.codecs.tables.compression import CompressingSink
 from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET
 from server.errors import CODES
 from server.models.repository import Repository
@@ -58,7 +58,7 @@ def _nested() -> pa.Table:
 
 def _packed(body: bytes) -> bytes:
     kept = Kept()
-    packed = Packed(kept, "zstd")
+    packed = CompressingSink(kept, "zstd")
     packed.write(body)
     packed.end()
     return bytes(kept.data)
