@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from server.errors import InvalidArgument, ManifestError
 from server.models.manifest import Feature, Kind, check_features
-from server.models.quoting import quoted, shown
+from server.models.quoting import quoted, quoted_value
 from server.models.signature import Signature
 
 __all__ = ["Feature", "Spec", "SpecError", "pipeline", "read_spec"]
@@ -141,6 +141,6 @@ def _check_classes(spec: Spec) -> None:
         expected = "two" if spec.kind == "binary" else "two or more"
         raise SpecError(f"classes: expected {expected}, with unique names; got {', '.join(names) or 'none'}")
     if spec.kind == "binary" and spec.positive_class not in names:
-        raise SpecError(f"positive_class: expected one of {', '.join(names)}; got {shown(spec.positive_class)}")
+        raise SpecError(f"positive_class: expected one of {', '.join(names)}; got {quoted_value(spec.positive_class)}")
     if spec.kind == "multiclass" and spec.positive_class is not None:
         raise SpecError("positive_class: only a binary model has one")

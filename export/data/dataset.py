@@ -14,7 +14,7 @@ from export.csv_rows import read_cells
 from export.spec import Spec
 from server.errors import RequestError
 from server.models.manifest import Feature
-from server.models.quoting import cell_value, quoted, quoted_names, shown
+from server.models.quoting import cell_value, quoted, quoted_names, quoted_value
 from server.models.signature import DTYPES, Column
 
 HELD_OUT_SHARE: Final = 0.2
@@ -204,7 +204,7 @@ def _feature(cells: "pd.Series[str]", feature: Feature) -> "pd.Series[Any]":
 def _check(cells: "pd.Series[str]", is_wrong: "pd.Series[bool]", name: str, expected: str) -> None:
     """Raise DataError for the first wrong cell, if any."""
     if is_wrong.any():
-        got = shown(cell_value(_text(cells, is_wrong), is_string=False))
+        got = quoted_value(cell_value(_text(cells, is_wrong), is_string=False))
         raise DataError(f"{name}: row {_first(is_wrong)}: {expected}; got {got}")
 
 

@@ -44,7 +44,7 @@ class BodyPipe:
         """Whether the event loop waits for room. Waking it up is expensive, so the reader wakes it only then."""
         self._changed = threading.Condition()
         self._chunks: deque[bytes | memoryview] = deque()
-        self._held = 0
+        self._buffered_bytes = 0
         self._spool = _Spool(max_spool_bytes)
         self._is_spooling = False
         """Whether new bytes go to the file; the bytes in memory come before them."""
@@ -58,7 +58,7 @@ class BodyPipe:
         """
         while not self._accept(data):
             await self._has_room()
-        while self._held > HELD_BYTES and not self._is_spooling:
+        while self._buffered_bytes > HELD_BYTES and not self._is_spooling:
             if not await self._has_room() and self._unread_s() > UNREAD_S:
                 self._is_spooling = True
 
@@ -69,7 +69,7 @@ class BodyPipe:
                 return False
             if not self._is_spooling:
                 self._chunks.append(data)
-                self._held += len(data)
+                self._buffered_bytes += len(data)
             self.pieces += 1
             self._changed.notify()
             return True
@@ -77,7 +77,7 @@ class BodyPipe:
     async def _has_room(self) -> bool:
         """Wait for room; return False if there is none within UNREAD_S."""
         with self._changed:
-            if not self._is_spooling and self._held <= HELD_BYTES // 2:
+            if not self._is_spooling and self._buffered_bytes <= HELD_BYTES // 2:
                 return True
             self._room.clear()
             self._is_waiting = True
@@ -124,7 +124,7 @@ class BodyPipe:
                 raise self.failure
             data = self._from_memory(size) if self._chunks else self._spool.read(size)
             self._is_spooling = self._is_spooling and self._spool.unread > 0
-            if self._is_waiting and (self._is_spooling or self._held <= HELD_BYTES // 2):
+            if self._is_waiting and (self._is_spooling or self._buffered_bytes <= HELD_BYTES // 2):
                 self._is_waiting = False
                 self._loop.call_soon_threadsafe(self._room.set)
             return data
@@ -139,7 +139,7 @@ class BodyPipe:
             view = memoryview(chunk)
             self._chunks.appendleft(view[size:])
             chunk = view[:size]
-        self._held -= len(chunk)
+        self._buffered_bytes -= len(chunk)
         return bytes(chunk)
 
 
@@ -197,7 +197,7 @@ class ResponsePipe:
         self._send = send
         self._pace = pace
         self._loop = asyncio.get_running_loop()
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._sending: Future[None] | None = None
         self._send_start_s = 0.0
 
@@ -212,8 +212,8 @@ class ResponsePipe:
         """
         if self.failure is not None:
             raise self.failure
-        self._held += data
-        if len(self._held) >= SENT_BYTES:
+        self._buffer += data
+        if len(self._buffer) >= SENT_BYTES:
             self.flush()
         return len(data)
 
@@ -221,9 +221,9 @@ class ResponsePipe:
         """Send the accepted bytes."""
         if self.failure is not None:
             raise self.failure
-        if not self._held:
+        if not self._buffer:
             return
-        data, self._held = bytes(self._held), bytearray()
+        data, self._buffer = bytes(self._buffer), bytearray()
         self._send_start_s = time.monotonic()
         self._sending = asyncio.run_coroutine_threadsafe(self._send_timed(data), self._loop)
         if self.failure is not None:  # checked again: `fail` may have run before `_sending` was set

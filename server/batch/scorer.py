@@ -74,7 +74,7 @@ class ScoredBlock:
             Field(name, array.type, nullable=True) for name, array in zip(self._passed_names, arrays, strict=True)
         ]
         added = self.predictions.schema
-        fields += [added.field(place) for place in range(len(added))]
+        fields += [added.field(index) for index in range(len(added))]
         return RecordBatch.from_arrays([*arrays, *self.predictions.columns], schema=Schema(fields))
 
     def lines(self, *, passes_all: bool) -> list[bytes] | None:
@@ -99,7 +99,7 @@ class Scorer:
         Raises InvalidArgument, naming the column, if the table lacks a requested column.
         """
         self.counts = Counts()
-        self.passed_names = _passed(table, row_options)
+        self.passed_names = _passed_columns(table, row_options)
         self.passes_all = row_options.columns == ALL
         self.headings = dict(zip(table.names, table.original_names or table.names, strict=True))
         """Unique name of a column to its name in the file."""
@@ -230,12 +230,12 @@ class Scorer:
         return strings([None if none else classes[index] for index, none in zip(known, null, strict=True)])
 
 
-def _passed(table: Table, row_options: RowOptions) -> Sequence[str]:
+def _passed_columns(table: Table, row_options: RowOptions) -> Sequence[str]:
     if row_options.columns == ALL:
         return table.names
     if row_options.columns == NONE:
         return []
-    columns = _joined(row_options.columns, frozenset((*table.names, *table.omitted_columns)))
+    columns = _join_names(row_options.columns, frozenset((*table.names, *table.omitted_columns)))
     if len(set(columns)) < len(columns):
         raise InvalidArgument("columns: expected each column once", field="columns")
     for name in columns:
@@ -248,7 +248,7 @@ def _passed(table: Table, row_options: RowOptions) -> Sequence[str]:
     return columns
 
 
-def _joined(parts: Sequence[str], names: frozenset[str]) -> list[str]:
+def _join_names(parts: Sequence[str], names: frozenset[str]) -> list[str]:
     """Return the column names of a list that was split at each comma.
 
     Parts of a name that contains commas are joined again. If the parts can't all be joined to `names`, they are

@@ -75,7 +75,7 @@ class Writer:
     def _with_headings(self, batch: RecordBatch) -> RecordBatch:
         """Return a batch with the column names of the file, which may repeat in CSV."""
         headings, file_schema = self._scorer.headings, batch.schema  # read once: each access copies the schema
-        fields = [file_schema.field(place) for place in range(len(file_schema))]
+        fields = [file_schema.field(index) for index in range(len(file_schema))]
         schema = Schema([field.with_name(headings.get(field.name, field.name)) for field in fields])
         return RecordBatch.from_arrays(batch.columns, schema=schema)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.errors import InvalidArgument, PayloadTooLarge
-from server.models.quoting import shown
+from server.models.quoting import quoted_value
 from server.models.signature import Column, Values
 
 _SCALARS: Final = {
@@ -119,7 +119,7 @@ class ColumnReader:
         try:
             return data.decode()
         except UnicodeDecodeError:
-            raise self._error(f"expected UTF-8; got {shown(data)}") from None
+            raise self._error(f"expected UTF-8; got {quoted_value(data)}") from None
 
     def _error(self, reason: str) -> InvalidArgument:
         return InvalidArgument(f"{self._name}: binary data: {reason}", field=self._name)

@@ -32,12 +32,12 @@ from server.codecs.tensor_validation import (
     check_names,
     check_rows,
     from_base64,
-    given_or_null,
     is_base64,
     rows_of,
+    values_or_nulls,
 )
 from server.errors import InvalidArgument
-from server.models.quoting import shown
+from server.models.quoting import quoted_value
 from server.models.signature import Column, Signature, Values
 
 _ELEMENTS: Final[Mapping[tuple[str, bool], Any]] = {
@@ -173,7 +173,7 @@ class TensorDecoder:
             raise InvalidArgument(f"body: {len(body) - offset} bytes are left over after the last tensor")
         if reason is not None:  # NaN and Infinity were in no tensor: the check of a tensor names its row
             raise InvalidArgument(f"body: expected an inference request: {reason}")
-        columns = [given_or_null(values_by_name, column, rows) for column in self._signature.columns]
+        columns = [values_or_nulls(values_by_name, column, rows) for column in self._signature.columns]
         return DecodedInferRequest(columns, rows, request.id, request.outputs, request.parameters)
 
     def _decode_raw(self, body: bytes) -> DecodedInferRequest:
@@ -312,7 +312,7 @@ def _elements(tensor: InferInput) -> tuple[list[Any], bool]:
         reason = json_errors.reason(data, decode_error)
         raise InvalidArgument(f"{name}: data: expected an array: {reason}", field=name) from None
     if not isinstance(values, list):
-        raise InvalidArgument(f"{name}: data: expected an array; got {shown(values)}", field=name)
+        raise InvalidArgument(f"{name}: data: expected an array; got {quoted_value(values)}", field=name)
     return values, False
 
 

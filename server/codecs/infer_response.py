@@ -14,7 +14,7 @@ from server.codecs.binary_tensors import tensor_bytes
 from server.codecs.infer_types import DecodedInferRequest, InferOutput, Parameters, check_shared_memory
 from server.errors import InvalidArgument
 from server.models.manifest import Manifest, Output
-from server.models.quoting import quoted, quoted_names, shown
+from server.models.quoting import quoted, quoted_names, quoted_value
 from server.models.signature import Outputs
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
@@ -23,7 +23,7 @@ LENGTH_HEADER: Final = b"inference-header-content-length"
 class RequestedOutput(NamedTuple):
     """One output with the request's options."""
 
-    place: int
+    position: int
     """Index of the output in the model's outputs."""
     output: Output
     binary: bool
@@ -84,7 +84,7 @@ class TensorEncoder:
 
     def select(self, requested: RequestedOutput, outputs: Outputs, start: int, stop: int) -> tuple[str, NDArray[Any]]:
         """Return the datatype and values of one output, for rows `start` to `stop`."""
-        array = outputs[requested.place][start:stop]
+        array = outputs[requested.position][start:stop]
         if requested.classes:
             return "BYTES", self._likeliest(array, requested.classes)
         return requested.output.datatype, array
@@ -101,7 +101,7 @@ class TensorEncoder:
         index, output = self._by_name[requested.name]
         classes = (requested.parameters or {}).get("classification", 0)
         if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
-            message = f"classification: expected a number of classes; got {shown(classes)}"
+            message = f"classification: expected a number of classes; got {quoted_value(classes)}"
             raise InvalidArgument(f"{name}: {message}", field=name)
         if classes and output.role != "probabilities":
             raise InvalidArgument(f"{name}: classification: expected an output of probabilities", field=name)
@@ -124,5 +124,5 @@ class TensorEncoder:
 def _flag(parameters: Parameters | None, name: str, *, default: bool) -> bool:
     value = (parameters or {}).get(name, default)
     if not isinstance(value, bool):
-        raise InvalidArgument(f"{name}: expected true or false; got {shown(value)}", field="parameters")
+        raise InvalidArgument(f"{name}: expected true or false; got {quoted_value(value)}", field="parameters")
     return value

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from server.errors import InvalidArgument, Unimplemented
-from server.models.quoting import quoted_name, shown
+from server.models.quoting import quoted_name, quoted_value
 from server.models.signature import Values
 
 SHARED_MEMORY: Final = "shared_memory_region"
@@ -74,7 +74,7 @@ class DecodedInferRequest:
         for name in ("priority", "timeout") if parameters else ():
             value = parameters.get(name, 0)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_PARAMETER:
-                message = f"{name}: expected a whole number from 0 to 2^64 - 1; got {shown(value)}"
+                message = f"{name}: expected a whole number from 0 to 2^64 - 1; got {quoted_value(value)}"
                 raise InvalidArgument(message, field="parameters")
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from server.codecs.json_types import MALFORMED
-from server.models.quoting import NO_SURROGATE, Written, has_surrogate, quoted, quoted_name, shown
+from server.models.quoting import NO_SURROGATE, NumberText, has_surrogate, quoted, quoted_name, quoted_value
 
 MAX_REPARSE_BYTES: Final = 256 * 1024
 """Largest document that is parsed again after a failure. Parsing takes about 30 times its bytes in memory."""
@@ -47,7 +47,7 @@ def parse(document: bytes) -> Any:  # noqa: ANN401 # any JSON value
             return msgspec.json.decode(document)
         except MALFORMED as error:
             raise ValueError(str(error)) from None
-    return json.loads(document.decode(), parse_float=Written, parse_int=_integer, object_pairs_hook=_members)
+    return json.loads(document.decode(), parse_float=NumberText, parse_int=_integer, object_pairs_hook=_members)
 
 
 def is_invalid_value(value: object) -> bool:
@@ -66,7 +66,7 @@ def find_invalid_part(document: bytes) -> str | None:
     while parts:
         path, value = parts.pop()
         if is_invalid_value(value):
-            return f"{path}: got {shown(value)}{NO_SURROGATE * isinstance(value, str)}"
+            return f"{path}: got {quoted_value(value)}{NO_SURROGATE * isinstance(value, str)}"
         if isinstance(value, Members) and value.repeated_name is not None:
             return f"{path}: expected each name once; got {quoted(value.repeated_name)} more than once"
         if isinstance(value, dict):
@@ -129,8 +129,8 @@ def _clearer_message(document: bytes, message: str) -> str:
     return message
 
 
-def _integer(text: str) -> int | Written:
-    return int(text) if len(text) <= _DIGITS else Written(text)
+def _integer(text: str) -> int | NumberText:
+    return int(text) if len(text) <= _DIGITS else NumberText(text)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> Members:

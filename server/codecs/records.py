@@ -125,7 +125,7 @@ class RecordDecoder:
         self.signature.check_strings(columns, self.max_string_bytes)
         return columns, is_list
 
-    def plain(self, body: bytes, *, is_list: bool) -> list[tuple[Scalar | None, ...]] | None:
+    def decode_valid(self, body: bytes, *, is_list: bool) -> list[tuple[Scalar | None, ...]] | None:
         """Return the values of a fully valid body, else None.
 
         `is_list` states whether the body is a list of records. Raises PayloadTooLarge if the body has more objects than

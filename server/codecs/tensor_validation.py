@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from server.errors import InvalidArgument, PayloadTooLarge
-from server.models.quoting import field_name, quoted, quoted_name, quoted_names, shown, spelling_hint
+from server.models.quoting import field_name, quoted, quoted_name, quoted_names, quoted_value, spelling_hint
 from server.models.signature import Column, Signature, Values
 
 CONTENT_TYPE: Final = "content_type"
@@ -98,12 +98,12 @@ def from_base64(name: str, values: Sequence[Any]) -> list[Any]:
         try:
             decoded.append(b64decode(value, validate=True).decode() if isinstance(value, str | bytes) else value)
         except ValueError:
-            message = f"row {row}: expected base64 of UTF-8, as {CONTENT_TYPE} states; got {shown(value)}"
+            message = f"row {row}: expected base64 of UTF-8, as {CONTENT_TYPE} states; got {quoted_value(value)}"
             raise InvalidArgument(f"{quoted_name(name)}: {message}", field=field_name(name)) from None
     return decoded
 
 
-def given_or_null(values_by_name: Mapping[str, Values], column: Column, rows: int) -> Values:
+def values_or_nulls(values_by_name: Mapping[str, Values], column: Column, rows: int) -> Values:
     """Return a feature's values; nulls if the input is absent.
 
     Raises InvalidArgument if the feature is not nullable.

@@ -52,7 +52,7 @@ class FreeMemory:
         self._requests = 0
         self._checks = 0
 
-    def look(self, requests: int) -> None:
+    def check(self, requests: int) -> None:
         """Return memory if the process has grown.
 
         Call this every few seconds on the event loop. `requests` is the number of completed requests since the start.

@@ -14,7 +14,7 @@ import msgspec
 
 from server.errors import ManifestError
 from server.models import regular_file, strict_json
-from server.models.quoting import quoted, shown
+from server.models.quoting import quoted, quoted_value
 from server.models.training_metadata import Comparison, Metrics, Provenance, Reference
 
 FORMAT: Final = 1
@@ -233,7 +233,9 @@ def check(manifest: Manifest) -> None:
     if manifest.output("probabilities").shape != [-1, len(manifest.classes)]:
         raise ManifestError("outputs: the probabilities' shape must be [-1, number of classes]")
     if manifest.kind == "binary" and manifest.positive_class not in manifest.classes:
-        raise ManifestError(f"positive_class: expected one of {manifest.classes}, got {shown(manifest.positive_class)}")
+        raise ManifestError(
+            f"positive_class: expected one of {manifest.classes}, got {quoted_value(manifest.positive_class)}"
+        )
 
 
 def check_features(features: Sequence[Feature]) -> None:

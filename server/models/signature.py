@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.models.manifest import Feature, Scalar
-from server.models.quoting import NO_SURROGATE, Written, difference, has_surrogate, quoted, quoted_name, shown
+from server.models.quoting import NO_SURROGATE, NumberText, difference, has_surrogate, quoted, quoted_name, quoted_value
 
 Columns = Mapping[str, NDArray[Any]]
 """Feature name to an array of shape [rows, 1]."""
@@ -25,7 +25,7 @@ Values = Sequence[Scalar | None] | NDArray[Any]
 Either Python values with None for null, or an array that holds the model's null value.
 """
 
-_WHOLE: Final = 2.0**64
+_EXACT_LIMIT: Final = 2.0**64
 
 Outputs = Sequence[NDArray[Any]]
 """Output tensors of a run in the manifest's order, rows first."""
@@ -78,7 +78,7 @@ class Column:
         if isinstance(got, str):
             other = difference(got, [each for each in self.allowed or () if isinstance(each, str)])
             return f"expected {self.expectation()}; got {quoted(got)}{NO_SURROGATE * has_surrogate(got)}{other}"
-        return f"expected {self.expectation(got)}; got {shown(got)}"
+        return f"expected {self.expectation(got)}; got {quoted_value(got)}"
 
     def _bounds(self, got: object) -> tuple[float | int | None, float | int | None]:
         """Return the manifest's limits, or the datatype's limit if `got` exceeds only that one."""
@@ -157,7 +157,7 @@ class Column:
 
 def _format_limit(bound: float | None) -> str:
     """Return a limit with all necessary digits; a large integer gets no exponent."""
-    if bound is not None and abs(bound) < _WHOLE and bound == int(bound):
+    if bound is not None and abs(bound) < _EXACT_LIMIT and bound == int(bound):
         return str(int(bound))
     return f"{bound:.15g}"
 
@@ -168,7 +168,7 @@ def _python_value(value: Any) -> object:  # noqa: ANN401 # an element of any arr
     A float32 gets only the digits that it needs, not those of a double.
     """
     if isinstance(value, np.floating) and np.isfinite(value):
-        return Written(str(value))
+        return NumberText(str(value))
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -182,10 +182,10 @@ def _limits(feature: Feature, dtype: np.dtype[Any]) -> tuple[float | int | None,
             low if feature.minimum is None else max(low, feature.minimum),
             high if feature.maximum is None else min(high, feature.maximum),
         )
-    whole = np.iinfo(dtype)
+    integers = np.iinfo(dtype)
     return (
-        whole.min if feature.minimum is None else max(whole.min, math.ceil(feature.minimum)),
-        whole.max if feature.maximum is None else min(whole.max, math.floor(feature.maximum)),
+        integers.min if feature.minimum is None else max(integers.min, math.ceil(feature.minimum)),
+        integers.max if feature.maximum is None else min(integers.max, math.floor(feature.maximum)),
     )
 
 

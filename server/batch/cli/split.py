@@ -67,10 +67,10 @@ _Pieces = Iterator[tuple[int, bytes]]
 def _csv_parts(source: Source, part_rows: int, delimiter: str | None) -> _Pieces:
     records = CsvRecords(source)
     header = records.header()
-    stated = records.stated_delimiter
-    records.delimiter = (delimiter or stated or guess_delimiter(header)).encode()
-    if stated is not None:
-        header = f"sep={stated}\n".encode() + header
+    stated_delimiter = records.stated_delimiter
+    records.delimiter = (delimiter or stated_delimiter or guess_delimiter(header)).encode()
+    if stated_delimiter is not None:
+        header = f"sep={stated_delimiter}\n".encode() + header
     header += b"\n"
     buffer, rows, size, has_parts = [header], 0, 0, False
     for text, ends in records.blocks():

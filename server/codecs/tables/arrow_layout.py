@@ -126,7 +126,7 @@ def _sizes(batch: FlatTable, body: bytes) -> list[int]:
 
     A compressed buffer begins with its decompressed size; -1 means that the buffer is not compressed.
     """
-    is_compressed = batch.place(_COMPRESSION) != 0
+    is_compressed = batch.position(_COMPRESSION) != 0
     sizes = []
     for offset, length in batch.numbers(_BUFFERS, "<qq"):
         if not 0 <= length <= len(body) - offset or offset < 0 or offset % _ALIGNMENT_BYTES:

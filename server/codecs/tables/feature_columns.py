@@ -161,9 +161,9 @@ def _read_strings(column: Column, text_format: TextFormat, max_bytes: int, array
         for text in distinct
     ]
     model_values = np.array(distinct, object)
-    model_values[[*(bad or text in null_texts for bad, text in zip(is_invalid[:-1], distinct, strict=False)), True]] = (
-        filler(column)
-    )
+    model_values[
+        [*(invalid or text in null_texts for invalid, text in zip(is_invalid[:-1], distinct, strict=False)), True]
+    ] = filler(column)
     values = model_values[numbers]
     if not any(is_invalid[:-1]) and (nullable or null is None):
         return Values(values, {}, lambda: array)

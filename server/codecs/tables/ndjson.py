@@ -236,15 +236,15 @@ class _LinesBlock(Block):
         return row in self.faults and self.faults[row].column is None
 
 
-def _names(lines: list[bytes], signature: Signature, most: int) -> list[str]:
+def _names(lines: list[bytes], signature: Signature, max_fields: int) -> list[str]:
     """Return the fields of the first lines in order; the features if there are none.
 
-    Raises PayloadTooLarge for more than `most` fields.
+    Raises PayloadTooLarge for more than `max_fields` fields.
     """
     names: dict[str, None] = {}
     for fields in objects(lines):
         names.update(dict.fromkeys(fields))
-        check_names([*names] if len(names) > most else (), most)
+        check_names([*names] if len(names) > max_fields else (), max_fields)
     return [*names] or [*signature.by_name]
 
 

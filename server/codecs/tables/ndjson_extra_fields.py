@@ -17,7 +17,7 @@ from arro3.io import infer_json_schema, read_json
 from server.codecs.json_types import MALFORMED
 from server.codecs.tables.arrow_numpy import no_rows, strings
 from server.errors import InvalidArgument
-from server.models.quoting import shown_json
+from server.models.quoting import shortened_json
 
 FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 """Decodes an object to field names and raw values."""
@@ -112,7 +112,7 @@ class _Column(ABC):
         return True
 
     def _misfit(self, raw: bytes) -> InvalidArgument:
-        shown = shown_json(raw[:_MAX_SHOWN_BYTES].decode(errors="replace"))
+        shown = shortened_json(raw[:_MAX_SHOWN_BYTES].decode(errors="replace"))
         message = f"expected every line's value in the type that the first lines have it in; got {shown}"
         return InvalidArgument(f"{self.name}: {message}; ?columns= leaves the field out", field=self.name)
 

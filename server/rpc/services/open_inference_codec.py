@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from server.codecs.binary_tensors import ColumnReader, tensor_bytes
 from server.codecs.infer_response import TensorEncoder
 from server.codecs.infer_types import DecodedInferRequest, InferOutput, Parameters, check_shared_memory
-from server.codecs.tensor_validation import check_datatype, check_names, from_base64, given_or_null, is_base64, rows_of
+from server.codecs.tensor_validation import (
+    check_datatype,
+    check_names,
+    from_base64,
+    is_base64,
+    rows_of,
+    values_or_nulls,
+)
 from server.errors import InvalidArgument
 from server.models.manifest import Manifest
 from server.models.signature import Column, Outputs, Signature, Values
@@ -106,13 +113,13 @@ class InferDecoder:
             name: self._readers[name].read(data, at, size, rows)
             for name, (at, size) in zip(layout.features, places, strict=True)
         }
-        return [given_or_null(given, column, rows) for column in self._signature.columns]
+        return [values_or_nulls(given, column, rows) for column in self._signature.columns]
 
     def typed(self, layout: Layout, request: ModelInferRequest) -> Sequence[Values]:
         """Return the columns from typed contents. Raises RequestError."""
         rows = layout.rows
         given = {tensor.name: self._typed(tensor, rows) for tensor in request.inputs}
-        return [given_or_null(given, column, rows) for column in self._signature.columns]
+        return [values_or_nulls(given, column, rows) for column in self._signature.columns]
 
     def _typed(self, tensor: ModelInferRequest.InferInputTensor, rows: int) -> Values:
         name, datatype = tensor.name, tensor.datatype

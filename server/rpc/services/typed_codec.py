@@ -65,7 +65,7 @@ class RequestDecoder:
         Raises RequestError with the name of the field.
         """
         if codec == message_codec.JSON:
-            plain = self._records.plain(message, is_list=several)
+            plain = self._records.decode_valid(message, is_list=several)
             if plain is not None:
                 return plain
             message = json_errors.without_bom(message) or message
@@ -87,7 +87,7 @@ class RequestDecoder:
 
     def plain(self, message: bytes, *, several: bool) -> Sequence[Any] | None:
         """Return the values of valid JSON in the REST format; else None."""
-        return self._records.plain(message, is_list=several)
+        return self._records.decode_valid(message, is_list=several)
 
     def _as_rest(self, message: bytes, *, several: bool) -> Sequence[Any]:
         """Return the values of JSON in the REST format. Raises RequestError with the field's name."""
