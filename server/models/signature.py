@@ -182,10 +182,10 @@ def _limits(feature: Feature, dtype: np.dtype[Any]) -> tuple[float | int | None,
             low if feature.minimum is None else max(low, feature.minimum),
             high if feature.maximum is None else min(high, feature.maximum),
         )
-    integers = np.iinfo(dtype)
+    integer_limits = np.iinfo(dtype)
     return (
-        integers.min if feature.minimum is None else max(integers.min, math.ceil(feature.minimum)),
-        integers.max if feature.maximum is None else min(integers.max, math.floor(feature.maximum)),
+        integer_limits.min if feature.minimum is None else max(integer_limits.min, math.ceil(feature.minimum)),
+        integer_limits.max if feature.maximum is None else min(integer_limits.max, math.floor(feature.maximum)),
     )
 
 

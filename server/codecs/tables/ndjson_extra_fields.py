@@ -112,8 +112,8 @@ class _Column(ABC):
         return True
 
     def _misfit(self, raw: bytes) -> InvalidArgument:
-        shown = shortened_json(raw[:_MAX_SHOWN_BYTES].decode(errors="replace"))
-        message = f"expected every line's value in the type that the first lines have it in; got {shown}"
+        value_text = shortened_json(raw[:_MAX_SHOWN_BYTES].decode(errors="replace"))
+        message = f"expected every line's value in the type that the first lines have it in; got {value_text}"
         return InvalidArgument(f"{self.name}: {message}; ?columns= leaves the field out", field=self.name)
 
 
