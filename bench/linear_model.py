@@ -14,7 +14,7 @@ import pandas as pd
 from bench.targets import BUILD, ROOT
 from export.cli.arguments import SEED
 from export.conversion.convert import convert
-from export.conversion.verify import Verified, edge_records, edge_rows
+from export.conversion.verify import Verifier, edge_records, edge_rows
 from export.data.dataset import load, split
 from export.registry.publish import publish
 from export.titanic import TITANIC
@@ -47,7 +47,7 @@ def _publish(models: Path) -> None:
     part = split(dataset, SEED)
     pipeline = candidates(TITANIC, SEED)[LOGISTIC_REGRESSION].fit(part.X_train, part.y_train)
     converted = convert(pipeline, TITANIC.features, len(TITANIC.classes))
-    verified = Verified(pipeline, converted, TITANIC.features)
+    verified = Verifier(pipeline, converted, TITANIC.features)
     edges = edge_records(TITANIC.features, {feature.name: feature.example for feature in TITANIC.features})
     rows = pd.concat([dataset.X, edge_rows(TITANIC.features, edges)], ignore_index=True)
     committed = manifests.read(ROOT / "models" / "titanic" / "1" / manifests.MANIFEST_FILE)

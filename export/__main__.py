@@ -14,22 +14,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     # Imported here: the training modules take seconds to import, and --help does not need them.
     from export.cli.commands import COMMANDS
-    from export.cli.exit_codes import REFUSALS, code_of
+    from export.cli.exit_codes import EXPECTED_ERRORS, code_of
     from export.console import Console
 
     console = Console(json=options.json)
     try:
         COMMANDS[options.command](options, console)
-    except REFUSALS as error:
-        console.refuse(error, code_of(error))
+    except EXPECTED_ERRORS as error:
+        console.report_error(error, code_of(error))
         return code_of(error)
     except KeyboardInterrupt:
-        console.refuse(
+        console.report_error(
             InterruptedError("interrupted: completed steps are saved; run the same command again to finish"), 130
         )
         return 130
     except Exception as error:  # unexpected: developers get the traceback, --json gets the error
-        console.fact(error=f"{type(error).__name__}: {error}", code=1)
+        console.add_result(error=f"{type(error).__name__}: {error}", code=1)
         raise
     finally:
         console.end()

@@ -6,14 +6,14 @@ from typing import Final
 
 import pandas as pd
 
-from server.codecs.tables.csv import sound_fields
+from server.codecs.tables.csv import pad_fields
 from server.codecs.tables.csv_records import CsvRecords
 from server.errors import InvalidArgument
 
 _DELIMITER: Final = ","
 
 
-class _File(io.BytesIO):
+class _ByteSource(io.BytesIO):
     """Adapter from file content to the server's byte source."""
 
     failure: Exception | None = None
@@ -25,14 +25,14 @@ def read_cells(content: bytes) -> pd.DataFrame:
     The first line holds the column names. Raises InvalidArgument if a row has more or fewer fields than there are
     names, or if the content is not CSV in UTF-8. The message names the row, numbered from 1.
     """
-    records = CsvRecords(_File(content))
+    records = CsvRecords(_ByteSource(content))
     records.delimiter = _DELIMITER.encode()
-    header, reason = sound_fields(records.header(), _DELIMITER, None)
+    header, reason = pad_fields(records.header(), _DELIMITER, None)
     if reason is not None:
         raise InvalidArgument(f"column names: {reason}")
     rows = []
-    for number, record in enumerate(_each(records), 1):
-        fields, reason = sound_fields(record, _DELIMITER, len(header))
+    for number, record in enumerate(_records(records), 1):
+        fields, reason = pad_fields(record, _DELIMITER, len(header))
         if reason is not None:
             raise InvalidArgument(f"row {number}: {reason}")
         rows.append(fields)
@@ -40,7 +40,7 @@ def read_cells(content: bytes) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=range(len(names)), dtype=object).set_axis(names, axis=1)
 
 
-def _each(records: CsvRecords) -> Iterator[bytes]:
+def _records(records: CsvRecords) -> Iterator[bytes]:
     """Yield each record as bytes."""
     for text, ends in records.blocks():
         start = 0

@@ -15,12 +15,12 @@ from sklearn.pipeline import Pipeline
 
 from server.errors import InvalidArgument, ManifestError
 from server.models.manifest import Feature, Kind, check_features
-from server.models.quoting import quoted, shown
+from server.models.quoting import quoted, quoted_value
 from server.models.signature import Signature
 
 __all__ = ["Feature", "Spec", "SpecError", "pipeline", "read_spec"]
 
-_MOVED: Final = frozenset({"export.pipelines", "server.manifest"})
+_FORMER_MODULES: Final = frozenset({"export.pipelines", "server.manifest"})
 """Former modules that old spec files import from; this module replaces them."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -83,16 +83,16 @@ def read_spec(path: Path) -> Spec:
     try:
         module_spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
-        if error.name in _MOVED:
-            words = "is no longer a module; use: from export.spec import Spec, Feature, pipeline"
-            raise SpecError(f"{path}: {error.name} {words}") from error
+        if error.name in _FORMER_MODULES:
+            message = "is no longer a module; use: from export.spec import Spec, Feature, pipeline"
+            raise SpecError(f"{path}: {error.name} {message}") from error
         raise SpecError(f"{path}: {type(error).__name__}: {error}") from error
     except Exception as error:  # the code of the spec's author: any exception is possible
         raise SpecError(f"{path}: {type(error).__name__}: {error}") from error
-    found = {id(value): value for value in vars(module).values() if isinstance(value, Spec)}
-    if len(found) != 1:
-        raise SpecError(f"{path}: expected it to define one export.spec.Spec; it defines {len(found)}")
-    (spec,) = found.values()
+    specs = {id(value): value for value in vars(module).values() if isinstance(value, Spec)}
+    if len(specs) != 1:
+        raise SpecError(f"{path}: expected it to define one export.spec.Spec; it defines {len(specs)}")
+    (spec,) = specs.values()
     try:
         check_spec(spec)
     except SpecError as error:
@@ -138,9 +138,9 @@ def _check_classes(spec: Spec) -> None:
             raise SpecError("classes, positive_class: a regression has none")
         return
     if len(set(names)) != len(names) or len(names) < 2 or (spec.kind == "binary" and len(names) != 2):
-        wanted = "two" if spec.kind == "binary" else "two or more"
-        raise SpecError(f"classes: expected {wanted}, with unique names; got {', '.join(names) or 'none'}")
+        expected = "two" if spec.kind == "binary" else "two or more"
+        raise SpecError(f"classes: expected {expected}, with unique names; got {', '.join(names) or 'none'}")
     if spec.kind == "binary" and spec.positive_class not in names:
-        raise SpecError(f"positive_class: expected one of {', '.join(names)}; got {shown(spec.positive_class)}")
+        raise SpecError(f"positive_class: expected one of {', '.join(names)}; got {quoted_value(spec.positive_class)}")
     if spec.kind == "multiclass" and spec.positive_class is not None:
         raise SpecError("positive_class: only a binary model has one")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from export.data.dataset import Dataset, Split
 from export.data.reference import reference
-from export.training.gate import answers_of
+from export.training.gate import predict
 from server.models.manifest import Feature, Manifest
 from server.models.session import Model
 from server.models.training_metadata import Reference
@@ -22,26 +22,26 @@ class Subject:
     model: Model
     data: Dataset
     part: Split
-    answers: NDArray[np.float64]
+    predictions: NDArray[np.float64]
     """Probabilities, shape [rows, classes], or values, shape [rows]."""
 
     @classmethod
     def of(cls, manifest: Manifest, model: Model, data: Dataset, part: Split) -> "Subject":
         """Create the subject; run the model on the held-out rows."""
-        return cls(manifest, model, data, part, answers_of(model, part.X_test))
+        return cls(manifest, model, data, part, predict(model, part.X_test))
 
     @property
-    def truths(self) -> NDArray[Any]:
+    def true_values(self) -> NDArray[Any]:
         """True classes or numbers of the held-out rows, shape [rows]."""
         return self.part.y_test
 
     @property
     def labels(self) -> NDArray[Any]:
         """Predicted classes of the held-out rows, shape [rows]; classifiers only."""
-        return np.asarray(np.array(self.manifest.classes, dtype=object)[self.answers.argmax(axis=1)])
+        return np.asarray(np.array(self.manifest.classes, dtype=object)[self.predictions.argmax(axis=1)])
 
     @property
-    def shown(self) -> list[int]:
+    def plotted_columns(self) -> list[int]:
         """Columns of the predictions to plot: the positive class, each class, or the value."""
         if self.manifest.positive_class is not None:
             return [self.manifest.classes.index(self.manifest.positive_class)]
@@ -69,7 +69,7 @@ class Subject:
             return np.isnan(values.astype(np.float64))
         return np.asarray(values == feature.null)
 
-    def trained(self, feature: Feature) -> NDArray[Any]:
+    def training_values(self, feature: Feature) -> NDArray[Any]:
         """Return the values of a feature in the training rows, without nulls."""
         values = self.part.X_train[feature.name].to_numpy()
         return values[~self.nulls(feature, values)]

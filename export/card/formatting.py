@@ -18,9 +18,9 @@ SCORES: Final = {
     "r2": ("R²", "share of the target's variance that the model explains; higher is better"),
 }
 """Title and meaning of each score."""
-_SHORT: Final = 18
-_KEPT: Final = "\u00a0"
-_RAISED: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_MAX_CHARACTERS: Final = 18
+_NO_BREAK_SPACE: Final = "\u00a0"
+_SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -35,8 +35,9 @@ def number(value: float, digits: int = 3) -> str:
     elif 1e-4 <= abs(value) < 1e12:
         text = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
     else:
-        told, power = f"{value:.{digits - 1}e}".split("e")
-        text = f"{told.rstrip('0').rstrip('.')}{_KEPT}×{_KEPT}10{str(int(power)).translate(_RAISED)}"  # noqa: RUF001 # the times sign
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        exponent = str(int(power)).translate(_SUPERSCRIPTS)
+        text = f"{mantissa.rstrip('0').rstrip('.')}{_NO_BREAK_SPACE}×{_NO_BREAK_SPACE}10{exponent}"  # noqa: RUF001 # the times sign
     return text.replace(",", NARROW).replace("-", "−")  # noqa: RUF001 # the minus sign
 
 
@@ -72,18 +73,18 @@ def rows(count: int) -> str:
     return f"{number(count)} row" if count == 1 else f"{number(count)} rows"
 
 
-def listed(names: Sequence[str], last: str = "and") -> str:
+def join_names(names: Sequence[str], last: str = "and") -> str:
     """Return names separated by commas, with the word `last` before the last name."""
     return f"{', '.join(names[:-1])} {last} {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-def short(name: object, most: int = _SHORT) -> str:
-    """Return a name on one line, truncated to `most` characters to fit a plot."""
+def shorten(name: object, max_characters: int = _MAX_CHARACTERS) -> str:
+    """Return a name on one line, truncated to `max_characters` to fit a plot."""
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(name)).split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
 
 
-def plainly(name: str) -> str:
+def with_spaces(name: str) -> str:
     """Return a name from the manifest with spaces instead of underscores."""
     return name.replace("_", " ")
 
@@ -95,18 +96,18 @@ def value(scalar: Scalar) -> str:
     return number(scalar) if isinstance(scalar, int | float) else scalar or "(empty)"
 
 
-def allowed(feature: Feature) -> str:
+def allowed_values(feature: Feature) -> str:
     """Return the allowed values of a feature as text, without null."""
     if feature.categories is not None:
-        return listed([value(each) for each in feature.categories], "or")
+        return join_names([value(each) for each in feature.categories], "or")
     if feature.datatype == "BOOL":
         return "true or false"
     if feature.datatype == "BYTES":
         return "any string"
-    what = "number" if feature.is_float else "whole number"
+    noun = "number" if feature.is_float else "whole number"
     low, high = feature.minimum, feature.maximum
     if low is not None and high is not None:
         return f"{number(low)} to {number(high)}"
     if low is not None:
         return f"{number(low)} or more"
-    return f"any {what}" if high is None else f"{number(high)} or less"
+    return f"any {noun}" if high is None else f"{number(high)} or less"

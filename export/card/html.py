@@ -18,10 +18,10 @@ def element(tag: str, /, *children: str, **attributes: str) -> Markup:
 
     In the name of an attribute, underscores become hyphens, and an underscore at the end is removed.
     """
-    named = "".join(
+    attribute_text = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for name, value in attributes.items()
     )
-    return Markup(f"<{tag}{named}>" if tag in _VOID else f"<{tag}{named}>{join(*children)}</{tag}>")
+    return Markup(f"<{tag}{attribute_text}>" if tag in _VOID else f"<{tag}{attribute_text}>{join(*children)}</{tag}>")
 
 
 def join(*children: str) -> Markup:
@@ -51,21 +51,27 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], class_: str = "") -> Markup:
     """Return a scrollable table; the first cell of each row is its header."""
-    head = element("tr", *(element("th", name, scope="col") for name in header))
+    header_row = element("tr", *(element("th", name, scope="col") for name in header))
     body = [
         element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in rest))
         for first, *rest in rows
     ]
-    inner = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", *body), class_=class_ or "plain"
+    inner_table = element(
+        "table",
+        element("caption", caption),
+        element("thead", header_row),
+        element("tbody", *body),
+        class_=class_ or "plain",
     )
-    return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    return element("div", inner_table, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def figure(title: str, picture: Markup, words: str, key: Markup | None = None, class_: str = "") -> Markup:
+def figure(title: str, picture: Markup, caption: str, key: Markup | None = None, class_: str = "") -> Markup:
     """Return a figure with title, legend, picture and caption."""
-    named = {"class_": class_} if class_ else {}
-    return element("figure", element("h3", title), key or Markup(), picture, element("figcaption", words), **named)
+    class_attribute = {"class_": class_} if class_ else {}
+    return element(
+        "figure", element("h3", title), key or Markup(), picture, element("figcaption", caption), **class_attribute
+    )
 
 
 def section(name: str, title: str, *children: str) -> Markup:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from export.card.card_data import Subject, is_number
 from export.data.dataset import row_numbers
-from export.training.gate import answers_of
+from export.training.gate import predict
 from export.training.metrics import losses
 from server.models.manifest import Feature
 
@@ -20,7 +20,7 @@ SHUFFLED_ROWS: Final = 2000
 SAMPLED_ROWS: Final = 200
 """Maximum number of training rows for the mean of a partial dependence."""
 GRID: Final = 30
-MOST_CATEGORIES: Final = 12
+MAX_CATEGORIES: Final = 12
 """Maximum number of categories to evaluate; those with the most training rows."""
 
 
@@ -49,7 +49,7 @@ class Effect:
 
     feature: Feature
     grid: list[Any]
-    answers: NDArray[np.float64]
+    predictions: NDArray[np.float64]
     """Predictions, shape [grid, rows, columns to plot]."""
     null: NDArray[np.float64] | None
     """Predictions for null, shape [rows, columns to plot]; None if the feature is not nullable."""
@@ -61,18 +61,20 @@ def importances(subject: Subject) -> list[Importance]:
     Runs the model once per feature.
     """
     classes, seed = subject.manifest.classes, subject.manifest.provenance.seed
-    few = _sample(subject.part.X_test, seed, SHUFFLED_ROWS)
-    X, truths = subject.part.X_test.iloc[few], subject.truths[few]
-    before = losses(truths, subject.answers[few], classes).mean()
+    row_indices = _sample(subject.part.X_test, seed, SHUFFLED_ROWS)
+    X, true_values = subject.part.X_test.iloc[row_indices], subject.true_values[row_indices]
+    base_loss = losses(true_values, subject.predictions[row_indices], classes).mean()
     repeated = X.iloc[np.tile(np.arange(len(X)), REPEATS)].reset_index(drop=True)
-    found = []
-    for place, feature in enumerate(subject.manifest.features):
-        drawn = np.random.default_rng([abs(seed), place])
-        order = np.concatenate([drawn.permutation(len(X)) for _ in range(REPEATS)])
-        answers = answers_of(subject.model, _with(repeated, feature, X[feature.name].to_numpy()[order]))
-        after = losses(np.tile(truths, REPEATS), answers, classes).reshape(REPEATS, len(X)).mean(axis=1)
-        found.append(Importance(feature, after - before))
-    return sorted(found, key=lambda each: -each.mean)
+    results = []
+    for index, feature in enumerate(subject.manifest.features):
+        generator = np.random.default_rng([abs(seed), index])
+        order = np.concatenate([generator.permutation(len(X)) for _ in range(REPEATS)])
+        predictions = predict(subject.model, _with(repeated, feature, X[feature.name].to_numpy()[order]))
+        shuffled_loss = (
+            losses(np.tile(true_values, REPEATS), predictions, classes).reshape(REPEATS, len(X)).mean(axis=1)
+        )
+        results.append(Importance(feature, shuffled_loss - base_loss))
+    return sorted(results, key=lambda each: -each.mean)
 
 
 def effect(subject: Subject, feature: Feature) -> Effect | None:
@@ -85,38 +87,38 @@ def effect(subject: Subject, feature: Feature) -> Effect | None:
         return None
     X = subject.part.X_train
     X = X.iloc[_sample(X, subject.manifest.provenance.seed, SAMPLED_ROWS)]
-    tried = [*grid, feature.null] if feature.nullable else grid
-    repeated = X.iloc[np.tile(np.arange(len(X)), len(tried))].reset_index(drop=True)
-    column = np.array(tried, dtype=object).repeat(len(X))
-    answers = answers_of(subject.model, _with(repeated, feature, column)).reshape(len(tried), len(X), -1)
-    shown = answers[:, :, subject.shown]
-    return Effect(feature, grid, shown[: len(grid)], shown[-1] if feature.nullable else None)
+    evaluated = [*grid, feature.null] if feature.nullable else grid
+    repeated = X.iloc[np.tile(np.arange(len(X)), len(evaluated))].reset_index(drop=True)
+    column = np.array(evaluated, dtype=object).repeat(len(X))
+    predictions = predict(subject.model, _with(repeated, feature, column)).reshape(len(evaluated), len(X), -1)
+    plotted = predictions[:, :, subject.plotted_columns]
+    return Effect(feature, grid, plotted[: len(grid)], plotted[-1] if feature.nullable else None)
 
 
 def values(subject: Subject, feature: Feature) -> list[Any]:
     """Return the grid: distinct values or quantiles of training rows, or the most frequent categories."""
-    trained = subject.trained(feature)
-    if not len(trained):
+    training_values = subject.training_values(feature)
+    if not len(training_values):
         return []
     if is_number(feature):
-        there = np.unique(trained)
-        if len(there) > GRID:
-            there = np.unique(np.quantile(trained, np.linspace(0.05, 0.95, GRID), method="nearest"))
-        return list(there.tolist())
-    told = subject.reference.features[feature.name]
-    order = np.argsort([-count for count in told.counts], kind="stable")[:MOST_CATEGORIES]
-    return [(told.categories or [])[place] for place in sorted(order)]
+        distinct = np.unique(training_values)
+        if len(distinct) > GRID:
+            distinct = np.unique(np.quantile(training_values, np.linspace(0.05, 0.95, GRID), method="nearest"))
+        return list(distinct.tolist())
+    distribution = subject.reference.features[feature.name]
+    order = np.argsort([-count for count in distribution.counts], kind="stable")[:MAX_CATEGORIES]
+    return [(distribution.categories or [])[index] for index in sorted(order)]
 
 
-def _sample(X: pd.DataFrame, seed: int, most: int) -> NDArray[np.intp]:
-    """Return the indexes of at most `most` sampled rows.
+def _sample(X: pd.DataFrame, seed: int, max_rows: int) -> NDArray[np.intp]:
+    """Return the indexes of at most `max_rows` sampled rows.
 
     A hash of the row values and the seed selects the rows, so the row order has no effect.
     """
-    return np.argsort(row_numbers(X, seed), kind="stable")[:most]
+    return np.argsort(row_numbers(X, seed), kind="stable")[:max_rows]
 
 
 def _with(X: pd.DataFrame, feature: Feature, column: Sequence[Any] | NDArray[Any]) -> pd.DataFrame:
-    changed = X.copy()
-    changed[feature.name] = pd.Series(column, index=X.index).astype(X[feature.name].dtype)
-    return changed
+    copy = X.copy()
+    copy[feature.name] = pd.Series(column, index=X.index).astype(X[feature.name].dtype)
+    return copy

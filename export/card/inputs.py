@@ -5,12 +5,12 @@ from typing import Final
 import numpy as np
 
 from export.card.card_data import Subject, is_number
-from export.card.formatting import allowed, number, percent, value
+from export.card.formatting import allowed_values, number, percent, value
 from export.card.html import Markup, bullets, code, element, join, table
 from server.models.manifest import Feature
 from server.models.training_metadata import Distribution
 
-MOST_SHARES: Final = 6
+MAX_SHARES: Final = 6
 """Maximum number of categories with bars in a small plot."""
 BINS: Final = 24
 _WIDTH: Final = 168
@@ -28,7 +28,7 @@ def features(subject: Subject) -> Markup:
                     "span", f"{feature.datatype}, {'null allowed' if feature.nullable else 'never null'}", class_="note"
                 ),
             ),
-            allowed(feature),
+            allowed_values(feature),
             _training(subject, feature, reference.features[feature.name]),
             feature.description or "–",  # noqa: RUF001 # an en dash means no value
         ]
@@ -38,43 +38,43 @@ def features(subject: Subject) -> Markup:
     return table(f"Features, and their values in {number(reference.rows)} training rows", header, lines, "features")
 
 
-def _training(subject: Subject, feature: Feature, told: Distribution) -> Markup:
-    return _sizes(subject, feature) if is_number(feature) else _shares(subject, told)
+def _training(subject: Subject, feature: Feature, distribution: Distribution) -> Markup:
+    return _sizes(subject, feature) if is_number(feature) else _shares(subject, distribution)
 
 
 def _sizes(subject: Subject, feature: Feature) -> Markup:
     """Return a histogram with bins of equal width, and minimum, maximum and median as text."""
-    trained = subject.trained(feature).astype(np.float64)
-    nulls = _nulls(len(subject.part.y_train) - len(trained), len(subject.part.y_train))
-    if not len(trained):
+    training_values = subject.training_values(feature).astype(np.float64)
+    nulls = _nulls(len(subject.part.y_train) - len(training_values), len(subject.part.y_train))
+    if not len(training_values):
         return join(element("span", "no values", class_="note"), nulls)
-    low, high = float(trained.min()), float(trained.max())
+    low, high = float(training_values.min()), float(training_values.max())
     bins = BINS if feature.is_float else int(min(BINS, high - low + 1))
-    counts, _ = np.histogram(trained, bins=bins, range=(low, high) if high > low else None)
+    counts, _ = np.histogram(training_values, bins=bins, range=(low, high) if high > low else None)
     step = _WIDTH / len(counts)
     bars = [
         element(
             "rect",
-            x=f"{place * step + 0.5:.1f}",
+            x=f"{index * step + 0.5:.1f}",
             y=f"{_HEIGHT - height:.1f}",
             width=f"{step - 1:.1f}",
             height=f"{height:.1f}",
         )
-        for place, count in enumerate(counts)
+        for index, count in enumerate(counts)
         if (height := max(1.5, _HEIGHT * int(count) / int(counts.max())) if count else 0.0)
     ]
-    words = f"{number(low)} to {number(high)}, median {number(float(np.median(trained)))}"
-    drawn = element(
-        "svg", *bars, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=f"Histogram: {words}", class_="small"
+    text = f"{number(low)} to {number(high)}, median {number(float(np.median(training_values)))}"
+    histogram = element(
+        "svg", *bars, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=f"Histogram: {text}", class_="small"
     )
-    return join(drawn, element("span", words, class_="note"), nulls)
+    return join(histogram, element("span", text, class_="note"), nulls)
 
 
-def _shares(subject: Subject, told: Distribution) -> Markup:
+def _shares(subject: Subject, distribution: Distribution) -> Markup:
     """Return bars of the most frequent categories."""
     total = len(subject.part.y_train)
-    named = list(zip(told.categories or [], told.counts, strict=True))
-    largest = sorted(named, key=lambda each: -each[1])[:MOST_SHARES] if len(named) > MOST_SHARES else named
+    pairs = list(zip(distribution.categories or [], distribution.counts, strict=True))
+    largest = sorted(pairs, key=lambda each: -each[1])[:MAX_SHARES] if len(pairs) > MAX_SHARES else pairs
     bars = [
         join(
             element("span", value(name)),
@@ -83,10 +83,10 @@ def _shares(subject: Subject, told: Distribution) -> Markup:
         )
         for name, count in largest
     ]
-    others = sum(told.counts) + told.other - sum(count for _, count in largest)
-    kinds = "other values" if told.other else f"{len(named) - len(largest)} more"
-    rest = element("span", f"{kinds}: {percent(others / total)}", class_="note") if others else Markup()
-    return join(bullets(bars, class_="shares"), rest, _nulls(told.nulls, total))
+    other_rows = sum(distribution.counts) + distribution.other - sum(count for _, count in largest)
+    rest_label = "other values" if distribution.other else f"{len(pairs) - len(largest)} more"
+    rest = element("span", f"{rest_label}: {percent(other_rows / total)}", class_="note") if other_rows else Markup()
+    return join(bullets(bars, class_="shares"), rest, _nulls(distribution.nulls, total))
 
 
 def _nulls(nulls: int, total: int) -> Markup:

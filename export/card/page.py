@@ -65,22 +65,22 @@ def _head(manifest: Manifest) -> Markup:
 
 
 def _pictures(subject: Subject) -> Markup:
-    drawn = (classification_plots if subject.manifest.classes else regression_plots).pictures(subject)
-    words = f"All these figures show the {rows(len(subject.truths))} held out."
+    figures = (classification_plots if subject.manifest.classes else regression_plots).pictures(subject)
+    text = f"All these figures show the {rows(len(subject.true_values))} held out."
     return join(
-        paragraph(words, class_="note"),
-        element("div", *drawn, class_="pictures"),
+        paragraph(text, class_="note"),
+        element("div", *figures, class_="pictures"),
         classification_plots.by_class(subject),
     )
 
 
 def _features(subject: Subject) -> Markup:
-    found = importances(subject)
-    tried = [effect(subject, each.feature) for each in found[: partial_dependence.MOST_EFFECTS]]
-    there = [each for each in tried if each is not None]
+    results = importances(subject)
+    effects = [effect(subject, each.feature) for each in results[: partial_dependence.MAX_EFFECTS]]
+    available = [each for each in effects if each is not None]
     return join(
-        partial_dependence.importance(subject, found),
+        partial_dependence.importance(subject, results),
         element("h3", "Partial dependence"),
-        paragraph(partial_dependence.explained(subject), class_="note"),
-        element("div", *partial_dependence.pictures(subject, there), class_="pictures"),
+        paragraph(partial_dependence.explanation(subject), class_="note"),
+        element("div", *partial_dependence.pictures(subject, available), class_="pictures"),
     )

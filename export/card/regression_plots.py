@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from export.card.card_data import Subject
-from export.card.formatting import number, percent, short, signed
+from export.card.formatting import number, percent, shorten, signed
 from export.card.html import Markup, figure
 from export.card.svg import MUTED, SERIES, plot
 
-MOST_POINTS: Final = 800
+MAX_POINTS: Final = 800
 """Maximum number of rows to draw as points; the numbers in captions use all rows."""
 
 
@@ -22,44 +22,47 @@ def pictures(subject: Subject) -> list[Markup]:
 
 def predicted(subject: Subject) -> Markup:
     """Return the plot of predictions over true values."""
-    truths, answers = subject.truths, subject.answers
-    ends = [float(min(truths.min(), answers.min())), float(max(truths.max(), answers.max()))]
+    true_values, predictions = subject.true_values, subject.predictions
+    limits = [float(min(true_values.min(), predictions.min())), float(max(true_values.max(), predictions.max()))]
 
     def draw(axes: Axes) -> None:
-        axes.plot(ends, ends, color=MUTED, linestyle=(0, (2, 2)), linewidth=1)
-        _points(axes, truths, answers)
-        axes.set(xlabel=f"True {short(subject.manifest.target)}", ylabel=f"Predicted {short(subject.manifest.target)}")
+        axes.plot(limits, limits, color=MUTED, linestyle=(0, (2, 2)), linewidth=1)
+        _points(axes, true_values, predictions)
+        axes.set(
+            xlabel=f"True {shorten(subject.manifest.target)}", ylabel=f"Predicted {shorten(subject.manifest.target)}"
+        )
 
-    off = np.abs(truths - answers)
-    words = (
-        f"Half of the predictions are within {number(float(np.median(off)))} of the truth, 90 % within "
-        f"{number(float(np.quantile(off, 0.9)))}. On the dashed diagonal a prediction is exact.{_left_out(subject)}"
+    errors = np.abs(true_values - predictions)
+    caption = (
+        f"Half of the predictions are within {number(float(np.median(errors)))} of the truth, 90 % within "
+        f"{number(float(np.quantile(errors, 0.9)))}. On the dashed diagonal a prediction is "
+        f"exact.{_omitted_text(subject)}"
     )
-    return figure("Predicted and true", plot(draw, "Predicted over true values"), words)
+    return figure("Predicted and true", plot(draw, "Predicted over true values"), caption)
 
 
 def residuals(subject: Subject) -> Markup:
     """Return the plot of residuals (true minus predicted) over predictions."""
-    left = subject.truths - subject.answers
+    residual_values = subject.true_values - subject.predictions
 
     def draw(axes: Axes) -> None:
         axes.axhline(0, color=MUTED, linestyle=(0, (2, 2)), linewidth=1)
-        _points(axes, subject.answers, left)
-        axes.set(xlabel=f"Predicted {short(subject.manifest.target)}", ylabel="Residual: true minus predicted")
+        _points(axes, subject.predictions, residual_values)
+        axes.set(xlabel=f"Predicted {shorten(subject.manifest.target)}", ylabel="Residual: true minus predicted")
 
-    low, high = np.array_split(np.argsort(subject.answers, kind="stable"), 2)
-    words = (
-        f"Mean residual {signed(float(left[low].mean()))} in the lower half of the predictions, "
-        f"{signed(float(left[high].mean()))} in the upper. Above the line the prediction is too low, below it too "
-        "high. A slope or a fan shows structure that the model has not learnt."
+    low, high = np.array_split(np.argsort(subject.predictions, kind="stable"), 2)
+    caption = (
+        f"Mean residual {signed(float(residual_values[low].mean()))} in the lower half of the predictions, "
+        f"{signed(float(residual_values[high].mean()))} in the upper. Above the line the prediction is too low, "
+        "below it too high. A slope or a fan shows structure that the model has not learnt."
     )
-    return figure("Residuals", plot(draw, "Residuals over predicted values"), words)
+    return figure("Residuals", plot(draw, "Residuals over predicted values"), caption)
 
 
 def spread(subject: Subject) -> Markup:
     """Return a histogram of the residuals."""
-    left = subject.truths - subject.answers
-    counts, edges = np.histogram(left, bins=max(3, min(24, int(2 * len(left) ** 0.5))))
+    residual_values = subject.true_values - subject.predictions
+    counts, edges = np.histogram(residual_values, bins=max(3, min(24, int(2 * len(residual_values) ** 0.5))))
 
     def draw(axes: Axes) -> None:
         axes.stairs(counts, edges, fill=True, color=SERIES[0], alpha=0.55)
@@ -68,17 +71,18 @@ def spread(subject: Subject) -> Markup:
         axes.locator_params(axis="y", integer=True)
         axes.grid(visible=False, axis="x")
 
-    words = (
-        f"Mean {signed(float(left.mean()))}, standard deviation {number(float(left.std()))}; "
-        f"{percent(float((left > 0).mean()))} of the rows are above their predictions. A centre away from 0 is a bias."
+    caption = (
+        f"Mean {signed(float(residual_values.mean()))}, standard deviation {number(float(residual_values.std()))}; "
+        f"{percent(float((residual_values > 0).mean()))} of the rows are above their predictions. A centre away from "
+        "0 is a bias."
     )
-    return figure("Distribution of the residuals", plot(draw, "Histogram of residuals"), words)
+    return figure("Distribution of the residuals", plot(draw, "Histogram of residuals"), caption)
 
 
 def _points(axes: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
-    few = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(np.intp))
-    axes.plot(x[few], y[few], "o", color=SERIES[0], alpha=0.55, markersize=3.5, markeredgewidth=0)
+    indices = np.unique(np.linspace(0, len(x) - 1, MAX_POINTS).astype(np.intp))
+    axes.plot(x[indices], y[indices], "o", color=SERIES[0], alpha=0.55, markersize=3.5, markeredgewidth=0)
 
 
-def _left_out(subject: Subject) -> str:
-    return f" {MOST_POINTS} of the rows are shown, evenly spaced." if len(subject.truths) > MOST_POINTS else ""
+def _omitted_text(subject: Subject) -> str:
+    return f" {MAX_POINTS} of the rows are shown, evenly spaced." if len(subject.true_values) > MAX_POINTS else ""

@@ -10,45 +10,49 @@ from export.titanic import TITANIC
 
 def parity(subject: Subject) -> Markup:
     """Return the parity with scikit-learn, and the effect of batches on predictions."""
-    told, manifest = subject.manifest.parity, subject.manifest
-    agreed = "No label differed" if told.label_flips == 0 else f"{number(told.label_flips)} labels differed"
-    start = f"{agreed}, and no probability" if manifest.classes else "No value differed"
-    words = (
-        f"Before publication, the predictions of this ONNX model and of its scikit-learn pipeline were compared on "
-        f"{rows(told.rows)}. {start} by more than {number(told.max_abs_difference)}; "
-        f"the tolerance is {number(told.tolerance)}."
+    manifest_parity, manifest = subject.manifest.parity, subject.manifest
+    label_text = (
+        "No label differed"
+        if manifest_parity.label_flips == 0
+        else f"{number(manifest_parity.label_flips)} labels differed"
     )
-    of_data = told.rows - told.edge_rows - told.threshold_rows
+    start = f"{label_text}, and no probability" if manifest.classes else "No value differed"
+    text = (
+        f"Before publication, the predictions of this ONNX model and of its scikit-learn pipeline were compared on "
+        f"{rows(manifest_parity.rows)}. {start} by more than {number(manifest_parity.max_abs_difference)}; "
+        f"the tolerance is {number(manifest_parity.tolerance)}."
+    )
+    data_rows = manifest_parity.rows - manifest_parity.edge_rows - manifest_parity.threshold_rows
     if manifest.min_batch_rows == 1:
-        batch = "The prediction for a row has the same bits alone and in any batch."
+        batch_text = "The prediction for a row has the same bits alone and in any batch."
     else:
-        batch = (
+        batch_text = (
             f"The server pads a batch to {manifest.min_batch_rows} rows, so that the prediction for a row has the same "
             "bits alone and in any batch."
         )
     split = facts(
         [
-            ("Rows of data", number(of_data)),
+            ("Rows of data", number(data_rows)),
             (
                 "Edge cases of the signature",
-                f"{number(told.edge_rows)}: nulls, categories, limits, tiny and huge numbers",
+                f"{number(manifest_parity.edge_rows)}: nulls, categories, limits, tiny and huge numbers",
             ),
             (
                 "Around split thresholds",
-                f"{number(told.threshold_rows)}: the thresholds of trees, and the nearest numbers",
+                f"{number(manifest_parity.threshold_rows)}: the thresholds of trees, and the nearest numbers",
             ),
-            *([("Labels that differ", number(told.label_flips))] if manifest.classes else []),
-            ("Largest difference", number(told.max_abs_difference)),
-            ("Tolerance", number(told.tolerance)),
+            *([("Labels that differ", number(manifest_parity.label_flips))] if manifest.classes else []),
+            ("Largest difference", number(manifest_parity.max_abs_difference)),
+            ("Tolerance", number(manifest_parity.tolerance)),
         ]
     )
-    return join(paragraph(words), split, paragraph(batch))
+    return join(paragraph(text), split, paragraph(batch_text))
 
 
 def reproduce(subject: Subject) -> Markup:
     """Return the command, the requirements for identical bytes, and the digests to compare."""
     provenance = subject.manifest.provenance
-    told = facts(
+    digests = facts(
         [
             ("Recipe", code(provenance.recipe or "not recorded")),
             ("SHA-256 of model.onnx", code(subject.manifest.sha256)),
@@ -65,7 +69,7 @@ def reproduce(subject: Subject) -> Markup:
         paragraph(
             "The same data, spec, seed, versions and type of CPU give the same bytes; other CPUs may round differently."
         ),
-        told,
+        digests,
         versions,
     )
 
@@ -73,7 +77,7 @@ def reproduce(subject: Subject) -> Markup:
 def command(subject: Subject) -> str:
     """Return the command line that reproduces this model."""
     provenance = subject.manifest.provenance
-    own = [] if subject.manifest.name == TITANIC.name else ["--spec", f"{subject.manifest.name}.py"]
-    fetched = provenance.dataset.startswith("openml-")
-    data = ["--openml"] if fetched else ["--data", provenance.dataset]
-    return shlex.join(["python", "-m", "export", "run", *own, *data, "--seed", str(provenance.seed)])
+    spec_option = [] if subject.manifest.name == TITANIC.name else ["--spec", f"{subject.manifest.name}.py"]
+    is_openml = provenance.dataset.startswith("openml-")
+    data = ["--openml"] if is_openml else ["--data", provenance.dataset]
+    return shlex.join(["python", "-m", "export", "run", *spec_option, *data, "--seed", str(provenance.seed)])

@@ -1,7 +1,7 @@
 """Show what the model predicts, how well, and against which baseline."""
 
 from export.card.card_data import Subject
-from export.card.formatting import NARROW, SCORES, between, listed, number, plainly, rows, score
+from export.card.formatting import NARROW, SCORES, between, join_names, number, rows, score, with_spaces
 from export.card.html import Markup, code, element, join, paragraph
 from server.models.training_metadata import Comparison, Metrics
 
@@ -10,12 +10,12 @@ def head(subject: Subject) -> Markup:
     """Return the title, the verdict and the score tiles."""
     manifest = subject.manifest
     title = element("h1", manifest.name, " ", element("span", f"version {manifest.version}"))
-    described = [paragraph(manifest.description, class_="lead")] if manifest.description else []
+    description = [paragraph(manifest.description, class_="lead")] if manifest.description else []
     return element(
         "header",
         paragraph("Model card", class_="eyebrow"),
         title,
-        *described,
+        *description,
         paragraph(_predicts(subject)),
         _verdict(subject),
         tiles(subject),
@@ -27,7 +27,7 @@ def _predicts(subject: Subject) -> Markup:
     start = join("The model predicts ", code(manifest.target), ": ")
     if not classes:
         return join(start, "a number.")
-    names = listed(classes, "or")
+    names = join_names(classes, "or")
     if manifest.positive_class is None:
         return join(start, f"one of {len(classes)} classes, {names}, with a probability for each.")
     return join(start, f"one of two classes, {names}. The ", code("probability"), f" is for {manifest.positive_class}.")
@@ -35,62 +35,63 @@ def _predicts(subject: Subject) -> Markup:
 
 def _verdict(subject: Subject) -> Markup:
     metrics = subject.manifest.metrics
-    told = (
-        [_first_words(subject, metrics), _loss_words(subject, metrics)]
+    sentences = (
+        [_first_sentence(subject, metrics), _loss_sentence(subject, metrics)]
         if metrics
         else [Markup("The manifest has no scores.")]
     )
-    told.append(_comparison_words(subject.manifest.comparison))
-    return element("div", *(paragraph(each) for each in told if each), class_="verdict")
+    sentences.append(_comparison_sentence(subject.manifest.comparison))
+    return element("div", *(paragraph(each) for each in sentences if each), class_="verdict")
 
 
-def _first_words(subject: Subject, metrics: Metrics) -> Markup:
+def _first_sentence(subject: Subject, metrics: Metrics) -> Markup:
     """Return accuracy or mean absolute error, next to the baseline's."""
     name = "accuracy" if subject.manifest.classes else "mae"
     value = score(name, metrics.held_out[name])
     start = f"Correct in {value} of cases" if subject.manifest.classes else f"Mean absolute error {value}"
-    beside = f"; the baseline model: {score(name, metrics.baseline[name])}"
+    baseline_text = f"; the baseline model: {score(name, metrics.baseline[name])}"
     if subject.is_plain:
-        beside = "; this is the baseline model itself"
+        baseline_text = "; this is the baseline model itself"
     ends = between(name, metrics.intervals[name])
     return join(
         element("strong", start),
-        f" on {rows(metrics.held_out_rows)} held out (95{NARROW}% interval {ends}){beside}.",
+        f" on {rows(metrics.held_out_rows)} held out (95{NARROW}% interval {ends}){baseline_text}.",
     )
 
 
-def _loss_words(subject: Subject, metrics: Metrics) -> Markup:
+def _loss_sentence(subject: Subject, metrics: Metrics) -> Markup:
     """Return the loss that selected the model, and whether the baseline is in its interval."""
     name = subject.manifest.provenance.loss
-    ends, plain = metrics.intervals[name], metrics.baseline[name]
+    ends, baseline_score = metrics.intervals[name], metrics.baseline[name]
     start = (
         f"{SCORES[name][0]}, which selected the model, is {score(name, metrics.held_out[name])} ({between(name, ends)})"
     )
     if subject.is_plain:
         return join(f"{start}.")
-    where = "within" if ends[0] <= plain <= ends[1] else "outside"
-    return join(f"{start}; the baseline model’s is {score(name, plain)}, {where} that interval.")  # noqa: RUF001 # an apostrophe
+    position = "within" if ends[0] <= baseline_score <= ends[1] else "outside"
+    return join(f"{start}; the baseline model’s is {score(name, baseline_score)}, {position} that interval.")  # noqa: RUF001 # an apostrophe
 
 
-def _comparison_words(comparison: Comparison | None) -> Markup:
+def _comparison_sentence(comparison: Comparison | None) -> Markup:
     if comparison is None:
         return join("It was not compared with an earlier version.")
-    forced = element("strong", " It was published anyway, with --force.") if comparison.forced else Markup()
-    before = f"version {comparison.version}, the stable version at that time"
+    forced_text = element("strong", " It was published anyway, with --force.") if comparison.forced else Markup()
+    champion = f"version {comparison.version}, the stable version at that time"
     if not comparison.interval:
-        return join(f"It could not be compared with {before}.", forced)
+        return join(f"It could not be compared with {champion}.", forced_text)
     low, high = comparison.interval
-    told = "no significant difference"
+    verdict = "no significant difference"
     if high < 0:
-        told = "significantly better"
+        verdict = "significantly better"
     elif low > 0:
-        told = "significantly worse"
-    way = "lower" if comparison.difference <= 0 else "higher"
+        verdict = "significantly worse"
+    direction = "lower" if comparison.difference <= 0 else "higher"
     return join(
-        f"Compared with {before}: {told}; {plainly(comparison.loss)} per row {number(abs(comparison.difference))} "
-        f"{way} on the same {rows(comparison.rows)} (95{NARROW}% interval {number(low)} to {number(high)}; below 0 is "
-        "better).",
-        forced,
+        f"Compared with {champion}: {verdict}; {with_spaces(comparison.loss)} per row "
+        f"{number(abs(comparison.difference))} "
+        f"{direction} on the same {rows(comparison.rows)} (95{NARROW}% interval {number(low)} to {number(high)}; "
+        "below 0 is better).",
+        forced_text,
     )
 
 
@@ -102,7 +103,7 @@ def tiles(subject: Subject) -> Markup:
     each = [
         element(
             "div",
-            element("dt", SCORES.get(name, (plainly(name), ""))[0]),
+            element("dt", SCORES.get(name, (with_spaces(name), ""))[0]),
             element("dd", score(name, value), class_="large"),
             element("dd", f"95{NARROW}%: {between(name, metrics.intervals[name])}"),
             Markup() if subject.is_plain else element("dd", f"baseline: {score(name, metrics.baseline[name])}"),

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from export.card.formatting import short
+from export.card.formatting import shorten
 from export.card.html import Markup, element
 
 INK: Final = "#000001"
@@ -21,7 +21,7 @@ GRID: Final = "#000003"
 SERIES: Final = ("#000011", "#000012", "#000013", "#000014", "#000015")
 """Placeholder colours: each becomes a CSS variable with values for light, dark and print."""
 _VARIABLES: Final = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
-    colour: f"--series-{place}" for place, colour in enumerate(SERIES)
+    colour: f"--series-{index}" for index, colour in enumerate(SERIES)
 }
 MARKS: Final = "oDs"
 """Matplotlib markers: dot, diamond, square."""
@@ -61,24 +61,24 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 
 
-def line(place: int) -> dict[str, Any]:
-    """Return the colour and dashes of the series at `place`."""
-    dashes = _DASHES[place % len(_DASHES)]
-    return {"color": SERIES[place % len(SERIES)], "linestyle": (0, dashes) if dashes else "solid"}
+def line(index: int) -> dict[str, Any]:
+    """Return the colour and dashes of the series at `index`."""
+    dashes = _DASHES[index % len(_DASHES)]
+    return {"color": SERIES[index % len(SERIES)], "linestyle": (0, dashes) if dashes else "solid"}
 
 
 def key(names: Sequence[str], *, marks: bool = False) -> Markup:
     """Return a legend: each name with its line or mark."""
     items = []
-    for place, name in enumerate(names):
-        colour = f"var(--series-{place % len(SERIES)})"
+    for index, name in enumerate(names):
+        colour = f"var(--series-{index % len(SERIES)})"
         if marks:
-            sign = element("path", d=_MARKS[MARKS[place % len(MARKS)]], fill=colour)
+            symbol = element("path", d=_MARKS[MARKS[index % len(MARKS)]], fill=colour)
         else:
-            dashes = " ".join(f"{length * 1.6:g}" for length in _DASHES[place % len(_DASHES)])
-            sign = element("path", d="M0 5H26", stroke_width="3", stroke=colour, stroke_dasharray=dashes or "none")
+            dashes = " ".join(f"{length * 1.6:g}" for length in _DASHES[index % len(_DASHES)])
+            symbol = element("path", d="M0 5H26", stroke_width="3", stroke=colour, stroke_dasharray=dashes or "none")
         box = "8 0 10 10" if marks else "0 0 26 10"
-        items.append(element("li", element("svg", sign, viewBox=box, aria_hidden="true"), short(name, 40)))
+        items.append(element("li", element("svg", symbol, viewBox=box, aria_hidden="true"), shorten(name, 40)))
     return element("ul", *items, class_="key")
 
 
@@ -89,7 +89,7 @@ def plot(draw: Callable[[Axes], None], label: str, width: float = 3.5, height: f
 
 def picture(draw: Callable[[Figure], None], label: str, width: float = 3.5, height: float = 2.7) -> Markup:
     """Return what `draw` draws on a figure; `label` describes it for screen readers."""
-    written = io.StringIO()
+    output = io.StringIO()
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the browser renders the text with its own fonts
         mpl.rcdefaults()  # ignore the matplotlibrc file of the machine
@@ -100,8 +100,8 @@ def picture(draw: Callable[[Figure], None], label: str, width: float = 3.5, heig
         draw(figure)
         for axes in figure.axes:
             axes.patch.set_visible(False)
-        figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    return _inline(written.getvalue(), label, width * 72, height * 72)
+        figure.savefig(output, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return _inline(output.getvalue(), label, width * 72, height * 72)
 
 
 def _inline(svg: str, label: str, width: float, height: float) -> Markup:
@@ -113,10 +113,12 @@ def _inline(svg: str, label: str, width: float, height: float) -> Markup:
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'style="([^"]*)"', _restyle, body)
     body = re.sub(r'\b(?:d|x|y|transform)="[^"]*"', _round, body)
-    used = set(re.findall(r'(?:url\(|href=")#([\w-]+)', body))
-    mark = hashlib.blake2b((label + body).encode(), digest_size=4).hexdigest()
-    body = re.sub(r' id="([^"]*)"', lambda found: f' id="p{mark}-{found[1]}"' if found[1] in used else "", body)
-    body = re.sub(r'(url\(|href=")#', rf"\1#p{mark}-", body).replace("xlink:href", "href")
+    used_ids = set(re.findall(r'(?:url\(|href=")#([\w-]+)', body))
+    id_prefix = hashlib.blake2b((label + body).encode(), digest_size=4).hexdigest()
+    body = re.sub(
+        r' id="([^"]*)"', lambda match: f' id="p{id_prefix}-{match[1]}"' if match[1] in used_ids else "", body
+    )
+    body = re.sub(r'(url\(|href=")#', rf"\1#p{id_prefix}-", body).replace("xlink:href", "href")
     body = re.sub(r">\s+<", "><", body).replace("<defs></defs>", "")
     return element(
         "svg",
@@ -129,12 +131,12 @@ def _inline(svg: str, label: str, width: float, height: float) -> Markup:
     )
 
 
-def _restyle(found: re.Match[str]) -> str:
-    style = re.sub(r"font: ([\d.]+)px [^;]*", r"font-size: \1px", found[1])
+def _restyle(match: re.Match[str]) -> str:
+    style = re.sub(r"font: ([\d.]+)px [^;]*", r"font-size: \1px", match[1])
     for colour, variable in _VARIABLES.items():
         style = style.replace(colour, f"var({variable})")
     return f'style="{style}"'
 
 
-def _round(found: re.Match[str]) -> str:
-    return re.sub(r"-?\d+\.\d+", lambda each: f"{float(each[0]):.2f}".rstrip("0").rstrip("."), found[0])
+def _round(match: re.Match[str]) -> str:
+    return re.sub(r"-?\d+\.\d+", lambda each: f"{float(each[0]):.2f}".rstrip("0").rstrip("."), match[0])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from export.card.card_data import Subject
-from export.card.formatting import NARROW, SCORES, between, number, percent, plainly, rows, score
+from export.card.formatting import NARROW, SCORES, between, number, percent, rows, score, with_spaces
 from export.card.html import Markup, code, element, facts, join, paragraph, table
 from server.models.training_metadata import Metrics
 
@@ -12,7 +12,7 @@ def data(subject: Subject) -> Markup:
     """Return the data set's name, digest and rows, the target distribution, and the missing values."""
     provenance, part = subject.manifest.provenance, subject.part
     held_out = len(part.y_test) / len(subject.data.y)
-    told = facts(
+    details = facts(
         [
             ("Data set", code(provenance.dataset)),
             ("SHA-256", code(provenance.dataset_sha256)),
@@ -24,30 +24,30 @@ def data(subject: Subject) -> Markup:
             ),
         ]
     )
-    return join(told, element("div", _target(subject), _missing(subject), class_="pair"))
+    return join(details, element("div", _target(subject), _missing(subject), class_="pair"))
 
 
 def _target(subject: Subject) -> Markup:
-    part, everything = subject.part, subject.data.y
-    named = f"Target: {subject.manifest.target}"
+    part, all_targets = subject.part, subject.data.y
+    caption = f"Target: {subject.manifest.target}"
     if not subject.manifest.classes:
         lines = [
             [name, number(len(y)), *(number(each, 4) for each in (y.min(), np.median(y), y.mean(), y.max(), y.std()))]
             for name, y in (("Fitted on", part.y_train), ("Held out", part.y_test))
         ]
         header = ["Rows", "Number", "Least", "Median", "Mean", "Most", "Standard deviation"]
-        return table(named, header, lines, "numbers")
+        return table(caption, header, lines, "numbers")
     lines = [
         [
             name,
-            number(int((everything == name).sum())),
-            percent(float((everything == name).mean())),
+            number(int((all_targets == name).sum())),
+            percent(float((all_targets == name).mean())),
             number(int((part.y_train == name).sum())),
             number(int((part.y_test == name).sum())),
         ]
         for name in subject.manifest.classes
     ]
-    return table(named, ["Class", "Rows", "Share", "Fitted on", "Held out"], lines, "numbers")
+    return table(caption, ["Class", "Rows", "Share", "Fitted on", "Held out"], lines, "numbers")
 
 
 def _missing(subject: Subject) -> Markup:
@@ -59,8 +59,8 @@ def _missing(subject: Subject) -> Markup:
     lines = [[code(name), number(count), percent(count / len(X))] for name, count in counts.items() if count]
     if not lines:
         return paragraph("No value is missing in any feature.", class_="note")
-    full = len(counts) - len(lines)
-    rest = paragraph(f"No value is missing in the other {full}.", class_="note") if full else Markup()
+    complete = len(counts) - len(lines)
+    rest = paragraph(f"No value is missing in the other {complete}.", class_="note") if complete else Markup()
     return element("div", table("Missing values", ["Feature", "Rows", "Share"], lines, "numbers"), rest)
 
 
@@ -69,30 +69,30 @@ def scores(subject: Subject) -> Markup:
     metrics = subject.manifest.metrics
     if metrics is None:
         return paragraph("The manifest has no scores.")
-    plain = plainly(next(iter(subject.manifest.provenance.candidates), ""))
+    baseline_name = with_spaces(next(iter(subject.manifest.provenance.candidates), ""))
     header = ["Score", "Held out", f"95{NARROW}% interval", f"Over {metrics.seeds} other splits"]
-    words = f"The model is the baseline model itself, {plain}: the first candidate."
+    text = f"The model is the baseline model itself, {baseline_name}: the first candidate."
     if not subject.is_plain:
         header += ["Baseline model", "Baseline over these splits"]
-        words = f"The baseline model is the first candidate, {plain}, fitted on the same rows."
-    told = table(
+        text = f"The baseline model is the first candidate, {baseline_name}, fitted on the same rows."
+    score_table = table(
         f"Scores on {rows(metrics.held_out_rows)} held out",
         header,
         (line[: len(header)] for line in _score_lines(metrics)),
         "numbers",
     )
-    words += (
+    text += (
         f" An interval covers the middle 95{NARROW}% of the score over bootstrap samples of the held-out rows. For "
         "each other split the model is fitted again; the columns show mean ± standard deviation."
     )
-    return join(told, paragraph(words, class_="note"))
+    return join(score_table, paragraph(text, class_="note"))
 
 
 def _score_lines(metrics: Metrics) -> list[list[str]]:
     lines = []
     for name, held_out in metrics.held_out.items():
-        title, meaning = SCORES.get(name, (plainly(name), ""))
-        over = [
+        title, meaning = SCORES.get(name, (with_spaces(name), ""))
+        spreads = [
             f"{score(name, each.mean[name])} ± {score(name, each.deviation[name])}"
             for each in (metrics.over_seeds, metrics.baseline_over_seeds)
         ]
@@ -101,9 +101,9 @@ def _score_lines(metrics: Metrics) -> list[list[str]]:
                 join(title, element("span", meaning, class_="note")),
                 element("strong", score(name, held_out)),
                 between(name, metrics.intervals[name]),
-                over[0],
+                spreads[0],
                 score(name, metrics.baseline[name]),
-                over[1],
+                spreads[1],
             ]
         )
     return lines
@@ -114,26 +114,28 @@ def candidates(subject: Subject) -> Markup:
     provenance = subject.manifest.provenance
     if not provenance.candidates:
         return Markup()
-    chosen = provenance.estimator + (f", calibrated by {provenance.calibration}" if provenance.calibration else "")
+    chosen_name = provenance.estimator + (f", calibrated by {provenance.calibration}" if provenance.calibration else "")
     ordered = sorted(provenance.candidates.items(), key=lambda each: each[1].mean)
     lines = [
         [
-            join(plainly(name), element("span", "chosen", class_="chosen")) if name == chosen else plainly(name),
+            join(with_spaces(name), element("span", "chosen", class_="chosen"))
+            if name == chosen_name
+            else with_spaces(name),
             _cost(provenance.loss, each.mean),
             _cost(provenance.loss, each.deviation),
         ]
         for name, each in ordered
     ]
-    loss = SCORES.get(provenance.loss, (plainly(provenance.loss), ""))[0]
+    loss = SCORES.get(provenance.loss, (with_spaces(provenance.loss), ""))[0]
     header = ["Candidate", f"{loss}, mean", "Standard deviation"]
     if not subject.manifest.classes:
-        words = ""
+        text = ""
     elif provenance.calibration:
-        words = f" The probabilities are calibrated by {provenance.calibration}, which lowered the loss."
+        text = f" The probabilities are calibrated by {provenance.calibration}, which lowered the loss."
     else:
-        words = " Calibration did not lower the loss, so the probabilities are not calibrated."
+        text = " Calibration did not lower the loss, so the probabilities are not calibrated."
     note = (
-        f"Loss over the folds of repeated cross-validation on the training rows. The smallest mean is selected.{words}"
+        f"Loss over the folds of repeated cross-validation on the training rows. The smallest mean is selected.{text}"
     )
     return join(table("Candidates", header, lines, "numbers"), paragraph(note, class_="note"))
 

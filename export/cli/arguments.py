@@ -36,20 +36,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser with all commands."""
-    top = _Parser(PROGRAM, "Train, convert, verify and publish a model; roll versions out and back.", epilog=_EPILOG)
-    commands = top.add_subparsers(dest="command", required=True, metavar="command", parser_class=_Parser)
-    made = {
+    root = _Parser(PROGRAM, "Train, convert, verify and publish a model; roll versions out and back.", epilog=_EPILOG)
+    commands = root.add_subparsers(dest="command", required=True, metavar="command", parser_class=_Parser)
+    parsers = {
         name: commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         for name, text in COMMANDS.items()
     }
     for name in ("run", "train"):
-        _add_source(made[name])
+        _add_source(parsers[name])
     for name in ("verify", "publish"):
-        made[name].add_argument(
+        parsers[name].add_argument(
             "--spec", type=Path, metavar="FILE", help="the model's spec, the same file as for train"
         )
     for name in ("train", "verify", "publish"):
-        made[name].add_argument(
+        parsers[name].add_argument(
             "--work",
             type=Path,
             default=WORK,
@@ -57,19 +57,19 @@ def parser() -> argparse.ArgumentParser:
             help="folder for the results of the steps (default: .build/export)",
         )
     for name in ("run", "publish"):
-        made[name].add_argument("--no-promote", action="store_true", help=f"do not move the label '{STABLE}'")
-        made[name].add_argument(
+        parsers[name].add_argument("--no-promote", action="store_true", help=f"do not move the label '{STABLE}'")
+        parsers[name].add_argument(
             "--force",
             action="store_true",
             help="publish even if the model is worse than the stable version, or can't be compared with it",
         )
     for name in ("label", "rollback", "diff", "card"):
-        made[name].add_argument("name", help="the model's name")
-    made["list"].add_argument("name", nargs="?", help="the model's name (default: every model)")
-    _add_label(made["label"])
-    made["rollback"].add_argument("--label", default=STABLE, help=f"the label to move back (default: {STABLE})")
-    _add_versions(made["diff"], made["card"])
-    for name, each in made.items():
+        parsers[name].add_argument("name", help="the model's name")
+    parsers["list"].add_argument("name", nargs="?", help="the model's name (default: every model)")
+    _add_label(parsers["label"])
+    parsers["rollback"].add_argument("--label", default=STABLE, help=f"the label to move back (default: {STABLE})")
+    _add_versions(parsers["diff"], parsers["card"])
+    for name, each in parsers.items():
         if name not in {"train", "verify"}:
             each.add_argument(
                 "--models",
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
                 help="the model repository (default: models)",
             )
         each.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    return top
+    return root
 
 
 class _Parser(argparse.ArgumentParser):

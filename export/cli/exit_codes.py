@@ -24,7 +24,7 @@ _CODES: Final[dict[type[Exception], int]] = {
     ParityError: 3,
     WorseError: 4,
 }
-REFUSALS: Final = tuple(_CODES)
+EXPECTED_ERRORS: Final = tuple(_CODES)
 
 
 def code_of(error: Exception) -> int:

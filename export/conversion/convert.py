@@ -44,7 +44,7 @@ class ConvertError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class ConvertedModel:
     """The bytes of the model file, its outputs, and its declared versions."""
 
     model: bytes
@@ -53,7 +53,7 @@ class Converted:
     opsets: Mapping[str, int]
 
 
-def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Converted:
+def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> ConvertedModel:
     """Convert a fitted pipeline to ONNX, with one input of shape [None, 1] per feature.
 
     A classifier has two outputs: labels, shape [rows], and probabilities, shape [rows, classes]. A regression
@@ -68,7 +68,7 @@ def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Co
             initial_types=inputs,
             options={id(pipeline): {"zipmap": False}} if classes else None,
             target_opset=TARGET_OPSETS,
-            custom_conversion_functions={each: _whole(each) for each in _HISTOGRAMS},
+            custom_conversion_functions={each: _with_integer_flags(each) for each in _HISTOGRAMS},
         )
     except Exception as error:  # the converter raises its own classes, and also NameError
         raise ConvertError(f"skl2onnx can't convert it: {error}") from error
@@ -79,7 +79,7 @@ def convert(pipeline: Pipeline, features: Iterable[Feature], classes: int) -> Co
         onnx.checker.check_model(graph, full_check=True)
     except Exception as error:  # the checker and shape inference raise different classes
         raise ConvertError(f"skl2onnx did not return a valid model: {error}") from error
-    return Converted(
+    return ConvertedModel(
         graph.SerializeToString(deterministic=True),
         _outputs([output.name for output in graph.graph.output], classes),
         graph.ir_version,
@@ -106,18 +106,18 @@ def _name_inputs(graph: onnx.GraphProto, names: list[str]) -> None:
     Renames any other value with a feature's name. The converter names outputs label and probabilities, or variable, so
     a feature can have the same name.
     """
-    called = {each.name: name for each, name in zip(graph.input, names, strict=True)}
+    new_names = {each.name: name for each, name in zip(graph.input, names, strict=True)}
     values = [value for node in graph.node for value in node.output]
-    taken = {*called, *names, *values, *(each.name for each in graph.initializer)}
+    used_names = {*new_names, *names, *values, *(each.name for each in graph.initializer)}
     for value in values:
-        if value in names and value not in called:
-            called[value] = next(name for n in itertools.count(1) if (name := f"{value}_{n}") not in taken)
-            taken.add(called[value])
+        if value in names and value not in new_names:
+            new_names[value] = next(name for n in itertools.count(1) if (name := f"{value}_{n}") not in used_names)
+            used_names.add(new_names[value])
     for each in [*graph.input, *graph.output, *graph.value_info]:
-        each.name = called.get(each.name, each.name)
+        each.name = new_names.get(each.name, each.name)
     for node in graph.node:
-        for ends in (node.input, node.output):
-            ends[:] = [called.get(value, value) for value in ends]
+        for value_names in (node.input, node.output):
+            value_names[:] = [new_names.get(value, value) for value in value_names]
 
 
 def _sort_opsets(graph: onnx.ModelProto) -> None:
@@ -133,7 +133,7 @@ def _sort_opsets(graph: onnx.ModelProto) -> None:
 _HISTOGRAMS: Final = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 
 
-class _WholeNumbers:
+class _IntegerFlags:
     """Wrapper of the converter's container that writes flags as 0 and 1.
 
     Current protobuf versions reject booleans in a list of integers.
@@ -151,7 +151,7 @@ class _WholeNumbers:
         self._container.add_node(op_type, inputs, outputs, **attributes)
 
 
-def _whole(estimator: type) -> Callable[[Any, Any, Any], None]:
+def _with_integer_flags(estimator: type) -> Callable[[Any, Any, Any], None]:
     """Return skl2onnx's converter of histogram gradient boosting, with flags as integers."""
-    convert_it = get_converter(sklearn_operator_name_map[estimator])
-    return lambda scope, operator, container: convert_it(scope, operator, _WholeNumbers(container))
+    converter = get_converter(sklearn_operator_name_map[estimator])
+    return lambda scope, operator, container: converter(scope, operator, _IntegerFlags(container))

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from export.conversion.convert import Converted
+from export.conversion.convert import ConvertedModel
 from export.conversion.diagnosis import batch_cause, likely_cause
 from export.data.dataset import columns
 from server.models.deferred_signals import deferred_signals
@@ -36,11 +36,11 @@ class ParityError(Exception):
     """Error for different predictions of the ONNX model and scikit-learn; it prevents the publication."""
 
 
-class Verified:
+class Verifier:
     """A converted model in an onnxruntime session, with its scikit-learn pipeline."""
 
     def __init__(
-        self, pipeline: Pipeline, converted: Converted, features: Sequence[Feature], deviation: float = 1.0
+        self, pipeline: Pipeline, converted: ConvertedModel, features: Sequence[Feature], deviation: float = 1.0
     ) -> None:
         """Open the session as the server does. `deviation` is a regression target's standard deviation."""
         self._features = tuple(features)
@@ -73,9 +73,9 @@ class Verified:
         differences, allowed = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
         flips = np.concatenate([part[2] for part in parts])
         with np.errstate(invalid="ignore"):
-            wrong = flips | ~(differences <= allowed)
-        if wrong.any():
-            raise ParityError(self._explain(X, differences, flips, wrong))
+            is_wrong = flips | ~(differences <= allowed)
+        if is_wrong.any():
+            raise ParityError(self._explain(X, differences, flips, is_wrong))
         return Parity(
             rows=len(X),
             label_flips=0,
@@ -88,7 +88,7 @@ class Verified:
     def _compare(self, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
         """Return the difference, the allowed difference and the label mismatch of each row."""
         try:
-            labels, answers = self.run(X)
+            labels, predictions = self.run(X)
             predicted = np.asarray(self._pipeline.predict(X))
             expected = predicted.reshape(-1, 1) if labels is None else self._pipeline.predict_proba(X)
         except Exception as error:  # each library raises its own classes for an unsupported value
@@ -102,27 +102,27 @@ class Verified:
             allowed = np.full(len(X), self.tolerance)
             flips = labels.reshape(-1) != predicted
         with np.errstate(invalid="ignore"):
-            return np.abs(answers - expected).max(axis=1), allowed, flips
+            return np.abs(predictions - expected).max(axis=1), allowed, flips
 
     def _explain(
-        self, X: pd.DataFrame, differences: NDArray[Any], flips: NDArray[np.bool_], wrong: NDArray[np.bool_]
+        self, X: pd.DataFrame, differences: NDArray[Any], flips: NDArray[np.bool_], is_wrong: NDArray[np.bool_]
     ) -> str:
         severity = np.where(np.isnan(differences), np.inf, differences)
-        order = np.argsort(np.where(wrong, -severity, np.inf), kind="stable")[: min(WORST_ROWS, int(wrong.sum()))]
+        order = np.argsort(np.where(is_wrong, -severity, np.inf), kind="stable")[: min(WORST_ROWS, int(is_wrong.sum()))]
         worst = X.iloc[order]
-        _, answers = self.run(worst)
+        _, predictions = self.run(worst)
         expected = self._pipeline.predict(worst) if self._is_regression else self._pipeline.predict_proba(worst)
         lines = [
-            f"  {row}: onnxruntime {np.round(got, 7).tolist()}, scikit-learn {np.round(wanted, 7).tolist()}"
-            for row, got, wanted in zip(worst.to_dict("records"), answers, np.asarray(expected), strict=True)
+            f"  {row}: onnxruntime {np.round(got, 7).tolist()}, scikit-learn {np.round(expected_row, 7).tolist()}"
+            for row, got, expected_row in zip(worst.to_dict("records"), predictions, np.asarray(expected), strict=True)
         ]
-        what = "values" if self._is_regression else "probabilities"
-        head = (
-            f"{int(flips.sum())} labels of {len(X)} differ, {what} of {int(wrong.sum())} rows by up to "
+        noun = "values" if self._is_regression else "probabilities"
+        summary = (
+            f"{int(flips.sum())} labels of {len(X)} differ, {noun} of {int(is_wrong.sum())} rows by up to "
             f"{differences[order[0]]:.3g} (the tolerance is {self.tolerance:g}); the worst:"
         )
         cause = f"likely cause: {likely_cause(self._pipeline, self._features, worst.iloc[0])}"
-        return "\n".join([head, *lines, cause])
+        return "\n".join([summary, *lines, cause])
 
     def min_batch_rows(self, X: pd.DataFrame) -> int:
         """Return the smallest batch size from which predictions don't depend on other rows.
@@ -130,32 +130,32 @@ class Verified:
         Some kernels use other code for a single row, and the last bit of the prediction differs. Raises ParityError if
         the smallest size is above 32.
         """
-        answer, arrays = self._names[-1], columns(X)
-        (together,) = self._outputs([answer], arrays)
-        least = 1
+        output_name, arrays = self._names[-1], columns(X)
+        (batch_outputs,) = self._outputs([output_name], arrays)
+        min_rows = 1
         for rows in BATCH_ROWS:
             parts = [
-                self._outputs([answer], {name: each[start : start + rows] for name, each in arrays.items()})[0]
+                self._outputs([output_name], {name: each[start : start + rows] for name, each in arrays.items()})[0]
                 for start in range(0, len(X) - rows + 1, rows)
             ]
             if not parts:
                 continue
-            apart = np.concatenate(parts)
-            if not np.array_equal(apart, together[: len(apart)]):
-                least = BATCH_ROWS[BATCH_ROWS.index(rows) + 1] if rows < BATCH_ROWS[-1] else rows + 1
-        if least > 32:
-            words = f"predictions depend on the other rows of the batch, up to batches of {least} rows"
-            raise ParityError(f"{words}\nlikely cause: {batch_cause(self._pipeline)}")
-        return least
+            part_outputs = np.concatenate(parts)
+            if not np.array_equal(part_outputs, batch_outputs[: len(part_outputs)]):
+                min_rows = BATCH_ROWS[BATCH_ROWS.index(rows) + 1] if rows < BATCH_ROWS[-1] else rows + 1
+        if min_rows > 32:
+            message = f"predictions depend on the other rows of the batch, up to batches of {min_rows} rows"
+            raise ParityError(f"{message}\nlikely cause: {batch_cause(self._pipeline)}")
+        return min_rows
 
     def golden(self, records: list[dict[str, Scalar | None]]) -> Golden:
         """Return the records with the current outputs of the model."""
         outputs = self._outputs(self._names, self._signature.from_records(records))
-        answers = {name: output.tolist() for name, output in zip(self._names, outputs, strict=True)}
+        output_values = {name: output.tolist() for name, output in zip(self._names, outputs, strict=True)}
         tolerance = self.tolerance
         if self._is_regression:
             tolerance = max(tolerance, TOLERANCE * float(np.abs(outputs[0]).max()))
-        return Golden(records=records, outputs=answers, tolerance=float(f"{tolerance:.6g}"))
+        return Golden(records=records, outputs=output_values, tolerance=float(f"{tolerance:.6g}"))
 
 
 def edge_records(features: Sequence[Feature], example: dict[str, Scalar | None]) -> list[dict[str, Scalar | None]]:
@@ -196,5 +196,5 @@ def _edges(feature: Feature) -> list[Scalar | None]:
     low, high = column.low, column.high
     assert low is not None  # noqa: S101 # a number column has both limits
     assert high is not None  # noqa: S101 # a number column has both limits
-    inner: list[float | int] = [-0.0, 1e-45, 1e-38, 0.5, 1e6] if feature.is_float else [0, 1, 2, 10, 1000]
-    return [n if feature.is_float else int(n) for n in [low, high, *inner] if low <= n <= high]
+    typical_values: list[float | int] = [-0.0, 1e-45, 1e-38, 0.5, 1e6] if feature.is_float else [0, 1, 2, 10, 1000]
+    return [n if feature.is_float else int(n) for n in [low, high, *typical_values] if low <= n <= high]

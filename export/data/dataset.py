@@ -14,7 +14,7 @@ from export.csv_rows import read_cells
 from export.spec import Spec
 from server.errors import RequestError
 from server.models.manifest import Feature
-from server.models.quoting import cell, quoted, quoted_names, shown
+from server.models.quoting import cell_value, quoted, quoted_names, quoted_value
 from server.models.signature import DTYPES, Column
 
 HELD_OUT_SHARE: Final = 0.2
@@ -63,10 +63,10 @@ class Split:
 
 def load(spec: Spec, path: Path | None = None) -> Dataset:
     """Read and check the CSV file at `path`, by default the spec's file. Raises DataError."""
-    where = path or spec.data
-    if where is None:
+    source_path = path or spec.data
+    if source_path is None:
         raise DataError(f"{spec.name}: its spec has no data; use --data FILE")
-    return dataset(read_table(where), spec)
+    return dataset(read_table(source_path), spec)
 
 
 def read_table(path: Path) -> Table:
@@ -123,11 +123,11 @@ def features_of(table: Table, features: Sequence[Feature]) -> pd.DataFrame:
     X = pd.DataFrame({feature.name: _feature(_column(table, feature.name), feature) for feature in features})
     for feature in features:
         column = Column.of(feature)
-        bad = column.bad(X[[feature.name]].to_numpy())
-        if bad.any():
-            wrong = pd.Series(bad, X.index)
-            got = cell(_text(_column(table, feature.name), wrong), is_string=feature.datatype == "BYTES")
-            raise DataError(f"{table.path}: {feature.name}: row {_first(wrong)}: {column.fault(got)}")
+        is_invalid = column.invalid(X[[feature.name]].to_numpy())
+        if is_invalid.any():
+            invalid_rows = pd.Series(is_invalid, X.index)
+            got = cell_value(_text(_column(table, feature.name), invalid_rows), is_string=feature.datatype == "BYTES")
+            raise DataError(f"{table.path}: {feature.name}: row {_first(invalid_rows)}: {column.fault(got)}")
     return X
 
 
@@ -159,8 +159,8 @@ def row_numbers(X: pd.DataFrame, seed: int) -> NDArray[np.uint64]:
     """Return a hash below 2**64 for each row, from its values and the seed."""
     rows = zip(*(X[name].tolist() for name in X.columns), strict=True)
     key = str(seed).encode()
-    drawn = (hashlib.blake2b(repr(row).encode(), key=key, digest_size=8).digest() for row in rows)
-    return np.frombuffer(b"".join(drawn), dtype="<u8")
+    digests = (hashlib.blake2b(repr(row).encode(), key=key, digest_size=8).digest() for row in rows)
+    return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
 def _column(table: Table, name: str) -> "pd.Series[str]":
@@ -169,62 +169,62 @@ def _column(table: Table, name: str) -> "pd.Series[str]":
     For example, Kaggle writes Pclass and SibSp.
     """
     names = [str(each) for each in table.cells.columns]
-    alike = [each for each in names if each == name] or [each for each in names if each.lower() == name.lower()]
-    if not alike:
+    matches = [each for each in names if each == name] or [each for each in names if each.lower() == name.lower()]
+    if not matches:
         raise DataError(f"{table.path}: expected a column {quoted(name)}; got {quoted_names(names)}")
-    if len(alike) > 1:
-        raise DataError(f"{table.path}: column {quoted(name)} matches several columns: {quoted_names(alike)}")
-    return table.cells[alike[0]]
+    if len(matches) > 1:
+        raise DataError(f"{table.path}: column {quoted(name)} matches several columns: {quoted_names(matches)}")
+    return table.cells[matches[0]]
 
 
 def _feature(cells: "pd.Series[str]", feature: Feature) -> "pd.Series[Any]":
     """Return the cells of a feature as numbers or strings, empty cells as null value."""
-    empty = cells.isna()
-    if empty.any() and not feature.nullable:
-        raise DataError(f"{feature.name}: row {_first(empty)}: expected a value; the cell is empty")
-    filled = cells.astype(object).where(~empty, feature.null)
+    is_empty = cells.isna()
+    if is_empty.any() and not feature.nullable:
+        raise DataError(f"{feature.name}: row {_first(is_empty)}: expected a value; the cell is empty")
+    values = cells.astype(object).where(~is_empty, feature.null)
     if feature.datatype == "BYTES":
-        return filled
+        return values
     dtype = DTYPES[feature.datatype]
     if feature.datatype == "BOOL":
-        truths = filled.map(lambda text: _BOOLEANS.get(str(text).lower()))
-        _check(cells, truths.isna(), feature.name, "expected true or false, 1 or 0")
-        return truths.astype(dtype)
-    numbers = pd.to_numeric(filled, errors="coerce")
-    _check(cells, numbers.isna() & ~empty & (cells.str.lower() != "nan"), feature.name, "expected numbers")
+        booleans = values.map(lambda text: _BOOLEANS.get(str(text).lower()))
+        _check(cells, booleans.isna(), feature.name, "expected true or false, 1 or 0")
+        return booleans.astype(dtype)
+    numbers = pd.to_numeric(values, errors="coerce")
+    _check(cells, numbers.isna() & ~is_empty & (cells.str.lower() != "nan"), feature.name, "expected numbers")
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         is_whole = (numbers == numbers.round()) & (numbers >= limits.min) & (numbers <= limits.max)
-        words = f"expected whole numbers of {feature.datatype}, from {limits.min} to {limits.max}"
-        _check(cells, ~is_whole, feature.name, words)
+        message = f"expected whole numbers of {feature.datatype}, from {limits.min} to {limits.max}"
+        _check(cells, ~is_whole, feature.name, message)
     with np.errstate(over="ignore"):  # a number too large for the datatype becomes infinite, which every range excludes
         return numbers.astype(dtype)
 
 
-def _check(cells: "pd.Series[str]", wrong: "pd.Series[bool]", name: str, expected: str) -> None:
+def _check(cells: "pd.Series[str]", is_wrong: "pd.Series[bool]", name: str, expected: str) -> None:
     """Raise DataError for the first wrong cell, if any."""
-    if wrong.any():
-        got = shown(cell(_text(cells, wrong), is_string=False))
-        raise DataError(f"{name}: row {_first(wrong)}: {expected}; got {got}")
+    if is_wrong.any():
+        got = quoted_value(cell_value(_text(cells, is_wrong), is_string=False))
+        raise DataError(f"{name}: row {_first(is_wrong)}: {expected}; got {got}")
 
 
-def _first(wrong: "pd.Series[bool]") -> int:
+def _first(is_wrong: "pd.Series[bool]") -> int:
     """Return the row number, from 1, of the first wrong row in its file."""
-    return int(wrong.index[int(wrong.argmax())]) + 1
+    return int(is_wrong.index[int(is_wrong.argmax())]) + 1
 
 
-def _text(cells: "pd.Series[str]", wrong: "pd.Series[bool]") -> str:
+def _text(cells: "pd.Series[str]", is_wrong: "pd.Series[bool]") -> str:
     """Return the cell text of the first wrong row."""
-    return str(cells.iloc[int(wrong.argmax())])
+    return str(cells.iloc[int(is_wrong.argmax())])
 
 
 def _classes(cells: "pd.Series[str]", spec: Spec) -> NDArray[Any]:
     names = {str(value): name for value, name in spec.classes.items()}
     cells = cells.map(lambda cell: cell if cell in names else cell.removesuffix(".0"))  # an integer written as a float
-    unknown = ~cells.isin(list(names))
-    if unknown.any():
-        words = f"expected one of {', '.join(names)}; got {quoted(_text(cells, unknown))}"
-        raise DataError(f"{spec.target}: row {_first(unknown)}: {words}")
+    is_unknown = ~cells.isin(list(names))
+    if is_unknown.any():
+        message = f"expected one of {', '.join(names)}; got {quoted(_text(cells, is_unknown))}"
+        raise DataError(f"{spec.target}: row {_first(is_unknown)}: {message}")
     return np.array([names[cell] for cell in cells], dtype=object)
 
 

@@ -19,18 +19,18 @@ MAX_CATEGORIES: Final = 50
 """Maximum number of strings to count individually, for a feature that allows any string."""
 
 
-def reference(features: tuple[Feature, ...], X: pd.DataFrame, answers: NDArray[Any], kind: Kind) -> Reference:
+def reference(features: tuple[Feature, ...], X: pd.DataFrame, predictions: NDArray[Any], kind: Kind) -> Reference:
     """Return the distributions of the features and of the predictions.
 
-    `answers` holds the positive class's probability (binary), labels (multiclass) or values (regression).
+    `predictions` holds the positive class's probability (binary), labels (multiclass) or values (regression).
     """
-    told = {feature.name: _distribution(X[feature.name].to_numpy(), feature) for feature in features}
+    distributions = {feature.name: _distribution(X[feature.name].to_numpy(), feature) for feature in features}
     if kind == "multiclass":
-        names, counts = np.unique(answers.astype(str), return_counts=True)
-        answer = Distribution(categories=names.tolist(), counts=counts.tolist())
+        names, counts = np.unique(predictions.astype(str), return_counts=True)
+        prediction_distribution = Distribution(categories=names.tolist(), counts=counts.tolist())
     else:
-        answer = _histogram(answers.astype(np.float64))
-    return Reference(rows=len(X), features=told, answer=answer)
+        prediction_distribution = _histogram(predictions.astype(np.float64))
+    return Reference(rows=len(X), features=distributions, answer=prediction_distribution)
 
 
 def background(features: tuple[Feature, ...], X: pd.DataFrame, seed: int) -> list[dict[str, Scalar | None]]:
@@ -42,19 +42,19 @@ def background(features: tuple[Feature, ...], X: pd.DataFrame, seed: int) -> lis
     columns = {}
     for feature in features:
         values = X[feature.name].to_numpy()[rows]
-        empty = _nulls(values, feature)
-        columns[feature.name] = [None if null else value for value, null in zip(values.tolist(), empty, strict=True)]
+        is_null = _nulls(values, feature)
+        columns[feature.name] = [None if null else value for value, null in zip(values.tolist(), is_null, strict=True)]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _distribution(values: NDArray[Any], feature: Feature) -> Distribution:
-    empty = _nulls(values, feature)
-    there, nulls = values[~empty], int(empty.sum())
+    is_null = _nulls(values, feature)
+    present_values, nulls = values[~is_null], int(is_null.sum())
     if feature.categories is not None or feature.datatype in {"BYTES", "BOOL"}:
-        categories = _categories(there, feature)
-        counts = [int((there == category).sum()) for category in categories]
-        return Distribution(categories=categories, counts=counts, other=len(there) - sum(counts), nulls=nulls)
-    return _histogram(there.astype(np.float64), nulls)
+        categories = _categories(present_values, feature)
+        counts = [int((present_values == category).sum()) for category in categories]
+        return Distribution(categories=categories, counts=counts, other=len(present_values) - sum(counts), nulls=nulls)
+    return _histogram(present_values.astype(np.float64), nulls)
 
 
 def _categories(values: NDArray[Any], feature: Feature) -> list[str | int | bool]:
@@ -71,11 +71,11 @@ def _histogram(values: NDArray[np.float64], nulls: int = 0) -> Distribution:
     if not len(values):
         return Distribution(edges=[], counts=[0], nulls=nulls)
     quantiles = np.quantile(values, np.arange(1, BINS) / BINS, method="lower")
-    short = np.array([float(f"{edge:.6g}") for edge in quantiles])  # the last digits may differ on another CPU
-    edges = np.unique(short[short < values.max()])
-    places = np.searchsorted(edges, values, side="left")
+    rounded = np.array([float(f"{edge:.6g}") for edge in quantiles])  # the last digits may differ on another CPU
+    edges = np.unique(rounded[rounded < values.max()])
+    bin_indices = np.searchsorted(edges, values, side="left")
     return Distribution(
-        edges=edges.tolist(), counts=np.bincount(places, minlength=len(edges) + 1).tolist(), nulls=nulls
+        edges=edges.tolist(), counts=np.bincount(bin_indices, minlength=len(edges) + 1).tolist(), nulls=nulls
     )
 
 

@@ -20,6 +20,6 @@ class Source:
         """Split the data. Raises DataError for too few rows or a class without rows."""
         missing = sorted({*spec.classes.values()} - {*data.y.tolist()})
         if missing:
-            told = f"{data.table.path}: {spec.target}: expected rows of every class"
-            raise DataError(f"{told}; there are none of {', '.join(missing)}")
+            message = f"{data.table.path}: {spec.target}: expected rows of every class"
+            raise DataError(f"{message}; there are none of {', '.join(missing)}")
         return cls(spec, data, split(data, seed), seed)

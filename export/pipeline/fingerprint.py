@@ -48,10 +48,10 @@ def cpu() -> str:
 def recipe(source: Source) -> str:
     """Return the digest in lower-case hexadecimal: equal digests mean byte-identical models."""
     spec = source.spec
-    held = {
+    inputs = {
         "data": source.data.table.sha256,
         "spec": {
-            name: _structure(getattr(spec, name)) for name in spec.__dataclass_fields__ if name not in _NOT_MADE_OF
+            name: _structure(getattr(spec, name)) for name in spec.__dataclass_fields__ if name not in _OMITTED_MEMBERS
         },
         "candidates": _structure(candidates(spec, source.seed)),
         "seed": source.seed,
@@ -59,10 +59,10 @@ def recipe(source: Source) -> str:
         "versions": versions(),
         "cpu": cpu(),
     }
-    return hashlib.sha256(msgspec.json.encode(held, order="sorted")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(inputs, order="sorted")).hexdigest()
 
 
-_NOT_MADE_OF: Final = frozenset({"candidates", "data", "openml"})
+_OMITTED_MEMBERS: Final = frozenset({"candidates", "data", "openml"})
 """Spec members that the digest omits: data locations, and `candidates`.
 
 The digest contains the pipelines that `candidates` returns.
@@ -84,23 +84,23 @@ def _structure(value: Any) -> Any:  # noqa: ANN401 # any value in a pipeline
 
 def _structure_of_object(value: Any) -> Any:  # noqa: ANN401 # any value in a pipeline
     if isinstance(value, type):
-        return _named(value)
+        return _qualified_name(value)
     if inspect.isfunction(value):
-        return [_named(value), inspect.getsource(value)]
+        return [_qualified_name(value), inspect.getsource(value)]
     if isinstance(value, BaseEstimator):
-        return [*_own(type(value)), _structure(value.get_params(deep=False))]
+        return [*_class_identity(type(value)), _structure(value.get_params(deep=False))]
     if isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
-    return [_named(type(value)), _structure(vars(value)) if hasattr(value, "__dict__") else repr(value)]
+    return [_qualified_name(type(value)), _structure(vars(value)) if hasattr(value, "__dict__") else repr(value)]
 
 
-def _own(kind: type) -> list[str]:
+def _class_identity(kind: type) -> list[str]:
     """Return the name of a class, and the source code of a spec file's class.
 
     No library version identifies the code of a spec file.
     """
-    return [_named(kind), *([inspect.getsource(kind)] if kind.__module__.startswith(SPEC_MODULE) else [])]
+    return [_qualified_name(kind), *([inspect.getsource(kind)] if kind.__module__.startswith(SPEC_MODULE) else [])]
 
 
-def _named(value: Any) -> str:  # noqa: ANN401 # a class or a function
+def _qualified_name(value: Any) -> str:  # noqa: ANN401 # a class or a function
     return f"{value.__module__}.{value.__qualname__}"

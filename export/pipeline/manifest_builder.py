@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.conversion.convert import Converted
+from export.conversion.convert import ConvertedModel
 from export.data.dataset import HELD_OUT_SHARE
 from export.data.reference import background, reference
 from export.data.source import Source
 from export.pipeline.fingerprint import cpu, recipe, versions
-from export.training.train import Fitted, answers_of
+from export.training.train import Fitted, predict
 from server.models.manifest import FORMAT, Golden, Manifest, Parity
 from server.models.training_metadata import Metrics, Provenance, Reference
 
@@ -22,7 +22,7 @@ class Evidence:
     source: Source
     fitted: Fitted
     metrics: Metrics
-    converted: Converted
+    converted: ConvertedModel
     parity: Parity
     golden: Golden
     min_batch_rows: int
@@ -60,12 +60,12 @@ def manifest(version: int, evidence: Evidence) -> Manifest:
 
 def _reference(evidence: Evidence) -> Reference:
     spec, pipeline, X = evidence.source.spec, evidence.fitted.pipeline, evidence.source.part.X_train
-    answers = answers_of(spec, pipeline, X)
+    predictions = predict(spec, pipeline, X)
     if spec.kind == "multiclass":
-        answers = np.asarray(pipeline.classes_)[answers.argmax(axis=1)]
+        predictions = np.asarray(pipeline.classes_)[predictions.argmax(axis=1)]
     elif spec.positive_class is not None:
-        answers = answers[:, list(pipeline.classes_).index(spec.positive_class)]
-    return reference(spec.features, X, answers, spec.kind)
+        predictions = predictions[:, list(pipeline.classes_).index(spec.positive_class)]
+    return reference(spec.features, X, predictions, spec.kind)
 
 
 def _provenance(evidence: Evidence) -> Provenance:

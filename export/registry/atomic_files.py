@@ -14,41 +14,41 @@ _DRAFT: Final = ".draft-"
 
 
 @contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """Hold the exclusive write lock of the folder `home`, after waiting for other writers.
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the exclusive write lock of `folder`, after waiting for other writers.
 
     Creates the folder if it doesn't exist, and removes it at the end if it is empty. The kernel releases the lock when
     the process ends for any reason, so a lock file that remains after a crash locks nothing. Removes the drafts of
     crashed processes first: while the lock is held, no live process owns a draft.
     """
     while True:
-        _make(home)
+        _create(folder)
         try:
-            descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:
             continue  # the previous lock holder has just removed the empty folder
         with os.fdopen(descriptor, "rb"):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if not _is_there(descriptor, home / _LOCK):
+            if not _is_same_file(descriptor, folder / _LOCK):
                 continue  # the previous lock holder removed this file: its lock excludes no writer
             try:
-                for left in home.glob(f"{_DRAFT}*"):
-                    _remove(left)
+                for draft_path in folder.glob(f"{_DRAFT}*"):
+                    _remove(draft_path)
                 yield
             finally:
-                (home / _LOCK).unlink(missing_ok=True)
+                (folder / _LOCK).unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
-                    home.rmdir()
+                    folder.rmdir()
             return
 
 
 @contextmanager
-def draft(home: Path) -> Iterator[Path]:
-    """Yield a temporary folder in `home` for the caller to rename.
+def draft(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder in `folder` for the caller to rename.
 
     At the end, a folder that was not renamed is removed. The caller must hold the lock.
     """
-    path = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=home))
+    path = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
     path.chmod(0o755)
     try:
         yield path
@@ -56,7 +56,7 @@ def draft(home: Path) -> Iterator[Path]:
         _remove(path)
 
 
-def place(folder: Path, path: Path, files: Mapping[str, bytes]) -> None:
+def rename_folder(folder: Path, path: Path, files: Mapping[str, bytes]) -> None:
     """Rename a folder to `path` durably: flush the file names and the folder name.
 
     `write` must have written the `files` of the folder before.
@@ -80,9 +80,9 @@ def write(path: Path, content: bytes) -> None:
 
 def replace(path: Path, content: bytes) -> None:
     """Replace a file atomically: readers see the complete old or new content."""
-    beside = path.with_name(f"{_DRAFT}{path.name}")
-    write(beside, content)
-    beside.replace(path)
+    temporary = path.with_name(f"{_DRAFT}{path.name}")
+    write(temporary, content)
+    temporary.replace(path)
     flush(path.parent)
 
 
@@ -98,16 +98,16 @@ def flush(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _make(folder: Path) -> None:
+def _create(folder: Path) -> None:
     """Create a folder and its parents if they don't exist, durably."""
     if not folder.parent.is_dir():
-        _make(folder.parent)
+        _create(folder.parent)
     with contextlib.suppress(FileExistsError):  # exist_ok=True fails if another process removes the folder
         folder.mkdir()
     flush(folder.parent)
 
 
-def _is_there(descriptor: int, path: Path) -> bool:
+def _is_same_file(descriptor: int, path: Path) -> bool:
     """Return whether an open file is still the file at `path`."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), path.stat())

@@ -11,8 +11,8 @@ import pandas as pd
 
 from export.data.dataset import DataError, Table, features_of
 from export.registry.compatibility import incompatible_changes
-from export.registry.labels import LabelError, home_of, versions
-from export.training.gate import answers_of
+from export.registry.labels import LabelError, model_folder_of, versions
+from export.training.gate import predict
 from server.errors import ModelError
 from server.models import digest_file
 from server.models import manifest as manifests
@@ -22,17 +22,26 @@ from server.models.session import MAX_MODEL_BYTES, Model
 from server.models.version_directory import load
 
 WORST_ROWS: Final = 3
-_HELD: Final = ("datatype", "nullable", "null_value", "categories", "minimum", "maximum", "field_number", "description")
+_FEATURE_MEMBERS: Final = (
+    "datatype",
+    "nullable",
+    "null_value",
+    "categories",
+    "minimum",
+    "maximum",
+    "field_number",
+    "description",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One existing version; if it can't be served, `manifest` is None and `broken` says why."""
+    """One existing version; if it can't be served, `manifest` is None and `load_error` says why."""
 
     version: int
     labels: list[str]
     manifest: Manifest | None
-    broken: str = ""
+    load_error: str = ""
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,35 +76,35 @@ def entries(root: Path, name: str) -> list[Entry]:
 
     Loads each version as the server loads it. Raises LabelError, ModelError.
     """
-    home = home_of(root, name)
-    labels = read_labels(home / LABELS_FILE)
-    found = []
-    for version in versions(home):
-        pointing = sorted(label for label, number in labels.items() if number == version)
+    model_folder = model_folder_of(root, name)
+    labels = read_labels(model_folder / LABELS_FILE)
+    result = []
+    for version in versions(model_folder):
+        labels_of_version = sorted(label for label, number in labels.items() if number == version)
         try:
-            manifest = load(home / str(version)).manifest
-            digest_file.check_all(home / str(version), MAX_MODEL_BYTES)
-            found.append(Entry(version, pointing, manifest))
+            manifest = load(model_folder / str(version)).manifest
+            digest_file.check_all(model_folder / str(version), MAX_MODEL_BYTES)
+            result.append(Entry(version, labels_of_version, manifest))
         except ModelError as error:
-            found.append(Entry(version, pointing, None, str(error)))
-    return found
+            result.append(Entry(version, labels_of_version, None, str(error)))
+    return result
 
 
-def find(root: Path, name: str, wanted: str | None) -> int:
+def find(root: Path, name: str, version_or_label: str | None) -> int:
     """Return the version number for a number or label. Raises LabelError.
 
     None means the stable version, or the newest if no version is labelled stable.
     """
-    home = home_of(root, name)
-    there, labels = versions(home), read_labels(home / LABELS_FILE)
-    if wanted is None and there:
-        return labels.get(STABLE, there[0])
-    if wanted is not None and wanted.isdecimal() and int(wanted) in there:
-        return int(wanted)
-    if wanted in labels:
-        return labels[wanted]
-    known = ", ".join([*map(str, there), *labels])
-    raise LabelError(f"{name} has no version or label {wanted!r}; available: {known or 'none'}")
+    model_folder = model_folder_of(root, name)
+    existing, labels = versions(model_folder), read_labels(model_folder / LABELS_FILE)
+    if version_or_label is None and existing:
+        return labels.get(STABLE, existing[0])
+    if version_or_label is not None and version_or_label.isdecimal() and int(version_or_label) in existing:
+        return int(version_or_label)
+    if version_or_label in labels:
+        return labels[version_or_label]
+    known = ", ".join([*map(str, existing), *labels])
+    raise LabelError(f"{name} has no version or label {version_or_label!r}; available: {known or 'none'}")
 
 
 def pair(root: Path, name: str, before: str | None, after: str | None) -> tuple[int, int]:
@@ -103,11 +112,11 @@ def pair(root: Path, name: str, before: str | None, after: str | None) -> tuple[
 
     The defaults are the stable version and the newest. If these are the same, `before` is the version before it.
     """
-    there = versions(home_of(root, name))
-    last = find(root, name, after if after is not None else str(max(there, default=0)))
+    existing = versions(model_folder_of(root, name))
+    last = find(root, name, after if after is not None else str(max(existing, default=0)))
     first = find(root, name, before)
     if before is None and first == last:
-        older = [version for version in there if version < last]
+        older = [version for version in existing if version < last]
         if not older:
             raise LabelError(f"{name} has no version before {last} to compare it with")
         first = older[0]
@@ -152,7 +161,7 @@ def _signature(before: Manifest, after: Manifest) -> list[str]:
 def _feature(before: Feature, after: Feature) -> list[str]:
     return [
         f"{after.name}: {member} {getattr(before, member)!r} is now {getattr(after, member)!r}"
-        for member in _HELD
+        for member in _FEATURE_MEMBERS
         if getattr(before, member) != getattr(after, member)
     ]
 
@@ -185,15 +194,15 @@ def _disagreement(models: Sequence[Model], table: Table) -> Disagreement | None:
     if table.cells.empty:
         raise DataError(f"{table.path}: expected rows to compare predictions on; it has none")
     tables = [features_of(table, each.features) for each in manifests_]
-    first, second = (answers_of(model, X) for model, X in zip(models, tables, strict=True))
-    apart = np.abs(second - first).reshape(len(first), -1).max(axis=1)
+    first, second = (predict(model, X) for model, X in zip(models, tables, strict=True))
+    differences = np.abs(second - first).reshape(len(first), -1).max(axis=1)
     flips = first.argmax(axis=1) != second.argmax(axis=1) if manifests_[0].classes else np.zeros(len(first), np.bool_)
-    worst = [int(row) for row in np.argsort(-apart, kind="stable")[:WORST_ROWS] if apart[row] > 0]
+    worst = [int(row) for row in np.argsort(-differences, kind="stable")[:WORST_ROWS] if differences[row] > 0]
     return Disagreement(
         rows=len(first),
         labels=int(flips.sum()),
-        largest=round(float(apart.max()), 6),
-        mean=round(float(apart.mean()), 6),
+        largest=round(float(differences.max()), 6),
+        mean=round(float(differences.mean()), 6),
         worst=[
             {
                 "row": _record(tables[1], row),

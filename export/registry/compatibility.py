@@ -77,5 +77,5 @@ def _changes_of(before: Feature, after: Feature) -> list[str]:
 
 
 def _number_after(number: int) -> int:
-    following = number + 1
-    return RESERVED_FIELD_NUMBERS.stop if following in RESERVED_FIELD_NUMBERS else following
+    next_number = number + 1
+    return RESERVED_FIELD_NUMBERS.stop if next_number in RESERVED_FIELD_NUMBERS else next_number

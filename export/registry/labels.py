@@ -40,28 +40,28 @@ def move(root: Path, name: str, label: str, version: int) -> int | None:
     invalid. Raises ModelError for a broken file and for a version that the server would not load. Nothing changes on an
     error.
     """
-    home = home_of(root, name)
-    _check_version(home, version)
-    load(home / str(version))
-    with locked(home):
-        return move_locked(home, label, version)
+    model_folder = model_folder_of(root, name)
+    _check_version(model_folder, version)
+    load(model_folder / str(version))
+    with locked(model_folder):
+        return move_locked(model_folder, label, version)
 
 
 def remove(root: Path, name: str, label: str) -> int:
     """Remove a label and its history, and return its version. Raises LabelError if it is not set."""
-    home = home_of(root, name)
-    with locked(home):
-        labels, history = read_labels(home / LABELS_FILE), read_history(home)
-        version = _version_of(home, labels, label)
+    model_folder = model_folder_of(root, name)
+    with locked(model_folder):
+        labels, history = read_labels(model_folder / LABELS_FILE), read_history(model_folder)
+        version = _version_of(model_folder, labels, label)
         if history.pop(label, None):  # first: if a crash follows, the command can be retried
-            replace(home / HISTORY_FILE, _encoded(history))
-        replace(home / LABELS_FILE, _encoded({each: number for each, number in labels.items() if each != label}))
-        _decided(home, label)
+            replace(model_folder / HISTORY_FILE, _encode(history))
+        replace(model_folder / LABELS_FILE, _encode({each: number for each, number in labels.items() if each != label}))
+        _clear_intent(model_folder, label)
         return version
 
 
-def move_locked(home: Path, label: str, version: int) -> int | None:
-    """Point a label to `version` in the model folder `home`, and return its previous version.
+def move_locked(model_folder: Path, label: str, version: int) -> int | None:
+    """Point a label to `version` in `model_folder`, and return its previous version.
 
     The caller must hold the lock of the folder. Raises LabelError as `move` does, and ModelError for
     a broken file.
@@ -70,18 +70,18 @@ def move_locked(home: Path, label: str, version: int) -> int | None:
         raise LabelError(
             f"label: expected a name that is not a number, without slashes or surrounding spaces; got {quoted(label)}"
         )
-    _check_version(home, version)
-    labels = read_labels(home / LABELS_FILE)
+    _check_version(model_folder, version)
+    labels = read_labels(model_folder / LABELS_FILE)
     before = labels.get(label)
     if before == version:
-        _decided(home, label)
+        _clear_intent(model_folder, label)
         return before
     if before is not None:
-        history = read_history(home)
+        history = read_history(model_folder)
         history[label] = [*history.get(label, []), before][-MAX_HISTORY:]
-        replace(home / HISTORY_FILE, _encoded(history))
-    replace(home / LABELS_FILE, _encoded(labels | {label: version}))
-    _decided(home, label)
+        replace(model_folder / HISTORY_FILE, _encode(history))
+    replace(model_folder / LABELS_FILE, _encode(labels | {label: version}))
+    _clear_intent(model_folder, label)
     return before
 
 
@@ -91,47 +91,47 @@ def rollback(root: Path, name: str, label: str) -> tuple[int, int]:
     Returns the old and the new version of the label. Skips versions that no longer exist. Raises LabelError if there is
     no previous version, ModelError if the server would not load it; nothing changes then.
     """
-    home = home_of(root, name)
-    with locked(home):
-        labels, history = read_labels(home / LABELS_FILE), read_history(home)
-        left = _version_of(home, labels, label)
-        before = history.get(label, [])
-        while before and (before[-1] == left or not (home / str(before[-1])).is_dir()):
-            before.pop()
-        if not before:
+    model_folder = model_folder_of(root, name)
+    with locked(model_folder):
+        labels, history = read_labels(model_folder / LABELS_FILE), read_history(model_folder)
+        current = _version_of(model_folder, labels, label)
+        previous = history.get(label, [])
+        while previous and (previous[-1] == current or not (model_folder / str(previous[-1])).is_dir()):
+            previous.pop()
+        if not previous:
             raise LabelError(
-                f"{label!r} of {name} points at version {left} and has no previous version that still exists"
+                f"{label!r} of {name} points at version {current} and has no previous version that still exists"
             )
-        version = before.pop()
-        load(home / str(version))
-        replace(home / LABELS_FILE, _encoded(labels | {label: version}))
-        replace(home / HISTORY_FILE, _encoded(history | {label: before}))
-        _decided(home, label)
-        return left, version
+        version = previous.pop()
+        load(model_folder / str(version))
+        replace(model_folder / LABELS_FILE, _encode(labels | {label: version}))
+        replace(model_folder / HISTORY_FILE, _encode(history | {label: previous}))
+        _clear_intent(model_folder, label)
+        return current, version
 
 
-def intend(home: Path, version: int | None) -> None:
+def intend(model_folder: Path, version: int | None) -> None:
     """Record the version to label stable next; None deletes the record.
 
     The caller must hold the lock. A move of the label stable deletes the record.
     """
     if version is None:
-        (home / _INTENT).unlink(missing_ok=True)
+        (model_folder / _INTENT).unlink(missing_ok=True)
     else:
-        write(home / _INTENT, f"{version}\n".encode())
+        write(model_folder / _INTENT, f"{version}\n".encode())
 
 
-def is_intended(home: Path, version: int) -> bool:
+def is_intended(model_folder: Path, version: int) -> bool:
     """Return whether an interrupted publication must still label this version stable."""
     try:
-        return (home / _INTENT).read_bytes() == f"{version}\n".encode()
+        return (model_folder / _INTENT).read_bytes() == f"{version}\n".encode()
     except FileNotFoundError:
         return False
 
 
-def read_history(home: Path) -> dict[str, list[int]]:
+def read_history(model_folder: Path) -> dict[str, list[int]]:
     """Return the previous versions of each label, oldest first. Raises ModelError for a broken file."""
-    path = home / HISTORY_FILE
+    path = model_folder / HISTORY_FILE
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, list[int]])
     except FileNotFoundError:
@@ -140,10 +140,10 @@ def read_history(home: Path) -> dict[str, list[int]]:
         raise ModelError(f"{path}: {error}") from error
 
 
-def check(home: Path) -> None:
+def check(model_folder: Path) -> None:
     """Raise ModelError if the labels of a model or their history can't be read."""
-    read_labels(home / LABELS_FILE)
-    read_history(home)
+    read_labels(model_folder / LABELS_FILE)
+    read_history(model_folder)
 
 
 def names(root: Path) -> list[str]:
@@ -153,39 +153,41 @@ def names(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def home_of(root: Path, name: str) -> Path:
+def model_folder_of(root: Path, name: str) -> Path:
     """Return the folder of an existing model. Raises LabelError with the existing names."""
     if name not in names(root):
         raise LabelError(f"{root}: there is no model {name!r}; available: {', '.join(names(root)) or 'none'}")
     return root / name
 
 
-def _decided(home: Path, label: str) -> None:
+def _clear_intent(model_folder: Path, label: str) -> None:
     if label == STABLE:
-        intend(home, None)
+        intend(model_folder, None)
 
 
-def _check_version(home: Path, version: int) -> None:
-    if not (home / str(version)).is_dir():
-        raise LabelError(f"{home.name} has no version {version}; available: {_listed(reversed(versions(home)))}")
+def _check_version(model_folder: Path, version: int) -> None:
+    if not (model_folder / str(version)).is_dir():
+        raise LabelError(
+            f"{model_folder.name} has no version {version}; available: {_join(reversed(versions(model_folder)))}"
+        )
 
 
-def _version_of(home: Path, labels: Mapping[str, int], label: str) -> int:
+def _version_of(model_folder: Path, labels: Mapping[str, int], label: str) -> int:
     if label not in labels:
-        raise LabelError(f"{home.name} has no label {label!r}; available: {', '.join(labels) or 'none'}")
+        raise LabelError(f"{model_folder.name} has no label {label!r}; available: {', '.join(labels) or 'none'}")
     return labels[label]
 
 
-def versions(home: Path) -> list[int]:
+def versions(model_folder: Path) -> list[int]:
     """Return the version numbers in a model folder, newest first."""
-    if not home.is_dir():
+    if not model_folder.is_dir():
         return []
-    return sorted((int(child.name) for child in home.iterdir() if child.name.isdecimal()), reverse=True)
+    return sorted((int(child.name) for child in model_folder.iterdir() if child.name.isdecimal()), reverse=True)
 
 
-def _listed(each: Iterable[object]) -> str:
+def _join(each: Iterable[object]) -> str:
     return ", ".join(map(str, each)) or "none"
 
 
-def _encoded(content: object) -> bytes:
+def _encode(content: object) -> bytes:
     return msgspec.json.encode(content) + b"\n"

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from export.registry.atomic_files import draft, locked, place, write
+from export.registry.atomic_files import draft, locked, rename_folder, write
 from export.registry.compatibility import follow, incompatible_changes
 from export.registry.labels import intend, is_intended, move_locked, read_history, versions
 from server.errors import ManifestError, ModelError
@@ -29,7 +29,7 @@ Files = Callable[[Manifest, Model], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PublicationOptions:
     """Options of a publication: comparison, additional files, promotion."""
 
     judge: Judge | None = None
@@ -38,11 +38,11 @@ class Terms:
     """Whether to move the label `stable` to the new version."""
 
 
-PLAIN: Final = Terms()
+DEFAULT_OPTIONS: Final = PublicationOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class Publication:
     """Result of a publication; `new` is False if an existing version is the same model."""
 
     path: Path
@@ -52,7 +52,7 @@ class Published:
     incompatible: tuple[str, ...] = ()
     """The incompatible changes that incremented `api_version`."""
     comparison: Comparison | None = None
-    broken: str = ""
+    load_error: str = ""
     """Why the version labelled stable could not be loaded for the comparison."""
     stable: int | None = None
     """The version that the label `stable` points to after the publication."""
@@ -63,15 +63,15 @@ def publish(
     name: str,
     model: bytes,
     describe: Callable[[int], Manifest],
-    terms: Terms = PLAIN,
-) -> Published:
+    options: PublicationOptions = DEFAULT_OPTIONS,
+) -> Publication:
     """Publish `model` as the next version of `name`, with the manifest from `describe`.
 
     `describe` takes the version number and returns its manifest. The steps:
 
     1. Write the version to a temporary folder and flush it to the disk.
     2. Load it as the server loads it.
-    3. Compare it with the version labelled stable, by `terms.judge`.
+    3. Compare it with the version labelled stable, by `options.judge`.
     4. Rename the folder, so that a reader sees the complete version or nothing.
 
     If the newest version already has the same model and contract, no version is added. An existing label `stable` then
@@ -82,54 +82,61 @@ def publish(
 
     Raises ModelError if the server would not load the version, and any error of the judge; then no file remains.
     """
-    home = root / name
-    with locked(home):
-        return _publish(home, model, describe, terms)
+    model_folder = root / name
+    with locked(model_folder):
+        return _publish(model_folder, model, describe, options)
 
 
-def find_recipe(home: Path, recipe: str) -> int | None:
+def find_recipe(model_folder: Path, recipe: str) -> int | None:
     """Return the newest complete version with this recipe, or None."""
-    for version in versions(home):
+    for version in versions(model_folder):
         with contextlib.suppress(ModelError):
-            if manifests.read(home / str(version) / MANIFEST_FILE).provenance.recipe == recipe:
-                load(home / str(version))
+            if manifests.read(model_folder / str(version) / MANIFEST_FILE).provenance.recipe == recipe:
+                load(model_folder / str(version))
                 return version
     return None
 
 
-def _publish(home: Path, model: bytes, describe: Callable[[int], Manifest], terms: Terms) -> Published:
-    there = versions(home)
-    newest = max(there, default=0)
-    previous = _newest_contract(home / str(version) for version in there)
-    labels = read_labels(home / LABELS_FILE)  # a broken file raises before anything is written
+def _publish(
+    model_folder: Path, model: bytes, describe: Callable[[int], Manifest], options: PublicationOptions
+) -> Publication:
+    existing = versions(model_folder)
+    newest = max(existing, default=0)
+    previous = _newest_contract(model_folder / str(version) for version in existing)
+    labels = read_labels(model_folder / LABELS_FILE)  # a broken file raises before anything is written
     if newest:
-        again = follow(previous, describe(newest))
-        if _is(home, newest, model, again):
-            if terms.promote and (STABLE not in labels or is_intended(home, newest)):
-                move_locked(home, STABLE, newest)
+        newest_manifest = follow(previous, describe(newest))
+        if _is_same_version(model_folder, newest, model, newest_manifest):
+            if options.promote and (STABLE not in labels or is_intended(model_folder, newest)):
+                move_locked(model_folder, STABLE, newest)
                 labels[STABLE] = newest
-            return Published(
-                home / str(newest), newest, new=False, api_version=again.api_version, stable=labels.get(STABLE)
+            return Publication(
+                model_folder / str(newest),
+                newest,
+                new=False,
+                api_version=newest_manifest.api_version,
+                stable=labels.get(STABLE),
             )
-    version = max(newest, *labels.values(), *itertools.chain(*read_history(home).values()), 0) + 1  # never reused
+    # A version number is never reused.
+    version = max(newest, *labels.values(), *itertools.chain(*read_history(model_folder).values()), 0) + 1
     manifest = follow(previous, describe(version))
-    comparison, broken = _place(home / str(version), model, manifest, labels.get(STABLE), terms)
-    if terms.promote:
-        move_locked(home, STABLE, version)
-    return Published(
-        path=home / str(version),
+    comparison, load_error = _write_version(model_folder / str(version), model, manifest, labels.get(STABLE), options)
+    if options.promote:
+        move_locked(model_folder, STABLE, version)
+    return Publication(
+        path=model_folder / str(version),
         version=version,
         new=True,
         api_version=manifest.api_version,
         incompatible=tuple(incompatible_changes(previous, manifest)) if previous else (),
         comparison=comparison,
-        broken=broken,
-        stable=version if terms.promote else labels.get(STABLE),
+        load_error=load_error,
+        stable=version if options.promote else labels.get(STABLE),
     )
 
 
-def _place(
-    path: Path, model: bytes, manifest: Manifest, stable: int | None, terms: Terms
+def _write_version(
+    path: Path, model: bytes, manifest: Manifest, stable: int | None, options: PublicationOptions
 ) -> tuple[Comparison | None, str]:
     """Write a draft version, load it, compare it, and rename it to `path`.
 
@@ -144,25 +151,27 @@ def _place(
                 f"its manifest says {challenger.name} version {challenger.version}; expected "
                 f"{path.parent.name} version {path.name}"
             )
-        comparison, broken = _judged(challenger, path.parent, stable, terms.judge)
+        comparison, load_error = _compare(challenger, path.parent, stable, options.judge)
         manifest = replace(manifest, comparison=comparison)
         content = {
             MANIFEST_FILE: manifests.encode(manifest),
-            **(terms.files(manifest, challenger) if terms.files else {}),
+            **(options.files(manifest, challenger) if options.files else {}),
         }
         content[DIGEST_FILE] = digest_file.encode(content | {MODEL_FILE: model})
         for name, each in content.items():
             write(folder / name, each)
-        intend(path.parent, int(path.name) if terms.promote else None)
-        place(folder, path, content)
-    return comparison, broken
+        intend(path.parent, int(path.name) if options.promote else None)
+        rename_folder(folder, path, content)
+    return comparison, load_error
 
 
-def _judged(challenger: Model, home: Path, stable: int | None, judge: Judge | None) -> tuple[Comparison | None, str]:
+def _compare(
+    challenger: Model, model_folder: Path, stable: int | None, judge: Judge | None
+) -> tuple[Comparison | None, str]:
     if judge is None or stable is None:
         return None, ""
     try:
-        champion = load(home / str(stable))
+        champion = load(model_folder / str(stable))
     except ModelError as error:
         return None, str(error)
     return judge(challenger, champion), ""
@@ -176,16 +185,16 @@ def _newest_contract(paths: Iterable[Path]) -> Manifest | None:
     return None
 
 
-def _is(home: Path, version: int, model: bytes, manifest: Manifest) -> bool:
+def _is_same_version(model_folder: Path, version: int, model: bytes, manifest: Manifest) -> bool:
     """Return whether a version is complete and has this model and contract.
 
     Measured members of the manifest are ignored: their last digits may differ on another CPU for the same model.
     """
     try:
-        published = load(home / str(version)).manifest
-        same_model = (home / str(version) / MODEL_FILE).read_bytes() == model
+        published = load(model_folder / str(version)).manifest
+        same_model = (model_folder / str(version) / MODEL_FILE).read_bytes() == model
     except (ModelError, OSError):
         return False
-    found_out = ("provenance", "comparison", "metrics", "parity", "golden", "reference", "background")
-    alike = replace(published, **{name: getattr(manifest, name) for name in found_out})
-    return same_model and alike == manifest
+    measured = ("provenance", "comparison", "metrics", "parity", "golden", "reference", "background")
+    expected = replace(published, **{name: getattr(manifest, name) for name in measured})
+    return same_model and expected == manifest

@@ -34,12 +34,12 @@ class WorseError(Exception):
     """Error for a challenger that is significantly worse than the stable version, or not comparable."""
 
 
-def answers_of(model: Model, X: pd.DataFrame) -> NDArray[np.float64]:
+def predict(model: Model, X: pd.DataFrame) -> NDArray[np.float64]:
     """Return the predicted probabilities, shape [rows, classes], or values, shape [rows]."""
     is_regression = model.manifest.kind == "regression"
     name = model.manifest.output("value" if is_regression else "probabilities").name
-    answers = model.run(columns(X), [name])[name].astype(np.float64)
-    return answers.reshape(-1) if is_regression else answers
+    predictions = model.run(columns(X), [name])[name].astype(np.float64)
+    return predictions.reshape(-1) if is_regression else predictions
 
 
 def compare(challenger: Model, champion: Model, data: Dataset, held_out: NDArray[np.bool_], seed: int) -> Comparison:
@@ -51,18 +51,18 @@ def compare(challenger: Model, champion: Model, data: Dataset, held_out: NDArray
     before, after = champion.manifest, challenger.manifest
     if (before.kind, before.classes, before.target) != (after.kind, after.classes, after.target):
         raise WorseError(
-            f"the stable version {before.version} predicts {_answer(before)}, this one {_answer(after)}: they can't be "
-            "compared"
+            f"the stable version {before.version} predicts {_target_text(before)}, this one {_target_text(after)}: "
+            "they can't be compared"
         )
     try:
         table = replace(data.table, cells=data.table.cells[held_out])
         rows = features_of(table, before.features)
     except DataError as error:
-        told = f"the stable version {before.version} does not accept the held-out rows: {error}"
-        raise WorseError(told) from error
-    truths, classes = data.y[held_out], after.classes
-    difference = losses(truths, answers_of(challenger, data.X[held_out]), classes) - losses(
-        truths, answers_of(champion, rows), classes
+        message = f"the stable version {before.version} does not accept the held-out rows: {error}"
+        raise WorseError(message) from error
+    true_values, classes = data.y[held_out], after.classes
+    difference = losses(true_values, predict(challenger, data.X[held_out]), classes) - losses(
+        true_values, predict(champion, rows), classes
     )
     if not np.isfinite(difference).all():
         raise WorseError(
@@ -70,7 +70,7 @@ def compare(challenger: Model, champion: Model, data: Dataset, held_out: NDArray
         )
     return Comparison(
         version=before.version,
-        rows=len(truths),
+        rows=len(true_values),
         loss="log_loss" if classes else "squared_error",
         difference=significant(difference.mean()),
         interval=mean_interval(difference, seed),
@@ -87,16 +87,16 @@ def may_have_seen(challenger: Manifest, champion: Manifest) -> bool:
 
     Such rows favour the champion.
     """
-    return (challenger.provenance.seed, _drawn_by(challenger.features)) != (
+    return (challenger.provenance.seed, _split_inputs(challenger.features)) != (
         champion.provenance.seed,
-        _drawn_by(champion.features),
+        _split_inputs(champion.features),
     )
 
 
-def _drawn_by(features: Sequence[Feature]) -> list[object]:
+def _split_inputs(features: Sequence[Feature]) -> list[object]:
     """Return the feature members that determine, with the cells and the seed, the held-out rows."""
     return [(each.name, each.datatype, each.null_value) for each in features]
 
 
-def _answer(manifest: Manifest) -> str:
+def _target_text(manifest: Manifest) -> str:
     return f"{manifest.target} ({', '.join(manifest.classes)})" if manifest.classes else manifest.target

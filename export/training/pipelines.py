@@ -74,20 +74,20 @@ def candidates(spec: Spec, seed: int) -> dict[str, Pipeline]:
     Raises SpecError if the spec's function fails, or doesn't return pipelines.
     """
     if spec.candidates is not None:
-        return _own(spec, seed)
+        return _spec_candidates(spec, seed)
     estimators = _ESTIMATORS[spec.kind == "regression"]
     return {name: pipeline(spec.features, make(seed)) for name, make in estimators.items()}
 
 
-def _own(spec: Spec, seed: int) -> dict[str, Pipeline]:
+def _spec_candidates(spec: Spec, seed: int) -> dict[str, Pipeline]:
     assert spec.candidates is not None  # noqa: S101 # the caller has checked it
     try:
-        made = dict(spec.candidates(spec.features, seed))
+        pipelines = dict(spec.candidates(spec.features, seed))
     except Exception as error:  # the code of the spec's author: any exception is possible
         raise SpecError(f"candidates: {type(error).__name__}: {error}") from error
-    if not made or not all(isinstance(each, Pipeline) for each in made.values()):
-        raise SpecError(f"candidates: expected pipelines by name, at least one; got {made}")
-    return made
+    if not pipelines or not all(isinstance(each, Pipeline) for each in pipelines.values()):
+        raise SpecError(f"candidates: expected pipelines by name, at least one; got {pipelines}")
+    return pipelines
 
 
 def pipeline(features: Sequence[Feature], estimator: Any) -> Pipeline:  # noqa: ANN401 # a convertible estimator

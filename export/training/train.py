@@ -65,16 +65,18 @@ def fit(source: Source, console: Console) -> Fitted:
     spec, part, seed = source.spec, source.part, source.seed
     _check_folds(part)
     pipelines = candidates(spec, seed)
-    told: dict[str, Candidate] = {}
+    losses: dict[str, Candidate] = {}
     with reproducible():
         for name in console.track([*pipelines], "cross-validation"):
-            told[name] = _validate(source, name, pipelines[name])
-            console.say(f"  {name}: {_show(spec, told[name], are_many=_are_many(part))}")
-        best = min(told, key=lambda name: told[name].mean)
-        chosen, calibration = pipelines[best], None
-        if spec.kind != "regression" and (corrected := _try_calibration(source, best, chosen, told, console)):
-            chosen, calibration = corrected, CALIBRATION
-        return Fitted(best, calibration, loss_of(spec), chosen.fit(part.X_train, part.y_train), told)
+            losses[name] = _validate(source, name, pipelines[name])
+            console.print_line(f"  {name}: {_loss_text(spec, losses[name], are_many=_are_many(part))}")
+        best = min(losses, key=lambda name: losses[name].mean)
+        pipeline, calibration = pipelines[best], None
+        if spec.kind != "regression" and (
+            calibrated_pipeline := _try_calibration(source, best, pipeline, losses, console)
+        ):
+            pipeline, calibration = calibrated_pipeline, CALIBRATION
+        return Fitted(best, calibration, loss_of(spec), pipeline.fit(part.X_train, part.y_train), losses)
 
 
 def measure(source: Source, fitted: Fitted, console: Console) -> Metrics:
@@ -83,34 +85,39 @@ def measure(source: Source, fitted: Fitted, console: Console) -> Metrics:
     The baseline is the first candidate. SEEDS is the number of other splits, or a quarter of it above MANY_ROWS.
     """
     spec, part, seed = source.spec, source.part, source.seed
-    plain = next(iter(candidates(spec, seed)))
-    over: dict[bool, list[Scores]] = {True: [], False: []}
+    baseline_name = next(iter(candidates(spec, seed)))
+    scores_over_seeds: dict[bool, list[Scores]] = {True: [], False: []}
     with reproducible():
-        baseline = candidates(spec, seed)[plain].fit(part.X_train, part.y_train)
+        baseline = candidates(spec, seed)[baseline_name].fit(part.X_train, part.y_train)
         seeds = SEEDS // 4 if _are_many(part) else SEEDS
-        for other in console.track([each for each in range(seeds + 1) if each != seed][:seeds], "other splits"):
-            rows = split(source.data, other)
-            for is_chosen, made in ((True, _again(spec, fitted, other)), (False, candidates(spec, other)[plain])):
-                over[is_chosen].append(score(spec, made.fit(rows.X_train, rows.y_train), rows))
-        answers = answers_of(spec, fitted.pipeline, part.X_test)
+        for other_seed in console.track([each for each in range(seeds + 1) if each != seed][:seeds], "other splits"):
+            other_part = split(source.data, other_seed)
+            for is_model, pipeline in (
+                (True, _unfitted(spec, fitted, other_seed)),
+                (False, candidates(spec, other_seed)[baseline_name]),
+            ):
+                scores_over_seeds[is_model].append(
+                    score(spec, pipeline.fit(other_part.X_train, other_part.y_train), other_part)
+                )
+        predictions = predict(spec, fitted.pipeline, part.X_test)
         return Metrics(
             held_out_rows=len(part.y_test),
             held_out=score(spec, fitted.pipeline, part),
-            intervals=intervals(part.y_test, answers, _classes(spec, fitted.pipeline), spec.positive_class, seed),
+            intervals=intervals(part.y_test, predictions, _classes(spec, fitted.pipeline), spec.positive_class, seed),
             baseline=score(spec, baseline, part),
             seeds=seeds,
-            over_seeds=_spread(over[True]),
-            baseline_over_seeds=_spread(over[False]),
+            over_seeds=_spread(scores_over_seeds[True]),
+            baseline_over_seeds=_spread(scores_over_seeds[False]),
         )
 
 
 def score(spec: Spec, pipeline: Pipeline, part: Split) -> Scores:
     """Score a fitted pipeline on the held-out rows."""
-    answers = answers_of(spec, pipeline, part.X_test)
-    return scores(part.y_test, answers, _classes(spec, pipeline), spec.positive_class)
+    predictions = predict(spec, pipeline, part.X_test)
+    return scores(part.y_test, predictions, _classes(spec, pipeline), spec.positive_class)
 
 
-def answers_of(spec: Spec, pipeline: Pipeline, X: pd.DataFrame) -> NDArray[Any]:
+def predict(spec: Spec, pipeline: Pipeline, X: pd.DataFrame) -> NDArray[Any]:
     """Return the predicted probabilities, shape [rows, classes], or values, shape [rows]."""
     return np.asarray(pipeline.predict(X) if spec.kind == "regression" else pipeline.predict_proba(X))
 
@@ -127,31 +134,31 @@ def reproducible() -> Iterator[None]:
 
 
 def _try_calibration(
-    source: Source, best: str, chosen: Pipeline, told: dict[str, Candidate], console: Console
+    source: Source, best: str, pipeline: Pipeline, losses: dict[str, Candidate], console: Console
 ) -> Pipeline | None:
     """Return the calibrated best candidate, or None if calibration fails or doesn't lower the loss.
 
     Not every estimator can be calibrated, but each works without calibration. The function therefore prints the reason
     and does not raise an error.
     """
-    corrected = calibrated(chosen, source.seed)
+    calibrated_pipeline = calibrated(pipeline, source.seed)
     name = f"{best}, calibrated by {CALIBRATION}"
-    obstacle = calibration_obstacle(chosen)
+    obstacle = calibration_obstacle(pipeline)
     if obstacle is None:
         try:
-            told[name] = _validate(source, name, corrected)
+            losses[name] = _validate(source, name, calibrated_pipeline)
         except TrainError as error:
             obstacle = str(error).partition("\n")[0].removeprefix(f"candidate {name}: ")
     if obstacle is not None:
-        console.say(f"  {best}: not calibrated: {obstacle}")
+        console.print_line(f"  {best}: not calibrated: {obstacle}")
         return None
-    console.say(f"  {name}: {_show(source.spec, told[name], are_many=_are_many(source.part))}")
-    return corrected if told[name].mean < told[best].mean else None
+    console.print_line(f"  {name}: {_loss_text(source.spec, losses[name], are_many=_are_many(source.part))}")
+    return calibrated_pipeline if losses[name].mean < losses[best].mean else None
 
 
-def _again(spec: Spec, fitted: Fitted, seed: int) -> Pipeline:
-    made = candidates(spec, seed)[fitted.estimator]
-    return calibrated(made, seed) if fitted.calibration else made
+def _unfitted(spec: Spec, fitted: Fitted, seed: int) -> Pipeline:
+    pipeline = candidates(spec, seed)[fitted.estimator]
+    return calibrated(pipeline, seed) if fitted.calibration else pipeline
 
 
 def _validate(source: Source, name: str, pipeline: Pipeline) -> Candidate:
@@ -168,15 +175,15 @@ def _validate(source: Source, name: str, pipeline: Pipeline) -> Candidate:
 
 
 def _check_folds(part: Split) -> None:
-    least = FOLDS * CALIBRATION_FOLDS
+    min_rows = FOLDS * CALIBRATION_FOLDS
     if part.y_train.dtype != object:
-        if len(part.y_train) < least:
-            raise DataError(f"{len(part.y_train)} training rows are too few for {FOLDS} folds; expected {least}")
+        if len(part.y_train) < min_rows:
+            raise DataError(f"{len(part.y_train)} training rows are too few for {FOLDS} folds; expected {min_rows}")
         return
     names, counts = np.unique(part.y_train.astype(str), return_counts=True)
-    if counts.min() < least:
+    if counts.min() < min_rows:
         name = str(names[counts.argmin()])
-        raise DataError(f"{counts.min()} training rows of {name!r} are too few for {FOLDS} folds; expected {least}")
+        raise DataError(f"{counts.min()} training rows of {name!r} are too few for {FOLDS} folds; expected {min_rows}")
 
 
 def _classes(spec: Spec, pipeline: Pipeline) -> list[str]:
@@ -187,7 +194,7 @@ def _are_many(part: Split) -> bool:
     return len(part.y_train) > MANY_ROWS
 
 
-def _show(spec: Spec, candidate: Candidate, *, are_many: bool) -> str:
+def _loss_text(spec: Spec, candidate: Candidate, *, are_many: bool) -> str:
     return (
         f"{loss_of(spec)} {candidate.mean:.4f} (standard deviation {candidate.deviation:.4f} "
         f"over {'' if are_many else f'{REPEATS} times '}{FOLDS} folds)"

@@ -11,12 +11,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from server.batch.options import ALL, NONE, BatchOptions
-from server.batch.scorer import Counts, Scorer, answer_names
+from server.batch.scorer import Counts, Scorer, prediction_names
 from server.batch.writer import Writer
-from server.codecs.tables.compression import Packed, Unpacked
-from server.codecs.tables.detect import FORM_ENCODED, Reading, open_table
+from server.codecs.tables.compression import CompressingSink, DecompressingSource
+from server.codecs.tables.detect import FORM_ENCODED, ReadOptions, open_table
 from server.codecs.tables.limits import Limits
-from server.codecs.tables.media_types import NDJSON, Form
+from server.codecs.tables.media_types import NDJSON, FileFormat
 from server.codecs.tables.table import Sink, Source, Table, check
 from server.errors import InvalidArgument, RequestError
 from server.settings import Settings
@@ -36,72 +36,85 @@ Python's default of 5 ms would delay every small request.
 class Job:
     """The job of scoring one file."""
 
-    def __init__(self, asked: BatchOptions, settings: Settings, drift: "Drift | None" = None) -> None:
-        """Use the options `asked` and the limits of `settings`; `drift` observes the rows."""
+    def __init__(self, options: BatchOptions, settings: Settings, drift: "Drift | None" = None) -> None:
+        """Use `options` and the limits of `settings`; `drift` observes the rows."""
         self.counts = Counts()
-        self._asked = asked
+        self._options = options
         self._settings = settings
         self._drift = drift
         self._scorer: Scorer | None = None
         self._writer: Writer | None = None
-        self.left_out: Collection[str] = ()
+        self.omitted_columns: Collection[str] = ()
         """Columns of the file that can't be passed on; set before `run` calls `begin`."""
 
-    def run(self, source: Source, is_dry: Callable[[], bool], sink: Sink, begin: Callable[[Form], None]) -> None:
+    def run(
+        self, source: Source, would_wait: Callable[[], bool], sink: Sink, begin: Callable[[FileFormat], None]
+    ) -> None:
         """Read `source` to its end and write the response to `sink`.
 
-        Calls `begin` with the response's format before the first byte. When `is_dry()` is true, the source has no bytes
-        now, and the buffered part of the response is sent. Raises RequestError; before `begin` for errors that the
-        file's header shows.
+        Calls `begin` with the response's format before the first byte. When `would_wait()` is true, the source has no
+        bytes now, and the buffered part of the response is sent. Raises RequestError; before `begin` for errors that
+        the file's header shows.
         """
         try:
-            self._run(_Prompt(source, is_dry), sink, begin)
+            self._run(_FlushingSource(source, would_wait), sink, begin)
         except RequestError as error:
             # A traceback holds frames, and they hold the rows in memory. This error is never logged.
             error.__context__ = error.__cause__ = None
             raise error.with_traceback(None) from None
 
-    def _run(self, prompt: "_Prompt", sink: Sink, begin: Callable[[Form], None]) -> None:
-        asked = self._asked
-        source: Source = prompt
-        if asked.encoding != "identity":
-            source = Unpacked(source, asked.encoding)
+    def _run(self, flushing_source: "_FlushingSource", sink: Sink, begin: Callable[[FileFormat], None]) -> None:
+        options = self._options
+        source: Source = flushing_source
+        if options.encoding != "identity":
+            source = DecompressingSource(source, options.encoding)
         try:
-            self._read(source, prompt, sink, begin)
+            self._read(source, flushing_source, sink, begin)
         except InvalidArgument as error:
-            if asked.is_form_encoded and error.field is None and FORM_ENCODED not in error.message:
+            if options.is_form_encoded and error.field is None and FORM_ENCODED not in error.message:
                 raise InvalidArgument(f"{error.message}. {FORM_ENCODED}") from None
             raise
 
-    def _read(self, source: Source, prompt: "_Prompt", sink: Sink, begin: Callable[[Form], None]) -> None:
-        table, form = open_table(source, self._asked.form, self._reading())
+    def _read(
+        self, source: Source, flushing_source: "_FlushingSource", sink: Sink, begin: Callable[[FileFormat], None]
+    ) -> None:
+        table, file_format = open_table(source, self._options.file_format, self._read_options())
         with closing(table):
             try:
-                self._score(table, form, prompt, sink, begin)
+                self._score(table, file_format, flushing_source, sink, begin)
             except (Exception, KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as panic:
                 raise RuntimeError(f"a library panicked: {panic}") from panic
 
-    def _score(self, table: Table, form: Form, source: "_Prompt", sink: Sink, begin: Callable[[Form], None]) -> None:
-        asked = self._asked
-        scorer = Scorer(asked.model, table, asked.wanted, self._drift)
+    def _score(
+        self,
+        table: Table,
+        file_format: FileFormat,
+        source: "_FlushingSource",
+        sink: Sink,
+        begin: Callable[[FileFormat], None],
+    ) -> None:
+        options = self._options
+        scorer = Scorer(options.model, table, options.row_options, self._drift)
         self.counts = scorer.counts
         self._scorer = scorer
-        answer_form = asked.answer_form or form
-        packed = Packed(sink, asked.answer_encoding) if asked.answer_encoding != "identity" else None
-        out = packed or sink
-        delimiter = asked.answer_delimiter or (table.delimiter if answer_form is form else None) or ","
-        decimal = asked.text.decimal
-        self._writer = Writer(scorer, answer_form, out, delimiter=delimiter, decimal=decimal, as_text=table.is_text)
-        if asked.wanted.columns == ALL:
-            self.left_out = table.left_out.keys()
-        begin(answer_form)
+        response_format = options.response_format or file_format
+        compressing_sink = (
+            CompressingSink(sink, options.response_encoding) if options.response_encoding != "identity" else None
+        )
+        out = compressing_sink or sink
+        delimiter = options.response_delimiter or (table.delimiter if response_format is file_format else None) or ","
+        decimal = options.text.decimal
+        self._writer = Writer(scorer, response_format, out, delimiter=delimiter, decimal=decimal, as_text=table.is_text)
+        if options.row_options.columns == ALL:
+            self.omitted_columns = table.omitted_columns.keys()
+        begin(response_format)
         source.out = out
         table.on_wait(source.flush)
-        self._writer.write(summary=asked.summary)
-        if packed is not None:
-            packed.end()
+        self._writer.write(summary=options.summary)
+        if compressing_sink is not None:
+            compressing_sink.end()
         sink.flush()
 
     def stop(self) -> None:
@@ -109,32 +122,32 @@ class Job:
         if self._scorer is not None:
             self._scorer.stop()
 
-    def error_trailer_bytes(self, error: RequestError) -> bytes:
+    def error_bytes(self, error: RequestError) -> bytes:
         """Return the bytes that state `error` at the end of an aborted response.
 
         Empty if the response is compressed or its format can't state an error.
         """
-        if self._writer is None or self._asked.answer_encoding != "identity":
+        if self._writer is None or self._options.response_encoding != "identity":
             return b""
-        return self._writer.failed(error)
+        return self._writer.error_bytes(error)
 
     def close(self) -> None:
         """Release the rows that were read."""
         self._writer = None
 
-    def _reading(self) -> Reading:
-        manifest, settings = self._asked.model.manifest, self._settings
-        return Reading(
-            signature=self._asked.model.signature,
-            added=answer_names(manifest, self._asked.wanted.on_error),
-            delimiter=self._asked.delimiter,
-            has_columns=self._asked.answer_form not in {None, NDJSON} or self._asked.wanted.columns != ALL,
+    def _read_options(self) -> ReadOptions:
+        manifest, settings = self._options.model.manifest, self._settings
+        return ReadOptions(
+            signature=self._options.model.signature,
+            reserved_names=prediction_names(manifest, self._options.row_options.on_error),
+            delimiter=self._options.delimiter,
+            has_columns=self._options.response_format not in {None, NDJSON} or self._options.row_options.columns != ALL,
             max_string_bytes=settings.max_string_bytes,
             max_json_depth=settings.max_json_depth,
-            text=self._asked.text,
+            text=self._options.text,
             needed=self._needed(),
-            is_form_encoded=self._asked.is_form_encoded,
-            limits=limits(settings, len(self._asked.model.signature.columns)),
+            is_form_encoded=self._options.is_form_encoded,
+            limits=limits(settings, len(self._options.model.signature.columns)),
         )
 
     def _needed(self) -> Collection[str] | None:
@@ -142,10 +155,10 @@ class Job:
 
         A requested name that contains commas is still in parts here: the table then reads all its columns.
         """
-        wanted = self._asked.wanted.columns
-        if wanted == ALL:
+        columns = self._options.row_options.columns
+        if columns == ALL:
             return None
-        return {*self._asked.model.signature.by_name, *(() if wanted == NONE else wanted)}
+        return {*self._options.model.signature.by_name, *(() if columns == NONE else columns)}
 
 
 def limits(settings: Settings, features: int) -> Limits:
@@ -156,25 +169,25 @@ def limits(settings: Settings, features: int) -> Limits:
     return Limits(settings.max_columns + features, settings.max_record_batch_bytes, settings.max_spool_bytes)
 
 
-class _Prompt:
+class _FlushingSource:
     """A source that sends the buffered response before a read waits for the body."""
 
-    def __init__(self, source: Source, is_dry: Callable[[], bool]) -> None:
+    def __init__(self, source: Source, would_wait: Callable[[], bool]) -> None:
         self.out: Sink | None = None
         """Sink of the response; None until the response begins."""
         self._source = source
-        self._is_dry = is_dry
+        self._would_wait = would_wait
         self._thread = threading.get_ident()
-        self._failed: Exception | None = None
+        self._read_error: Exception | None = None
         """Error that ended a read: of the body, or of sending the response."""
 
     @property
     def failure(self) -> Exception | None:
-        return self._failed or self._source.failure
+        return self._read_error or self._source.failure
 
     def flush(self) -> None:
         """Send the buffered part of the response if the source has no bytes now."""
-        if self.out is not None and self._is_dry():
+        if self.out is not None and self._would_wait():
             self.out.flush()
 
     def read(self, size: int = -1, /) -> bytes:
@@ -184,11 +197,11 @@ class _Prompt:
                 self.flush()
             return self._source.read(size)
         except Exception as error:
-            self._failed = error
+            self._read_error = error
             raise
 
 
-def yield_to_others() -> None:
+def lower_priority() -> None:
     """Give the current thread the lowest priority.
 
     This can't be undone, so the thread must do nothing but score files.

@@ -35,18 +35,18 @@ class BodyPipe:
         `max_spool_bytes`.
         """
         self.failure: Exception | None = None
-        self.moved = 0
+        self.pieces = 0
         """Number of pieces received."""
         self._unread_s = unread_s
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
-        self._waits = False
+        self._is_waiting = False
         """Whether the event loop waits for room. Waking it up is expensive, so the reader wakes it only then."""
         self._changed = threading.Condition()
         self._chunks: deque[bytes | memoryview] = deque()
-        self._held = 0
+        self._buffered_bytes = 0
         self._spool = _Spool(max_spool_bytes)
-        self._spools = False
+        self._is_spooling = False
         """Whether new bytes go to the file; the bytes in memory come before them."""
         self.is_whole = False
         """Whether the body is complete."""
@@ -56,31 +56,31 @@ class BodyPipe:
 
         The wait has no end if the thread does not read.
         """
-        while not self._take(data):
+        while not self._accept(data):
             await self._has_room()
-        while self._held > HELD_BYTES and not self._spools:
+        while self._buffered_bytes > HELD_BYTES and not self._is_spooling:
             if not await self._has_room() and self._unread_s() > UNREAD_S:
-                self._spools = True
+                self._is_spooling = True
 
-    def _take(self, data: bytes) -> bool:
+    def _accept(self, data: bytes) -> bool:
         """Accept some bytes; return False if there is no room for them."""
         with self._changed:
-            if self._spools and not self._spool.write(data):
+            if self._is_spooling and not self._spool.write(data):
                 return False
-            if not self._spools:
+            if not self._is_spooling:
                 self._chunks.append(data)
-                self._held += len(data)
-            self.moved += 1
+                self._buffered_bytes += len(data)
+            self.pieces += 1
             self._changed.notify()
             return True
 
     async def _has_room(self) -> bool:
         """Wait for room; return False if there is none within UNREAD_S."""
         with self._changed:
-            if not self._spools and self._held <= HELD_BYTES // 2:
+            if not self._is_spooling and self._buffered_bytes <= HELD_BYTES // 2:
                 return True
             self._room.clear()
-            self._waits = True
+            self._is_waiting = True
         with suppress(TimeoutError):
             async with asyncio.timeout(UNREAD_S):
                 await self._room.wait()
@@ -111,21 +111,21 @@ class BodyPipe:
             self._changed.notify_all()
 
     @property
-    def is_dry(self) -> bool:
+    def would_wait(self) -> bool:
         """Whether a read would wait."""
         return not (self._chunks or self._spool.unread or self.is_whole or self.failure is not None)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most `size` bytes; no bytes at the end. Call this in a thread. Raises `failure`."""
         with self._changed:
-            while self.is_dry:
+            while self.would_wait:
                 self._changed.wait()
             if self.failure is not None:
                 raise self.failure
             data = self._from_memory(size) if self._chunks else self._spool.read(size)
-            self._spools = self._spools and self._spool.unread > 0
-            if self._waits and (self._spools or self._held <= HELD_BYTES // 2):
-                self._waits = False
+            self._is_spooling = self._is_spooling and self._spool.unread > 0
+            if self._is_waiting and (self._is_spooling or self._buffered_bytes <= HELD_BYTES // 2):
+                self._is_waiting = False
                 self._loop.call_soon_threadsafe(self._room.set)
             return data
 
@@ -139,7 +139,7 @@ class BodyPipe:
             view = memoryview(chunk)
             self._chunks.appendleft(view[size:])
             chunk = view[:size]
-        self._held -= len(chunk)
+        self._buffered_bytes -= len(chunk)
         return bytes(chunk)
 
 
@@ -186,24 +186,24 @@ class _Spool:
             self._file.close()
 
 
-class AnswerPipe:
+class ResponsePipe:
     """Pipe of a response's body: a thread writes it, the event loop sends it."""
 
     def __init__(self, send: Callable[[bytes], Awaitable[None]], pace: Pace) -> None:
         """Send the pieces with `send`, one after the other, and count their bytes in `pace`."""
         self.failure: Exception | None = None
-        self.moved = 0
+        self.pieces = 0
         """Number of pieces sent."""
         self._send = send
         self._pace = pace
         self._loop = asyncio.get_running_loop()
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._sending: Future[None] | None = None
-        self._since = 0.0
+        self._send_start_s = 0.0
 
     def unread_s(self) -> float:
         """Return for how many seconds the current piece waits to be sent."""
-        return 0.0 if self._sending is None else time.monotonic() - self._since
+        return 0.0 if self._sending is None else time.monotonic() - self._send_start_s
 
     def write(self, data: bytes, /) -> int:
         """Accept bytes; send them when they reach SENT_BYTES.
@@ -212,8 +212,8 @@ class AnswerPipe:
         """
         if self.failure is not None:
             raise self.failure
-        self._held += data
-        if len(self._held) >= SENT_BYTES:
+        self._buffer += data
+        if len(self._buffer) >= SENT_BYTES:
             self.flush()
         return len(data)
 
@@ -221,22 +221,22 @@ class AnswerPipe:
         """Send the accepted bytes."""
         if self.failure is not None:
             raise self.failure
-        if not self._held:
+        if not self._buffer:
             return
-        data, self._held = bytes(self._held), bytearray()
-        self._since = time.monotonic()
-        self._sending = asyncio.run_coroutine_threadsafe(self._sent(data), self._loop)
+        data, self._buffer = bytes(self._buffer), bytearray()
+        self._send_start_s = time.monotonic()
+        self._sending = asyncio.run_coroutine_threadsafe(self._send_timed(data), self._loop)
         if self.failure is not None:  # checked again: `fail` may have run before `_sending` was set
             self._sending.cancel()
         try:
             self._sending.result()
-            self.moved += 1
+            self.pieces += 1
         except CancelledError:
             raise self.failure or CancelledError from None
         finally:
             self._sending = None
 
-    async def _sent(self, data: bytes) -> None:
+    async def _send_timed(self, data: bytes) -> None:
         with self._pace.waiting():
             await self._send(data)
         self._pace.move(len(data))

@@ -16,7 +16,7 @@ from server.codecs.tables.table import Block, Fault, Table
 from server.errors import InvalidArgument
 from server.models.deferred_signals import deferred_signals
 from server.models.manifest import Manifest
-from server.models.quoting import alike, field_name, quoted, quoted_name, quoted_names
+from server.models.quoting import field_name, quoted, quoted_name, quoted_names, spelling_hint
 from server.models.session import Model
 from server.models.signature import Columns
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from server.inference.drift.monitor import Drift
     from server.models.run_limits import Terminable
 
-_LOOKS: Final = 4
+_DRIFT_INTERVAL: Final = 4
 """Drift observes one block of this many, starting with the first, to save time."""
 ERROR: Final = "error"
 """Name of the column that states why a row has no prediction, with `on_error=null`."""
@@ -40,12 +40,12 @@ class Counts:
     runs: int = 0
     """Runs of the model."""
 
-    def named(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, int]:
         """Return the counts of rows by their names in trailers and summaries."""
         return {"rows-read": self.read, "rows-scored": self.scored, "rows-failed": self.failed}
 
 
-def answer_names(manifest: Manifest, on_error: OnError) -> list[str]:
+def prediction_names(manifest: Manifest, on_error: OnError) -> list[str]:
     """Return the names of the columns that scoring adds to a table."""
     names = [f"predicted_{manifest.target}"]
     if manifest.kind != "regression":
@@ -53,29 +53,29 @@ def answer_names(manifest: Manifest, on_error: OnError) -> list[str]:
     return names + ([ERROR] if on_error == "null" else [])
 
 
-class Scored:
+class ScoredBlock:
     """Some rows and their predictions."""
 
     def __init__(
-        self, block: Block, passed: Sequence[str], answers: RecordBatch, kept: NDArray[np.intp] | None
+        self, block: Block, passed_names: Sequence[str], predictions: RecordBatch, rows: NDArray[np.intp] | None
     ) -> None:
-        """Hold the predictions `answers` of the rows `kept`; None: of all rows."""
-        self.answers = answers
+        """Hold the `predictions` of the rows at the indices `rows`; None: of all rows."""
+        self.predictions = predictions
         self._block = block
-        self._passed = passed
-        self._kept = kept
+        self._passed_names = passed_names
+        self._rows = rows
 
     def batch(self, *, as_text: bool = False) -> RecordBatch:
         """Return the passed columns and the predictions as one record batch."""
-        arrays = self._block.passed(self._passed, as_text=as_text)
-        if self._kept is not None:
-            arrays = [pick(array, self._kept) for array in arrays]
+        arrays = self._block.passed_columns(self._passed_names, as_text=as_text)
+        if self._rows is not None:
+            arrays = [pick(array, self._rows) for array in arrays]
         fields: list[Any] = [
-            Field(name, array.type, nullable=True) for name, array in zip(self._passed, arrays, strict=True)
+            Field(name, array.type, nullable=True) for name, array in zip(self._passed_names, arrays, strict=True)
         ]
-        added = self.answers.schema
-        fields += [added.field(place) for place in range(len(added))]
-        return RecordBatch.from_arrays([*arrays, *self.answers.columns], schema=Schema(fields))
+        added = self.predictions.schema
+        fields += [added.field(index) for index in range(len(added))]
+        return RecordBatch.from_arrays([*arrays, *self.predictions.columns], schema=Schema(fields))
 
     def lines(self, *, passes_all: bool) -> list[bytes] | None:
         """Return the rows of NDJSON as written; None for other formats.
@@ -83,25 +83,25 @@ class Scored:
         `passes_all`: with all fields, otherwise with the passed ones only. The line of a row that is not a valid object
         is empty.
         """
-        lines, faults = self._block.lines(None if passes_all else self._passed), self._block.faults
+        lines, faults = self._block.lines(None if passes_all else self._passed_names), self._block.faults
         if lines is None:
             return None
-        sound = [b"" if n in faults and faults[n].column is None else line for n, line in enumerate(lines)]
-        return sound if self._kept is None else [sound[row] for row in self._kept.tolist()]
+        lines_or_empty = [b"" if n in faults and faults[n].column is None else line for n, line in enumerate(lines)]
+        return lines_or_empty if self._rows is None else [lines_or_empty[row] for row in self._rows.tolist()]
 
 
 class Scorer:
     """Scorer of one table's blocks with one model version."""
 
-    def __init__(self, model: Model, table: Table, wanted: RowOptions, drift: "Drift | None" = None) -> None:
+    def __init__(self, model: Model, table: Table, row_options: RowOptions, drift: "Drift | None" = None) -> None:
         """Score `table` with `model`; `drift` observes the valid rows.
 
         Raises InvalidArgument, naming the column, if the table lacks a requested column.
         """
         self.counts = Counts()
-        self.passed = _passed(table, wanted)
-        self.passes_all = wanted.columns == ALL
-        self.headings = dict(zip(table.names, table.given_names or table.names, strict=True))
+        self.passed_names = _passed_columns(table, row_options)
+        self.passes_all = row_options.columns == ALL
+        self.headings = dict(zip(table.names, table.original_names or table.names, strict=True))
         """Unique name of a column to its name in the file."""
         self.may_be_formulas = any(map(is_formula, (*model.manifest.classes, *model.signature.by_name)))
         """Whether a spreadsheet could run a class or an error as a formula.
@@ -114,27 +114,27 @@ class Scorer:
         self._running: Terminable | None = None
         """Options of the current or the last run."""
         self._is_stopped = False
-        self._on_error = wanted.on_error
+        self._on_error = row_options.on_error
         self._columns = model.signature.columns
-        self._names = answer_names(model.manifest, wanted.on_error)
+        self._names = prediction_names(model.manifest, row_options.on_error)
         self._roles = {output.role: output.name for output in model.manifest.outputs}
         self._dtypes = {output.role: output.datatype for output in model.manifest.outputs}
 
-    def empty(self) -> Scored:
+    def empty(self) -> ScoredBlock:
         """Return zero rows that have the columns and types of all later rows."""
         block = self._table.empty()
         for column in self._columns:
             block.values(column)
-        return Scored(block, self.passed, self._answers(self._run_none(), None, []), None)
+        return ScoredBlock(block, self.passed_names, self._predictions(self._run_none(), None, []), None)
 
-    def __iter__(self) -> Iterator[Scored]:
+    def __iter__(self) -> Iterator[ScoredBlock]:
         """Yield the table's scored rows, block by block.
 
         Raises InvalidArgument, naming row and column, for an invalid row with `on_error=fail`.
         """
         return map(self._score, self._table.blocks())  # holds no block while the next is read
 
-    def _score(self, block: Block) -> Scored:
+    def _score(self, block: Block) -> ScoredBlock:
         columns, faults = self._read(block)
         first = self.counts.read + 1
         if faults and self._on_error == "fail":
@@ -146,16 +146,18 @@ class Scorer:
         self.counts.failed += len(faults)
         self.counts.scored += block.rows - len(faults)
         if not faults:
-            return Scored(block, self.passed, self._answers(self._run(columns), None, []), None)
-        bad = np.zeros(block.rows, np.bool_)
-        bad[[*faults]] = True
+            return ScoredBlock(block, self.passed_names, self._predictions(self._run(columns), None, []), None)
+        is_invalid = np.zeros(block.rows, np.bool_)
+        is_invalid[[*faults]] = True
         if self._on_error == "skip":
-            kept = np.flatnonzero(~bad)
-            columns = {name: values[kept] for name, values in columns.items()}
-            outputs = self._run(columns) if len(kept) else self._run_none()
-            return Scored(block, self.passed, self._answers(outputs, None, []), kept)
+            valid_rows = np.flatnonzero(~is_invalid)
+            columns = {name: values[valid_rows] for name, values in columns.items()}
+            outputs = self._run(columns) if len(valid_rows) else self._run_none()
+            return ScoredBlock(block, self.passed_names, self._predictions(outputs, None, []), valid_rows)
         reasons = [faults[row].reason if row in faults else None for row in range(block.rows)]
-        return Scored(block, self.passed, self._answers(self._run(columns, ~bad), bad, reasons), None)
+        return ScoredBlock(
+            block, self.passed_names, self._predictions(self._run(columns, ~is_invalid), is_invalid, reasons), None
+        )
 
     def _read(self, block: Block) -> tuple[Columns, dict[int, Fault]]:
         """Return each feature's values, shape [rows, 1], and each invalid row's first fault."""
@@ -169,15 +171,18 @@ class Scorer:
             columns[name] = values.values.reshape(-1, 1)
         return columns, faults
 
-    def _run(self, columns: Columns, sound: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
-        """Return the outputs of all rows. Drift observes only the rows that are true in `sound`; None: all."""
+    def _run(self, columns: Columns, is_valid: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
+        """Return the outputs of all rows. Drift observes only the rows that are true in `is_valid`; None: all."""
         self.counts.runs += 1
         outputs = self._run_once(columns)
-        if self._drift is not None and self.counts.runs % _LOOKS == 1:
-            seen = [outputs[name] for name in self._model.output_names]
-            if sound is not None:
-                columns, seen = {name: values[sound] for name, values in columns.items()}, [o[sound] for o in seen]
-            self._drift.count_run("files", columns, len(seen[0]), seen)
+        if self._drift is not None and self.counts.runs % _DRIFT_INTERVAL == 1:
+            observed = [outputs[name] for name in self._model.output_names]
+            if is_valid is not None:
+                columns, observed = (
+                    {name: values[is_valid] for name, values in columns.items()},
+                    [o[is_valid] for o in observed],
+                )
+            self._drift.count_run("files", columns, len(observed[0]), observed)
         return outputs
 
     def _run_none(self) -> dict[str, NDArray[Any]]:
@@ -197,7 +202,7 @@ class Scorer:
         if self._running is not None:
             self._running.terminate = True
 
-    def _answers(
+    def _predictions(
         self, outputs: dict[str, NDArray[Any]], null: NDArray[np.bool_] | None, reasons: list[str | None]
     ) -> RecordBatch:
         """Return the columns that scoring adds: null in rows that are true in `null`."""
@@ -205,8 +210,8 @@ class Scorer:
             arrays = [from_numpy(outputs[self._roles["value"]].reshape(-1), null)]
         else:
             arrays = [self._labels(outputs[self._roles["label"]].reshape(-1), null)]
-            shares = outputs[self._roles["probabilities"]]
-            arrays += [from_numpy(shares[:, place], null) for place in range(shares.shape[1])]
+            probabilities = outputs[self._roles["probabilities"]]
+            arrays += [from_numpy(probabilities[:, index], null) for index in range(probabilities.shape[1])]
         if self._on_error == "null":
             rows = len(arrays[0])
             arrays.append(strings(reasons or [None] * rows))
@@ -218,44 +223,44 @@ class Scorer:
             return from_numpy(labels, null)
         classes = self._model.manifest.classes
         known = np.zeros(len(labels), np.uint32)
-        for place, name in enumerate(classes[1:], 1):
-            known[labels == name] = place
+        for index, name in enumerate(classes[1:], 1):
+            known[labels == name] = index
         if null is None:
             return pick(strings([*classes]), known)
-        return strings([None if none else classes[place] for place, none in zip(known, null, strict=True)])
+        return strings([None if none else classes[index] for index, none in zip(known, null, strict=True)])
 
 
-def _passed(table: Table, wanted: RowOptions) -> Sequence[str]:
-    if wanted.columns == ALL:
+def _passed_columns(table: Table, row_options: RowOptions) -> Sequence[str]:
+    if row_options.columns == ALL:
         return table.names
-    if wanted.columns == NONE:
+    if row_options.columns == NONE:
         return []
-    found = _joined(wanted.columns, frozenset((*table.names, *table.left_out)))
-    if len(set(found)) < len(found):
+    columns = _join_names(row_options.columns, frozenset((*table.names, *table.omitted_columns)))
+    if len(set(columns)) < len(columns):
         raise InvalidArgument("columns: expected each column once", field="columns")
-    for name in found:
-        if name in table.left_out:
-            words = f"expected a type that can be passed on; got a column of {table.left_out[name][:100]}"
-            raise InvalidArgument(f"{quoted_name(name)}: {words}", field=field_name(name))
+    for name in columns:
+        if name in table.omitted_columns:
+            message = f"expected a type that can be passed on; got a column of {table.omitted_columns[name][:100]}"
+            raise InvalidArgument(f"{quoted_name(name)}: {message}", field=field_name(name))
         if name not in table.names:
-            words = f"there is no {quoted(name)}; expected all, none, or some of {quoted_names(table.names)}"
-            raise InvalidArgument(f"columns: {words}{alike(name, table.names)}", field="columns")
-    return found
+            message = f"there is no {quoted(name)}; expected all, none, or some of {quoted_names(table.names)}"
+            raise InvalidArgument(f"columns: {message}{spelling_hint(name, table.names)}", field="columns")
+    return columns
 
 
-def _joined(parts: Sequence[str], names: frozenset[str]) -> list[str]:
+def _join_names(parts: Sequence[str], names: frozenset[str]) -> list[str]:
     """Return the column names of a list that was split at each comma.
 
     Parts of a name that contains commas are joined again. If the parts can't all be joined to `names`, they are
     returned unchanged.
     """
-    most = 1 + max((name.count(",") for name in names), default=0)
-    rest: dict[int, list[str]] = {len(parts): []}
+    max_parts = 1 + max((name.count(",") for name in names), default=0)
+    names_from: dict[int, list[str]] = {len(parts): []}
     """Index of a part to the names that the parts from this index on form."""
     for start in reversed(range(len(parts))):
-        for stop in range(start + 1, min(start + most, len(parts)) + 1):
+        for stop in range(start + 1, min(start + max_parts, len(parts)) + 1):
             name = ",".join(parts[start:stop])
-            if name in names and stop in rest:
-                rest[start] = [name, *rest[stop]]
+            if name in names and stop in names_from:
+                names_from[start] = [name, *names_from[stop]]
                 break
-    return rest.get(0, [*parts])
+    return names_from.get(0, [*parts])

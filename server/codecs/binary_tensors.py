@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.errors import InvalidArgument, PayloadTooLarge
-from server.models.quoting import shown
+from server.models.quoting import quoted_value
 from server.models.signature import Column, Values
 
 _SCALARS: Final = {
@@ -44,28 +44,28 @@ class ColumnReader:
         scalar = _SCALARS.get(column.feature.datatype)
         self._unpack = struct.Struct(scalar).unpack_from if scalar else None
         self._dtype = column.dtype.newbyteorder("<")
-        self._known = {_packed(str(each)): str(each) for each in _known(column)}
-        self._any_known = re.compile(b"|".join(map(re.escape, self._known)), re.DOTALL).findall
+        self._known_strings = {_encode_string(str(each)): str(each) for each in _known_strings(column)}
+        self._find_known = re.compile(b"|".join(map(re.escape, self._known_strings)), re.DOTALL).findall
 
-    def read(self, body: bytes, at: int, size: int, rows: int) -> Values:
-        """Return the values in `size` bytes of `body` from `at` on.
+    def read(self, body: bytes, offset: int, size: int, rows: int) -> Values:
+        """Return the values in `size` bytes of `body` from `offset` on.
 
         Raises InvalidArgument, naming the tensor.
         """
         if self._column.feature.datatype == "BYTES":
-            return self._strings(body[at : at + size], rows)
+            return self._strings(body[offset : offset + size], rows)
         if size != rows * self._dtype.itemsize:
-            raise self._wrong(f"expected {rows * self._dtype.itemsize} bytes for {rows} rows; got {size}")
+            raise self._error(f"expected {rows * self._dtype.itemsize} bytes for {rows} rows; got {size}")
         if not rows:
             return np.empty(0, self._column.dtype)
         if rows == 1 and self._unpack is not None:
-            (value,) = self._unpack(body, at)
+            (value,) = self._unpack(body, offset)
             if self.holds(value):
                 return (value,)
-        array = np.frombuffer(body, np.uint8 if self._unpack is None else self._dtype, rows, at)
+        array = np.frombuffer(body, np.uint8 if self._unpack is None else self._dtype, rows, offset)
         if self._unpack is None:
             if array.max() > 1:
-                raise self._wrong(f"expected each byte to be 0 or 1; got {array.max()}")
+                raise self._error(f"expected each byte to be 0 or 1; got {array.max()}")
             array = array.view(np.bool_)
         self._column.check(array)
         return array
@@ -77,10 +77,10 @@ class ColumnReader:
         return self._column.low is None or self._column.high is None or self._column.low <= value <= self._column.high
 
     def _strings(self, data: bytes, rows: int) -> Sequence[str]:
-        if self._known:
-            found = self._any_known(data)
+        if self._known_strings:
+            found = self._find_known(data)
             if len(found) == rows and b"".join(found) == data:  # no bytes between the elements
-                return list(map(self._known.__getitem__, found))
+                return list(map(self._known_strings.__getitem__, found))
         strings = [*self._split(data, rows)]
         array = np.array(strings, dtype=object)
         self._column.check(array)
@@ -92,18 +92,20 @@ class ColumnReader:
         Raises InvalidArgument if there are not exactly `rows` elements, PayloadTooLarge for an element over the limit.
         """
         strings: list[str] = []
-        at = 0
-        while at < len(data) and len(strings) < rows:
-            if at + _LENGTH.size > len(data):
-                raise self._wrong(f"element {len(strings)} is cut off")
-            (length,) = _LENGTH.unpack_from(data, at)
-            at += _LENGTH.size
-            if length > len(data) - at:
-                raise self._wrong(f"element {len(strings)} is cut off: expected {length} bytes, got {len(data) - at}")
-            strings.append(self.string(data[at : at + length]))
-            at += length
-        if at != len(data) or len(strings) != rows:
-            raise self._wrong(f"expected {rows} elements; got {len(strings)} and {len(data) - at} more bytes")
+        offset = 0
+        while offset < len(data) and len(strings) < rows:
+            if offset + _LENGTH.size > len(data):
+                raise self._error(f"element {len(strings)} is cut off")
+            (length,) = _LENGTH.unpack_from(data, offset)
+            offset += _LENGTH.size
+            if length > len(data) - offset:
+                raise self._error(
+                    f"element {len(strings)} is cut off: expected {length} bytes, got {len(data) - offset}"
+                )
+            strings.append(self.string(data[offset : offset + length]))
+            offset += length
+        if offset != len(data) or len(strings) != rows:
+            raise self._error(f"expected {rows} elements; got {len(strings)} and {len(data) - offset} more bytes")
         return strings
 
     def string(self, data: bytes) -> str:
@@ -112,32 +114,32 @@ class ColumnReader:
         Raises InvalidArgument for invalid UTF-8, PayloadTooLarge for an element over the limit.
         """
         if len(data) > self._max_string_bytes:
-            words = f"{self._name}: expected strings of at most {self._max_string_bytes} bytes; got {len(data)}"
-            raise PayloadTooLarge(words, field=self._name)
+            message = f"{self._name}: expected strings of at most {self._max_string_bytes} bytes; got {len(data)}"
+            raise PayloadTooLarge(message, field=self._name)
         try:
             return data.decode()
         except UnicodeDecodeError:
-            raise self._wrong(f"expected UTF-8; got {shown(data)}") from None
+            raise self._error(f"expected UTF-8; got {quoted_value(data)}") from None
 
-    def _wrong(self, what: str) -> InvalidArgument:
-        return InvalidArgument(f"{self._name}: binary data: {what}", field=self._name)
+    def _error(self, reason: str) -> InvalidArgument:
+        return InvalidArgument(f"{self._name}: binary data: {reason}", field=self._name)
 
 
 def tensor_bytes(array: NDArray[Any]) -> bytes:
     """Return an output tensor's bytes."""
     if array.dtype.kind == "O":
         strings = array.reshape(-1).tolist()
-        packed = {each: _packed(each) for each in set(strings)}  # labels: few distinct values, repeated often
-        return b"".join(map(packed.__getitem__, strings))
+        encoded = {each: _encode_string(each) for each in set(strings)}  # labels: few distinct values, repeated often
+        return b"".join(map(encoded.__getitem__, strings))
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _packed(text: str) -> bytes:
+def _encode_string(text: str) -> bytes:
     data = text.encode()
     return _LENGTH.pack(len(data)) + data
 
 
-def _known(column: Column) -> set[str]:
+def _known_strings(column: Column) -> set[str]:
     """Return the only strings a column may hold; empty if any is valid."""
     if column.feature.datatype != "BYTES" or column.feature.categories is None:
         return set()

@@ -14,53 +14,53 @@ FREE_BYTES: Final = 1024 * 1024
 """Decompressed bytes that any body may have, whatever its ratio."""
 
 
-def decompressed(data: bytes, encoding: str, max_bytes: int, what: str = "body") -> bytes:
+def decompress(data: bytes, encoding: str, max_bytes: int, subject: str = "body") -> bytes:
     """Return the decompressed `data`.
 
-    `encoding` is gzip or deflate. `what` names the data in error messages. Raises PayloadTooLarge above `max_bytes` or
-    the ratio, InvalidArgument if the data is not one whole stream.
+    `encoding` is gzip or deflate. `subject` names the data in error messages. Raises PayloadTooLarge above `max_bytes`
+    or the ratio, InvalidArgument if the data is not one whole stream.
     """
-    most = min(max_bytes, FREE_BYTES + MAX_RATIO * len(data))
-    found, is_whole = _some(data, encoding, most + 1, what)
-    if len(found) > most:
-        if most < max_bytes:
-            words = f"{what}: expected at most {FREE_BYTES} bytes, plus {MAX_RATIO} for each compressed byte"
-            raise PayloadTooLarge(words)
-        raise PayloadTooLarge(f"{what}: expected at most {max_bytes} bytes")
+    max_output_bytes = min(max_bytes, FREE_BYTES + MAX_RATIO * len(data))
+    output, is_whole = _decompress_at_most(data, encoding, max_output_bytes + 1, subject)
+    if len(output) > max_output_bytes:
+        if max_output_bytes < max_bytes:
+            message = f"{subject}: expected at most {FREE_BYTES} bytes, plus {MAX_RATIO} for each compressed byte"
+            raise PayloadTooLarge(message)
+        raise PayloadTooLarge(f"{subject}: expected at most {max_bytes} bytes")
     if not is_whole:
-        raise InvalidArgument(f"{what}: expected one whole {encoding} stream")
-    return found
+        raise InvalidArgument(f"{subject}: expected one whole {encoding} stream")
+    return output
 
 
-def decompressed_if_small(data: bytes, encoding: str, small_bytes: int) -> bytes | None:
+def decompress_if_small(data: bytes, encoding: str, small_bytes: int) -> bytes | None:
     """Return a body's decompressed data if at most `small_bytes`, else None.
 
     Raises InvalidArgument.
     """
     if len(data) > small_bytes:
         return None
-    found, is_whole = _some(data, encoding, small_bytes + 1, "body")
-    return found if is_whole and len(found) <= small_bytes else None
+    output, is_whole = _decompress_at_most(data, encoding, small_bytes + 1, "body")
+    return output if is_whole and len(output) <= small_bytes else None
 
 
-def compressed(data: bytes) -> bytes:
+def compress(data: bytes) -> bytes:
     """Return `data` in gzip at the fastest level: CPU time costs more than bytes."""
-    pack = zlib.compressobj(1, zlib.DEFLATED, GZIP)
-    return pack.compress(data) + pack.flush()
+    compressor = zlib.compressobj(1, zlib.DEFLATED, GZIP)
+    return compressor.compress(data) + compressor.flush()
 
 
-def _some(data: bytes, encoding: str, most: int, what: str) -> tuple[bytes, bool]:
-    """Return at most `most` decompressed bytes, and whether they are one whole stream.
+def _decompress_at_most(data: bytes, encoding: str, max_output_bytes: int, subject: str) -> tuple[bytes, bool]:
+    """Return at most `max_output_bytes` decompressed bytes, and whether they are one whole stream.
 
     Zeros after a gzip stream are skipped, as gzip itself does: some files are padded with zeros.
     """
-    unpack = zlib.decompressobj(GZIP if encoding == "gzip" else _window(data))
+    decompressor = zlib.decompressobj(GZIP if encoding == "gzip" else _window(data))
     try:
-        found = unpack.decompress(data, most)
+        output = decompressor.decompress(data, max_output_bytes)
     except zlib.error:
-        raise InvalidArgument(f"{what}: expected {encoding}, as its encoding states") from None
-    behind = unpack.unused_data.strip(b"\0") if encoding == "gzip" else unpack.unused_data
-    return found, unpack.eof and not behind
+        raise InvalidArgument(f"{subject}: expected {encoding}, as its encoding states") from None
+    trailing = decompressor.unused_data.strip(b"\0") if encoding == "gzip" else decompressor.unused_data
+    return output, decompressor.eof and not trailing
 
 
 def _window(data: bytes) -> int:

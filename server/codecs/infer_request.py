@@ -17,20 +17,27 @@ from numpy.typing import NDArray
 
 from server.codecs import json_errors
 from server.codecs.binary_tensors import ColumnReader
-from server.codecs.infer_types import DecodedInferRequest, InferInput, InferRequest, Parameters, Request, check_place
+from server.codecs.infer_types import (
+    DecodedInferRequest,
+    InferInput,
+    InferRequest,
+    Parameters,
+    Request,
+    check_shared_memory,
+)
 from server.codecs.json_shape import LARGE_BYTES, MaxCounts, check_counts, check_depth, scan
-from server.codecs.json_types import MALFORMED, json_type, whole
+from server.codecs.json_types import MALFORMED, json_type, with_integers
 from server.codecs.tensor_validation import (
     check_datatype,
     check_names,
     check_rows,
     from_base64,
-    given_or_null,
     is_base64,
     rows_of,
+    values_or_nulls,
 )
 from server.errors import InvalidArgument
-from server.models.quoting import shown
+from server.models.quoting import quoted_value
 from server.models.signature import Column, Signature, Values
 
 _ELEMENTS: Final[Mapping[tuple[str, bool], Any]] = {
@@ -73,7 +80,7 @@ class TensorDecoder:
         self._max_rows = max_rows
         self._max_string_bytes = max_string_bytes
         self._max_json_depth = max_json_depth
-        self._most = _most(signature, max_rows)
+        self._max_counts = _max_counts(signature, max_rows)
         self._readers = [ColumnReader(column, max_string_bytes) for column in signature.columns]
         inputs = [_input_type(index, column) for index, column in enumerate(signature.columns)]
         self._index = {kind: index for index, kind in enumerate(inputs)}
@@ -95,19 +102,19 @@ class TensorDecoder:
             return self._decode_raw(body)
         if json_bytes is not None and json_bytes > len(body):
             raise InvalidArgument(f"inference-header-content-length: the body has {len(body)} bytes, not {json_bytes}")
-        document, at = (body, len(body)) if json_bytes is None else (body[:json_bytes], json_bytes)
+        document, offset = (body, len(body)) if json_bytes is None else (body[:json_bytes], json_bytes)
         if len(document) > LARGE_BYTES:
-            check_counts(document, self._most)
+            check_counts(document, self._max_counts)
         try:
-            inference = self._decode_plain(document, body, at)
+            inference = self._decode_plain(document, body, offset)
         except MALFORMED:
             inference = None
         if inference is None:
-            inference = self._decode_any(document, body, at)
+            inference = self._decode_any(document, body, offset)
         self._signature.check_strings(inference.columns, self._max_string_bytes)
         return inference
 
-    def _decode_plain(self, document: bytes, body: bytes, at: int) -> DecodedInferRequest | None:
+    def _decode_plain(self, document: bytes, body: bytes, offset: int) -> DecodedInferRequest | None:
         """Decode a request of flat or binary tensors, one for every feature; else return None."""
         request = self._decode(document)
         inputs = request.inputs
@@ -120,53 +127,53 @@ class TensorDecoder:
         columns: list[Any] = [None] * len(inputs)
         for tensor in inputs:
             index = self._index[type(tensor)]
-            values, at = self._plain_values(tensor, index, rows, body, at)
+            values, offset = self._plain_values(tensor, index, rows, body, offset)
             if values is None or columns[index] is not None or tensor.shape != shape:
                 return None
             columns[index] = values
-        if at != len(body):
+        if offset != len(body):
             return None
         return DecodedInferRequest(columns, rows, request.id, request.outputs, request.parameters)
 
-    def _plain_values(self, tensor: Any, index: int, rows: int, body: bytes, at: int) -> tuple[Values | None, int]:  # noqa: ANN401 # the type is made at run time
+    def _plain_values(self, tensor: Any, index: int, rows: int, body: bytes, offset: int) -> tuple[Values | None, int]:  # noqa: ANN401 # the type is made at run time
         """Return a tensor's values and the offset of the next tensor's bytes.
 
         The values are None if the tensor is not plain: it needs `_decode_any`.
         """
         data = tensor.data
         if tensor.parameters is None:
-            return (None if data is msgspec.UNSET or len(data) != rows else data), at
+            return (None if data is msgspec.UNSET or len(data) != rows else data), offset
         size = tensor.parameters.binary_data_size
-        if size is msgspec.UNSET or data is not msgspec.UNSET or at + size > len(body):
-            return None, at
-        return self._readers[index].read(body, at, size, rows), at + size
+        if size is msgspec.UNSET or data is not msgspec.UNSET or offset + size > len(body):
+            return None, offset
+        return self._readers[index].read(body, offset, size, rows), offset + size
 
-    def _decode_any(self, document: bytes, body: bytes, at: int) -> DecodedInferRequest:
+    def _decode_any(self, document: bytes, body: bytes, offset: int) -> DecodedInferRequest:
         """Decode any request, or raise the error that describes its fault."""
         check_depth(document, self._max_json_depth)
-        document = json_errors.without_mark(document) or document
-        request, failed = _request(document)
+        document = json_errors.without_bom(document) or document
+        request, reason = _parse_request(document)
         check_names(request.inputs, self._signature)
         rows = rows_of(request.inputs, self._max_rows)
-        given: dict[str, Values] = {}
+        values_by_name: dict[str, Values] = {}
         for tensor in request.inputs:
             column = self._signature.by_name[tensor.name]
             check_datatype(tensor, column)
-            check_place(tensor.name, tensor.parameters)
+            check_shared_memory(tensor.name, tensor.parameters)
             size = _binary_size(tensor)
-            is_packed = is_base64(tensor.name, tensor.parameters, is_raw=size is not None)
+            is_encoded = is_base64(tensor.name, tensor.parameters, is_raw=size is not None)
             if size is None:
-                given[tensor.name] = _array(tensor, column, is_packed=is_packed)
+                values_by_name[tensor.name] = _array(tensor, column, is_encoded=is_encoded)
                 continue
-            if at + size > len(body):
+            if offset + size > len(body):
                 raise InvalidArgument(f"{tensor.name}: {_TOO_SHORT}", field=tensor.name)
-            given[tensor.name] = self._reader(column).read(body, at, size, rows)
-            at += size
-        if at != len(body):
-            raise InvalidArgument(f"body: {len(body) - at} bytes are left over after the last tensor")
-        if failed is not None:  # NaN and Infinity were in no tensor: the check of a tensor names its row
-            raise InvalidArgument(f"body: expected an inference request: {failed}")
-        columns = [given_or_null(given, column, rows) for column in self._signature.columns]
+            values_by_name[tensor.name] = self._reader(column).read(body, offset, size, rows)
+            offset += size
+        if offset != len(body):
+            raise InvalidArgument(f"body: {len(body) - offset} bytes are left over after the last tensor")
+        if reason is not None:  # NaN and Infinity were in no tensor: the check of a tensor names its row
+            raise InvalidArgument(f"body: expected an inference request: {reason}")
+        columns = [values_or_nulls(values_by_name, column, rows) for column in self._signature.columns]
         return DecodedInferRequest(columns, rows, request.id, request.outputs, request.parameters)
 
     def _decode_raw(self, body: bytes) -> DecodedInferRequest:
@@ -183,8 +190,8 @@ class TensorDecoder:
             return DecodedInferRequest([array.reshape(-1)], 1, parameters=parameters)
         rows, rest = divmod(len(body), column.dtype.itemsize)
         if rest or not rows:
-            words = f"{column.feature.name}: expected rows of {column.dtype.itemsize} bytes; got {len(body)} bytes"
-            raise InvalidArgument(words, field=column.feature.name)
+            message = f"{column.feature.name}: expected rows of {column.dtype.itemsize} bytes; got {len(body)} bytes"
+            raise InvalidArgument(message, field=column.feature.name)
         check_rows(rows, self._max_rows)
         return DecodedInferRequest([reader.read(body, 0, len(body), rows)], rows, parameters=parameters)
 
@@ -205,7 +212,7 @@ def _input_type(index: int, column: Column) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"Input{index}", fields, namespace=namespace, tag_field="name", tag=tag, kw_only=True)
 
 
-def _request(document: bytes) -> tuple[InferRequest, str | None]:
+def _parse_request(document: bytes) -> tuple[InferRequest, str | None]:
     """Return the request in a document, and why it is not valid JSON, or None.
 
     The parser accepts NaN and other values that JSON lacks; the reason names them. Raises InvalidArgument if the
@@ -214,7 +221,7 @@ def _request(document: bytes) -> tuple[InferRequest, str | None]:
     try:
         return _decode_request(document), None
     except MALFORMED as error:
-        reason = json_errors.strange_part(document) or json_errors.reason(document, error)
+        reason = json_errors.find_invalid_part(document) or json_errors.reason(document, error)
     try:
         return msgspec.convert(_with_raw_data(json_errors.parse(document)), InferRequest), reason
     except (ValueError, RecursionError, LookupError, TypeError):
@@ -244,15 +251,15 @@ def _binary_size(tensor: InferInput) -> int | None:
     return size
 
 
-def _array(tensor: InferInput, column: Column, *, is_packed: bool) -> NDArray[Any]:
-    """Return a tensor's data as an array, decoded from base64 if `is_packed`.
+def _array(tensor: InferInput, column: Column, *, is_encoded: bool) -> NDArray[Any]:
+    """Return a tensor's data as an array, decoded from base64 if `is_encoded`.
 
     Raises InvalidArgument, naming the row at fault.
     """
     name = tensor.name
     values, is_json = _elements(tensor)
-    values = _flat(values)
-    if is_packed:
+    values = _flatten(values)
+    if is_encoded:
         values = from_base64(name, values)
     if len(values) != tensor.shape[0]:
         raise InvalidArgument(
@@ -260,18 +267,18 @@ def _array(tensor: InferInput, column: Column, *, is_packed: bool) -> NDArray[An
         )
     array, row = None, None
     if not is_json:
-        row = next((row for row, value in enumerate(values) if json_errors.is_strange(value)), None)
+        row = next((row for row, value in enumerate(values) if json_errors.is_invalid_value(value)), None)
     if row is None:
-        array, row = _checked(values, column)
+        array, row = _check_values(values, column)
     if array is None or row is not None:
         raise InvalidArgument(f"{name}: row {row}: {column.fault(values[row or 0])}", field=name)
     return array
 
 
-def _checked(values: list[Any], column: Column) -> tuple[NDArray[Any] | None, int | None]:
+def _check_values(values: list[Any], column: Column) -> tuple[NDArray[Any] | None, int | None]:
     """Return a column's values as an array, and the row of the first invalid value."""
     if column.dtype.kind in "iu":
-        values = whole(values)
+        values = with_integers(values)
     try:
         with np.errstate(over="ignore"):  # a number too large for the datatype becomes infinite, which is in no range
             array = column.array(msgspec.convert(values, _ELEMENTS[column.dtype.kind, column.feature.nullable]))
@@ -280,8 +287,8 @@ def _checked(values: list[Any], column: Column) -> tuple[NDArray[Any] | None, in
         return None, int(row[1]) if row else 0
     except OverflowError:
         return None, next(row for row, value in enumerate(values) if not column.can_hold(value))
-    bad = np.flatnonzero(column.bad(array))
-    return array.reshape(-1), int(bad[0]) if len(bad) else None
+    invalid_rows = np.flatnonzero(column.invalid(array))
+    return array.reshape(-1), int(invalid_rows[0]) if len(invalid_rows) else None
 
 
 def _elements(tensor: InferInput) -> tuple[list[Any], bool]:
@@ -298,24 +305,24 @@ def _elements(tensor: InferInput) -> tuple[list[Any], bool]:
     try:
         return _decode_elements(data), True
     except MALFORMED as error:
-        failed = error
+        decode_error = error
     try:
         values = json_errors.parse(data)
     except (ValueError, RecursionError):
-        reason = json_errors.reason(data, failed)
+        reason = json_errors.reason(data, decode_error)
         raise InvalidArgument(f"{name}: data: expected an array: {reason}", field=name) from None
     if not isinstance(values, list):
-        raise InvalidArgument(f"{name}: data: expected an array; got {shown(values)}", field=name)
+        raise InvalidArgument(f"{name}: data: expected an array; got {quoted_value(values)}", field=name)
     return values, False
 
 
-def _most(signature: Signature, max_rows: int) -> MaxCounts:
+def _max_counts(signature: Signature, max_rows: int) -> MaxCounts:
     """Return the limits on JSON counts: few tensors, outputs and parameters, many elements."""
     features = len(signature.columns)
     return MaxCounts(1024 + 16 * features, 1024 + 16 * features, 1024 + 2 * features * (max_rows + 16))
 
 
-def _flat(data: list[Any]) -> list[Any]:
+def _flatten(data: list[Any]) -> list[Any]:
     """Return the elements of nested [[1], [2]] or flat [1, 2] data."""
     nested = all(isinstance(row, list) for row in data)
     return [value for row in data for value in row] if nested else data

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.codecs.binary_tensors import tensor_bytes
-from server.codecs.infer_types import DecodedInferRequest, InferOutput, Parameters, check_place
+from server.codecs.infer_types import DecodedInferRequest, InferOutput, Parameters, check_shared_memory
 from server.errors import InvalidArgument
 from server.models.manifest import Manifest, Output
-from server.models.quoting import quoted, quoted_names, shown
+from server.models.quoting import quoted, quoted_names, quoted_value
 from server.models.signature import Outputs
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
@@ -23,7 +23,7 @@ LENGTH_HEADER: Final = b"inference-header-content-length"
 class RequestedOutput(NamedTuple):
     """One output with the request's options."""
 
-    place: int
+    position: int
     """Index of the output in the model's outputs."""
     output: Output
     binary: bool
@@ -41,9 +41,9 @@ class TensorEncoder:
             output.name: (index, output) for index, output in enumerate(manifest.outputs)
         }
         self._served = {"model_name": manifest.name, "model_version": str(manifest.version)}
-        self._all = {is_binary: self._every(is_binary=is_binary) for is_binary in (False, True)}
+        self._all = {is_binary: self._all_outputs(is_binary=is_binary) for is_binary in (False, True)}
 
-    def wanted(self, inference: DecodedInferRequest) -> Sequence[RequestedOutput]:
+    def requested(self, inference: DecodedInferRequest) -> Sequence[RequestedOutput]:
         """Return the outputs that a request names; all outputs if it names none.
 
         Raises InvalidArgument for an unknown output, and for an invalid parameter.
@@ -51,11 +51,16 @@ class TensorEncoder:
         is_binary = _flag(inference.parameters, "binary_data_output", default=False)
         if not inference.outputs:
             return self._all[is_binary]
-        by_name = {output.name: self._wanted(output, is_binary=is_binary) for output in inference.outputs}
+        by_name = {output.name: self._requested(output, is_binary=is_binary) for output in inference.outputs}
         return list(by_name.values())
 
     def encode(
-        self, inference: DecodedInferRequest, wanted: Sequence[RequestedOutput], outputs: Outputs, start: int, stop: int
+        self,
+        inference: DecodedInferRequest,
+        requested: Sequence[RequestedOutput],
+        outputs: Outputs,
+        start: int,
+        stop: int,
     ) -> tuple[bytes, list[bytes]]:
         """Return JSON and the binary tensors that follow it, for rows `start` to `stop`.
 
@@ -64,43 +69,43 @@ class TensorEncoder:
         body: dict[str, Any] = dict(self._served)
         if inference.id is not None:
             body["id"] = inference.id
-        tensors, blobs = [], []
-        for each in wanted:
-            datatype, data = self.chosen(each, outputs, start, stop)
+        tensors, binary_tensors = [], []
+        for each in requested:
+            datatype, data = self.select(each, outputs, start, stop)
             tensor: dict[str, Any] = {"name": each.output.name, "datatype": datatype, "shape": list(data.shape)}
             if each.binary:
-                blobs.append(tensor_bytes(data))
-                tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
+                binary_tensors.append(tensor_bytes(data))
+                tensor["parameters"] = {"binary_data_size": len(binary_tensors[-1])}
             else:
                 tensor["data"] = data.reshape(-1).tolist()
             tensors.append(tensor)
         body["outputs"] = tensors
-        return msgspec.json.encode(body), blobs
+        return msgspec.json.encode(body), binary_tensors
 
-    def chosen(self, wanted: RequestedOutput, outputs: Outputs, start: int, stop: int) -> tuple[str, NDArray[Any]]:
+    def select(self, requested: RequestedOutput, outputs: Outputs, start: int, stop: int) -> tuple[str, NDArray[Any]]:
         """Return the datatype and values of one output, for rows `start` to `stop`."""
-        array = outputs[wanted.place][start:stop]
-        if wanted.classes:
-            return "BYTES", self._likeliest(array, wanted.classes)
-        return wanted.output.datatype, array
+        array = outputs[requested.position][start:stop]
+        if requested.classes:
+            return "BYTES", self._likeliest(array, requested.classes)
+        return requested.output.datatype, array
 
-    def _every(self, *, is_binary: bool) -> list[RequestedOutput]:
+    def _all_outputs(self, *, is_binary: bool) -> list[RequestedOutput]:
         return [RequestedOutput(index, output, is_binary, 0) for index, output in self._by_name.values()]
 
-    def _wanted(self, asked: InferOutput, *, is_binary: bool) -> RequestedOutput:
-        name = asked.name
-        if asked.name not in self._by_name:
-            words = f"no such output; expected {quoted_names(self._by_name)}; got {quoted(asked.name)}"
-            raise InvalidArgument(f"outputs: {words}", field="outputs")
-        check_place(name, asked.parameters)
-        index, output = self._by_name[asked.name]
-        classes = (asked.parameters or {}).get("classification", 0)
+    def _requested(self, requested: InferOutput, *, is_binary: bool) -> RequestedOutput:
+        name = requested.name
+        if requested.name not in self._by_name:
+            message = f"no such output; expected {quoted_names(self._by_name)}; got {quoted(requested.name)}"
+            raise InvalidArgument(f"outputs: {message}", field="outputs")
+        check_shared_memory(name, requested.parameters)
+        index, output = self._by_name[requested.name]
+        classes = (requested.parameters or {}).get("classification", 0)
         if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
-            words = f"classification: expected a number of classes; got {shown(classes)}"
-            raise InvalidArgument(f"{name}: {words}", field=name)
+            message = f"classification: expected a number of classes; got {quoted_value(classes)}"
+            raise InvalidArgument(f"{name}: {message}", field=name)
         if classes and output.role != "probabilities":
             raise InvalidArgument(f"{name}: classification: expected an output of probabilities", field=name)
-        is_binary = _flag(asked.parameters, "binary_data", default=is_binary)
+        is_binary = _flag(requested.parameters, "binary_data", default=is_binary)
         return RequestedOutput(index, output, is_binary, min(classes, len(self._classes)))
 
     def _likeliest(self, array: NDArray[Any], classes: int) -> NDArray[Any]:
@@ -110,8 +115,8 @@ class TensorEncoder:
         """
         order = np.argsort(-array, axis=1, kind="stable")[:, :classes]
         strings = [
-            [f"{row[at]:f}:{at}:{self._classes[at]}" for at in places]
-            for row, places in zip(array.tolist(), order.tolist(), strict=True)
+            [f"{row[index]:f}:{index}:{self._classes[index]}" for index in indices]
+            for row, indices in zip(array.tolist(), order.tolist(), strict=True)
         ]
         return np.array(strings, dtype=object).reshape(len(array), classes)
 
@@ -119,5 +124,5 @@ class TensorEncoder:
 def _flag(parameters: Parameters | None, name: str, *, default: bool) -> bool:
     value = (parameters or {}).get(name, default)
     if not isinstance(value, bool):
-        raise InvalidArgument(f"{name}: expected true or false; got {shown(value)}", field="parameters")
+        raise InvalidArgument(f"{name}: expected true or false; got {quoted_value(value)}", field="parameters")
     return value

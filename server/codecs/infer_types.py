@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from server.errors import InvalidArgument, Unimplemented
-from server.models.quoting import quoted_name, shown
+from server.models.quoting import quoted_name, quoted_value
 from server.models.signature import Values
 
 SHARED_MEMORY: Final = "shared_memory_region"
@@ -52,7 +52,7 @@ class InferRequest(Request, kw_only=True):
     inputs: list[InferInput]
 
 
-def check_place(name: str, parameters: Mapping[str, object] | None) -> None:
+def check_shared_memory(name: str, parameters: Mapping[str, object] | None) -> None:
     """Raise Unimplemented for a tensor in memory shared between client and server."""
     if parameters and SHARED_MEMORY in parameters:
         raise Unimplemented(f"{quoted_name(name)}: there is no shared memory here; expected the tensor in the message")
@@ -74,8 +74,8 @@ class DecodedInferRequest:
         for name in ("priority", "timeout") if parameters else ():
             value = parameters.get(name, 0)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_PARAMETER:
-                words = f"{name}: expected a whole number from 0 to 2^64 - 1; got {shown(value)}"
-                raise InvalidArgument(words, field="parameters")
+                message = f"{name}: expected a whole number from 0 to 2^64 - 1; got {quoted_value(value)}"
+                raise InvalidArgument(message, field="parameters")
 
     @property
     def timeout_s(self) -> float | None:

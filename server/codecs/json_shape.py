@@ -43,7 +43,7 @@ def scan(document: bytes) -> Shape:
     """Return the structure of a document. Invalid JSON also has one: the decoder rejects it."""
     codes = np.frombuffer(document, np.uint8)
     strings = _Strings()
-    depth = deepest = objects = members = elements = 0
+    depth = max_depth = objects = members = elements = 0
     for start in range(0, len(codes), _SLICE_BYTES):
         outside = strings.outside(codes[start : start + _SLICE_BYTES])
         objects += int(np.count_nonzero(outside == _OPEN))
@@ -53,9 +53,9 @@ def scan(document: bytes) -> Shape:
         steps = (folded == _OPEN).view(np.int8) - (folded == _CLOSE).view(np.int8)
         if steps.any():
             depths = np.cumsum(steps, dtype=np.int32)
-            deepest = max(deepest, depth + int(depths.max()))
+            max_depth = max(max_depth, depth + int(depths.max()))
             depth += int(depths[-1])
-    return Shape(deepest, objects, members, elements)
+    return Shape(max_depth, objects, members, elements)
 
 
 class _Strings:
@@ -83,8 +83,8 @@ class _Strings:
 
     def _unescaped(self, quotes: NDArray[np.bool_], backslashes: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the unescaped quotes: an even number of consecutive backslashes precedes them."""
-        places = np.arange(1, len(quotes) + 1, dtype=np.int32)
-        run = places - np.maximum.accumulate(np.where(backslashes, np.int32(-self._escaping), places))
+        positions = np.arange(1, len(quotes) + 1, dtype=np.int32)
+        run = positions - np.maximum.accumulate(np.where(backslashes, np.int32(-self._escaping), positions))
         before = np.concatenate((np.array([self._escaping], np.int32), run[:-1]))
         self._escaping = int(run[-1]) & 1
         quotes[before & 1 == 1] = False
@@ -97,13 +97,13 @@ def check_depth(document: bytes, max_depth: int) -> None:
         raise InvalidArgument(f"body: expected JSON nested at most {max_depth} deep")
 
 
-def check_counts(document: bytes, most: MaxCounts) -> None:
-    """Raise PayloadTooLarge for more objects, members or elements than `most` allows."""
+def check_counts(document: bytes, max_counts: MaxCounts) -> None:
+    """Raise PayloadTooLarge for more objects, members or elements than `max_counts` allows."""
     codes = np.frombuffer(document, np.uint8)
     marks = (_OPEN, _COLON, _COMMA)
-    if all(np.count_nonzero(codes == mark) <= limit for mark, limit in zip(marks, most, strict=True)):
+    if all(np.count_nonzero(codes == mark) <= limit for mark, limit in zip(marks, max_counts, strict=True)):
         return  # true for every valid document, unless its strings are full of punctuation
     shape = scan(document)
-    for name, found, limit in zip(MaxCounts._fields, shape[1:], most, strict=True):
-        if found > limit:
-            raise PayloadTooLarge(f"body: expected at most {limit} {name} in its JSON; got {found}")
+    for name, count_found, limit in zip(MaxCounts._fields, shape[1:], max_counts, strict=True):
+        if count_found > limit:
+            raise PayloadTooLarge(f"body: expected at most {limit} {name} in its JSON; got {count_found}")

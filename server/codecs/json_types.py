@@ -32,7 +32,7 @@ def lenient_type(column: Column) -> Any:  # noqa: ANN401
     return int | float | None if column.feature.nullable else int | float
 
 
-def whole(values: Iterable[Any]) -> list[Any]:
+def with_integers(values: Iterable[Any]) -> list[Any]:
     """Return the values with whole numbers as integers."""
     return [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
 

@@ -6,7 +6,7 @@ from typing import Any
 from server.models.manifest import Manifest, Role
 from server.models.signature import Outputs
 
-Answer = dict[str, Any]
+Prediction = dict[str, Any]
 """Fields of a prediction by kind of model.
 
 - binary: label, probability (of the positive class), probabilities
@@ -15,7 +15,7 @@ Answer = dict[str, Any]
 """
 
 
-def answerer(manifest: Manifest) -> Callable[[Outputs, int], Answer]:
+def prediction_encoder(manifest: Manifest) -> Callable[[Outputs, int], Prediction]:
     """Return the function that turns one row of a model's outputs into a prediction.
 
     Numbers are the model's own, widened to double precision without loss.
@@ -32,12 +32,12 @@ def answerer(manifest: Manifest) -> Callable[[Outputs, int], Answer]:
         }
     positive = classes.index(str(manifest.positive_class))
 
-    def answer(outputs: Outputs, row: int) -> Answer:
+    def encode(outputs: Outputs, row: int) -> Prediction:
         numbers = outputs[probabilities][row].tolist()
-        shares = dict(zip(classes, numbers, strict=True))
-        return {"label": outputs[label].item(row), "probability": numbers[positive], "probabilities": shares}
+        by_class = dict(zip(classes, numbers, strict=True))
+        return {"label": outputs[label].item(row), "probability": numbers[positive], "probabilities": by_class}
 
-    return answer
+    return encode
 
 
 def _index(manifest: Manifest, role: Role) -> int:

@@ -33,13 +33,13 @@ class QueryDecoder:
         for parameter in query.split(b"&"):
             if not parameter:
                 continue
-            before, _, behind = parameter.partition(b"=")
-            name = _text(before, QUERY)
+            raw_name, _, raw_value = parameter.partition(b"=")
+            name = _text(raw_name, QUERY)
             if name not in self._columns:
                 raise self._records.unknown(name)
             if name in members:
                 raise InvalidArgument(f"{name}: expected once; it is given more than once", field=name)
-            members[name] = _value(self._columns[name], _text(behind, name))
+            members[name] = _value(self._columns[name], _text(raw_value, name))
         body = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
         columns, _ = self._records.decode(b"{" + body + b"}")
         return columns
@@ -74,5 +74,5 @@ def _text(escaped: bytes, field: str) -> str:
             return unquote_to_bytes(escaped.replace(b"+", b" ")).decode()
         except UnicodeDecodeError:
             pass
-    shown = quoted(escaped.decode("latin-1"))
-    raise InvalidArgument(f"{field}: expected percent-encoded UTF-8; got {shown}", field=field)
+    text = quoted(escaped.decode("latin-1"))
+    raise InvalidArgument(f"{field}: expected percent-encoded UTF-8; got {text}", field=field)

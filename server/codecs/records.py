@@ -12,15 +12,17 @@ import msgspec
 
 from server.codecs import json_errors, repeated_names
 from server.codecs.json_shape import LARGE_BYTES, MaxCounts, check_counts, check_depth
-from server.codecs.json_types import MALFORMED, json_type, lenient_type, whole
+from server.codecs.json_types import MALFORMED, json_type, lenient_type, with_integers
 from server.codecs.repeated_names import RepeatedNames
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.models.manifest import Scalar
-from server.models.quoting import alike, field_name, quoted_name, quoted_names
+from server.models.quoting import field_name, quoted_name, quoted_names, spelling_hint
 from server.models.signature import Column, Signature
 
 RECORDS: Final = repeated_names.RECORDS
-_AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?:\.records\[(?P<row>\d+)\])?(?:\.(?P<name>.*))?`)?$", re.DOTALL)
+_LOCATION: Final = re.compile(
+    r"^(?P<what>.*?)(?: - at `\$(?:\.records\[(?P<row>\d+)\])?(?:\.(?P<name>.*))?`)?$", re.DOTALL
+)
 _QUOTED: Final = re.compile(r"`(?P<name>.*)`", re.DOTALL)
 _UNKNOWN: Final = object()
 """Marks a value that can't be shown."""
@@ -32,7 +34,7 @@ _Decoders = tuple[Callable[[bytes], Any], Callable[[bytes], Any]]
 _Decoded = tuple[list[tuple[Scalar | None, ...]], bool]
 
 
-class _Absences:
+class _AbsenceRecorder:
     """Recorder of absent nullable features: msgspec calls it for the value, null."""
 
     __slots__ = ("last",)
@@ -53,12 +55,13 @@ def record_type(
     signature: Signature,
     type_of: Callable[[Column], Any] = json_type,
     *,
-    others: bool = False,
+    allow_extra_fields: bool = False,
     absent: Callable[[], None] = _null,
 ) -> Any:  # noqa: ANN401 # the type is made at run time
     """Return the msgspec type of one record; `type_of` gives each feature's type.
 
-    `others`: fields that are no features are ignored. `absent` is called for each nullable feature that a record lacks.
+    `allow_extra_fields`: fields that are no features are ignored. `absent` is called for each nullable feature that a
+    record lacks.
     """
     names = {f"f{i}": column.feature.name for i, column in enumerate(signature.columns)}
     fields = [
@@ -68,7 +71,13 @@ def record_type(
         for field, column in zip(names, signature.columns, strict=True)
     ]
     return msgspec.defstruct(
-        "Record", fields, rename=names, kw_only=True, forbid_unknown_fields=not others, frozen=True, gc=False
+        "Record",
+        fields,
+        rename=names,
+        kw_only=True,
+        forbid_unknown_fields=not allow_extra_fields,
+        frozen=True,
+        gc=False,
     )
 
 
@@ -83,8 +92,8 @@ class RecordDecoder:
         self.max_rows = max_rows
         self.max_string_bytes = max_string_bytes
         self.max_json_depth = max_json_depth
-        self._most = _most(signature, max_rows)
-        self._absences = _Absences()
+        self._max_counts = _max_counts(signature, max_rows)
+        self._absences = _AbsenceRecorder()
         self._decode_record, self._decode_batch = self._strict = self._decoders(json_type)
         self._repeated = RepeatedNames(signature)
         self._number = len(signature.columns)
@@ -103,29 +112,29 @@ class RecordDecoder:
         Raises InvalidArgument, naming the field and what was expected; PayloadTooLarge for too many records.
         """
         if len(body) > LARGE_BYTES:
-            check_counts(body, self._most)
+            check_counts(body, self._max_counts)
         try:
-            columns, several = self._columns(body, self._strict)
+            columns, is_list = self._columns(body, self._strict)
         except MALFORMED as error:
-            if (unmarked := json_errors.without_mark(body)) is not None:
-                return self.decode(unmarked)
-            found = self._whole_columns(body) if _may_be_whole(error) else None
-            if found is None:
+            if (without_bom := json_errors.without_bom(body)) is not None:
+                return self.decode(without_bom)
+            whole_columns = self._whole_columns(body) if _may_be_whole(error) else None
+            if whole_columns is None:
                 raise self._diagnose(body, error) from None
-            columns, several = found
+            columns, is_list = whole_columns
         self.signature.check_strings(columns, self.max_string_bytes)
-        return columns, several
+        return columns, is_list
 
-    def plain(self, body: bytes, *, several: bool) -> list[tuple[Scalar | None, ...]] | None:
+    def decode_valid(self, body: bytes, *, is_list: bool) -> list[tuple[Scalar | None, ...]] | None:
         """Return the values of a fully valid body, else None.
 
-        `several` states whether the body is a list of records. Raises PayloadTooLarge if the body has more objects than
+        `is_list` states whether the body is a list of records. Raises PayloadTooLarge if the body has more objects than
         a valid one.
         """
         if len(body) > LARGE_BYTES:
-            check_counts(body, self._most)
+            check_counts(body, self._max_counts)
         try:
-            if not several:
+            if not is_list:
                 absence = self._absences.last
                 values = _astuple(self._decode_record(body))
                 if body.count(b":") != self._number or self._absences.last is not absence:
@@ -165,13 +174,13 @@ class RecordDecoder:
         return columns, True
 
     @staticmethod
-    def _check_once(found: tuple[int | None, str] | None) -> None:
+    def _check_once(repeated: tuple[int | None, str] | None) -> None:
         """Raise InvalidArgument for a repeated name.
 
-        `found` holds its row, which is None without a list, and the name.
+        `repeated` holds its row, which is None without a list, and the name.
         """
-        if found is not None:
-            raise _repeated(found[1], found[0])
+        if repeated is not None:
+            raise _repeated_error(repeated[1], repeated[0])
 
     def _whole_columns(self, body: bytes) -> _Decoded | None:
         """Decode a body whose only fault is whole numbers written as 1.0.
@@ -179,13 +188,14 @@ class RecordDecoder:
         Some clients have no integer type.
         """
         try:
-            columns, several = self._columns(body, self._lenient)
-            found = [
-                tuple(msgspec.convert(whole(values), kind)) for values, kind in zip(columns, self._kinds, strict=True)
+            columns, is_list = self._columns(body, self._lenient)
+            whole_columns = [
+                tuple(msgspec.convert(with_integers(values), kind))
+                for values, kind in zip(columns, self._kinds, strict=True)
             ]
         except MALFORMED:
             return None
-        return found, several
+        return whole_columns, is_list
 
     def _diagnose(self, body: bytes, error: Exception) -> InvalidArgument:
         """Return the error for a body that both decoders rejected.
@@ -196,26 +206,28 @@ class RecordDecoder:
         try:
             document = json_errors.parse(body)
         except (ValueError, RecursionError):
-            return self._diagnose_unseen(body, error)
+            return self._diagnose_unparsed(body, error)
         if not isinstance(document, dict):
             return InvalidArgument(_NO_OBJECT)
-        return self.strange(document) or self._explain(document, _message(error, whole=RECORDS not in document))
+        return self.invalid_value_error(document) or self._explain(
+            document, _message(error, is_one_record=RECORDS not in document)
+        )
 
-    def _diagnose_unseen(self, body: bytes, error: Exception) -> InvalidArgument:
+    def _diagnose_unparsed(self, body: bytes, error: Exception) -> InvalidArgument:
         """Return an error from the decoders' messages, for a body that can't be parsed.
 
         The body is invalid, or too large to be parsed again.
         """
-        malformed = json_errors.syntax_error(body) if len(body) <= json_errors.SECOND_LOOK_BYTES else None
+        malformed = json_errors.syntax_error(body) if len(body) <= json_errors.MAX_REPARSE_BYTES else None
         if malformed is not None or not isinstance(error, msgspec.ValidationError):
-            return _malformed(body, malformed or error)
-        top = " - at " not in str(error)  # a fault of the outermost object: the body is not a list of records
+            return _malformed_error(body, malformed or error)
+        is_outermost = " - at " not in str(error)  # a fault of the outermost object: the body is not a list of records
         record_error = error.__context__
-        if top and record_error is not None and not isinstance(record_error, msgspec.ValidationError):
-            return _malformed(body, record_error)
-        return self._explain({}, _message(error, whole=top))
+        if is_outermost and record_error is not None and not isinstance(record_error, msgspec.ValidationError):
+            return _malformed_error(body, record_error)
+        return self._explain({}, _message(error, is_one_record=is_outermost))
 
-    def strange(self, document: Any) -> InvalidArgument | None:  # noqa: ANN401 # any JSON value
+    def invalid_value_error(self, document: Any) -> InvalidArgument | None:  # noqa: ANN401 # any JSON value
         """Return the error for NaN, a lone surrogate or a repeated name, else None.
 
         msgspec's messages about these faults don't name them.
@@ -224,40 +236,44 @@ class RecordDecoder:
         rows: list[tuple[int | None, Any]] = [(None, document)]
         rows += enumerate(records) if isinstance(records, list) else []
         for index, record in rows:
-            if isinstance(record, json_errors.Members) and record.twice is not None:
-                return _repeated(record.twice, index)
+            if isinstance(record, json_errors.Members) and record.repeated_name is not None:
+                return _repeated_error(record.repeated_name, index)
             for name, value in record.items() if isinstance(record, dict) else ():
-                if json_errors.is_strange(value):
-                    return self._wrong(name, index, value)
+                if json_errors.is_invalid_value(value):
+                    return self._value_error(name, index, value)
         return None
 
     def _explain(self, document: dict[str, Any], message: str) -> InvalidArgument:
         """Convert msgspec's message, which ends in a path, into the error for the client."""
-        match = _AT.match(message)
-        what, row, name = match.group("what", "row", "name") if match else (message, None, None)
+        match = _LOCATION.match(message)
+        reason, row, name = match.group("what", "row", "name") if match else (message, None, None)
         index = None if row is None else int(row)
-        if what.startswith("Object missing") and (found := _QUOTED.search(what)) and found["name"] != RECORDS:
-            return self._missing(found["name"], index)
-        if what.startswith("Object contains unknown") and (found := _QUOTED.search(what)):
-            return self.unknown(found["name"], index)
+        if (
+            reason.startswith("Object missing")
+            and (name_match := _QUOTED.search(reason))
+            and name_match["name"] != RECORDS
+        ):
+            return self._missing_error(name_match["name"], index)
+        if reason.startswith("Object contains unknown") and (name_match := _QUOTED.search(reason)):
+            return self.unknown(name_match["name"], index)
         if index is None and name == RECORDS:
             return InvalidArgument(f"{RECORDS}: expected an array of records", field=RECORDS)
         if name is None and index is None:
             return InvalidArgument(_NO_OBJECT)
         if name is None:
             return InvalidArgument(f"{RECORDS}[{index}]: expected an object", field=f"{RECORDS}[{index}]")
-        return self._wrong(name, index, _value(document, index, name))
+        return self._value_error(name, index, _value(document, index, name))
 
-    def _missing(self, name: str, row: int | None) -> InvalidArgument:
-        words = f"expected {self.signature.by_name[name].expectation()}; it is missing"
-        return InvalidArgument(f"{_path(name, row)}: {words}", field=_field(name, row))
+    def _missing_error(self, name: str, row: int | None) -> InvalidArgument:
+        message = f"expected {self.signature.by_name[name].expectation()}; it is missing"
+        return InvalidArgument(f"{_path(name, row)}: {message}", field=_field(name, row))
 
-    def _wrong(self, name: str, row: int | None, got: object) -> InvalidArgument:
+    def _value_error(self, name: str, row: int | None, got: object) -> InvalidArgument:
         column = self.signature.by_name.get(name)
         if column is None:
             return self.unknown(name, row)
-        words = f"expected {column.expectation()}; got something else" if got is _UNKNOWN else column.fault(got)
-        return InvalidArgument(f"{_path(name, row)}: {words}", field=_field(name, row))
+        message = f"expected {column.expectation()}; got something else" if got is _UNKNOWN else column.fault(got)
+        return InvalidArgument(f"{_path(name, row)}: {message}", field=_field(name, row))
 
     def unknown(self, name: str, row: int | None = None) -> InvalidArgument:
         """Return the error for a record's field that is no feature.
@@ -268,11 +284,11 @@ class RecordDecoder:
             return InvalidArgument(
                 f"{RECORDS}: expected either a list of records or one record's fields", field=RECORDS
             )
-        expected = f"expected {quoted_names(self.signature.by_name)}{alike(name, self.signature.by_name)}"
+        expected = f"expected {quoted_names(self.signature.by_name)}{spelling_hint(name, self.signature.by_name)}"
         return InvalidArgument(f"{_path(name, row)}: no such feature; {expected}", field=_field(name, row))
 
 
-def _most(signature: Signature, max_rows: int) -> MaxCounts:
+def _max_counts(signature: Signature, max_rows: int) -> MaxCounts:
     """Return limits on JSON counts, far above those of any valid body.
 
     The error for a body above them does not state the number of records.
@@ -290,25 +306,25 @@ def _may_be_whole(error: BaseException) -> bool:
     return any("got `float`" in str(each) for each in (error, error.__context__))
 
 
-def _malformed(body: bytes, error: BaseException) -> InvalidArgument:
+def _malformed_error(body: bytes, error: BaseException) -> InvalidArgument:
     """Return the error for a body that is not JSON."""
     return InvalidArgument(f"body: expected a JSON object: {json_errors.reason(body, error)}")
 
 
-def _message(error: Exception, *, whole: bool) -> str:
+def _message(error: Exception, *, is_one_record: bool) -> str:
     """Return the message of the decoder that fits the body.
 
-    If the `whole` body is one record, this is the record decoder's.
+    If `is_one_record`, this is the record decoder's.
     """
     record_error = error.__context__
-    if whole and isinstance(record_error, msgspec.ValidationError):
+    if is_one_record and isinstance(record_error, msgspec.ValidationError):
         message = str(record_error)
         if f"unknown field `{RECORDS}`" not in message:
             return message
     return str(error)
 
 
-def _repeated(name: str, row: int | None) -> InvalidArgument:
+def _repeated_error(name: str, row: int | None) -> InvalidArgument:
     """Return the error for a record that repeats a name."""
     return InvalidArgument(f"{_path(name, row)}: expected once; it is given more than once", field=_field(name, row))
 

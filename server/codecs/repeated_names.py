@@ -34,7 +34,7 @@ class RepeatedNames:
         """Look for the names of `signature`."""
         self.needles = [msgspec.json.encode(column.feature.name) for column in signature.columns]
         self._number = len(self.needles)
-        self._nullable = [place for place, column in enumerate(signature.columns) if column.feature.nullable]
+        self._nullable = [index for index, column in enumerate(signature.columns) if column.feature.nullable]
 
     def of_record(self, body: bytes, values: Sequence[Any]) -> tuple[int | None, str] | None:
         """Return the row, always None, and the name that one record repeats, else None.
@@ -43,8 +43,8 @@ class RepeatedNames:
         """
         if None not in values and body.count(b":") == self._number:
             return None
-        twice = _twice(body)  # a null may come from an absent name, which hides a repeated one in the count
-        return None if twice is None else (None, twice)
+        name = _repeated_name(body)  # a null may come from an absent name, which hides a repeated one in the count
+        return None if name is None else (None, name)
 
     def of_records(self, body: bytes, columns: Sequence[Sequence[Any]]) -> tuple[int | None, str] | None:
         """Return the row and the name that a list of records repeats, else None.
@@ -52,30 +52,30 @@ class RepeatedNames:
         `columns` holds the values of each feature. The row is None if the body itself repeats a name.
         """
         names = len(columns[0]) * self._number + 1
-        nulls = sum(columns[place].count(None) for place in self._nullable)
+        nulls = sum(columns[index].count(None) for index in self._nullable)
         if nulls:
             names += body.count(_NULL) - nulls
         return None if colons(body) == names else self._find(body)
 
     def _find(self, body: bytes) -> tuple[int | None, str] | None:
-        if (twice := _twice(body)) is not None:
-            return None, twice
+        if (repeated_name := _repeated_name(body)) is not None:
+            return None, repeated_name
         try:
             records = _LISTS.decode(body).get(RECORDS, [])
         except MALFORMED:  # the body is one record
             return None
         for row, record in enumerate(records):
-            if (twice := _twice(bytes(record))) is not None:
-                return row, twice
+            if (repeated_name := _repeated_name(bytes(record))) is not None:
+                return row, repeated_name
         return None
 
 
-def _twice(document: bytes) -> str | None:
+def _repeated_name(document: bytes) -> str | None:
     """Return the first name that an object repeats, ignoring nested objects."""
     if len(_FIELDS.decode(document)) == document.count(b":"):
         return None
     try:
-        found = json_errors.parse(document)
+        value = json_errors.parse(document)
     except (ValueError, RecursionError):
         return None
-    return found.twice if isinstance(found, json_errors.Members) else None
+    return value.repeated_name if isinstance(value, json_errors.Members) else None

@@ -40,5 +40,5 @@ class RowEstimate:
 
 def estimates(features: int, max_rows: int) -> dict[str, RowEstimate]:
     """Return an estimate for bodies of each encoding."""
-    first = dict.fromkeys(ENCODINGS, _FIRST_COMPRESSED_BYTES) | {"identity": _FIRST_BYTES}
-    return {encoding: RowEstimate(features * each, max_rows) for encoding, each in first.items()}
+    initial_bytes = dict.fromkeys(ENCODINGS, _FIRST_COMPRESSED_BYTES) | {"identity": _FIRST_BYTES}
+    return {encoding: RowEstimate(features * each, max_rows) for encoding, each in initial_bytes.items()}

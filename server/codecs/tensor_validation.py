@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from server.errors import InvalidArgument, PayloadTooLarge
-from server.models.quoting import alike, field_name, quoted, quoted_name, quoted_names, shown
+from server.models.quoting import field_name, quoted, quoted_name, quoted_names, quoted_value, spelling_hint
 from server.models.signature import Column, Signature, Values
 
 CONTENT_TYPE: Final = "content_type"
@@ -31,22 +31,22 @@ class Tensor(Protocol):
 
 def check_names(inputs: Sequence[Tensor], signature: Signature) -> None:
     """Raise InvalidArgument for a tensor that is not a feature, or is repeated."""
-    given = set()
+    names = set()
     for tensor in inputs:
         name = tensor.name
         if name not in signature.by_name:
-            expected = f"expected {quoted_names(signature.by_name)}{alike(name, signature.by_name)}"
+            expected = f"expected {quoted_names(signature.by_name)}{spelling_hint(name, signature.by_name)}"
             raise InvalidArgument(f"{quoted_name(name)}: no such input; {expected}", field=field_name(name))
-        if name in given:
+        if name in names:
             raise InvalidArgument(f"{name}: expected once; it is given more than once", field=name)
-        given.add(name)
+        names.add(name)
 
 
 def check_datatype(tensor: Tensor, column: Column) -> None:
     """Raise InvalidArgument unless a tensor's datatype is its feature's."""
     if tensor.datatype != column.feature.datatype:
-        words = f"{tensor.name}: expected datatype {column.feature.datatype}; got {quoted(tensor.datatype, 16)}"
-        raise InvalidArgument(words, field=tensor.name)
+        message = f"{tensor.name}: expected datatype {column.feature.datatype}; got {quoted(tensor.datatype, 16)}"
+        raise InvalidArgument(message, field=tensor.name)
 
 
 def rows_of(inputs: Sequence[Tensor], max_rows: int) -> int:
@@ -66,8 +66,8 @@ def rows_of(inputs: Sequence[Tensor], max_rows: int) -> int:
                 f"{tensor.name}: expected the shape [rows, 1] or [rows]; got {got}", field=tensor.name
             )
         if shape[0] != rows:
-            words = f"{tensor.name}: expected {rows} rows as in {inputs[0].name}; got {shape[0]}"
-            raise InvalidArgument(words, field=tensor.name)
+            message = f"{tensor.name}: expected {rows} rows as in {inputs[0].name}; got {shape[0]}"
+            raise InvalidArgument(message, field=tensor.name)
     check_rows(rows, max_rows)
     return rows
 
@@ -86,31 +86,31 @@ def is_base64(name: str, parameters: Mapping[str, object] | None, *, is_raw: boo
     if not parameters or parameters.get(CONTENT_TYPE) != _BASE64:
         return False
     if is_raw:
-        words = f"{CONTENT_TYPE}: expected no {_BASE64} in binary data"
-        raise InvalidArgument(f"{quoted_name(name)}: {words}", field=field_name(name))
+        message = f"{CONTENT_TYPE}: expected no {_BASE64} in binary data"
+        raise InvalidArgument(f"{quoted_name(name)}: {message}", field=field_name(name))
     return True
 
 
 def from_base64(name: str, values: Sequence[Any]) -> list[Any]:
     """Return the decoded base64 strings. Raises InvalidArgument, naming the row at fault."""
-    found: list[Any] = []
+    decoded: list[Any] = []
     for row, value in enumerate(values):
         try:
-            found.append(b64decode(value, validate=True).decode() if isinstance(value, str | bytes) else value)
+            decoded.append(b64decode(value, validate=True).decode() if isinstance(value, str | bytes) else value)
         except ValueError:
-            words = f"row {row}: expected base64 of UTF-8, as {CONTENT_TYPE} states; got {shown(value)}"
-            raise InvalidArgument(f"{quoted_name(name)}: {words}", field=field_name(name)) from None
-    return found
+            message = f"row {row}: expected base64 of UTF-8, as {CONTENT_TYPE} states; got {quoted_value(value)}"
+            raise InvalidArgument(f"{quoted_name(name)}: {message}", field=field_name(name)) from None
+    return decoded
 
 
-def given_or_null(given: Mapping[str, Values], column: Column, rows: int) -> Values:
+def values_or_nulls(values_by_name: Mapping[str, Values], column: Column, rows: int) -> Values:
     """Return a feature's values; nulls if the input is absent.
 
     Raises InvalidArgument if the feature is not nullable.
     """
     name = column.feature.name
-    if name in given:
-        return given[name]
+    if name in values_by_name:
+        return values_by_name[name]
     if not column.feature.nullable:
         raise InvalidArgument(f"{name}: expected {column.expectation()}; there is no such input", field=name)
     return column.array([None] * rows).reshape(-1)

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import Message, Receive, Scope
 
-from server.codecs.compression import ENCODINGS, decompressed, decompressed_if_small
+from server.codecs.compression import ENCODINGS, decompress, decompress_if_small
 from server.errors import Canceled, PayloadTooLarge, RequestError, UnsupportedMediaType
 from server.http.header_numbers import milliseconds, whole_number
 from server.http.held_bytes import HELD, HeldBody
@@ -36,7 +36,7 @@ class ReceivedBody:
         """Return the decompressed body if it has at most `small_bytes`, else None. Raises InvalidArgument."""
         if self.encoding == "identity":
             return self._data if self.size <= small_bytes else None
-        return decompressed_if_small(self._data, self.encoding, small_bytes)
+        return decompress_if_small(self._data, self.encoding, small_bytes)
 
     def take(self) -> bytes:
         """Return the decompressed body, and release the received bytes.
@@ -44,7 +44,7 @@ class ReceivedBody:
         Takes milliseconds. Raises RequestError.
         """
         data, self._data = self._data, b""
-        return data if self.encoding == "identity" else decompressed(data, self.encoding, self._max_bytes)
+        return data if self.encoding == "identity" else decompress(data, self.encoding, self._max_bytes)
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int, media_types: Collection[str] = (JSON,)) -> bytes:

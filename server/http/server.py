@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
         """Run the periodic tasks; uvicorn calls this function ten times per second."""
         self._watchdog.beat()
         if counter % _MEMORY_TICKS == 0:
-            self._memory.look(self.server_state.total_requests)
+            self._memory.check(self.server_state.total_requests)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -23,14 +23,14 @@ def deferred_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    arrived: list[tuple[int, FrameType | None]] = []
+    pending: list[tuple[int, FrameType | None]] = []
     handlers = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
     try:
         for number in handlers:
-            signal.signal(number, lambda number, frame: arrived.append((number, frame)))
+            signal.signal(number, lambda number, frame: pending.append((number, frame)))
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number, frame in arrived[:1]:
+        for number, frame in pending[:1]:
             handlers[signal.Signals(number)](number, frame)

@@ -39,7 +39,7 @@ class _Kind(Enum):
     TENSOR = auto()
 
 
-_INSIDE: Final[Mapping[_Kind, Mapping[int, _Kind]]] = {
+_NESTED_KINDS: Final[Mapping[_Kind, Mapping[int, _Kind]]] = {
     _Kind.MODEL: {7: _Kind.GRAPH, 20: _Kind.TRAINING, 25: _Kind.FUNCTION},
     _Kind.TRAINING: {1: _Kind.GRAPH, 2: _Kind.GRAPH},
     _Kind.FUNCTION: {7: _Kind.NODE, 11: _Kind.ATTRIBUTE},
@@ -83,84 +83,84 @@ def check_no_external_data(model: bytes) -> None:
         if part.kind is _Kind.TENSOR:
             _check_tensor(model, part)
             continue
-        inside = _INSIDE[part.kind]
-        for number, wire, start, end in _fields(model, part):
-            kind = inside.get(number)
-            if kind is not None and wire == _BYTES:
+        nested_kinds = _NESTED_KINDS[part.kind]
+        for number, wire_type, start, end in _fields(model, part):
+            kind = nested_kinds.get(number)
+            if kind is not None and wire_type == _BYTES:
                 parts.append(_Part(kind, start, end, part.depth + 1))
 
 
 def _check_tensor(model: bytes, part: _Part) -> None:
     name, is_external = b"", False
-    for number, wire, start, end in _fields(model, part):
-        if number == _NAME[_Kind.TENSOR] and wire == _BYTES:
+    for number, wire_type, start, end in _fields(model, part):
+        if number == _NAME[_Kind.TENSOR] and wire_type == _BYTES:
             name = model[start:end]
         elif number == _EXTERNAL_DATA or (number == _DATA_LOCATION and _varint(model, start, end)[0]):
             is_external = True
     if is_external:
-        shown = name[:64].decode("utf-8", "replace")
-        raise ModelError(f"{MODEL_FILE}: tensor {shown!r} is in another file: external data is not loaded")
+        printable_name = name[:64].decode("utf-8", "replace")
+        raise ModelError(f"{MODEL_FILE}: tensor {printable_name!r} is in another file: external data is not loaded")
 
 
 def _fields(model: bytes, part: _Part) -> Iterator[tuple[int, int, int, int]]:
     """Yield each field of a message: number, wire type, start and end of its value."""
-    place, stop = part.start, part.end
-    skips = part.kind is _Kind.ATTRIBUTE
-    while place < stop:
-        if skips and (skipped := _ELEMENTS.match(model, place, stop)) is not None:
-            place = skipped.end()
-            if place == stop:
+    offset, stop = part.start, part.end
+    skips_elements = part.kind is _Kind.ATTRIBUTE
+    while offset < stop:
+        if skips_elements and (elements := _ELEMENTS.match(model, offset, stop)) is not None:
+            offset = elements.end()
+            if offset == stop:
                 return
-        key, start = _varint(model, place, stop)
-        number, wire = (key & 0xFFFFFFFF) >> 3, key & 7
-        if wire == _BYTES:
+        key, start = _varint(model, offset, stop)
+        number, wire_type = (key & 0xFFFFFFFF) >> 3, key & 7
+        if wire_type == _BYTES:
             size, start = _varint(model, start, stop)
-            place = start + size
+            offset = start + size
         else:
-            place = _skip(model, number, wire, start, stop)
-        if place > stop:
+            offset = _skip(model, number, wire_type, start, stop)
+        if offset > stop:
             raise _malformed()
-        yield number, wire, start, place
+        yield number, wire_type, start, offset
 
 
-def _skip(model: bytes, number: int, wire: int, start: int, stop: int) -> int:
+def _skip(model: bytes, number: int, wire_type: int, start: int, stop: int) -> int:
     """Return the end of a value that is not length-delimited.
 
     A group (protobuf's old-style nesting) is walked to its end.
     """
-    if wire == _VARINT:
+    if wire_type == _VARINT:
         return _varint(model, start, stop)[1]
-    if wire in {_FIXED64, _FIXED32}:
-        return start + (8 if wire == _FIXED64 else 4)
-    if wire != _START:
+    if wire_type in {_FIXED64, _FIXED32}:
+        return start + (8 if wire_type == _FIXED64 else 4)
+    if wire_type != _START:
         raise _malformed()
-    place, open_groups = start, [number]
+    offset, open_groups = start, [number]
     while open_groups:
-        key, place = _varint(model, place, stop)
-        inner, wire = (key & 0xFFFFFFFF) >> 3, key & 7
-        if wire == _START and len(open_groups) < MAX_DEPTH:
+        key, offset = _varint(model, offset, stop)
+        inner, wire_type = (key & 0xFFFFFFFF) >> 3, key & 7
+        if wire_type == _START and len(open_groups) < MAX_DEPTH:
             open_groups.append(inner)
-        elif wire == _END and inner == open_groups[-1]:
+        elif wire_type == _END and inner == open_groups[-1]:
             open_groups.pop()
-        elif wire == _BYTES:
-            size, place = _varint(model, place, stop)
-            place += size
+        elif wire_type == _BYTES:
+            size, offset = _varint(model, offset, stop)
+            offset += size
         else:
-            place = _skip(model, inner, _END if wire == _START else wire, place, stop)
-    return place
+            offset = _skip(model, inner, _END if wire_type == _START else wire_type, offset, stop)
+    return offset
 
 
-def _varint(model: bytes, place: int, stop: int) -> tuple[int, int]:
-    """Return the number at `place`, and the place after it."""
+def _varint(model: bytes, offset: int, stop: int) -> tuple[int, int]:
+    """Return the number at `offset`, and the offset after it."""
     value = 0
     for shift in range(0, 7 * _LARGEST_VARINT, 7):
-        if place >= stop:
+        if offset >= stop:
             raise _malformed()
-        byte = model[place]
-        place += 1
+        byte = model[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, offset
     raise _malformed()
 
 

@@ -12,9 +12,9 @@ from typing import Final
 
 _FEW_REQUESTS: Final = 20
 """Maximum requests between two checks of an idle server: health probes continue."""
-_GROWN_BYTES: Final = 12 * 1024 * 1024
+_GROWTH_BYTES: Final = 12 * 1024 * 1024
 """Growth at which memory is returned: less than a flood of requests may leave behind."""
-_BUSY_LOOKS: Final = 4
+_BUSY_CHECKS: Final = 4
 """Checks between two returns of memory if the server is busy or still large."""
 
 
@@ -50,21 +50,21 @@ class FreeMemory:
         """Store the current process size as the baseline."""
         self._start_bytes = self._settled_bytes = _resident_bytes()
         self._requests = 0
-        self._looks = 0
+        self._checks = 0
 
-    def look(self, requests: int) -> None:
+    def check(self, requests: int) -> None:
         """Return memory if the process has grown.
 
         Call this every few seconds on the event loop. `requests` is the number of completed requests since the start.
         """
         is_idle = requests - self._requests <= _FEW_REQUESTS
         self._requests = requests
-        self._looks += 1
+        self._checks += 1
         size = _resident_bytes()
-        if is_idle and size > self._settled_bytes + _GROWN_BYTES:
+        if is_idle and size > self._settled_bytes + _GROWTH_BYTES:
             self._settled_bytes = sys.maxsize  # until the new size is known
             asyncio.get_running_loop().run_in_executor(None, self._settle)
-        elif self._looks % _BUSY_LOOKS == 0 and size > self._start_bytes + _GROWN_BYTES:
+        elif self._checks % _BUSY_CHECKS == 0 and size > self._start_bytes + _GROWTH_BYTES:
             asyncio.get_running_loop().run_in_executor(None, release_free_memory)
 
     def _settle(self) -> None:

@@ -7,7 +7,14 @@ from server.errors import MissingModelError, ModelError
 from server.models import version_directory
 from server.models.load_limits import LoadLimits
 from server.models.version_policy import ALL, VersionPolicy
-from server.models.versions import LABELS_FILE, Found, Versions, points_at_nothing, read_labels, version_number
+from server.models.versions import (
+    LABELS_FILE,
+    FolderContents,
+    Versions,
+    dangling_label_error,
+    read_labels,
+    version_number,
+)
 
 _log = logging.getLogger("lifeboat.repository")
 
@@ -29,78 +36,82 @@ class Loader:
 
     def load(self, name: str) -> Versions:
         """Load, check and warm the versions that the policy or a label selects."""
-        found = self._find(name)
-        for version, reason in found.errors.items():
-            if not found.models or version in found.labels.values():
+        contents = self._find(name)
+        for version, reason in contents.errors.items():
+            if not contents.models or version in contents.labels.values():
                 raise reason
             _log.error("%s; the other versions are served", reason)
-        return Versions(name, found.models.values(), found.labels, found.failed)
+        return Versions(name, contents.models.values(), contents.labels, contents.failed)
 
-    def reload(self, served: Versions, *, by_hand: bool) -> Versions:
+    def reload(self, served: Versions, *, is_manual: bool) -> Versions:
         """Return the versions that replace `served`. Log each new error once."""
-        versions = self._reload(served, by_hand=by_hand)
-        told = set() if by_hand else {served.refused, *served.failed.values()}
-        for reason in dict.fromkeys([*versions.failed.values(), versions.refused]):
-            if reason and reason not in told:
+        versions = self._reload(served, is_manual=is_manual)
+        logged = set() if is_manual else {served.reload_error, *served.failed.values()}
+        for reason in dict.fromkeys([*versions.failed.values(), versions.reload_error]):
+            if reason and reason not in logged:
                 _log.error("%s; the versions loaded before are still served", reason)
         return versions
 
-    def _reload(self, served: Versions, *, by_hand: bool) -> Versions:
+    def _reload(self, served: Versions, *, is_manual: bool) -> Versions:
         """Return the versions that replace `served`. Unchanged versions are reused.
 
         If the labels are broken, or a label points at a version that can't be served, return `served` with the reason.
-        A failed version is retried if its folder has changed, or with `by_hand`.
+        A failed version is retried if its folder has changed, or with `is_manual`.
         """
         try:
-            found = self._find(served.name, served, by_hand=by_hand)
+            contents = self._find(served.name, served, is_manual=is_manual)
         except ModelError as error:
-            return served.refusing(self.reason(error))
-        for label, version in found.labels.items():
-            if version not in found.models:
-                reason = found.failed[version]
-                return served.refusing(f"{served.name}/{LABELS_FILE}: label {label!r}: {reason}", found)
-        if not found.models:
-            return served.refusing(f"{served.name}: there is no version to serve", found)
-        return Versions(served.name, found.models.values(), found.labels, found.failed, digests=found.digests)
+            return served.with_reload_error(self.reason(error))
+        for label, version in contents.labels.items():
+            if version not in contents.models:
+                reason = contents.failed[version]
+                return served.with_reload_error(f"{served.name}/{LABELS_FILE}: label {label!r}: {reason}", contents)
+        if not contents.models:
+            return served.with_reload_error(f"{served.name}: there is no version to serve", contents)
+        return Versions(
+            served.name, contents.models.values(), contents.labels, contents.failed, digests=contents.digests
+        )
 
     def reason(self, error: ModelError) -> str:
         """Return the error message for clients, without the path of the repository."""
         return str(error).replace(f"{self.root}/", "")
 
-    def _find(self, name: str, served: Versions | None = None, *, by_hand: bool = True) -> Found:
+    def _find(self, name: str, served: Versions | None = None, *, is_manual: bool = True) -> FolderContents:
         path = self.root / name
         if name not in self.names():
             raise MissingModelError(f"{name}: there is no such model")
         labels = read_labels(path / LABELS_FILE)
         numbered = ((version_number(child.name), child) for child in _folders(path))
-        there = {version: child for version, child in numbered if version is not None}
+        paths = {version: child for version, child in numbered if version is not None}
         for label, version in labels.items():
-            if version not in there:
-                raise points_at_nothing(name, label, version)
-        found = Found(labels, {}, {}, {}, {})
-        for version in sorted(self._policy.choose(there) | set(labels.values())):
-            self._add(found, version, there[version], served, by_hand=by_hand)
-        return found
+            if version not in paths:
+                raise dangling_label_error(name, label, version)
+        contents = FolderContents(labels, {}, {}, {}, {})
+        for version in sorted(self._policy.choose(paths) | set(labels.values())):
+            self._add(contents, version, paths[version], served, is_manual=is_manual)
+        return contents
 
-    def _add(self, found: Found, version: int, path: Path, served: Versions | None, *, by_hand: bool) -> None:
-        """Add a version to `found`: unchanged, loaded now, or the reason why it failed."""
-        before = None if served is None else served.models.get(version)
-        if before is not None:  # it stays served even if its folder can't be loaded now
-            found.models[version] = before
+    def _add(
+        self, contents: FolderContents, version: int, path: Path, served: Versions | None, *, is_manual: bool
+    ) -> None:
+        """Add a version to `contents`: unchanged, loaded now, or the reason why it failed."""
+        current = None if served is None else served.models.get(version)
+        if current is not None:  # it stays served even if its folder can't be loaded now
+            contents.models[version] = current
         if served is not None:
             digest = version_directory.digest(path, self.limits)  # taken before the read: a later change is detected
-            if before is not None and digest == before.digest:
+            if current is not None and digest == current.digest:
                 return
-            found.digests[version] = digest
-            if not by_hand and digest == served.digests.get(version):
-                found.failed[version] = served.failed[version]
+            contents.digests[version] = digest
+            if not is_manual and digest == served.digests.get(version):
+                contents.failed[version] = served.failed[version]
                 return
         try:
-            found.models[version] = version_directory.load(path, self.limits)
-            found.digests.pop(version, None)
+            contents.models[version] = version_directory.load(path, self.limits)
+            contents.digests.pop(version, None)
         except ModelError as error:
-            found.errors[version] = error
-            found.failed[version] = self.reason(error)
+            contents.errors[version] = error
+            contents.failed[version] = self.reason(error)
 
 
 def folders(path: Path) -> list[Path]:

@@ -14,7 +14,7 @@ import msgspec
 
 from server.errors import ManifestError
 from server.models import regular_file, strict_json
-from server.models.quoting import quoted, shown
+from server.models.quoting import quoted, quoted_value
 from server.models.training_metadata import Comparison, Metrics, Provenance, Reference
 
 FORMAT: Final = 1
@@ -233,7 +233,9 @@ def check(manifest: Manifest) -> None:
     if manifest.output("probabilities").shape != [-1, len(manifest.classes)]:
         raise ManifestError("outputs: the probabilities' shape must be [-1, number of classes]")
     if manifest.kind == "binary" and manifest.positive_class not in manifest.classes:
-        raise ManifestError(f"positive_class: expected one of {manifest.classes}, got {shown(manifest.positive_class)}")
+        raise ManifestError(
+            f"positive_class: expected one of {manifest.classes}, got {quoted_value(manifest.positive_class)}"
+        )
 
 
 def check_features(features: Sequence[Feature]) -> None:
@@ -270,13 +272,17 @@ def _check_reference(manifest: Manifest) -> None:
     """
     if manifest.reference is None:
         return
-    forms = {feature.name: "categories" for feature in manifest.features if feature.datatype in {"BYTES", "BOOL"}}
-    told = [(name, each, forms.get(name, "")) for name, each in manifest.reference.features.items()]
-    told.append(("answer", manifest.reference.answer, "categories" if manifest.kind == "multiclass" else "edges"))
-    for name, distribution, form in told:
+    expected_members = {
+        feature.name: "categories" for feature in manifest.features if feature.datatype in {"BYTES", "BOOL"}
+    }
+    distributions = [(name, each, expected_members.get(name, "")) for name, each in manifest.reference.features.items()]
+    distributions.append(
+        ("answer", manifest.reference.answer, "categories" if manifest.kind == "multiclass" else "edges")
+    )
+    for name, distribution, member in distributions:
         problem = distribution.problem()
-        if not problem and form and getattr(distribution, form) is None:
-            problem = f"expected {form}"
+        if not problem and member and getattr(distribution, member) is None:
+            problem = f"expected {member}"
         if problem:
             raise ManifestError(f"reference: {name}: {problem}")
 

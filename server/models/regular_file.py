@@ -57,14 +57,14 @@ def identity(path: Path) -> Identity | None:
 def digest(path: Path, max_bytes: int) -> str:
     """Return the SHA-256 of a file in hexadecimal. Raises OSError as `read` does."""
     with _open(path, max_bytes) as file:
-        found = hashlib.sha256()
-        left = max_bytes
-        while left >= 0 and (piece := file.read(1 << 20)):
-            found.update(piece)
-            left -= len(piece)
-    if left < 0:
-        raise _too_large(max_bytes - left, max_bytes)
-    return found.hexdigest()
+        sha256 = hashlib.sha256()
+        remaining = max_bytes
+        while remaining >= 0 and (piece := file.read(1 << 20)):
+            sha256.update(piece)
+            remaining -= len(piece)
+    if remaining < 0:
+        raise _too_large(max_bytes - remaining, max_bytes)
+    return sha256.hexdigest()
 
 
 def _open(path: Path, max_bytes: int) -> BinaryIO:

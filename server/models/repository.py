@@ -107,16 +107,17 @@ class Repository:
         """The time limits of the models' runs; new limits if no folder was loaded."""
         return (None if self.loader is None else self.loader.limits.runs) or run_limits()
 
-    def read(self, name: str, *, by_hand: bool = True) -> Versions:
+    def read(self, name: str, *, is_manual: bool = True) -> Versions:
         """Reload a model from its folder, for `replace`. Unchanged versions are reused.
 
-        With `by_hand`, failed versions are retried even if their files are unchanged. The reload may take long. Raises
-        ModelError if no version of the model is served or can be; MissingModelError if the folder does not exist.
+        With `is_manual`, failed versions are retried even if their files are unchanged. The reload may take long.
+        Raises ModelError if no version of the model is served or can be; MissingModelError if the folder does not
+        exist.
         """
         if self.loader is None:
             raise MissingModelError(f"{name}: it was not read from a folder")
         served = self.models.get(name)
-        return self.loader.load(name) if served is None else self.loader.reload(served, by_hand=by_hand)
+        return self.loader.load(name) if served is None else self.loader.reload(served, is_manual=is_manual)
 
     def replace(self, versions: Versions) -> bool:
         """Serve exactly these versions of a model from now on. Returns whether they changed."""

@@ -142,24 +142,24 @@ class Model:
         """Load, check and warm the version in `directory`. Raises ModelError."""
         digests = digest_file.read(directory)
         files = {}
-        for name, most in ((MANIFEST_FILE, MAX_MANIFEST_BYTES), (MODEL_FILE, max_bytes)):
+        for name, max_file_bytes in ((MANIFEST_FILE, MAX_MANIFEST_BYTES), (MODEL_FILE, max_bytes)):
             try:
-                files[name] = regular_file.read(directory / name, most)
+                files[name] = regular_file.read(directory / name, max_file_bytes)
             except OSError as error:
-                kind = ManifestError if name == MANIFEST_FILE else ModelError
-                raise kind(f"{directory / name}: {error.strerror}") from error
+                error_type = ManifestError if name == MANIFEST_FILE else ModelError
+                raise error_type(f"{directory / name}: {error.strerror}") from error
             if digests is not None:
                 digests.check(name, files[name])
         try:
             manifest = manifests.decode(files[MANIFEST_FILE])
         except ValueError as error:
             raise ManifestError(f"{directory / MANIFEST_FILE}: {error}") from error
-        loaded = cls(manifest, files[MODEL_FILE], limits, cancellation)
-        loaded.has_digest_file = digests is not None
+        model = cls(manifest, files[MODEL_FILE], limits, cancellation)
+        model.has_digest_file = digests is not None
         sums = [hashlib.sha256(each).hexdigest() for each in (*files.values(), *([digests.content] if digests else []))]
-        loaded.digest = " ".join(sums)
-        loaded.warm(None if cancellation is None else cancellation.run_options)
-        return loaded
+        model.digest = " ".join(sums)
+        model.warm(None if cancellation is None else cancellation.run_options)
+        return model
 
     def run(
         self, columns: Columns, names: Iterable[str] | None = None, options: Terminable | None = None
@@ -171,17 +171,17 @@ class Model:
         `min_batch_rows` is padded with copies of the last row, whose outputs are dropped. Raises RunTimeout if the run
         takes too long. A caller that passes `options` must terminate the run, and defer signals, itself.
         """
-        wanted = self.output_names if names is None else list(names)
+        output_names = self.output_names if names is None else list(names)
         rows = len(next(iter(columns.values())))
-        short = self.manifest.min_batch_rows - rows
-        if short > 0:
-            columns = {name: np.concatenate([array, *[array[-1:]] * short]) for name, array in columns.items()}
+        missing_rows = self.manifest.min_batch_rows - rows
+        if missing_rows > 0:
+            columns = {name: np.concatenate([array, *[array[-1:]] * missing_rows]) for name, array in columns.items()}
         if options is not None:
-            outputs = self._session.run(wanted, columns, options)
+            outputs = self._session.run(output_names, columns, options)
         else:
-            with deferred_signals(), self.limits.limited() as limited:
-                outputs = self._session.run(wanted, columns, limited)
-        return {name: output[:rows] for name, output in zip(wanted, outputs, strict=True)}
+            with deferred_signals(), self.limits.limited() as run_options:
+                outputs = self._session.run(output_names, columns, run_options)
+        return {name: output[:rows] for name, output in zip(output_names, outputs, strict=True)}
 
     def compute(self, tensors: Columns, options: Terminable | None = None) -> Outputs:
         """Run the model once on the given tensors. Returns every output, in the manifest's order.
@@ -200,28 +200,28 @@ class Model:
         for name, members in (("records", golden.records), ("outputs", golden.outputs)):
             if not members:
                 raise GoldenError(f"golden rows: {name}: expected at least one; it is empty, and nothing is checked")
-        together = self.run(self.signature.from_records(golden.records), options=options)
-        if unknown := [name for name in golden.outputs if name not in together]:
-            raise GoldenError(f"golden rows: there is no output {unknown[0]!r}; there is {', '.join(together)}")
+        batch_outputs = self.run(self.signature.from_records(golden.records), options=options)
+        if unknown := [name for name in golden.outputs if name not in batch_outputs]:
+            raise GoldenError(f"golden rows: there is no output {unknown[0]!r}; there is {', '.join(batch_outputs)}")
         for name, expected in golden.outputs.items():
-            self._check_golden(name, together[name], expected)
+            self._check_golden(name, batch_outputs[name], expected)
         for row, record in enumerate(golden.records):
-            alone = self.run(self.signature.from_records([record]), options=options)
+            row_outputs = self.run(self.signature.from_records([record]), options=options)
             for name, expected in golden.outputs.items():
-                self._check_golden(name, alone[name], expected[row : row + 1])
+                self._check_golden(name, row_outputs[name], expected[row : row + 1])
 
     def _check_golden(self, name: str, got: NDArray[Any], expected: list[Any]) -> None:
         try:
-            wanted = np.array(expected, dtype=got.dtype)
+            expected_array = np.array(expected, dtype=got.dtype)
         except (ValueError, TypeError, OverflowError):
             raise GoldenError(f"golden rows: {name} has values that are not {got.dtype.name}") from None
-        if got.shape != wanted.shape:
-            raise GoldenError(f"golden rows: {name} has shape {list(got.shape)}, expected {list(wanted.shape)}")
+        if got.shape != expected_array.shape:
+            raise GoldenError(f"golden rows: {name} has shape {list(got.shape)}, expected {list(expected_array.shape)}")
         if got.dtype.kind == "f":
-            difference = float(np.abs(got - wanted).max())
+            difference = float(np.abs(got - expected_array).max())
             if not difference <= self.manifest.golden.tolerance:  # false for NaN, too
                 raise GoldenError(f"golden rows: {name} differs by {difference:g} from the export's")
-        elif not np.array_equal(got, wanted):
+        elif not np.array_equal(got, expected_array):
             raise GoldenError(f"golden rows: {name} differs from the export's")
 
     def _check_rows(self, member: str, records: Sequence[Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.models.manifest import Feature, Scalar
-from server.models.quoting import NO_SURROGATE, Written, difference, has_surrogate, quoted, quoted_name, shown
+from server.models.quoting import NO_SURROGATE, NumberText, difference, has_surrogate, quoted, quoted_name, quoted_value
 
 Columns = Mapping[str, NDArray[Any]]
 """Feature name to an array of shape [rows, 1]."""
@@ -25,7 +25,7 @@ Values = Sequence[Scalar | None] | NDArray[Any]
 Either Python values with None for null, or an array that holds the model's null value.
 """
 
-_WHOLE: Final = 2.0**64
+_EXACT_LIMIT: Final = 2.0**64
 
 Outputs = Sequence[NDArray[Any]]
 """Output tensors of a run in the manifest's order, rows first."""
@@ -78,7 +78,7 @@ class Column:
         if isinstance(got, str):
             other = difference(got, [each for each in self.allowed or () if isinstance(each, str)])
             return f"expected {self.expectation()}; got {quoted(got)}{NO_SURROGATE * has_surrogate(got)}{other}"
-        return f"expected {self.expectation(got)}; got {shown(got)}"
+        return f"expected {self.expectation(got)}; got {quoted_value(got)}"
 
     def _bounds(self, got: object) -> tuple[float | int | None, float | int | None]:
         """Return the manifest's limits, or the datatype's limit if `got` exceeds only that one."""
@@ -99,11 +99,11 @@ class Column:
             case None, None:
                 return noun if not feature.is_float else "a finite number"
             case low, None:
-                return f"{noun} of at least {_written(low)}"
+                return f"{noun} of at least {_format_limit(low)}"
             case None, high:
-                return f"{noun} of at most {_written(high)}"
+                return f"{noun} of at most {_format_limit(high)}"
             case low, high:
-                return f"{noun} from {_written(low)} to {_written(high)}"
+                return f"{noun} from {_format_limit(low)} to {_format_limit(high)}"
 
     def array(self, values: Sequence[Scalar | None]) -> NDArray[Any]:
         """Return checked values, null as None, as an array of shape [rows, 1]."""
@@ -129,13 +129,13 @@ class Column:
 
     def check(self, array: NDArray[Any]) -> None:
         """Raise InvalidArgument, naming feature and row, unless this column allows every value."""
-        bad = self.bad(array)
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            words = self.fault(_plain(array.reshape(-1)[row]))
-            raise InvalidArgument(f"{quoted_name(self.feature.name)}: row {row}: {words}", field=self.feature.name)
+        is_invalid = self.invalid(array)
+        if is_invalid.any():
+            row = int(np.flatnonzero(is_invalid)[0])
+            message = self.fault(_python_value(array.reshape(-1)[row]))
+            raise InvalidArgument(f"{quoted_name(self.feature.name)}: row {row}: {message}", field=self.feature.name)
 
-    def bad(self, array: NDArray[Any]) -> NDArray[np.bool_]:
+    def invalid(self, array: NDArray[Any]) -> NDArray[np.bool_]:
         """Return for each value whether this column rejects it.
 
         The model's null value is allowed.
@@ -149,26 +149,26 @@ class Column:
             return np.fromiter((value not in allowed for value in values.tolist()), np.bool_, len(values))
         if self.low is None or self.high is None:
             return np.zeros(len(values), np.bool_)
-        bad = ~((values >= self.low) & (values <= self.high))  # a NaN is in no range
+        is_invalid = ~((values >= self.low) & (values <= self.high))  # a NaN is in no range
         if null is not None:
-            bad &= ~(np.isnan(values) if null != null else values == null)  # noqa: PLR0124 # only a NaN differs from itself
-        return bad
+            is_invalid &= ~(np.isnan(values) if null != null else values == null)  # noqa: PLR0124 # only a NaN differs from itself
+        return is_invalid
 
 
-def _written(bound: float | None) -> str:
+def _format_limit(bound: float | None) -> str:
     """Return a limit with all necessary digits; a large integer gets no exponent."""
-    if bound is not None and abs(bound) < _WHOLE and bound == int(bound):
+    if bound is not None and abs(bound) < _EXACT_LIMIT and bound == int(bound):
         return str(int(bound))
     return f"{bound:.15g}"
 
 
-def _plain(value: Any) -> object:  # noqa: ANN401 # an element of any array
+def _python_value(value: Any) -> object:  # noqa: ANN401 # an element of any array
     """Return an array element as a Python value.
 
     A float32 gets only the digits that it needs, not those of a double.
     """
     if isinstance(value, np.floating) and np.isfinite(value):
-        return Written(str(value))
+        return NumberText(str(value))
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -182,10 +182,10 @@ def _limits(feature: Feature, dtype: np.dtype[Any]) -> tuple[float | int | None,
             low if feature.minimum is None else max(low, feature.minimum),
             high if feature.maximum is None else min(high, feature.maximum),
         )
-    whole = np.iinfo(dtype)
+    integer_limits = np.iinfo(dtype)
     return (
-        whole.min if feature.minimum is None else max(whole.min, math.ceil(feature.minimum)),
-        whole.max if feature.maximum is None else min(whole.max, math.floor(feature.maximum)),
+        integer_limits.min if feature.minimum is None else max(integer_limits.min, math.ceil(feature.minimum)),
+        integer_limits.max if feature.maximum is None else min(integer_limits.max, math.floor(feature.maximum)),
     )
 
 
@@ -196,8 +196,8 @@ class Signature:
         self.columns = tuple(Column.of(feature) for feature in features)
         self.by_name = {column.feature.name: column for column in self.columns}
         self._free = [
-            (place, column.feature.name)
-            for place, column in enumerate(self.columns)
+            (index, column.feature.name)
+            for index, column in enumerate(self.columns)
             if column.feature.datatype == "BYTES" and column.allowed is None
         ]
         """Index and name of each column that allows any string."""
@@ -237,8 +237,8 @@ class Signature:
 
         `columns` holds the values of each feature in order, null as None.
         """
-        for place, name in self._free:
-            longest = max((len(value.encode()) for value in columns[place] if value is not None), default=0)
+        for index, name in self._free:
+            longest = max((len(value.encode()) for value in columns[index] if value is not None), default=0)
             if longest > max_bytes:
                 raise PayloadTooLarge(
                     f"{name}: expected strings of at most {max_bytes} bytes; got {longest}", field=name

@@ -34,11 +34,11 @@ async def in_new_thread(function: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            tell = partial(done.set_result, function())
+            resolve = partial(done.set_result, function())
         except BaseException as error:  # noqa: BLE001 # raised by the coroutine that waits
-            tell = partial(done.set_exception, error)
+            resolve = partial(done.set_exception, error)
         with suppress(RuntimeError):  # the loop is closed: no coroutine waits
-            loop.call_soon_threadsafe(lambda: None if done.done() else tell())
+            loop.call_soon_threadsafe(lambda: None if done.done() else resolve())
 
     threading.Thread(target=run, name="apart", daemon=True).start()
     return await done
@@ -54,15 +54,15 @@ class SharedWork:
         """Create an empty table of running work."""
         self._running: dict[Hashable, asyncio.Task[Any]] = {}
 
-    async def run(self, work: Callable[..., T], *arguments: Hashable) -> T:
-        """Return the result of `work` called with `arguments`.
+    async def run(self, function: Callable[..., T], *arguments: Hashable) -> T:
+        """Return the result of `function` called with `arguments`.
 
         If the same call is running, return its result.
         """
-        call = (work, *arguments)
+        call = (function, *arguments)
         running: asyncio.Task[T] | None = self._running.get(call)
         if running is None:
-            running = self._running[call] = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+            running = self._running[call] = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
             running.add_done_callback(lambda done: self._end(call, done))
         return await asyncio.shield(running)  # a cancelled request does not stop it for the others
 
@@ -74,6 +74,6 @@ class SharedWork:
 
 def lower_priority(thread: threading.Thread | None = None) -> None:
     """Give a thread, by default the current one, the lowest priority. Linux only."""
-    number = threading.get_native_id() if thread is None else thread.native_id
+    thread_id = threading.get_native_id() if thread is None else thread.native_id
     with suppress(OSError, AttributeError, TypeError):
-        os.setpriority(os.PRIO_PROCESS, number or 0, _LOWEST_PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, thread_id or 0, _LOWEST_PRIORITY)

@@ -27,7 +27,7 @@ def load(path: Path, limits: LoadLimits = _LIMITS) -> Model:
 
     Raises ModelError, which names model and version, for every error; the log has the details of unexpected errors.
     """
-    started = time.perf_counter()
+    start_s = time.perf_counter()
 
     def read(cancellation: Cancellation) -> Model:
         return Model.load(path, limits.max_model_bytes, limits.runs, cancellation)
@@ -42,9 +42,9 @@ def load(path: Path, limits: LoadLimits = _LIMITS) -> Model:
         reason = f"model {path.parent.name!r} version {path.name}: it can't be loaded; see the server's log"
         _log.exception(reason)
         raise ModelError(reason) from error
-    model.load_s = time.perf_counter() - started
-    unchecked = "" if model.has_digest_file else f"; it has no {DIGEST_FILE}: only {MODEL_FILE} was checked by digest"
-    _log.info("model %s version %s ready in %.0f ms%s", model.name, model.version, model.load_s * 1e3, unchecked)
+    model.load_s = time.perf_counter() - start_s
+    digest_note = "" if model.has_digest_file else f"; it has no {DIGEST_FILE}: only {MODEL_FILE} was checked by digest"
+    _log.info("model %s version %s ready in %.0f ms%s", model.name, model.version, model.load_s * 1e3, digest_note)
     return model
 
 
@@ -54,8 +54,8 @@ def digest(path: Path, limits: LoadLimits = _LIMITS) -> str:
     The files are read each time: network file systems may report times and inodes late.
     """
     files = {MANIFEST_FILE: MAX_MANIFEST_BYTES, MODEL_FILE: limits.max_model_bytes, DIGEST_FILE: MAX_BYTES}
-    found = [_digest(path / name, max_bytes) for name, max_bytes in files.items()]
-    return " ".join(found).rstrip()
+    digests = [_digest(path / name, max_bytes) for name, max_bytes in files.items()]
+    return " ".join(digests).rstrip()
 
 
 def _digest(path: Path, max_bytes: int) -> str:

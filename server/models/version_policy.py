@@ -7,7 +7,7 @@ from typing import Final
 
 from server.models.quoting import quoted
 
-_WRITTEN: Final = re.compile(
+_SYNTAX: Final = re.compile(
     r"all|latest(?::(?P<count>[1-9]\d{0,8}))?|specific:(?P<versions>[1-9]\d{0,17}(?:,[1-9]\d{0,17})*)", re.ASCII
 )
 EXPECTED: Final = "all, latest, latest:N or specific:1,2,..."
@@ -27,7 +27,7 @@ class VersionPolicy:
 
         Raises ValueError.
         """
-        match = _WRITTEN.fullmatch(text)
+        match = _SYNTAX.fullmatch(text)
         if match is None:
             raise ValueError(f"expected {EXPECTED}; got {quoted(text)}")
         if match["versions"]:
@@ -44,10 +44,10 @@ class VersionPolicy:
 
     def choose(self, versions: Iterable[int]) -> set[int]:
         """Return the versions to serve."""
-        there = sorted(versions)
+        available = sorted(versions)
         if self.specific is not None:
-            return set(there) & self.specific
-        return set(there if self.latest is None else there[-self.latest :])
+            return set(available) & self.specific
+        return set(available if self.latest is None else available[-self.latest :])
 
 
 ALL: Final = VersionPolicy()

@@ -28,7 +28,7 @@ class State(NamedTuple):
     """
 
 
-class Found(NamedTuple):
+class FolderContents(NamedTuple):
     """Contents of a model's folder: loaded or reused versions, and failed versions."""
 
     labels: dict[str, int]
@@ -50,7 +50,7 @@ class Versions:
         failed: Mapping[int, str] | None = None,
         *,
         digests: Mapping[int, str] | None = None,
-        refused: str = "",
+        reload_error: str = "",
     ) -> None:
         """Raise ModelError if there is no version, or if a label has no version."""
         self.name = name
@@ -63,7 +63,7 @@ class Versions:
         """
         self.digests = dict(digests or {})
         """Failed version to the digest of its folder, if it was computed."""
-        self.refused = refused
+        self.reload_error = reload_error
         """Error that keeps the previous versions in place after a change of the folder.
 
         Empty if they match the folder.
@@ -72,7 +72,7 @@ class Versions:
             raise ModelError(f"{name}: there is no version to serve")
         for label, version in labels.items():
             if version not in self.models:
-                raise points_at_nothing(name, label, version)
+                raise dangling_label_error(name, label, version)
 
     @property
     def default(self) -> Model:
@@ -82,11 +82,11 @@ class Versions:
     @property
     def problem(self) -> str:
         """The error of a version that clients request by default or by label, else ""."""
-        asked_for = set(self.labels.values())
+        requested = set(self.labels.values())
         if STABLE not in self.labels:
-            asked_for.add(max([*self.models, *self.failed]))
-        reasons = [self.failed[version] for version in sorted(asked_for & set(self.failed))]
-        return self.refused or next(iter(reasons), "")
+            requested.add(max([*self.models, *self.failed]))
+        reasons = [self.failed[version] for version in sorted(requested & set(self.failed))]
+        return self.reload_error or next(iter(reasons), "")
 
     def states(self) -> Iterator[State]:
         """Yield the state of each version, and of the model if its folder is invalid."""
@@ -95,23 +95,23 @@ class Versions:
         for version, reason in self.failed.items():
             if version not in self.models:
                 yield State(self.name, str(version), is_ready=False, reason=reason)
-        if self.refused:
-            yield State(self.name, "", is_ready=False, reason=self.refused)
+        if self.reload_error:
+            yield State(self.name, "", is_ready=False, reason=self.reload_error)
 
-    def refusing(self, reason: str, found: "Found | None" = None) -> "Versions":
+    def with_reload_error(self, reason: str, contents: "FolderContents | None" = None) -> "Versions":
         """Return a copy with the reason why nothing in the folder replaces it.
 
-        `found` holds the contents of the folder.
+        `contents` holds the contents of the folder.
         """
-        failed, digests = (self.failed, self.digests) if found is None else (found.failed, found.digests)
-        return Versions(self.name, self.models.values(), self.labels, failed, digests=digests, refused=reason)
+        failed, digests = (self.failed, self.digests) if contents is None else (contents.failed, contents.digests)
+        return Versions(self.name, self.models.values(), self.labels, failed, digests=digests, reload_error=reason)
 
     def serves_as(self, other: "Versions") -> bool:
         """Return whether both serve the same loaded models under the same labels."""
         return self.models == other.models and self.labels == other.labels
 
 
-def points_at_nothing(name: str, label: str, version: int) -> ModelError:
+def dangling_label_error(name: str, label: str, version: int) -> ModelError:
     """Return the error of a label whose version does not exist."""
     return ModelError(f"{name}/{LABELS_FILE}: label {label!r} points at version {version}, which does not exist")
 

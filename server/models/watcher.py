@@ -26,7 +26,7 @@ Stamp = tuple[object, ...]
 It holds the content of the labels file, and for each version's files the status that a replacement, a copy over the
 file or a changed link modifies.
 """
-_GONE: Final[Stamp] = ()
+_NO_FOLDER: Final[Stamp] = ()
 """Stamp of a served model without a folder."""
 _log = logging.getLogger("lifeboat.following")
 
@@ -40,7 +40,7 @@ class RepositoryWatcher:
         self._loader = loader
         self._control = control
         self._poll_s = repository_poll_s
-        self._seen: dict[str, Stamp] = {}
+        self._stamps: dict[str, Stamp] = {}
         self._changes: dict[str, asyncio.Task[None]] = {}
         """The running change of each model: a slow change delays only its own model."""
 
@@ -56,40 +56,40 @@ class RepositoryWatcher:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _look(self) -> None:
+    async def _scan(self) -> None:
         """Scan once, and start the reload of each model that changed since the last scan.
 
         A model without a folder is unloaded. The default model stays as it was. So do all models if the whole
         repository is empty or missing, for example if it is not mounted: the index then has the reason.
         """
-        there = await in_new_thread(partial(stamps, self._loader.root))
-        for name, stamp in there.items():
-            if stamp != self._seen.get(name) and name not in self._changes:
-                is_first = name not in self._seen
-                self._seen[name] = stamp
+        current_stamps = await in_new_thread(partial(stamps, self._loader.root))
+        for name, stamp in current_stamps.items():
+            if stamp != self._stamps.get(name) and name not in self._changes:
+                is_first = name not in self._stamps
+                self._stamps[name] = stamp
                 if not is_first or self._repository.failed.get(name) != UNLOADED:  # unloaded by a client since
                     self._begin(name, self._control.follow(name))
-        for name in {*self._repository.models, *self._repository.failed} - {*there, *self._changes}:
-            self._gone(name, is_alone=not there)
+        for name in {*self._repository.models, *self._repository.failed} - {*current_stamps, *self._changes}:
+            self._handle_missing(name, is_alone=not current_stamps)
 
-    def _gone(self, name: str, *, is_alone: bool) -> None:
+    def _handle_missing(self, name: str, *, is_alone: bool) -> None:
         """Handle a model without a folder; `is_alone` if no model has one."""
         is_served = name in self._repository.models
         if is_served and (is_alone or name == self._repository.default_model):
-            if self._seen.get(name) != _GONE:
-                self._seen[name] = _GONE
+            if self._stamps.get(name) != _NO_FOLDER:
+                self._stamps[name] = _NO_FOLDER
                 self._begin(name, self._control.follow(name))
         elif not is_alone:  # else an unloaded model stays unloaded when the folder comes back
-            self._seen.pop(name, None)
+            self._stamps.pop(name, None)
             self._begin(name, self._control.remove(name))
 
     def _begin(self, name: str, change: Coroutine[Any, Any, None]) -> None:
         """Start a change of a model. After its end, scans include the model again."""
-        task = asyncio.create_task(self._tell(change))
+        task = asyncio.create_task(self._run_change(change))
         self._changes[name] = task
         task.add_done_callback(lambda _: self._changes.pop(name, None))
 
-    async def _tell(self, change: Coroutine[Any, Any, None]) -> None:
+    async def _run_change(self, change: Coroutine[Any, Any, None]) -> None:
         """Run a change. Log an unexpected error, so that other changes go on."""
         try:
             await change
@@ -99,7 +99,7 @@ class RepositoryWatcher:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
-            await self._tell(self._look())
+            await self._run_change(self._scan())
 
 
 def stamps(root: Path) -> Mapping[str, Stamp]:
@@ -132,7 +132,7 @@ def _read(path: Path) -> object:
 
 def _file(path: Path) -> object:
     try:
-        seen = path.stat()
+        status = path.stat()
     except OSError as error:
         return error.errno
-    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

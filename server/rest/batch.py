@@ -58,12 +58,12 @@ class BatchEndpoint:
             raise InvalidArgument("request: expected HTTP/1.1 or 2: 1.0 can't signal that a response is incomplete")
         if self._executor is None:
             await asyncio.to_thread(_import)
-        from server.batch.options import asked_for
+        from server.batch.options import parse_options
         from server.http.multipart import boundary_of, without_form
 
         boundary = boundary_of(request.headers)
         headers = request.headers if boundary is None else without_form(request.headers)
-        options = asked_for(model, request.query_params, headers)
+        options = parse_options(model, request.query_params, headers)
         timeout_s = timeout(request.scope)
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +72,7 @@ class BatchEndpoint:
                     await self._score(options, timeout_s, scope, receive, send)
                     return
                 file, media_type = await self._open_file(runner, boundary, timeout_s, receive)
-                form_options = asked_for(model, request.query_params, without_form(request.headers, media_type))
+                form_options = parse_options(model, request.query_params, without_form(request.headers, media_type))
                 await self._score(form_options, timeout_s, scope, file.receive, send)
 
         return respond
@@ -85,7 +85,7 @@ class BatchEndpoint:
 
         self._executor = self._executor or self._threads()
         file = ScoredFile(options, self._settings, self._runners[options.model], scope, send)
-        await file.answer(self._executor, timeout_s, receive)
+        await file.respond(self._executor, timeout_s, receive)
 
     @contextmanager
     def _count_running(self, model: Model) -> Iterator[Runner]:
@@ -130,10 +130,10 @@ class BatchEndpoint:
             raise
 
     def _threads(self) -> ThreadPoolExecutor:
-        from server.batch.job import SWITCH_S, yield_to_others
+        from server.batch.job import SWITCH_S, lower_priority
 
         sys.setswitchinterval(SWITCH_S)
-        return ThreadPoolExecutor(self._settings.max_batches, "batch", yield_to_others)
+        return ThreadPoolExecutor(self._settings.max_batches, "batch", lower_priority)
 
 
 def _import() -> None:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.codecs.json_errors import reason, without_mark
+from server.codecs.json_errors import reason, without_bom
 from server.codecs.json_types import MALFORMED
 from server.errors import InvalidArgument
 from server.http.message import ANY_BYTES
@@ -49,7 +49,7 @@ class AdminEndpoint:
         self._control.check_token(request.headers.get("authorization", ""))
         body = await read_body(request.scope, request.receive, self._max_body_bytes, ANY_BYTES)
         try:
-            return msgspec.json.decode(without_mark(body) or body or b"{}", type=_ControlRequest).parameters
+            return msgspec.json.decode(without_bom(body) or body or b"{}", type=_ControlRequest).parameters
         except MALFORMED as error:
             message = f"expected an object with parameters at most: {reason(body, error)}"
             raise InvalidArgument(f"body: {message}") from None

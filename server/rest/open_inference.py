@@ -43,7 +43,7 @@ class Inferrer(RestHandler):
     def decode(self, headers: Headers, body: bytes) -> InferenceRequest[Body]:
         """Return the input columns of the request, with the encoder for the requested outputs."""
         inference = self._decode(body, _json_bytes(headers))
-        encode = partial(self._respond, inference, self._encoder.wanted(inference))
+        encode = partial(self._respond, inference, self._encoder.requested(inference))
         if not inference.rows:
             return no_rows(self.runner, encode, inference.timeout_s)
         return InferenceRequest(self.runner, inference.columns, inference.rows, encode, inference.timeout_s)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.codecs.predictions import answerer
+from server.codecs.predictions import prediction_encoder
 from server.codecs.query import QueryDecoder
 from server.codecs.records import RecordDecoder
 from server.http.caching import PINNED_CACHE_CONTROL, CacheValidator, ETagBuilder, unpinned_cache_control
@@ -43,7 +43,7 @@ class Predictor(RestHandler):
         self._decode = records.decode
         self.query = QueryDecoder(records)
         self.tags = ETagBuilder(manifest, signature)
-        self._predict_row = answerer(manifest)
+        self._predict_row = prediction_encoder(manifest)
         self._response_prefix = (
             msgspec.json.encode({"model": manifest.name, "version": str(manifest.version)})[:-1] + b","
         )

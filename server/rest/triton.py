@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.codecs.json_errors import reason, without_mark
+from server.codecs.json_errors import reason, without_bom
 from server.codecs.json_types import MALFORMED
 from server.errors import InvalidArgument
 from server.http.message import ANY_BYTES
@@ -53,7 +53,7 @@ class TritonEndpoint:
         """
         body = await read_body(request.scope, request.receive, self._max_body_bytes, ANY_BYTES)
         try:
-            options = msgspec.json.decode(without_mark(body) or body or b"{}", type=_IndexRequest)
+            options = msgspec.json.decode(without_bom(body) or body or b"{}", type=_IndexRequest)
         except MALFORMED as error:
             message = f"expected an object with ready at most: {reason(body, error)}"
             raise InvalidArgument(f"body: {message}") from None

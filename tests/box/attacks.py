@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from server.codecs.tables.compression import Packed
+from server.codecs.tables.compression import CompressingSink
 from tests.fuzz.http2 import Http2Client
 from tests.passenger import PASSENGER
 from tests.server.support.rpc import INFER
@@ -123,7 +123,7 @@ def _file(address: Address, body: bytes, *headers: str) -> None:
 
 def _zstd(body: bytes) -> bytes:
     kept = Kept()
-    packed = Packed(kept, "zstd")
+    packed = CompressingSink(kept, "zstd")
     packed.write(body)
     packed.end()
     return bytes(kept.data)

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from export.cli.commands import StepArtifact
 from export.data.dataset import dataset, read_table
-from export.pipeline.artifacts import TRAINED, find
+from export.pipeline.artifacts import TRAINED, load_result
 from export.pipeline.steps import Trained
 from export.spec import Spec, read_spec
 
@@ -72,7 +72,7 @@ def start(name: str, folder: Path) -> "subprocess.Popen[str]":
 def exported(name: str, folder: Path) -> Exported:
     """Return the published model below `folder`, with the trained pipeline."""
     spec = read_spec(SPECS / f"{name}.py")
-    found = find(folder / "work" / name, TRAINED, StepArtifact, "train").found
+    found = load_result(folder / "work" / name, TRAINED, StepArtifact, "train").result
     assert isinstance(found, Trained)
     return Exported(name, spec, dataset(read_table(folder / f"{name}.csv"), spec).X, found.fitted.pipeline)
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, Form
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, FileFormat
 from tests.server.support.tables import Answer, score, titanic, write
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "types.md"
@@ -247,7 +247,7 @@ def cases() -> list[Case]:
     ]
 
 
-def _file(column: Any, form: Form) -> bytes | None:  # noqa: ANN401
+def _file(column: Any, form: FileFormat) -> bytes | None:  # noqa: ANN401
     """Return a file with the column beside the features; None if pyarrow can't write it."""
     rows = len(column)
     features: dict[str, Any] = {
@@ -267,7 +267,7 @@ def _file(column: Any, form: Form) -> bytes | None:  # noqa: ANN401
     return out.getvalue()
 
 
-def outcome(case: Case, given: Form, wanted: Form) -> str | None:
+def outcome(case: Case, given: FileFormat, wanted: FileFormat) -> str | None:
     """Return what happens to a column; None if the input format has no such type."""
     body = _file(case.column, given) if given is ARROW or case.in_parquet else None
     if body is None:
@@ -293,7 +293,7 @@ def outcome(case: Case, given: Form, wanted: Form) -> str | None:
     return words or "kept"
 
 
-def _shown(answer: Answer, wanted: Form) -> list[Any] | None:
+def _shown(answer: Answer, wanted: FileFormat) -> list[Any] | None:
     if wanted is CSV:
         rows: list[Any] = [*csv.DictReader(io.StringIO(answer.body.decode(), newline=""))]
     else:
@@ -319,7 +319,7 @@ def _same_json(found: Any, expected: Any) -> bool:  # noqa: ANN401
     return bool(found == expected)
 
 
-def _typed(case: Case, given: Form, answer: Answer) -> str:
+def _typed(case: Case, given: FileFormat, answer: Answer) -> str:
     table = answer.table()
     if "x" not in table.column_names:
         return LEFT_OUT

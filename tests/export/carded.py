@@ -17,7 +17,7 @@ from export.pipeline.manifest_builder import Evidence, manifest
 from export.spec import Spec
 from export.training.metrics import scores
 from export.training.pipelines import pipeline
-from export.training.train import Fitted, answers_of
+from export.training.train import Fitted, predict
 from server.models.manifest import Feature, Golden, Manifest, Parity
 from server.models.session import Model
 from server.models.training_metadata import Candidate, Metrics, Spread
@@ -125,7 +125,7 @@ def made(described: Spec, cells: pd.DataFrame, held_out: int) -> Carded:
 def metrics(described: Spec, fitted: Pipeline, part: Split) -> Metrics:
     """Return the scores on the held-out rows, with invented intervals and spreads."""
     classes = [] if described.kind == "regression" else [*fitted.classes_]
-    told = scores(part.y_test, answers_of(described, fitted, part.X_test), classes, described.positive_class)
+    told = scores(part.y_test, predict(described, fitted, part.X_test), classes, described.positive_class)
     spread = Spread(mean=told, deviation=dict.fromkeys(told, 0.01))
     return Metrics(
         held_out_rows=len(part.y_test),

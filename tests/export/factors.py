@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from export.registry.publish import Published, Terms
+from export.registry.publish import Publication, PublicationOptions
 from export.registry.publish import publish as publish_model
 from server.models.manifest import Manifest
 from server.models.repository import Repository
@@ -15,7 +15,7 @@ from server.models.session import Model
 from tests.server.support import small
 
 NAME: Final = "small"
-PROMOTED: Final = Terms(promote=True)
+PROMOTED: Final = PublicationOptions(promote=True)
 
 
 @functools.cache
@@ -32,9 +32,9 @@ def describing(factor: float, **members: Any) -> Callable[[int], Manifest]:  # n
     return lambda version: small.manifest(made, answers=[(1.0, factor)], version=version, **members)
 
 
-def publish(root: Path, factor: float, terms: Terms = PROMOTED, **members: Any) -> Published:  # noqa: ANN401 # the same
+def publish(root: Path, factor: float, options: PublicationOptions = PROMOTED, **members: Any) -> Publication:  # noqa: ANN401 # the same
     """Publish the model of this factor, as stable by default."""
-    return publish_model(root, NAME, model(factor), describing(factor, **members), terms)
+    return publish_model(root, NAME, model(factor), describing(factor, **members), options)
 
 
 def factor_of(served: Model) -> float:

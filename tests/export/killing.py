@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, Final
 
 from export.registry import atomic_files, labels
-from export.registry.publish import Terms
+from export.registry.publish import PublicationOptions
 from tests.export import factors
 from tests.server.support import small
 
@@ -44,7 +44,9 @@ def prepare(action: str, root: Path) -> None:
 
 ACTIONS: Final[Mapping[str, Callable[[Path], object]]] = {
     "first": lambda root: factors.publish(root, 1),
-    "publish": lambda root: factors.publish(root, 3, Terms(promote=True, files=lambda *_: {"card.html": b"card"})),
+    "publish": lambda root: factors.publish(
+        root, 3, PublicationOptions(promote=True, files=lambda *_: {"card.html": b"card"})
+    ),
     "move": lambda root: labels.move(root, factors.NAME, "stable", 1),
     "rollback": lambda root: labels.rollback(root, factors.NAME, "stable"),
     "remove": lambda root: labels.remove(root, factors.NAME, "stable"),

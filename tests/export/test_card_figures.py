@@ -12,7 +12,7 @@ from export.card import card, curves
 from export.card.card_data import Subject
 from export.card.importance import SHUFFLED_ROWS, effect, importances
 from export.data.dataset import Split
-from export.training.gate import answers_of
+from export.training.gate import predict
 from export.training.metrics import losses
 from server.models.manifest import Feature
 from tests.export.carded import FLAG, SIDE, Carded, X, binary, multiclass, regression
@@ -51,16 +51,16 @@ def test_calibration_is_scikit_learns() -> None:
     hits = drawn.random(400) < chances**2
     told = curves.reliability(hits, chances)
     came, said = calibration_curve(hits, chances, n_bins=10)
-    np.testing.assert_allclose(told.came, came)
-    np.testing.assert_allclose(told.said, said)
+    np.testing.assert_allclose(told.observed, came)
+    np.testing.assert_allclose(told.predicted, said)
     places = np.digitize(chances, np.linspace(0, 1, 11)[1:-1], right=True)
     by_hand = sum(
         abs(hits[places == each].mean() - chances[places == each].mean()) * (places == each).sum() for each in range(10)
     )
     assert told.error == pytest.approx(by_hand / 400)
     assert told.counts.sum() == 400
-    assert (told.low <= told.came).all()
-    assert (told.came <= told.high).all()
+    assert (told.low <= told.observed).all()
+    assert (told.observed <= told.high).all()
 
 
 def test_interval_of_a_share_is_wilsons() -> None:
@@ -71,7 +71,7 @@ def test_interval_of_a_share_is_wilsons() -> None:
 
 def test_captions_tell_the_models_own_figures(made: Carded) -> None:
     """The captions' areas, base rate and counts come from the ONNX model on the held-out rows."""
-    answers, hits = answers_of(made.model, made.part.X_test)[:, 1], made.part.y_test == "yes"
+    answers, hits = predict(made.model, made.part.X_test)[:, 1], made.part.y_test == "yes"
     captions = _captions(made)
     assert captions["ROC"].startswith(f"Area {roc_auc_score(hits, answers):.3f}: ")
     recall = captions["Precision and recall"]
@@ -85,7 +85,7 @@ def test_confusion_is_scikit_learns() -> None:
     """The counts are those of confusion_matrix, with true classes as rows."""
     made = multiclass()
     classes = made.manifest.classes
-    labels = np.array(classes, dtype=object)[answers_of(made.model, made.part.X_test).argmax(axis=1)]
+    labels = np.array(classes, dtype=object)[predict(made.model, made.part.X_test).argmax(axis=1)]
     told = curves.confusion(made.part.y_test, labels, classes)
     np.testing.assert_array_equal(told, confusion_matrix(made.part.y_test, labels, labels=classes))
     cells = re.findall(
@@ -97,7 +97,7 @@ def test_confusion_is_scikit_learns() -> None:
 def test_residuals_are_true_less_predicted() -> None:
     """A regression's captions have the errors of the ONNX model's predictions."""
     made = regression()
-    left = made.part.y_test - answers_of(made.model, made.part.X_test)
+    left = made.part.y_test - predict(made.model, made.part.X_test)
     captions = _captions(made)
     assert f"standard deviation {left.std():.3g};" in captions["Distribution of the residuals"]
     assert f"within {np.median(np.abs(left)):.3g} of the truth" in captions["Predicted and true"]
@@ -110,12 +110,12 @@ def test_importance_is_the_rise_of_the_loss(made: Carded) -> None:
     found = importances(Subject.of(made.manifest, made.model, made.data, part))
     assert found[0].feature.name == "x"
     assert {each.feature.name: each.mean for each in found}["flag"] == 0
-    before = losses(made.part.y_test, answers_of(made.model, constant), made.manifest.classes).mean()
+    before = losses(made.part.y_test, predict(made.model, constant), made.manifest.classes).mean()
     rises = []
     for seed in range(30):
         order = np.random.default_rng(seed).permutation(len(constant))
         shuffled = constant.assign(x=constant["x"].to_numpy()[order])
-        rises.append(losses(made.part.y_test, answers_of(made.model, shuffled), made.manifest.classes).mean() - before)
+        rises.append(losses(made.part.y_test, predict(made.model, shuffled), made.manifest.classes).mean() - before)
     assert found[0].mean == pytest.approx(np.mean(rises), abs=4 * np.std(rises) / 10**0.5)
     assert found[0].deviation > 0
 
@@ -145,7 +145,7 @@ def test_partial_dependence_is_scikit_learns(made: Carded, feature: Feature) -> 
         response_method="predict_proba",
         categorical_features=["side"],
     )
-    np.testing.assert_allclose(told.answers.mean(axis=1)[:, 0], expected["average"][0], atol=1e-5)
+    np.testing.assert_allclose(told.predictions.mean(axis=1)[:, 0], expected["average"][0], atol=1e-5)
 
 
 def test_null_is_asked_about(made: Carded) -> None:
@@ -154,7 +154,7 @@ def test_null_is_asked_about(made: Carded) -> None:
     assert told is not None
     assert told.null is not None
     empty = made.part.X_train.assign(x=np.float32("nan"))
-    np.testing.assert_allclose(told.null.mean(), answers_of(made.model, empty)[:, 1].mean(), atol=1e-6)
+    np.testing.assert_allclose(told.null.mean(), predict(made.model, empty)[:, 1].mean(), atol=1e-6)
 
 
 def test_category_of_no_training_row_is_tried_too(made: Carded) -> None:

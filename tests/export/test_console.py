@@ -36,7 +36,7 @@ def test_elsewhere_there_are_lines_alone(capsys: pytest.CaptureFixture[str]) -> 
     """Without a terminal a long step prints only its lines."""
     console = Console()
     for number in console.track([1, 2], "splits"):
-        console.say(f"split {number}")
+        console.print_line(f"split {number}")
     console.end()
     said = capsys.readouterr()
     assert (said.out, said.err) == ("split 1\nsplit 2\n", "")

@@ -13,8 +13,8 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from export.conversion.convert import Converted, ConvertError, convert
-from export.conversion.verify import Verified
+from export.conversion.convert import ConvertedModel, ConvertError, convert
+from export.conversion.verify import Verifier
 from export.titanic import TITANIC
 from export.training.pipelines import pipeline as pipeline_of
 from server.models.manifest import Feature
@@ -34,13 +34,13 @@ print(hashlib.sha256(convert(pipeline, TITANIC.features, 2).model).hexdigest())
 
 
 @pytest.fixture(scope="module")
-def converted(pipeline: Pipeline) -> Converted:
+def converted(pipeline: Pipeline) -> ConvertedModel:
     """Return the published pipeline, converted."""
     return convert(pipeline, TITANIC.features, 2)
 
 
 @pytest.fixture(scope="module")
-def graph(converted: Converted) -> onnx.GraphProto:
+def graph(converted: ConvertedModel) -> onnx.GraphProto:
     """Return the ONNX graph."""
     return onnx.load_from_string(converted.model).graph
 
@@ -55,7 +55,7 @@ def test_inputs_are_the_features(graph: onnx.GraphProto) -> None:
         assert (rows.HasField("dim_value"), width.dim_value) == (False, 1)
 
 
-def test_outputs_are_tensors(graph: onnx.GraphProto, converted: Converted) -> None:
+def test_outputs_are_tensors(graph: onnx.GraphProto, converted: ConvertedModel) -> None:
     """The outputs are a label and a tensor of probabilities, without a map per row."""
     assert "ZipMap" not in {node.op_type for node in graph.node}
     assert [each.type.WhichOneof("value") for each in graph.output] == ["tensor_type", "tensor_type"]
@@ -65,14 +65,14 @@ def test_outputs_are_tensors(graph: onnx.GraphProto, converted: Converted) -> No
     ]
 
 
-def test_versions_are_those_of_the_file(converted: Converted) -> None:
+def test_versions_are_those_of_the_file(converted: ConvertedModel) -> None:
     """The reported IR version and opsets are the file's."""
     model = onnx.load_from_string(converted.model)
     assert converted.ir_version == model.ir_version
     assert converted.opsets == {each.domain or "ai.onnx": each.version for each in model.opset_import}
 
 
-def test_same_pipeline_gives_the_same_bytes(pipeline: Pipeline, converted: Converted) -> None:
+def test_same_pipeline_gives_the_same_bytes(pipeline: Pipeline, converted: ConvertedModel) -> None:
     """Converting twice gives the same bytes."""
     assert convert(pipeline, TITANIC.features, 2).model == converted.model
 
@@ -112,7 +112,7 @@ def test_feature_named_like_an_output(name: str, kind: BaseEstimator, expected: 
     fitted = pipeline_of(features, kind).fit(X, truths)
     made = convert(fitted, features, 0 if len(expected) == 1 else 2)
     assert [output.name for output in made.outputs] == expected
-    assert Verified(fitted, made, features).parity(X).label_flips == 0
+    assert Verifier(fitted, made, features).parity(X).label_flips == 0
 
 
 def test_pipeline_that_is_no_classifier() -> None:

@@ -8,7 +8,7 @@ import pytest
 from export.registry import compare
 from export.registry.labels import move
 from export.registry.labels import versions as numbers
-from export.registry.publish import Terms, find_recipe
+from export.registry.publish import PublicationOptions, find_recipe
 from server.errors import DigestError, GoldenError
 from server.models import digest_file
 from server.models.repository import Repository
@@ -43,8 +43,8 @@ def test_it_is_listed_as_broken(root: Path) -> None:
     """The list of versions shows why a changed version can't be served."""
     broken, whole = compare.entries(root, NAME)
     assert (broken.version, broken.manifest, broken.labels) == (2, None, [])
-    assert "expected SHA-256" in broken.broken
-    assert (whole.version, whole.labels, whole.broken) == (1, ["stable"], "")
+    assert "expected SHA-256" in broken.load_error
+    assert (whole.version, whole.labels, whole.load_error) == (1, ["stable"], "")
     assert whole.manifest is not None
 
 
@@ -88,7 +88,7 @@ def test_manifest_that_was_tampered_with(root: Path) -> None:
 
 def test_what_is_published_has_digests(root: Path) -> None:
     """A version's digest file covers all of its files and depends only on their content."""
-    made = factors.publish(root, 3, Terms(files=lambda *_: {"card.html": b"card"}))
+    made = factors.publish(root, 3, PublicationOptions(files=lambda *_: {"card.html": b"card"}))
     files = {path.name: path.read_bytes() for path in made.path.iterdir()}
     stated = files.pop("SHA256SUMS")
     assert sorted(files) == ["card.html", "manifest.json", "model.onnx"]
@@ -99,10 +99,10 @@ def test_what_is_published_has_digests(root: Path) -> None:
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "card.html", "SHA256SUMS"])
 def test_a_changed_byte_is_listed(root: Path, name: str) -> None:
     """A version with a changed or missing file is listed with the reason."""
-    made = factors.publish(root, 3, Terms(files=lambda *_: {"card.html": b"card"}))
+    made = factors.publish(root, 3, PublicationOptions(files=lambda *_: {"card.html": b"card"}))
     path = made.path / name
     path.write_bytes(path.read_bytes() + b" ")
-    assert name in compare.entries(root, NAME)[0].broken
+    assert name in compare.entries(root, NAME)[0].load_error
     if name != "SHA256SUMS":
         path.unlink()
-        assert name in compare.entries(root, NAME)[0].broken
+        assert name in compare.entries(root, NAME)[0].load_error

@@ -15,7 +15,7 @@ from export.data.dataset import DataError, Dataset, split
 from export.data.source import Source
 from export.pipeline.steps import Candidate, PublishOptions, release, unchanged
 from export.registry.labels import intend, move
-from export.registry.publish import Published
+from export.registry.publish import Publication
 from export.training.gate import WorseError, compare, is_worse, may_have_seen
 from server.models import manifest as manifests
 from server.models.manifest import Feature, Kind
@@ -30,7 +30,7 @@ BAD: Final = -0.5
 FIGURES: Final = r"\+\d+\.\d+ \(95 % interval \+\d+\.\d+ to \+\d+\.\d+\)"
 
 
-def _release(root: Path, candidate: Candidate, kind: Kind = "binary", *, force: bool = False) -> Published:
+def _release(root: Path, candidate: Candidate, kind: Kind = "binary", *, force: bool = False) -> Publication:
     return release(gated.source(kind), candidate, PublishOptions(root, force=force), Console())
 
 
@@ -231,7 +231,7 @@ def test_broken_stable_version_blocks_nothing(tmp_path: Path, capsys: pytest.Cap
     factors.damage(tmp_path / NAME, 1)
     published = _release(tmp_path, gated.trained())
     assert (published.version, published.stable, published.comparison) == (2, 2, None)
-    assert "SHA-256" in published.broken
+    assert "SHA-256" in published.load_error
     assert "compare: not compared, because the stable version can't be loaded: " in capsys.readouterr().out
     assert manifests.read(published.path / "manifest.json").comparison is None
 
@@ -252,7 +252,7 @@ def test_nothing_stable_nothing_to_compare(tmp_path: Path) -> None:
     gated.champion(tmp_path, "binary", TRUE_SLOPE)
     (tmp_path / NAME / "labels.json").write_text('{"canary": 1}')
     published = _release(tmp_path, gated.trained())
-    assert (published.version, published.stable, published.comparison, published.broken) == (2, 2, None, "")
+    assert (published.version, published.stable, published.comparison, published.load_error) == (2, 2, None, "")
 
 
 def test_stopped_publication_is_something_to_do(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from export.registry import labels
 from export.registry.labels import MAX_HISTORY, LabelError, move, read_history, remove, rollback
-from export.registry.publish import PLAIN, publish
+from export.registry.publish import DEFAULT_OPTIONS, publish
 from server.errors import DigestError, ModelError
 from server.models.manifest import Manifest
 from server.models.quoting import quoted
@@ -233,10 +233,10 @@ def test_past_is_bounded(root: Path, home: Path) -> None:
 
 def test_publication_without_promotion_leaves_the_label(root: Path) -> None:
     """A version that isn't promoted leaves stable unchanged, and can be promoted later and rolled back."""
-    published = factors.publish(root, 4, PLAIN)
+    published = factors.publish(root, 4, DEFAULT_OPTIONS)
     assert (published.version, published.stable) == (4, 3)
     assert factors.stable_factor(root) == 3
-    assert factors.publish(root, 4, PLAIN).stable == 3
+    assert factors.publish(root, 4, DEFAULT_OPTIONS).stable == 3
     assert move(root, NAME, "stable", 4) == 3
     assert rollback(root, NAME, "stable") == (4, 3)
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from export.registry.labels import move
-from export.registry.publish import Published, publish
+from export.registry.publish import Publication, publish
 from server.errors import DigestError, GoldenError
 from server.models import manifest as manifests
 from server.models.manifest import Feature, Manifest
@@ -79,7 +79,7 @@ def test_broken_version_is_followed_by_a_whole_one(tmp_path: Path) -> None:
     assert _publish(tmp_path, small.DOUBLE, 2.0) == 2
 
 
-def _publish_anew(root: Path, feature: Feature, graph: str, golden: tuple[object, float]) -> Published:
+def _publish_anew(root: Path, feature: Feature, graph: str, golden: tuple[object, float]) -> Publication:
     """Publish a model of one feature without a field number."""
     model = small.onnx_bytes(graph)
     unnumbered = msgspec.structs.replace(feature, field_number=0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
 from export.training.metrics import (
-    LEAST_PROBABILITY,
+    MIN_PROBABILITY,
     PERCENTILES,
     intervals,
     losses,
@@ -119,7 +119,7 @@ def test_wrong_certainty_costs_a_bounded_loss() -> None:
     """A true class with probability zero has the loss of the least probability that float32 can distinguish."""
     truths = np.array(["no", "yes"], dtype=object)
     each = losses(truths, np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), TWO)
-    assert each.tolist() == [pytest.approx(-math.log(LEAST_PROBABILITY)), 0.0]
+    assert each.tolist() == [pytest.approx(-math.log(MIN_PROBABILITY)), 0.0]
 
 
 @pytest.mark.parametrize("classes", [TWO, THREE])

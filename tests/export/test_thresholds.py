@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from export.conversion.convert import convert
 from export.conversion.threshold_rows import threshold_rows
-from export.conversion.verify import ParityError, Verified
+from export.conversion.verify import ParityError, Verifier
 from export.data.dataset import columns
 from export.training.pipelines import pipeline
 from server.models.manifest import Feature
@@ -108,7 +108,7 @@ def test_thresholds_behind_a_scaler_are_taken_back() -> None:
         nearest = [np.abs(around[name].to_numpy(np.float64) - value).min() for value in raw]
         assert max(nearest) < 1e-6
     with pytest.raises(ParityError, match="likely cause: StandardScaler comes before DecisionTreeClassifier"):
-        Verified(scaled, converted, features).parity(pd.concat([X, around], ignore_index=True))
+        Verifier(scaled, converted, features).parity(pd.concat([X, around], ignore_index=True))
 
 
 def test_rows_are_what_the_model_takes(table: pd.DataFrame, answers: np.ndarray) -> None:
@@ -116,7 +116,7 @@ def test_rows_are_what_the_model_takes(table: pd.DataFrame, answers: np.ndarray)
     fitted = pipeline(FEATURES, GradientBoostingClassifier(n_estimators=5, random_state=0)).fit(table, answers)
     converted = convert(fitted, FEATURES, 2)
     assert {each.name for each in onnx.load_from_string(converted.model).graph.input} == set(columns(table))
-    verified = Verified(fitted, converted, FEATURES)
+    verified = Verifier(fitted, converted, FEATURES)
     assert verified.parity(_rows(fitted, table)).label_flips == 0
 
 
@@ -153,7 +153,7 @@ def test_what_stands_before_the_estimator_is_undone(steps: list[BaseEstimator]) 
     with pytest.raises(
         ParityError, match=r"likely cause: (StandardScaler comes before|KBinsDiscretizer has bin edges)"
     ):
-        Verified(fitted, converted, NUMBERS).parity(rows)
+        Verifier(fitted, converted, NUMBERS).parity(rows)
 
 
 def test_columns_made_before_a_scaler(table: pd.DataFrame, answers: np.ndarray) -> None:

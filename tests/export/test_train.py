@@ -15,14 +15,14 @@ from sklearn.pipeline import Pipeline
 
 from export.console import Console
 from export.conversion.convert import convert
-from export.conversion.verify import Verified, edge_records, edge_rows
+from export.conversion.verify import Verifier, edge_records, edge_rows
 from export.data.dataset import DataError, Dataset, Table, dataset
 from export.data.source import Source
 from export.spec import Spec
 from export.titanic import TITANIC
 from export.training.metrics import losses
 from export.training.pipelines import calibrated, candidates, pipeline
-from export.training.train import FOLDS, REPEATS, answers_of, fit, measure
+from export.training.train import FOLDS, REPEATS, fit, measure, predict
 from server.models.manifest import Feature
 from tests.export import tiny
 
@@ -184,9 +184,9 @@ def test_every_ready_candidate_agrees_with_its_conversion(kind: str) -> None:
     rows = pd.concat([data.X, edges], ignore_index=True)
     for name, each in made.items():
         fitted = each.fit(data.X, data.y)
-        verified = Verified(fitted, convert(fitted, spec.features, len(names)), spec.features, float(table["y"].std()))
+        verified = Verifier(fitted, convert(fitted, spec.features, len(names)), spec.features, float(table["y"].std()))
         assert verified.parity(rows).label_flips == 0, name
-        assert answers_of(spec, fitted, rows).shape[0] == len(rows)
+        assert predict(spec, fitted, rows).shape[0] == len(rows)
 
 
 def test_titanic_has_the_candidates_it_says() -> None:

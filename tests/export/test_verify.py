@@ -17,8 +17,8 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-from export.conversion.convert import Converted, convert
-from export.conversion.verify import TOLERANCE, ParityError, Verified, edge_records, edge_rows
+from export.conversion.convert import ConvertedModel, convert
+from export.conversion.verify import TOLERANCE, ParityError, Verifier, edge_records, edge_rows
 from export.data.dataset import Dataset, Split
 from export.titanic import TITANIC
 from export.training.pipelines import candidates, pipeline
@@ -42,9 +42,9 @@ DEPENDENT = """g (float[N, 1] x) => (float[N, 1] label, float[N, 1] probabilitie
 
 
 @pytest.fixture(scope="module")
-def verified(pipeline: Pipeline) -> Verified:
+def verified(pipeline: Pipeline) -> Verifier:
     """Return the published pipeline with its conversion."""
-    return Verified(pipeline, convert(pipeline, TITANIC.features, 2), TITANIC.features)
+    return Verifier(pipeline, convert(pipeline, TITANIC.features, 2), TITANIC.features)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_edges_are_within_the_signature(edges: list[dict[str, Scalar | None]]) -
     assert {record["age"] for record in edges} >= {None, 0.0, 120.0}
 
 
-def test_published_pipeline_agrees(verified: Verified, dataset: Dataset, edges: list[dict[str, Scalar | None]]) -> None:
+def test_published_pipeline_agrees(verified: Verifier, dataset: Dataset, edges: list[dict[str, Scalar | None]]) -> None:
     """The published pipeline and its ONNX model agree on every row and every edge case."""
     rows = pd.concat([dataset.X, edge_rows(TITANIC.features, edges)], ignore_index=True)
     parity = verified.parity(rows)
@@ -71,7 +71,7 @@ def test_published_pipeline_agrees(verified: Verified, dataset: Dataset, edges: 
 def test_model_of_another_pipeline_disagrees(pipeline: Pipeline, dataset: Dataset, part: Split) -> None:
     """A model converted from another fit is rejected with figures and the worst row."""
     other = candidates(TITANIC, 1)["gradient_boosting"].fit(part.X_test, part.y_test)
-    verified = Verified(pipeline, convert(other, TITANIC.features, 2), TITANIC.features)
+    verified = Verifier(pipeline, convert(other, TITANIC.features, 2), TITANIC.features)
     with pytest.raises(
         ParityError,
         match=r"(?s)^\d+ labels of 1309 differ, probabilities of \d+ rows by up to 0\.\d+ .*\n  {'pclass': ",
@@ -85,7 +85,7 @@ def test_scaler_before_trees_disagrees(dataset: Dataset, part: Split) -> None:
     trees = GradientBoostingClassifier(n_estimators=50, max_depth=8, random_state=0)
     pipeline.steps[-1] = ("classify", trees)
     pipeline.fit(part.X_train, part.y_train)
-    verified = Verified(pipeline, convert(pipeline, TITANIC.features, 2), TITANIC.features)
+    verified = Verifier(pipeline, convert(pipeline, TITANIC.features, 2), TITANIC.features)
     with pytest.raises(
         ParityError, match=r"(?s)^\d+ labels .* by up to 0\..*cause: StandardScaler comes before Gradient"
     ):
@@ -108,7 +108,7 @@ def test_datatypes_beside_each_other(datatypes: tuple[Datatype, ...]) -> None:
     y = np.where(X.sum(axis=1) > X.sum(axis=1).median(), "more", "less").astype(object)
     for estimator in (LogisticRegression(max_iter=500), GradientBoostingClassifier(n_estimators=10, random_state=0)):
         fitted = pipeline(features, estimator).fit(X, y)
-        assert Verified(fitted, convert(fitted, features, 2), features).parity(X).label_flips == 0
+        assert Verifier(fitted, convert(fitted, features, 2), features).parity(X).label_flips == 0
 
 
 def test_row_that_cannot_be_answered() -> None:
@@ -118,7 +118,7 @@ def test_row_that_cannot_be_answered() -> None:
     encode = OneHotEncoder(handle_unknown="error", sparse_output=False, dtype=np.float32)
     strict = Pipeline([("encode", encode), ("linear", LogisticRegression())]).fit(X, X["word"])
     edges = edge_rows([word], edge_records([word], {"word": "a"}))
-    verified = Verified(strict, convert(strict, [word], 2), [word])
+    verified = Verifier(strict, convert(strict, [word], 2), [word])
     assert verified.parity(X).label_flips == 0
     with pytest.raises(
         ParityError, match=r"the prediction for a row that the signature allows failed: .*Unknown Category"
@@ -139,18 +139,18 @@ def test_answer_that_is_no_number_disagrees(pipeline: Pipeline, dataset: Dataset
       probabilities = Div(both, both)
     }}"""
     with pytest.raises(ParityError, match="probabilities of 1309 rows by up to nan"):
-        Verified(pipeline, _converted(graph), TITANIC.features).parity(dataset.X)
+        Verifier(pipeline, _converted(graph), TITANIC.features).parity(dataset.X)
 
 
-def _converted(graph: str) -> Converted:
+def _converted(graph: str) -> ConvertedModel:
     outputs = (
         Output(name="label", datatype="FP32", shape=[-1, 1], role="label"),
         Output(name="probabilities", datatype="FP32", shape=[-1, 1], role="probabilities"),
     )
-    return Converted(small.onnx_bytes(graph), outputs, 8, {"ai.onnx": 17})
+    return ConvertedModel(small.onnx_bytes(graph), outputs, 8, {"ai.onnx": 17})
 
 
-def test_company_never_matters_to_the_published_model(verified: Verified, dataset: Dataset) -> None:
+def test_company_never_matters_to_the_published_model(verified: Verifier, dataset: Dataset) -> None:
     """The published model may run a row alone."""
     assert verified.min_batch_rows(dataset.X.iloc[::4]) == 1
 
@@ -163,13 +163,13 @@ def test_fewest_rows_are_found() -> None:
     """A model with other outputs for fewer than four rows needs a batch of at least four."""
     graph = small.LONELY.replace("(float[N, 1] value)", "(float[N, 1] label, float[N, 1] probabilities)")
     graph = graph.replace("value = Add(x, extra)", "label = Identity(x)\n probabilities = Add(x, extra)")
-    verified = Verified(Pipeline([("nothing", "passthrough")]), _converted(graph), [small.X])
+    verified = Verifier(Pipeline([("nothing", "passthrough")]), _converted(graph), [small.X])
     assert verified.min_batch_rows(_column_of_numbers()) == 4
 
 
 def test_answers_that_always_depend_on_company() -> None:
     """A model whose outputs depend on the batch at every size is rejected."""
-    verified = Verified(Pipeline([("nothing", "passthrough")]), _converted(DEPENDENT), [small.X])
+    verified = Verifier(Pipeline([("nothing", "passthrough")]), _converted(DEPENDENT), [small.X])
     with pytest.raises(ParityError, match="predictions depend on the other rows of the batch"):
         verified.min_batch_rows(_column_of_numbers())
 
@@ -185,7 +185,7 @@ def test_answers_that_always_depend_on_company() -> None:
 def test_an_estimator_that_depends_on_company_is_named(estimator: BaseEstimator, y: list[Any], other: str) -> None:
     """The rejection names the estimator whose sums depend on the batch, and alternatives."""
     X = pd.DataFrame({"x": [0.0, 1.0, 2.0, 5.0]})
-    verified = Verified(Pipeline([("only", estimator.fit(X, y))]), _converted(DEPENDENT), [small.X])
+    verified = Verifier(Pipeline([("only", estimator.fit(X, y))]), _converted(DEPENDENT), [small.X])
     with pytest.raises(ParityError, match=f"sums of {type(estimator).__name__} .*row by row: {other}, a random forest"):
         verified.min_batch_rows(_column_of_numbers())
 
@@ -201,7 +201,7 @@ def test_categories_of_histogram_boosting_are_named(
         boosting = StackingClassifier([("boosting", boosting)], LogisticRegression(), cv=2)
     codes = ColumnTransformer([("code", OrdinalEncoder(), ["embarked", "sex"]), ("rest", "passthrough", ["sibsp"])])
     trees = Pipeline([("encode", codes), *cast, ("estimate", boosting)]).fit(part.X_train, part.y_train)
-    verified = Verified(trees, convert(trees, TITANIC.features, 2), TITANIC.features)
+    verified = Verifier(trees, convert(trees, TITANIC.features, 2), TITANIC.features)
     with pytest.raises(ParityError, match="cause: skl2onnx ignores HistGradientBoostingClassifier's categorical_fea"):
         verified.parity(dataset.X)
 
@@ -212,7 +212,7 @@ def test_linear_model_is_run_in_batches_that_settle_it() -> None:
     X = pd.DataFrame(numbers.astype(np.float32), columns=[feature.name for feature in NUMBERS])
     y = np.where(X.sum(axis=1) > 0, "more", "less").astype(object)
     linear = pipeline(NUMBERS, LogisticRegression()).fit(X, y)
-    verified = Verified(linear, convert(linear, NUMBERS, 2), NUMBERS)
+    verified = Verifier(linear, convert(linear, NUMBERS, 2), NUMBERS)
     least = verified.min_batch_rows(X)
     together = verified.run(X)[1]
     apart = [verified.run(X.iloc[start : start + least])[1] for start in range(0, 200 - least + 1, least)]
@@ -231,7 +231,7 @@ def test_edges_of_the_signature(edges: list[dict[str, Scalar | None]]) -> None:
     assert EXAMPLE | {"age": None, "fare": None, "embarked": None} in edges
 
 
-def test_golden_rows_are_what_the_model_answers(verified: Verified, edges: list[dict[str, Scalar | None]]) -> None:
+def test_golden_rows_are_what_the_model_answers(verified: Verifier, edges: list[dict[str, Scalar | None]]) -> None:
     """The golden outputs are the model's, one per record."""
     golden = verified.golden(edges)
     labels, probabilities = verified.run(edge_rows(TITANIC.features, edges))

@@ -7,7 +7,7 @@ import pytest
 
 from export.registry.compare import entries, find, pair
 from export.registry.labels import LabelError, move, remove
-from export.registry.publish import PLAIN
+from export.registry.publish import DEFAULT_OPTIONS
 from server.models import manifest as manifests
 from tests.export import factors
 from tests.export.factors import NAME
@@ -18,7 +18,7 @@ def root(tmp_path: Path) -> Path:
     """Return a repository with versions 1 to 3: 2 is stable, 1 is canary and old."""
     for factor in (1, 2):
         factors.publish(tmp_path, factor)
-    factors.publish(tmp_path, 3, PLAIN)
+    factors.publish(tmp_path, 3, DEFAULT_OPTIONS)
     move(tmp_path, NAME, "old", 1)
     move(tmp_path, NAME, "canary", 1)
     return tmp_path
@@ -36,17 +36,17 @@ def test_list(root: Path) -> None:
         (2, ["stable"]),
         (1, ["canary", "old"]),
     ]
-    assert ["manifest.json: No such file" in found[0].broken, "SHA-256" in found[2].broken] == [True, True]
+    assert ["manifest.json: No such file" in found[0].load_error, "SHA-256" in found[2].load_error] == [True, True]
     assert (found[0].manifest, found[2].manifest) == (None, None)
     for each in (found[1], found[3]):
-        assert each.broken == ""
+        assert each.load_error == ""
         assert each.manifest == manifests.read(root / NAME / str(each.version) / "manifest.json")
 
 
 def test_list_of_a_version_that_says_it_is_another(root: Path) -> None:
     """A folder whose manifest has another number is listed as broken."""
     (root / NAME / "3").rename(root / NAME / "4")
-    assert "says small version 3" in entries(root, NAME)[0].broken
+    assert "says small version 3" in entries(root, NAME)[0].load_error
 
 
 @pytest.mark.parametrize(

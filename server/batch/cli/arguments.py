@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from server.batch.cli.service_url import Address, header
-from server.batch.cli.task import Remote, Task, Tried
-from server.batch.options import ON_ERROR, delimiter_of, text_format_of, wanted_of
-from server.codecs.tables.media_types import BY_SUFFIX, CSV, FORMS, PARQUET, Form
+from server.batch.cli.task import Remote, ScoringOptions, Task
+from server.batch.options import ON_ERROR, parse_delimiter, parse_row_options, parse_text_format
+from server.codecs.tables.media_types import BY_SUFFIX, CSV, FILE_FORMATS, PARQUET, FileFormat
 from server.errors import InvalidArgument
 from server.models.quoting import quoted
 
@@ -22,8 +22,8 @@ is complete.
 PART_ROWS: Final = 100_000
 TRIES: Final = 5
 RETRY_WAIT_S: Final = 1.0
-_TABS: Final = ".tsv"
-_PACKED: Final = {".gz": "gzip", ".zst": "zstd"}
+_TAB_SUFFIX: Final = ".tsv"
+_COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
 _T = TypeVar("_T")
 
 
@@ -36,11 +36,11 @@ def task_of(arguments: Sequence[str]) -> Task:
     options = parser.parse_args(arguments)
     try:
         return _task(options)
-    except _Wrong as error:
+    except _InvalidOptions as error:
         parser.error(str(error))
 
 
-class _Wrong(Exception):
+class _InvalidOptions(Exception):
     """Invalid options; the message names one of them."""
 
 
@@ -59,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the file to write, in the format of its suffix, compressed if .gz or .zst follows;"
         " a folder for parts (an existing folder, or a name that ends in /); - for standard output",
     )
-    forms = [*(form.name for form in FORMS), "tsv"]
-    add("--to", choices=forms, help="the output format, if the suffix does not state it (default: the input's)")
+    format_names = [*(file_format.name for file_format in FILE_FORMATS), "tsv"]
+    add("--to", choices=format_names, help="the output format, if the suffix does not state it (default: the input's)")
     add("--columns", default="all", help="the input columns to copy to the output: all, none, or a,b (default: all)")
     on_error = "a row that can't be scored ends the run, gets no prediction, or is omitted (default: fail)"
     add("--on-error", choices=ON_ERROR, default="fail", help=on_error)
@@ -68,31 +68,31 @@ def _parser() -> argparse.ArgumentParser:
     add("--decimal", help="the decimal separator of CSV, in input and output: point or comma (default: point)")
     add("--null", help="spellings of null in CSV besides an empty field: a,b (default: NA, NULL, null, NaN, ...)")
     add("--model", help="the model (default: the only one, or LIFEBOAT_DEFAULT_MODEL)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", help="the model version (default: the label stable, else the highest)")
-    which.add_argument("--label", help="the label of the model version")
+    version_options = parser.add_mutually_exclusive_group()
+    version_options.add_argument("--version", help="the model version (default: the label stable, else the highest)")
+    version_options.add_argument("--label", help="the label of the model version")
     add("--models", type=Path, help="the model repository (default: LIFEBOAT_MODELS, else models)")
     add("--part-rows", type=_positive, default=PART_ROWS, help=f"maximum rows of a part (default: {PART_ROWS})")
     add("--quiet", action="store_true", help="print no progress and no retries")
     remote = parser.add_argument_group("to score with a deployed service, in parts")
     add = remote.add_argument
-    add("--url", type=_read(Address), help="the URL of the service")
+    add("--url", type=_type_function(Address), help="the URL of the service")
     add(
         "--header",
         action="append",
         default=[],
-        type=_read(header),
+        type=_type_function(header),
         metavar='"NAME: VALUE"',
         help="a header of each request, such as an API key; may be repeated",
     )
     add("--compress", action="store_true", help="compress the parts with zstd")
     add("--tries", type=_positive, default=TRIES, help=f"maximum attempts for each part (default: {TRIES})")
-    waits = f"seconds before the first retry, doubled before each further one (default: {RETRY_WAIT_S:g})"
-    add("--retry-wait", type=_seconds, default=RETRY_WAIT_S, metavar="SECONDS", help=waits)
+    retry_wait_help = f"seconds before the first retry, doubled before each further one (default: {RETRY_WAIT_S:g})"
+    add("--retry-wait", type=_seconds, default=RETRY_WAIT_S, metavar="SECONDS", help=retry_wait_help)
     return parser
 
 
-def _read(read: Callable[[str], _T]) -> Callable[[str], _T]:
+def _type_function(read: Callable[[str], _T]) -> Callable[[str], _T]:
     """Return `read` as a type function for argparse.
 
     Error messages are those of `read`: argparse's own would repeat the value, which may be a secret.
@@ -124,71 +124,73 @@ def _seconds(text: str) -> float:
 def _task(options: argparse.Namespace) -> Task:
     output = None if options.output == "-" else Path(options.output)
     is_folder = output is not None and (options.output.endswith("/") or output.is_dir())
-    form, encoding, tabs = _form(options.to, Path(options.output), is_folder=is_folder)
+    file_format, encoding, tabs = _output_format(options.to, Path(options.output), is_folder=is_folder)
     remote = _remote(options)
     parts = None
     if is_folder:
         parts, output = output, None
     elif remote is not None:
         if output is None or (output.exists() and not output.is_file()):
-            raise _Wrong("output: expected a file or a folder with --url")
+            raise _InvalidOptions("output: expected a file or a folder with --url")
         parts = output.with_name(f"{output.name}.parts")
     if options.input == "-" and parts is not None:
-        raise _Wrong("input: expected a file, because a resumed run reads it again")
-    given = None if options.input == "-" else Path(options.input)
-    if given is not None and output is not None and output.exists() and given.exists() and given.samefile(output):
-        raise _Wrong("output: expected a file other than the input")
+        raise _InvalidOptions("input: expected a file, because a resumed run reads it again")
+    source = None if options.input == "-" else Path(options.input)
+    if source is not None and output is not None and output.exists() and source.exists() and source.samefile(output):
+        raise _InvalidOptions("output: expected a file other than the input")
     return Task(
-        input=given,
+        input=source,
         output=output,
-        form=form,
+        file_format=file_format,
         encoding=encoding,
-        tried=_tried(options),
+        options=_scoring_options(options),
         tabs=tabs,
         models=options.models,
         remote=remote,
         parts=parts,
         part_rows=options.part_rows,
         quiet=options.quiet,
-        shows=not options.quiet and sys.stderr is not None and sys.stderr.isatty(),
+        shows_progress=not options.quiet and sys.stderr is not None and sys.stderr.isatty(),
     )
 
 
-def _form(to: str | None, output: Path, *, is_folder: bool) -> tuple[Form | None, str, bool]:
+def _output_format(to: str | None, output: Path, *, is_folder: bool) -> tuple[FileFormat | None, str, bool]:
     """Return the output's format, its compression, and whether CSV has tabs."""
     suffix, encoding = output.suffix.lower(), "identity"
-    if suffix in _PACKED and not is_folder:
-        encoding = _PACKED[suffix]
+    if suffix in _COMPRESSIONS and not is_folder:
+        encoding = _COMPRESSIONS[suffix]
         suffix = Path(output.stem).suffix.lower()
-    form = next((each for each in FORMS if each.name == to), BY_SUFFIX.get(suffix))
+    file_format = next((each for each in FILE_FORMATS if each.name == to), BY_SUFFIX.get(suffix))
     if to == "tsv":
-        form = CSV
-    if form is None and suffix and not is_folder:
-        raise _Wrong(f"output: unknown suffix {suffix}; expected {', '.join(BY_SUFFIX)}, or --to")
-    if encoding != "identity" and form in {None, PARQUET}:
-        words = "Parquet compresses itself" if form is PARQUET else "expected the suffix of a format before it"
-        raise _Wrong(f"output: {output.name}: {words}")
-    return form, encoding, to == "tsv" or (form is CSV and suffix == _TABS and to is None)
+        file_format = CSV
+    if file_format is None and suffix and not is_folder:
+        raise _InvalidOptions(f"output: unknown suffix {suffix}; expected {', '.join(BY_SUFFIX)}, or --to")
+    if encoding != "identity" and file_format in {None, PARQUET}:
+        message = "Parquet compresses itself" if file_format is PARQUET else "expected the suffix of a format before it"
+        raise _InvalidOptions(f"output: {output.name}: {message}")
+    return file_format, encoding, to == "tsv" or (file_format is CSV and suffix == _TAB_SUFFIX and to is None)
 
 
-def _tried(options: argparse.Namespace) -> Tried:
+def _scoring_options(options: argparse.Namespace) -> ScoringOptions:
     try:
-        wanted_of(options.columns, options.on_error)
-        delimiter_of(options.delimiter)
-        text_format_of(options.null, options.decimal)
+        parse_row_options(options.columns, options.on_error)
+        parse_delimiter(options.delimiter)
+        parse_text_format(options.null, options.decimal)
     except InvalidArgument as error:
-        raise _Wrong(f"--{error.message}") from None
-    which = (options.model, options.version, options.label)
-    return Tried(options.columns, options.on_error, options.delimiter, *which, options.decimal, options.null)
+        raise _InvalidOptions(f"--{error.message}") from None
+    model_options = (options.model, options.version, options.label)
+    return ScoringOptions(
+        options.columns, options.on_error, options.delimiter, *model_options, options.decimal, options.null
+    )
 
 
 def _remote(options: argparse.Namespace) -> Remote | None:
     if options.url is None:
         if options.header or options.compress:
-            raise _Wrong("--header, --compress: expected together with --url")
+            raise _InvalidOptions("--header, --compress: expected together with --url")
         return None
     if options.models is not None:
-        raise _Wrong("--models: not allowed with --url; the service has its own models")
+        raise _InvalidOptions("--models: not allowed with --url; the service has its own models")
     if (options.version or options.label) and options.model is None:
-        raise _Wrong("--version, --label: expected together with --model if --url is given")
+        raise _InvalidOptions("--version, --label: expected together with --model if --url is given")
     return Remote(options.url.text, options.header, options.tries, options.retry_wait, options.compress)

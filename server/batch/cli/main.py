@@ -38,25 +38,25 @@ def main(arguments: Sequence[str]) -> int:
     task = None
     try:
         task = task_of(arguments)
-        done = score_parts(task) if task.parts is not None else score_file(task)
+        result = score_parts(task) if task.parts is not None else score_file(task)
     except BaseException as error:
         if signals.number:  # libraries may have replaced the KeyboardInterrupt by an error of their own
-            _say("interrupted" + ("" if task is None or task.parts is None else "; run the command again to resume"))
+            _print("interrupted" + ("" if task is None or task.parts is None else "; run the command again to resume"))
             return 128 + signals.number
         if task is None or not isinstance(error, Exception):
             raise
-        _say(_words(error, task))
+        _print(_message(error, task))
         return 1
     output = task.output or task.parts or "standard output"
-    counts = done.counts
-    if done.left_out:
-        _say(f"columns omitted, because no format can represent their types: {quoted_names(done.left_out)}")
+    counts = result.counts
+    if result.omitted_columns:
+        _print(f"columns omitted, because no format can represent their types: {quoted_names(result.omitted_columns)}")
     numbers = f"{counts.read:,} rows read, {counts.scored:,} scored, {counts.failed:,} failed"
-    _say(f"{numbers} ({done.served}): {output}")
+    _print(f"{numbers} ({result.served}): {output}")
     return 0
 
 
-def _words(error: Exception, task: Task) -> str:
+def _message(error: Exception, task: Task) -> str:
     """Return the message for an error."""
     if isinstance(error, OSError):
         return f"{error.filename or task.input}: {error.strerror or error}"
@@ -70,8 +70,8 @@ def _words(error: Exception, task: Task) -> str:
     return f"{name}: unexpected error: {type(error).__name__}: {error}"
 
 
-def _say(words: str) -> None:
+def _print(message: str) -> None:
     if sys.stderr is None:  # print() writes to standard output if `file` is None
         return
     with suppress(OSError):  # the reader of standard error may have ended
-        print(f"score: {words}", file=sys.stderr)  # a command's messages are no log
+        print(f"score: {message}", file=sys.stderr)  # a command's messages are no log

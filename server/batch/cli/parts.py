@@ -8,30 +8,30 @@ from typing import Final, Protocol
 
 from server.batch.cli.checkpoint import Folder, PartsError
 from server.batch.cli.local_file import Output, Reader
-from server.batch.cli.merge import Plain, join
+from server.batch.cli.merge import Plain, merge_parts
 from server.batch.cli.progress import Progress
 from server.batch.cli.remote import RemoteError, Service
 from server.batch.cli.split import Part, split
-from server.batch.cli.task import Done, Served, Task, asked_here, served_by, settings_of
+from server.batch.cli.task import Result, ServedVersion, Task, local_options, served_by, settings_of
 from server.batch.job import Job
-from server.batch.options import ALL, delimiter_of
+from server.batch.options import ALL, parse_delimiter
 from server.batch.scorer import Counts
-from server.codecs.tables.compression import Packed
-from server.codecs.tables.media_types import Form
+from server.codecs.tables.compression import CompressingSink
+from server.codecs.tables.media_types import FileFormat
 from server.errors import InvalidArgument, PayloadTooLarge, RequestError
 from server.settings import Settings
 
 _ROW: Final = re.compile(r"row (\d+): ")
 
 
-class _Scores(Protocol):
+class _PartScorer(Protocol):
     """Interface of a scorer of parts."""
 
-    def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
+    def score(self, part: Part, out: Output, file_format: FileFormat) -> tuple[Counts, ServedVersion]:
         """Write a part's scored rows. Returns its counts, and the model version that scored it."""
 
 
-def score_parts(task: Task) -> Done:
+def score_parts(task: Task) -> Result:
     """Score a file in parts, on this machine or with a service.
 
     The parts are merged if the output is a file. Raises PartsError, RequestError, ModelError, SettingsError,
@@ -41,21 +41,23 @@ def score_parts(task: Task) -> Done:
     with Reader(task.input) as reader:
         settings = settings_of(task)
         folder = Folder(task.parts, task)
-        if folder.is_joined and folder.served is not None and task.output is not None:
+        if folder.is_merged and folder.served is not None and task.output is not None:
             if task.output.exists():
-                counts = folder.all_kept()
+                counts = folder.total_counts()
                 folder.remove()
-                return Done(counts, folder.served)
-            folder.begin_anew()
+                return Result(counts, folder.served)
+            folder.reset()
         try:
-            scores = Service(task, folder.served) if task.remote is not None else _Here(task, settings, folder.served)
-            with Progress(reader.size, shows=task.shows) as progress:
+            scorer = (
+                Service(task, folder.served) if task.remote is not None else _LocalScorer(task, settings, folder.served)
+            )
+            with Progress(reader.size, is_visible=task.shows_progress) as progress:
 
-                def note(was_kept: bool, rows: int) -> None:
-                    (progress.kept if was_kept else progress.at)(rows, reader.taken)
+                def on_part(was_finished: bool, rows: int) -> None:
+                    (progress.skip if was_finished else progress.update)(rows, reader.bytes_read)
 
-                parts = split(reader, task.part_rows, settings, delimiter_of(task.tried.delimiter))
-                counts, form, left_out = _finish(parts, task.form, folder, scores, note)
+                parts = split(reader, task.part_rows, settings, parse_delimiter(task.options.delimiter))
+                counts, file_format, omitted_columns = _finish(parts, task.file_format, folder, scorer, on_part)
         except BaseException:
             if folder.is_new:
                 folder.remove()
@@ -63,86 +65,90 @@ def score_parts(task: Task) -> Done:
     served = folder.served
     assert served is not None  # noqa: S101 # there is one part at least
     if task.output is not None:
-        _join(task.output, folder, form, counts, task.encoding)
-    return Done(counts, served, left_out if task.tried.columns == ALL else ())
+        _merge(task.output, folder, file_format, counts, task.encoding)
+    return Result(counts, served, omitted_columns if task.options.columns == ALL else ())
 
 
 def _finish(
-    parts: Iterator[Part], form: Form | None, folder: Folder, scores: _Scores, note: Callable[[bool, int], None]
-) -> tuple[Counts, Form, Collection[str]]:
+    parts: Iterator[Part],
+    file_format: FileFormat | None,
+    folder: Folder,
+    scorer: _PartScorer,
+    on_part: Callable[[bool, int], None],
+) -> tuple[Counts, FileFormat, Collection[str]]:
     """Score each unfinished part. Returns the total counts, the parts' format, and the columns left out.
 
-    Calls `note` after each part with whether the part was already finished, and the number of rows so far.
+    Calls `on_part` after each part with whether the part was already finished, and the number of rows so far.
     """
     counts = Counts()
-    left_out: Collection[str] = ()
+    omitted_columns: Collection[str] = ()
     for part in parts:
-        left_out = part.left_out
-        form = form or part.file_form
-        file = folder.file(part, form)
-        of_part = folder.kept(file)
-        was_kept = of_part is not None
+        omitted_columns = part.omitted_columns
+        file_format = file_format or part.source_format
+        file = folder.file(part, file_format)
+        of_part = folder.finished_counts(file)
+        was_finished = of_part is not None
         if of_part is None:
-            of_part = _score(part, scores, folder, file, form)
+            of_part = _score(part, scorer, folder, file, file_format)
         counts.read += of_part.read
         counts.scored += of_part.scored
         counts.failed += of_part.failed
-        note(was_kept, counts.read)
-    assert form is not None  # noqa: S101 # there is one part at least
-    return counts, form, left_out
+        on_part(was_finished, counts.read)
+    assert file_format is not None  # noqa: S101 # there is one part at least
+    return counts, file_format, omitted_columns
 
 
-def _score(part: Part, scores: _Scores, folder: Folder, file: Path, form: Form) -> Counts:
+def _score(part: Part, scorer: _PartScorer, folder: Folder, file: Path, file_format: FileFormat) -> Counts:
     try:
         with Output(file) as out:
-            counts, served = scores.score(part, out, form)
+            counts, served = scorer.score(part, out, file_format)
             if counts.read != part.rows:
                 raise PartsError(f"{part}: expected predictions for {part.rows:,} rows; got {counts.read:,}")
     except (InvalidArgument, PayloadTooLarge) as error:
-        raise PartsError(_of_file(error, part)) from None
+        raise PartsError(_file_message(error, part)) from None
     except RemoteError as error:
         raise RemoteError(f"{part}: {error}") from None
-    folder.keep(file, counts, served)
+    folder.record_part(file, counts, served)
     return counts
 
 
-def _of_file(error: RequestError, part: Part) -> str:
+def _file_message(error: RequestError, part: Part) -> str:
     """Return the message of a rejection, with the row's number in the file."""
-    found = _ROW.match(error.message)
-    if found is None:
+    match = _ROW.match(error.message)
+    if match is None:
         return f"{part}: {error.message}"
-    return f"row {part.first_row - 1 + int(found[1])}: {error.message[found.end() :]}"
+    return f"row {part.first_row - 1 + int(match[1])}: {error.message[match.end() :]}"
 
 
-def _join(output: Path, folder: Folder, form: Form, counts: Counts, encoding: str) -> None:
+def _merge(output: Path, folder: Folder, file_format: FileFormat, counts: Counts, encoding: str) -> None:
     """Merge the parts into one file, then remove them."""
     with Output(output) as out:
-        packed = Packed(out, encoding) if encoding != "identity" else None
-        join(folder.files, form, packed or out, counts)
-        if packed is not None:
-            packed.end()
-    folder.joined()
+        compressing_sink = CompressingSink(out, encoding) if encoding != "identity" else None
+        merge_parts(folder.files, file_format, compressing_sink or out, counts)
+        if compressing_sink is not None:
+            compressing_sink.end()
+    folder.record_merge()
     folder.remove()
 
 
-class _Here:
+class _LocalScorer:
     """Scorer of parts in this process."""
 
-    def __init__(self, task: Task, settings: Settings, served: Served | None) -> None:
+    def __init__(self, task: Task, settings: Settings, served: ServedVersion | None) -> None:
         """Load the model version `served`, which scored earlier parts.
 
         None: the version that the task names. Raises PartsError if the version's model file has changed since.
         """
         self._settings = settings
-        self._asked = asked_here(task, settings, served)
-        self._served = served_by(self._asked)
+        self._options = local_options(task, settings, served)
+        self._served = served_by(self._options)
         if served is not None and self._served != served:
-            words = "its model.onnx differs from the one that scored the parts in the folder"
-            raise PartsError(f"{served}: {words}; remove {task.parts}, or use another folder")
+            message = "its model.onnx differs from the one that scored the parts in the folder"
+            raise PartsError(f"{served}: {message}; remove {task.parts}, or use another folder")
 
-    def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
+    def score(self, part: Part, out: Output, file_format: FileFormat) -> tuple[Counts, ServedVersion]:
         """Write a part's scored rows. Raises RequestError, OSError."""
-        self._asked.form, self._asked.answer_form = part.form, form
-        job = Job(self._asked, self._settings)
+        self._options.file_format, self._options.response_format = part.file_format, file_format
+        job = Job(self._options, self._settings)
         job.run(Plain(io.BytesIO(part.body)), lambda: False, out, lambda _form: None)
         return job.counts, self._served

@@ -20,16 +20,16 @@ from server.batch.cli.local_file import Output
 from server.batch.cli.merge import as_parquet
 from server.batch.cli.service_url import Address
 from server.batch.cli.split import Part
-from server.batch.cli.task import Remote, Served, Task
+from server.batch.cli.task import Remote, ServedVersion, Task
 from server.batch.scorer import Counts
 from server.batch.writer import PREFIX
-from server.codecs.tables.compression import packed
-from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, TAB_SEPARATED, Form
+from server.codecs.tables.compression import compress
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, TAB_SEPARATED, FileFormat
 from server.errors import CODES, InvalidArgument, RequestError
 
 MAX_WAIT_S: Final = 60.0
 """Maximum seconds between two tries, also if Retry-After states more."""
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
+_TEMPORARY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
 """Statuses of temporary errors; 520 and above are Cloudflare's."""
 _COPY_BYTES: Final = 64 * 1024
 _LAST_BYTES: Final = 256 * 1024
@@ -45,18 +45,18 @@ class RemoteError(Exception):
     """The service can't be reached, or rejects a part; the message states its error."""
 
 
-class _Passing(Exception):
+class _TemporaryError(Exception):
     """A temporary error, and the service's Retry-After in seconds, if any."""
 
-    def __init__(self, words: str, after_s: float | None = None) -> None:
-        super().__init__(words)
-        self.after_s = after_s
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Service:
     """A deployed Lifeboat service."""
 
-    def __init__(self, task: Task, served: Served | None) -> None:
+    def __init__(self, task: Task, served: ServedVersion | None) -> None:
         """Use the service of `task`, and the version `served` if it scored earlier parts."""
         assert task.remote is not None  # noqa: S101 # the command line checks this
         self._remote: Remote = task.remote
@@ -64,62 +64,66 @@ class Service:
         self._task = task
         self._served = served
 
-    def score(self, part: Part, out: Output, form: Form) -> tuple[Counts, Served]:
+    def score(self, part: Part, out: Output, file_format: FileFormat) -> tuple[Counts, ServedVersion]:
         """Score one part and write the response to `out`.
 
         All parts use the model version that scored the first part, even if a label moves. Raises RemoteError, the
         service's RequestError, and OSError if the response can't be written.
         """
-        if form is not PARQUET:
-            return self._tried(part, out, form)
+        if file_format is not PARQUET:
+            return self._score_with_retries(part, out, file_format)
         with tempfile.TemporaryFile() as stream:  # Arrow can state the error of an aborted response, Parquet can't
-            held = _Held(stream)
-            counts, served = self._tried(part, held, ARROW)
+            temporary_file = _TemporaryFile(stream)
+            counts, served = self._score_with_retries(part, temporary_file, ARROW)
             stream.seek(0)
             as_parquet(stream, out, counts)
         return counts, served
 
-    def _tried(self, part: Part, out: "Output | _Held", form: Form) -> tuple[Counts, Served]:
+    def _score_with_retries(
+        self, part: Part, out: "Output | _TemporaryFile", file_format: FileFormat
+    ) -> tuple[Counts, ServedVersion]:
         wait_s = self._remote.retry_wait_s
-        for tries_left in range(self._remote.tries - 1, -1, -1):
+        for remaining_tries in range(self._remote.tries - 1, -1, -1):
             try:
-                return self._once(part, out, form)
-            except (OSError, http.client.HTTPException, _Passing) as error:
+                return self._score_once(part, out, file_format)
+            except (OSError, http.client.HTTPException, _TemporaryError) as error:
                 if out.failure is not None:
                     raise
-                _refuse_for_good(error, self._address.host)
-                words = f"{self._address.host}: {_reason(error)}"
-                if not tries_left:
+                _raise_permanent_error(error, self._address.host)
+                message = f"{self._address.host}: {_reason(error)}"
+                if not remaining_tries:
                     tries = f"{self._remote.tries} attempts" if self._remote.tries > 1 else "1 attempt"
-                    raise RemoteError(f"{words} ({tries}); run the command again to resume") from None
-                asked_s = getattr(error, "after_s", None)
-                self._wait(min(wait_s if asked_s is None else asked_s, MAX_WAIT_S), f"{part}: {words}")
+                    raise RemoteError(f"{message} ({tries}); run the command again to resume") from None
+                retry_after_s = getattr(error, "retry_after_s", None)
+                self._wait(min(wait_s if retry_after_s is None else retry_after_s, MAX_WAIT_S), f"{part}: {message}")
                 wait_s *= 2
                 out.restart()
         raise AssertionError("the last try returns or raises")
 
-    def _wait(self, wait_s: float, words: str) -> None:
+    def _wait(self, wait_s: float, message: str) -> None:
         if not self._task.quiet:
-            tqdm.write(f"score: {words}; retrying in {wait_s:g} s", file=sys.stderr)
+            tqdm.write(f"score: {message}; retrying in {wait_s:g} s", file=sys.stderr)
         time.sleep(wait_s)
 
-    def _once(self, part: Part, out: "Output | _Held", form: Form) -> tuple[Counts, Served]:
-        accepted = TAB_SEPARATED if self._task.tabs else form.media_type
+    def _score_once(
+        self, part: Part, out: "Output | _TemporaryFile", file_format: FileFormat
+    ) -> tuple[Counts, ServedVersion]:
+        accepted = TAB_SEPARATED if self._task.tabs else file_format.media_type
         connection = self._address.connection()
         try:
             response = self._call(connection, part, accepted)
             if response.status != http.client.OK:
-                raise _refused(response)
+                raise _response_error(response)
             found = response.getheader("content-type", "").partition(";")[0].strip()
-            served = Served(
+            served = ServedVersion(
                 response.getheader("lifeboat-model", ""), response.getheader("lifeboat-version", ""), sha256=None
             )
             if found != accepted or not served.model:
                 raise RemoteError(f"{self._address.host}: expected {accepted}; is there a Lifeboat at this address?")
             if self._served not in {None, served}:
-                words = f"expected predictions of {self._served}; got those of {served}"
-                raise RemoteError(f"{self._address.host}: {words}")
-            counts = _counts(_copy(response, out, form))
+                message = f"expected predictions of {self._served}; got those of {served}"
+                raise RemoteError(f"{self._address.host}: {message}")
+            counts = _counts(_copy(response, out, file_format))
         finally:
             connection.close()
         self._served = served
@@ -127,11 +131,11 @@ class Service:
 
     def _call(self, connection: http.client.HTTPConnection, part: Part, accepted: str) -> http.client.HTTPResponse:
         """Send a part, and read the head of the response."""
-        body = packed(part.body) if self._remote.compress else part.body
+        body = compress(part.body) if self._remote.compress else part.body
         connection.putrequest("POST", self._path(), skip_accept_encoding=True)
         for name, value in (
             *self._remote.headers,
-            ("content-type", part.form.media_type),
+            ("content-type", part.file_format.media_type),
             ("content-length", str(len(body))),
             ("accept", accepted),
             ("accept-encoding", "identity"),
@@ -145,23 +149,23 @@ class Service:
         return connection.getresponse()
 
     def _path(self) -> str:
-        tried, served = self._task.tried, self._served
-        model, version, label = tried.model, tried.version, tried.label
+        options, served = self._task.options, self._served
+        model, version, label = options.model, options.version, options.label
         if served is not None:
             model, version, label = served.model, served.version, None
         path = f"{self._address.path}/api"
         for kind, name in (("models", model), ("versions", version), ("labels", label)):
             if name is not None:
                 path += f"/{kind}/{urllib.parse.quote(name, safe='')}"
-        query = {"columns": tried.columns, "on_error": tried.on_error, "summary": "last"}
+        query = {"columns": options.columns, "on_error": options.on_error, "summary": "last"}
         for name in ("delimiter", "decimal", "null"):
-            value = getattr(tried, name)
+            value = getattr(options, name)
             if value is not None:
                 query[name] = value
         return f"{path}/batch?{urllib.parse.urlencode(query)}"
 
 
-class _Held:
+class _TemporaryFile:
     """A temporary file in place of an `Output`."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -184,7 +188,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _refuse_for_good(error: Exception, host: str) -> None:
+def _raise_permanent_error(error: Exception, host: str) -> None:
     """Raise RemoteError for a permanent connection error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         raise RemoteError(f"{host}: its certificate is not trusted: {error.verify_message}") from None
@@ -194,7 +198,7 @@ def _refuse_for_good(error: Exception, host: str) -> None:
         raise RemoteError(f"{host}: {error.strerror}") from None
 
 
-def _copy(response: http.client.HTTPResponse, out: "Output | _Held", form: Form) -> bytes:
+def _copy(response: http.client.HTTPResponse, out: "Output | _TemporaryFile", file_format: FileFormat) -> bytes:
     """Write a response to `out`. Returns the end of the response, which holds the counts.
 
     In CSV and NDJSON, the last record holds the counts; it is not written.
@@ -207,32 +211,32 @@ def _copy(response: http.client.HTTPResponse, out: "Output | _Held", form: Form)
             last = last[-_LAST_BYTES:]
     except (OSError, http.client.HTTPException) as error:
         if out.failure is None:
-            _raise_told(last + getattr(error, "partial", b""), form)
+            _raise_stated_error(last + getattr(error, "partial", b""), file_format)
         raise
-    out.write(last[: last.rstrip(b"\n").rfind(b"\n") + 1] if form in {CSV, NDJSON} else last)
+    out.write(last[: last.rstrip(b"\n").rfind(b"\n") + 1] if file_format in {CSV, NDJSON} else last)
     return last
 
 
-def _raise_told(last: bytes, form: Form) -> None:
+def _raise_stated_error(last: bytes, file_format: FileFormat) -> None:
     """Raise the error that the end of an aborted response states, if any.
 
     InvalidArgument for an invalid row, which no retry makes valid; otherwise a temporary error.
     """
-    words = ""
-    if form is ARROW:
+    message = ""
+    if file_format is ARROW:
         for found in _NOTE.finditer(last):
             (length,) = struct.unpack("<I", found[1])
-            words = last[found.end() : found.end() + length].decode(errors="replace")
+            message = last[found.end() : found.end() + length].decode(errors="replace")
     else:
         line = last.rstrip(b"\n").rpartition(b"\n")[2].decode(errors="replace")
-        if form is CSV and line.startswith("# error: "):
-            words = line.removeprefix("# error: ")
-        elif form is NDJSON:
-            words = _told(line.encode())[1]
-    if words.startswith(_ROW):
-        raise InvalidArgument(words)
-    if words:
-        raise _Passing(words)
+        if file_format is CSV and line.startswith("# error: "):
+            message = line.removeprefix("# error: ")
+        elif file_format is NDJSON:
+            message = _parse_error(line.encode())[1]
+    if message.startswith(_ROW):
+        raise InvalidArgument(message)
+    if message:
+        raise _TemporaryError(message)
 
 
 def _counts(last: bytes) -> Counts:
@@ -242,23 +246,23 @@ def _counts(last: bytes) -> Counts:
     """
     found = {name: int(number) for name, number in _COUNT.findall(last)}
     if len(found) < len(_COUNT_NAMES):
-        raise _Passing("the response ends without its row counts")
+        raise _TemporaryError("the response ends without its row counts")
     return Counts(*(found[name] for name in _COUNT_NAMES))
 
 
-def _refused(response: http.client.HTTPResponse) -> Exception:
+def _response_error(response: http.client.HTTPResponse) -> Exception:
     """Return the error for a response whose status is not 200."""
     try:
         text = response.read(_COPY_BYTES)
     except (OSError, http.client.HTTPException):
         text = b""
-    code, words = _told(text)
+    code, message = _parse_error(text)
     status = f"{response.status} {response.reason}".strip()
-    if response.status in _PASSING:
-        return _Passing(words or status, _seconds(response.getheader("retry-after", "")))
+    if response.status in _TEMPORARY_STATUSES:
+        return _TemporaryError(message or status, _seconds(response.getheader("retry-after", "")))
     if code in CODES:
         kinds = {kind.code: kind for kind in RequestError.__subclasses__()}
-        return kinds[code](words)
+        return kinds[code](message)
     if 300 <= response.status < 400:
         return RemoteError(f"{status}: it redirects to {response.getheader('location', '')[:200]!r}; use that address")
     hints = dict.fromkeys((401, 403), "send credentials with --header")
@@ -266,11 +270,11 @@ def _refused(response: http.client.HTTPResponse) -> Exception:
     return RemoteError(f"{status}: {hints.get(response.status, 'is there a Lifeboat at this address?')}")
 
 
-def _told(text: bytes) -> tuple[str, str]:
+def _parse_error(text: bytes) -> tuple[str, str]:
     """Return the code and the message of an error envelope. Empty if `text` is not one."""
     with suppress(ValueError, KeyError, TypeError):
-        told = json.loads(text)
-        return str(told["code"]), " ".join(str(told["error"]).split())
+        envelope = json.loads(text)
+        return str(envelope["code"]), " ".join(str(envelope["error"]).split())
     return "", ""
 
 

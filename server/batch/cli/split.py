@@ -8,10 +8,10 @@ from arro3.core import RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_ipc_stream
 
 from server.batch.job import limits
-from server.codecs.tables.csv import guess
+from server.codecs.tables.csv import guess_delimiter
 from server.codecs.tables.csv_records import CsvRecords
-from server.codecs.tables.detect import begin, open_typed, sniffed
-from server.codecs.tables.media_types import ARROW, CSV, NDJSON, Form
+from server.codecs.tables.detect import begin, detect_format, open_typed
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, FileFormat
 from server.codecs.tables.ndjson_lines import lines
 from server.codecs.tables.table import ArrowTable, Source
 from server.settings import Settings
@@ -27,10 +27,10 @@ class Part(NamedTuple):
     first_row: int
     rows: int
     body: bytes
-    form: Form
-    file_form: Form
+    file_format: FileFormat
+    source_format: FileFormat
     """Format of the whole file."""
-    left_out: Collection[str] = ()
+    omitted_columns: Collection[str] = ()
     """Columns of the file that no part has, because no format can hold their types."""
 
     def __str__(self) -> str:
@@ -43,36 +43,36 @@ def split(source: Source, part_rows: int, settings: Settings, delimiter: str | N
     A part has at most `part_rows` rows and PART_BYTES bytes; a part of one row may be larger. The same file and options
     always give the same parts. Raises RequestError.
     """
-    begun = begin(source)
-    file_form = form = sniffed(begun.first)
-    left_out: Collection[str] = ()
-    if form is CSV:
-        pieces = _of_csv(begun, part_rows, delimiter)
-    elif form is NDJSON:
-        pieces = _of_lines(begun, part_rows)
+    peeked = begin(source)
+    source_format = file_format = detect_format(peeked.first)
+    omitted_columns: Collection[str] = ()
+    if file_format is CSV:
+        pieces = _csv_parts(peeked, part_rows, delimiter)
+    elif file_format is NDJSON:
+        pieces = _line_parts(peeked, part_rows)
     else:
-        form = ARROW
-        table = open_typed(begun, file_form, limits(settings, 0))
-        left_out = table.left_out.keys()
-        pieces = _closing(table, _of_batches(table, part_rows))
+        file_format = ARROW
+        table = open_typed(peeked, source_format, limits(settings, 0))
+        omitted_columns = table.omitted_columns.keys()
+        pieces = _closing(table, _batch_parts(table, part_rows))
     first_row = 1
     for number, (rows, body) in enumerate(pieces):
-        yield Part(number, first_row, rows, body, form, file_form, left_out)
+        yield Part(number, first_row, rows, body, file_format, source_format, omitted_columns)
         first_row += rows
 
 
 _Pieces = Iterator[tuple[int, bytes]]
 
 
-def _of_csv(source: Source, part_rows: int, delimiter: str | None) -> _Pieces:
+def _csv_parts(source: Source, part_rows: int, delimiter: str | None) -> _Pieces:
     records = CsvRecords(source)
     header = records.header()
-    stated = records.stated_delimiter
-    records.delimiter = (delimiter or stated or guess(header)).encode()
-    if stated is not None:
-        header = f"sep={stated}\n".encode() + header
+    stated_delimiter = records.stated_delimiter
+    records.delimiter = (delimiter or stated_delimiter or guess_delimiter(header)).encode()
+    if stated_delimiter is not None:
+        header = f"sep={stated_delimiter}\n".encode() + header
     header += b"\n"
-    held, rows, size, any_yet = [header], 0, 0, False
+    buffer, rows, size, has_parts = [header], 0, 0, False
     for text, ends in records.blocks():
         start = begins = 0
         while start < len(ends):
@@ -80,28 +80,28 @@ def _of_csv(source: Source, part_rows: int, delimiter: str | None) -> _Pieces:
             room = max(int(ends.searchsorted(begins + PART_BYTES - size, "right")), start if rows else start + 1)
             stop = min(stop, room)
             if stop > start:
-                held.append(text[begins : int(ends[stop - 1])])
-                size += len(held[-1])
+                buffer.append(text[begins : int(ends[stop - 1])])
+                size += len(buffer[-1])
                 rows, start, begins = rows + stop - start, stop, int(ends[stop - 1])
             if rows == part_rows or start < len(ends):
-                yield rows, b"".join(held)
-                held, rows, size, any_yet = [header], 0, 0, True
-    if rows or not any_yet:
-        yield rows, b"".join(held)
+                yield rows, b"".join(buffer)
+                buffer, rows, size, has_parts = [header], 0, 0, True
+    if rows or not has_parts:
+        yield rows, b"".join(buffer)
 
 
-def _of_lines(source: Source, part_rows: int) -> _Pieces:
-    held: list[bytes] = []
+def _line_parts(source: Source, part_rows: int) -> _Pieces:
+    buffer: list[bytes] = []
     size = 0
-    for some in lines(source):
-        for line in some:
-            if held and (len(held) == part_rows or size + len(line) >= PART_BYTES):
-                yield len(held), b"\n".join(held) + b"\n"
-                held, size = [], 0
-            held.append(line)
+    for block in lines(source):
+        for line in block:
+            if buffer and (len(buffer) == part_rows or size + len(line) >= PART_BYTES):
+                yield len(buffer), b"\n".join(buffer) + b"\n"
+                buffer, size = [], 0
+            buffer.append(line)
             size += len(line) + 1
-    if held:
-        yield len(held), b"\n".join(held) + b"\n"
+    if buffer:
+        yield len(buffer), b"\n".join(buffer) + b"\n"
 
 
 def _closing(table: ArrowTable, pieces: _Pieces) -> _Pieces:
@@ -111,24 +111,24 @@ def _closing(table: ArrowTable, pieces: _Pieces) -> _Pieces:
         table.close()
 
 
-def _of_batches(table: ArrowTable, part_rows: int) -> _Pieces:
-    held: list[RecordBatch] = []
-    rows, size, any_yet = 0, 0, False
+def _batch_parts(table: ArrowTable, part_rows: int) -> _Pieces:
+    buffer: list[RecordBatch] = []
+    rows, size, has_parts = 0, 0, False
     for block in table.blocks():
-        batch = RecordBatch.from_arrays(block.passed(table.names, as_text=False), schema=table.schema)
+        batch = RecordBatch.from_arrays(block.passed_columns(table.names, as_text=False), schema=table.schema)
         row_bytes = max(batch.nbytes / batch.num_rows, 1)
         start = 0
         while start < batch.num_rows:
             room = max(int((PART_BYTES - size) / row_bytes), 0 if rows else 1)
-            taken = min(batch.num_rows - start, part_rows - rows, room)
-            if taken:
-                held.append(batch.slice(start, taken))
-                rows, size, start = rows + taken, size + int(taken * row_bytes), start + taken
+            row_count = min(batch.num_rows - start, part_rows - rows, room)
+            if row_count:
+                buffer.append(batch.slice(start, row_count))
+                rows, size, start = rows + row_count, size + int(row_count * row_bytes), start + row_count
             if rows == part_rows or start < batch.num_rows:
-                yield rows, _stream(table.schema, held)
-                held, rows, size, any_yet = [], 0, 0, True
-    if rows or not any_yet:
-        yield rows, _stream(table.schema, held)
+                yield rows, _stream(table.schema, buffer)
+                buffer, rows, size, has_parts = [], 0, 0, True
+    if rows or not has_parts:
+        yield rows, _stream(table.schema, buffer)
 
 
 def _stream(schema: Schema, batches: list[RecordBatch]) -> bytes:

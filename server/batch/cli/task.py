@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from server.batch.options import BatchOptions, delimiter_of, text_format_of, wanted_of
+from server.batch.options import BatchOptions, parse_delimiter, parse_row_options, parse_text_format
 from server.batch.scorer import Counts
-from server.codecs.tables.media_types import Form
+from server.codecs.tables.media_types import FileFormat
 from server.models.repository import Repository
 from server.settings import Settings, from_environment, variable
 
 
-class Tried(NamedTuple):
+class ScoringOptions(NamedTuple):
     """Options that determine the scored rows: parts with other options can't be reused."""
 
     columns: str
@@ -26,7 +26,7 @@ class Tried(NamedTuple):
     null: str | None = None
 
 
-class Served(NamedTuple):
+class ServedVersion(NamedTuple):
     """The model version that scores the file."""
 
     model: str
@@ -38,12 +38,12 @@ class Served(NamedTuple):
         return f"{self.model} version {self.version}"
 
 
-class Done(NamedTuple):
+class Result(NamedTuple):
     """Result of a task."""
 
     counts: Counts
-    served: Served
-    left_out: Collection[str] = ()
+    served: ServedVersion
+    omitted_columns: Collection[str] = ()
     """Columns that were not passed on, because no format can hold their types."""
 
 
@@ -67,11 +67,11 @@ class Task:
     """None: standard input."""
     output: Path | None
     """None: standard output, or no merged file if the output is a folder of parts."""
-    form: Form | None
+    file_format: FileFormat | None
     """Format of the output; None: the input's format."""
     encoding: str
     """Compression of the output."""
-    tried: Tried
+    options: ScoringOptions
     tabs: bool
     """Whether CSV is written with tabs."""
     models: Path | None
@@ -81,36 +81,36 @@ class Task:
     """Folder of the parts; None: score the file without parts."""
     part_rows: int
     quiet: bool
-    shows: bool
+    shows_progress: bool
     """Whether to show the progress bar."""
 
 
 def settings_of(task: Task) -> Settings:
     """Return the settings for scoring without a server. Raises SettingsError."""
-    given = {variable("max_spool_bytes"): str(2**40), **os.environ}  # the user's own file needs no small limit
+    environment = {variable("max_spool_bytes"): str(2**40), **os.environ}  # the user's own file needs no small limit
     if task.models is not None:
-        given[variable("models")] = str(task.models)
-    return from_environment(given)
+        environment[variable("models")] = str(task.models)
+    return from_environment(environment)
 
 
-def asked_here(task: Task, settings: Settings, served: Served | None = None) -> BatchOptions:
+def local_options(task: Task, settings: Settings, served: ServedVersion | None = None) -> BatchOptions:
     """Return the options of a local job for the model version `served`.
 
     None: the version that the task names. Raises ModelError, NotFound.
     """
     repository = Repository.load(settings.models, settings.default_model, settings.version_policy)
-    named = (task.tried.model, task.tried.version, task.tried.label)
-    model = repository.resolve(*(named if served is None else (served.model, served.version)))
+    resolved_names = (task.options.model, task.options.version, task.options.label)
+    model = repository.resolve(*(resolved_names if served is None else (served.model, served.version)))
     return BatchOptions(
         model=model,
-        wanted=wanted_of(task.tried.columns, task.tried.on_error),
-        delimiter=delimiter_of(task.tried.delimiter),
-        text=text_format_of(task.tried.null, task.tried.decimal),
-        answer_form=task.form,
-        answer_delimiter="\t" if task.tabs else None,
+        row_options=parse_row_options(task.options.columns, task.options.on_error),
+        delimiter=parse_delimiter(task.options.delimiter),
+        text=parse_text_format(task.options.null, task.options.decimal),
+        response_format=task.file_format,
+        response_delimiter="\t" if task.tabs else None,
     )
 
 
-def served_by(asked: BatchOptions) -> Served:
+def served_by(options: BatchOptions) -> ServedVersion:
     """Return the model version that a local job uses."""
-    return Served(asked.model.name, asked.model.version, asked.model.manifest.sha256)
+    return ServedVersion(options.model.name, options.model.version, options.model.manifest.sha256)

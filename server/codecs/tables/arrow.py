@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from arro3.core import RecordBatch, RecordBatchReader
 from arro3.io import read_ipc_stream, write_ipc_stream
 
-from server.codecs.tables.arrow_messages import FILE_MAGIC, Messages, annotated
+from server.codecs.tables.arrow_messages import FILE_MAGIC, Messages, with_metadata
 from server.codecs.tables.limits import Limits
 from server.codecs.tables.table import ArrowTable, Block, Source
 from server.errors import InvalidArgument, RequestError
@@ -22,7 +22,7 @@ class IpcTable(ArrowTable):
         """Read the schema. Raises RequestError."""
         self._source = source
         self._reader: RecordBatchReader | None = None
-        with Told(source, "expected an Arrow IPC stream"):
+        with LibraryErrors(source, "expected an Arrow IPC stream"):
             self._reader = read_ipc_stream(source)  # type: ignore[arg-type] # the library needs only `read`
             super().__init__(self._reader.schema)
 
@@ -37,7 +37,7 @@ class IpcTable(ArrowTable):
         Only the slices hold a reference to the batch.
         """
         assert self._reader is not None  # noqa: S101 # the table is read before it is closed
-        with Told(self._source, "a record batch can't be read"):
+        with LibraryErrors(self._source, "a record batch can't be read"):
             batch = next(self._reader, None)
         return None if batch is None else self.slices(batch)
 
@@ -73,16 +73,16 @@ def messages(source: Source, limits: Limits) -> Messages:
     return Messages(source, b"" if is_file else first, limits, is_file=is_file)
 
 
-class Told:
+class LibraryErrors:
     """Turn the library's errors and panics into the error for the client.
 
     The stream's own failure comes first.
     """
 
-    def __init__(self, source: Any, words: str) -> None:  # noqa: ANN401
-        """Add `words`, about reading from `source`, to the library's message."""
+    def __init__(self, source: Any, message: str) -> None:  # noqa: ANN401
+        """Add `message`, about reading from `source`, to the library's message."""
         self._source = source
-        self._words = words
+        self._message = message
 
     def __enter__(self) -> None:
         pass
@@ -93,7 +93,7 @@ class Told:
         if self._source.failure is not None:
             raise self._source.failure from None
         reason = str(error).replace("C Data interface error: ", "").strip()[:200]
-        raise InvalidArgument(f"body: {self._words}: {reason}") from None
+        raise InvalidArgument(f"body: {self._message}: {reason}") from None
 
 
 class IpcWriter:
@@ -113,9 +113,9 @@ class IpcWriter:
         """Return the batch's message."""
         return self._stream(batch, batches=1)[self._schema_bytes :]
 
-    def notes(self, empty: RecordBatch, notes: Mapping[str, str]) -> bytes:
+    def metadata(self, empty: RecordBatch, metadata: Mapping[str, str]) -> bytes:
         """Return a message of no rows with custom metadata."""
-        return annotated(self.rows(empty), notes)
+        return with_metadata(self.rows(empty), metadata)
 
     def end(self) -> bytes:
         """Return the end of the stream."""

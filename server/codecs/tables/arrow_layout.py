@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 from server.codecs.tables.flatbuffer import FlatTable
 from server.errors import InvalidArgument, PayloadTooLarge
 
-_ALIGNED: Final = 8
+_ALIGNMENT_BYTES: Final = 8
 """Alignment of each buffer's offset in bytes."""
 _MAX_ROWS: Final = 2**31 - 1
-_WRONG: Final = "body: a record batch can't be read: its buffers are not those of its schema"
+_MISMATCH: Final = "body: a record batch can't be read: its buffers are not those of its schema"
 _INT, _FLOAT, _BINARY, _UTF8, _BOOL, _DECIMAL, _DATE, _TIME, _TIMESTAMP = range(2, 11)
 _DURATION, _LARGE_BINARY, _LARGE_UTF8 = 18, 19, 20
 _OFFSET_BYTES: Final = {_BINARY: 4, _UTF8: 4, _LARGE_BINARY: 8, _LARGE_UTF8: 8}
@@ -61,27 +61,27 @@ class Layout:
         nodes = list(batch.numbers(_NODES, "<qq"))
         rows = batch.number(0, "<q")
         if len(nodes) != len(self._columns) or not 0 <= rows <= _MAX_ROWS:
-            raise InvalidArgument(_WRONG)
-        left = iter(sizes)
+            raise InvalidArgument(_MISMATCH)
+        remaining_sizes = iter(sizes)
         for column, (length, nulls) in zip(self._columns, nodes, strict=True):
             if length != rows or not 0 <= nulls <= rows:
-                raise InvalidArgument(_WRONG)
-            _take(left, (rows + 7) // 8 if nulls else 0, 1)
+                raise InvalidArgument(_MISMATCH)
+            _check_next(remaining_sizes, (rows + 7) // 8 if nulls else 0, 1)
             if column.offset_bytes:
-                _take(left, (rows + 1) * column.offset_bytes if rows else 0, column.offset_bytes)
-                _take(left, 0, 1)
+                _check_next(remaining_sizes, (rows + 1) * column.offset_bytes if rows else 0, column.offset_bytes)
+                _check_next(remaining_sizes, 0, 1)
             else:
-                _take(left, (rows * column.bits + 7) // 8, max(column.bits // 8, 1))
-        if next(left, None) is not None:
-            raise InvalidArgument(_WRONG)
+                _check_next(remaining_sizes, (rows * column.bits + 7) // 8, max(column.bits // 8, 1))
+        if next(remaining_sizes, None) is not None:
+            raise InvalidArgument(_MISMATCH)
         return sum(sizes)
 
 
-def _take(sizes: Iterator[int], least: int, width: int) -> None:
-    """Check the next buffer: at least `least` bytes, a multiple of `width` bytes."""
+def _check_next(sizes: Iterator[int], min_bytes: int, width: int) -> None:
+    """Check the next buffer: at least `min_bytes` bytes, a multiple of `width` bytes."""
     size = next(sizes, -1)
-    if size < least or size % width:
-        raise InvalidArgument(_WRONG)
+    if size < min_bytes or size % width:
+        raise InvalidArgument(_MISMATCH)
 
 
 def _column(field: FlatTable) -> _Column | None:
@@ -126,16 +126,16 @@ def _sizes(batch: FlatTable, body: bytes) -> list[int]:
 
     A compressed buffer begins with its decompressed size; -1 means that the buffer is not compressed.
     """
-    is_compressed = batch.place(_COMPRESSION) != 0
-    found = []
+    is_compressed = batch.position(_COMPRESSION) != 0
+    sizes = []
     for offset, length in batch.numbers(_BUFFERS, "<qq"):
-        if not 0 <= length <= len(body) - offset or offset < 0 or offset % _ALIGNED:
-            raise InvalidArgument(_WRONG)
+        if not 0 <= length <= len(body) - offset or offset < 0 or offset % _ALIGNMENT_BYTES:
+            raise InvalidArgument(_MISMATCH)
         size = length
         if is_compressed and length:
-            (stated,) = struct.unpack_from("<q", body[offset : offset + 8])
-            size = length - 8 if stated == -1 else stated
+            (stated_size,) = struct.unpack_from("<q", body[offset : offset + 8])
+            size = length - 8 if stated_size == -1 else stated_size
             if size < 0:
-                raise InvalidArgument(_WRONG)
-        found.append(size)
-    return found
+                raise InvalidArgument(_MISMATCH)
+        sizes.append(size)
+    return sizes

@@ -26,16 +26,16 @@ FILE_MAGIC: Final = b"ARROW1\0\0"
 """First bytes of an IPC file; the stream inside follows."""
 _FILE_END: Final = b"ARROW1"
 _READ_BYTES: Final = 64 * 1024
-_TORN_FILE: Final = "body: expected an Arrow IPC file; its end is missing"
-_TORN: Final = "body: the Arrow stream ends in the middle of a message"
+_TRUNCATED_FILE: Final = "body: expected an Arrow IPC file; its end is missing"
+_TRUNCATED: Final = "body: the Arrow stream ends in the middle of a message"
 NO_STREAM: Final = "body: expected an Arrow IPC stream"
 _VERSION, _HEADER_TYPE, _HEADER, _BODY_LENGTH = 0, 1, 2, 3
 """Field numbers of a Message in the flatbuffer's table."""
 _SCHEMA, _RECORD_BATCH = 1, 3
 """Values of a Message's header type."""
 _END: Final = MARKER + bytes(4)
-_NOTES_AT: Final = 48
-"""Offset of the custom metadata in a message of `annotated`."""
+_METADATA_OFFSET: Final = 48
+"""Offset of the custom metadata in a message of `with_metadata`."""
 
 
 class Message(NamedTuple):
@@ -59,13 +59,13 @@ class Messages:
         """
         self.source = source
         self.max_bytes = limits.max_block_bytes
-        self._held = first
+        self._buffer = first
         self._is_file = is_file
         schema = self.next()
         if schema is None or schema.kind != _SCHEMA or schema.header is None or schema.body_bytes:
             raise InvalidArgument(NO_STREAM)
         self.schema = schema.data
-        with damaged():
+        with invalid_if_damaged():
             self.layout = Layout(schema.header, limits.max_columns)
 
     def next(self) -> Message | None:
@@ -73,7 +73,7 @@ class Messages:
         marker = self.take(8, at_end=True)
         if not marker:
             if self._is_file:
-                raise InvalidArgument(_TORN_FILE)
+                raise InvalidArgument(_TRUNCATED_FILE)
             return None  # the format permits a stream without an end marker
         (size,) = struct.unpack_from("<i", marker, 4)
         if marker[:4] != MARKER or not size >= 0:
@@ -84,18 +84,18 @@ class Messages:
         if size > MAX_METADATA_BYTES:
             raise PayloadTooLarge(f"{NO_STREAM} with metadata of at most {MAX_METADATA_BYTES} bytes a message")
         metadata = self.take(size)
-        with damaged():
+        with invalid_if_damaged():
             message = FlatTable.root(metadata)
             length = message.number(_BODY_LENGTH, "<q")
             if not 0 <= length <= self.max_bytes:
-                words = f"expected record batches of at most {self.max_bytes} bytes; write smaller ones"
-                raise PayloadTooLarge(f"body: {words}")
+                message_text = f"expected record batches of at most {self.max_bytes} bytes; write smaller ones"
+                raise PayloadTooLarge(f"body: {message_text}")
             return Message(marker + metadata, message.number(_HEADER_TYPE, "<B"), message.table(_HEADER), length)
 
     def take(self, size: int, *, at_end: bool = False) -> bytes:
         """Return exactly `size` bytes; no bytes if the stream may be `at_end`."""
-        parts = [self._held[:size]]
-        self._held = self._held[size:]
+        parts = [self._buffer[:size]]
+        self._buffer = self._buffer[size:]
         missing = size - len(parts[0])
         while missing:
             data = self.source.read(missing)
@@ -104,7 +104,7 @@ class Messages:
             parts.append(data)
             missing -= len(data)
         if missing and not (at_end and missing == size):
-            raise InvalidArgument(_TORN)
+            raise InvalidArgument(_TRUNCATED)
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
     def _check_rest(self) -> None:
@@ -112,17 +112,17 @@ class Messages:
 
         Otherwise rows there would be ignored without an error.
         """
-        last = self._held
+        last = self._buffer
         while data := self.source.read(_READ_BYTES):
             if not self._is_file:
                 raise InvalidArgument("body: expected nothing after the end of the Arrow stream")
             last = (last + data)[-len(_FILE_END) :]
         if self._is_file and last != _FILE_END:
-            raise InvalidArgument(_TORN_FILE)
+            raise InvalidArgument(_TRUNCATED_FILE)
 
 
 @contextmanager
-def damaged() -> Iterator[None]:
+def invalid_if_damaged() -> Iterator[None]:
     """Convert struct.error, for an offset outside a flatbuffer, into the client's error."""
     try:
         yield
@@ -179,7 +179,7 @@ class CheckedMessages(_Readable):
         if message.kind != _RECORD_BATCH or message.header is None:
             raise InvalidArgument(NO_STREAM)
         body = self._messages.take(message.body_bytes)
-        with damaged():
+        with invalid_if_damaged():
             total = self._messages.layout.check(message.header, body)
         if total > self._messages.max_bytes:
             raise PayloadTooLarge(
@@ -198,14 +198,14 @@ class RelayedMessages(_Readable):
 
     def _body(self, message: Message) -> Iterator[bytes]:
         yield message.data
-        left = message.body_bytes
-        while left:
-            piece = self._messages.take(min(left, _READ_BYTES))
-            left -= len(piece)
+        remaining = message.body_bytes
+        while remaining:
+            piece = self._messages.take(min(remaining, _READ_BYTES))
+            remaining -= len(piece)
             yield piece
 
 
-def annotated(message: bytes, notes: Mapping[str, str]) -> bytes:
+def with_metadata(message: bytes, metadata_entries: Mapping[str, str]) -> bytes:
     """Return a message with custom metadata.
 
     The original flatbuffer follows a new Message, which points into it.
@@ -214,15 +214,15 @@ def annotated(message: bytes, notes: Mapping[str, str]) -> bytes:
     metadata, body = message[8 : 8 + size], message[8 + size :]
     old = FlatTable.root(metadata)
     version, kind, length = old.number(_VERSION, "<h"), old.number(_HEADER_TYPE, "<B"), old.number(_BODY_LENGTH, "<q")
-    entries = [_key_value(key.encode(), value.encode()) for key, value in notes.items()]
-    starts = list(itertools.accumulate(map(len, entries), initial=_NOTES_AT + 4 + 4 * len(entries)))
+    entries = [_key_value(key.encode(), value.encode()) for key, value in metadata_entries.items()]
+    starts = list(itertools.accumulate(map(len, entries), initial=_METADATA_OFFSET + 4 + 4 * len(entries)))
     vector = struct.pack("<I", len(entries))
-    for place, start in enumerate(starts[:-1]):
-        vector += struct.pack("<I", start + 8 - (_NOTES_AT + 4 + 4 * place))  # the vtable precedes its table
+    for index, start in enumerate(starts[:-1]):
+        vector += struct.pack("<I", start + 8 - (_METADATA_OFFSET + 4 + 4 * index))  # the vtable precedes its table
     tail = _padded(vector + b"".join(entries))
-    header_at = _NOTES_AT + len(tail) + old.target(_HEADER)
+    header_offset = _METADATA_OFFSET + len(tail) + old.target(_HEADER)
     vtable = struct.pack("<HHHHHHH", 14, 24, 4, 6, 8, 16, 12)
-    table = struct.pack("<ihBxIIq", 20, version, kind, header_at - 32, _NOTES_AT - 36, length)
+    table = struct.pack("<ihBxIIq", 20, version, kind, header_offset - 32, _METADATA_OFFSET - 36, length)
     flatbuffer = _padded(struct.pack("<I", 24) + vtable + bytes(6) + table + tail + metadata)
     return MARKER + struct.pack("<i", len(flatbuffer)) + flatbuffer + body
 

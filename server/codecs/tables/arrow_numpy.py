@@ -61,7 +61,7 @@ def strings(values: list[str | None]) -> Array:
 def no_rows(schema: Schema) -> RecordBatch:
     """Return a batch of no rows, with columns of any type."""
     nothing = Array.from_arrow(c_array([], nanoarrow.null()))
-    fields = [schema.field(place) for place in range(len(schema))]
+    fields = [schema.field(index) for index in range(len(schema))]
     return RecordBatch.from_arrays([nothing.cast(field.type) for field in fields], schema=schema)
 
 

@@ -15,7 +15,7 @@ def is_formula(text: str) -> bool:
     return _FORMULA.match(text) is not None
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Return text that a spreadsheet shows and does not run.
 
     A formula gets an apostrophe in front.

@@ -8,13 +8,13 @@ from typing import Self
 class FlatTable:
     """A flatbuffer's table. Raises struct.error if an offset points outside the data."""
 
-    __slots__ = ("_at", "_data", "_vtable", "_vtable_bytes")
+    __slots__ = ("_data", "_offset", "_vtable", "_vtable_bytes")
 
-    def __init__(self, data: bytes, at: int) -> None:
-        """Read the table at the offset `at`."""
+    def __init__(self, data: bytes, offset: int) -> None:
+        """Read the table at `offset`."""
         self._data = data
-        self._at = at
-        self._vtable = at - self._unpack("<i", at)
+        self._offset = offset
+        self._vtable = offset - self._unpack("<i", offset)
         self._vtable_bytes = self._unpack("<H", self._vtable)
 
     @classmethod
@@ -22,29 +22,29 @@ class FlatTable:
         """Return the root table."""
         return cls(data, struct.unpack_from("<I", data)[0])
 
-    def place(self, field: int) -> int:
+    def position(self, field: int) -> int:
         """Return the offset of a field's value; 0 for an absent field."""
         slot = 4 + 2 * field
         offset = self._unpack("<H", self._vtable + slot) if slot < self._vtable_bytes else 0
-        return self._at + offset if offset else 0
+        return self._offset + offset if offset else 0
 
     def target(self, field: int) -> int:
         """Return the offset that a field points to."""
-        place = self.place(field)
-        return place + self._unpack("<I", place)
+        position = self.position(field)
+        return position + self._unpack("<I", position)
 
-    def number(self, field: int, form: str, default: int = 0) -> int:
-        """Return a number; `form` is its format for the `struct` module."""
-        place = self.place(field)
-        return self._unpack(form, place) if place else default
+    def number(self, field: int, struct_format: str, default: int = 0) -> int:
+        """Return a number; `struct_format` is its format for the `struct` module."""
+        position = self.position(field)
+        return self._unpack(struct_format, position) if position else default
 
     def table(self, field: int) -> Self | None:
         """Return the table that a field points to; None for an absent field."""
-        return type(self)(self._data, self.target(field)) if self.place(field) else None
+        return type(self)(self._data, self.target(field)) if self.position(field) else None
 
     def text(self, field: int) -> bytes:
         """Return a string."""
-        if not self.place(field):
+        if not self.position(field):
             return b""
         start = self.target(field)
         return self._slice(start + 4, self._unpack("<I", start))
@@ -53,22 +53,22 @@ class FlatTable:
         """Return the number of elements in a vector, of four bytes or more each."""
         return self._vector(field, 4)[1]
 
-    def tables(self, field: int, most: int) -> Iterator[Self]:
-        """Yield the tables of a vector, at most `most`."""
+    def tables(self, field: int, max_count: int) -> Iterator[Self]:
+        """Yield the tables of a vector, at most `max_count`."""
         start, count = self._vector(field, 4)
-        count = min(count, most)
-        for at in range(start, start + 4 * count, 4):
-            yield type(self)(self._data, at + self._unpack("<I", at))
+        count = min(count, max_count)
+        for offset in range(start, start + 4 * count, 4):
+            yield type(self)(self._data, offset + self._unpack("<I", offset))
 
-    def numbers(self, field: int, form: str) -> Iterator[tuple[int, ...]]:
+    def numbers(self, field: int, struct_format: str) -> Iterator[tuple[int, ...]]:
         """Yield the numbers or structures of a vector, as tuples."""
-        size = struct.calcsize(form)
+        size = struct.calcsize(struct_format)
         start, count = self._vector(field, size)
-        return struct.iter_unpack(form, self._slice(start, size * count))
+        return struct.iter_unpack(struct_format, self._slice(start, size * count))
 
     def _vector(self, field: int, size: int) -> tuple[int, int]:
         """Return the offset of a vector's elements, of `size` bytes each, and their number."""
-        if not self.place(field):
+        if not self.position(field):
             return 0, 0
         start = self.target(field)
         count = self._unpack("<I", start)
@@ -81,8 +81,8 @@ class FlatTable:
             raise struct.error("it ends behind its bytes")
         return self._data[start : start + size]
 
-    def _unpack(self, form: str, at: int) -> int:
-        if at < 0:
+    def _unpack(self, struct_format: str, offset: int) -> int:
+        if offset < 0:
             raise struct.error("an offset points before the bytes")
-        number: int = struct.unpack_from(form, self._data, at)[0]
+        number: int = struct.unpack_from(struct_format, self._data, offset)[0]
         return number

@@ -33,31 +33,31 @@ class Limits(NamedTuple):
     """Maximum bytes of a file with its index at the end: Parquet, some Arrow files."""
 
 
-def block_rows(names: Sequence[str], most: int) -> int:
-    """Return the maximum rows of a block, at most `most`.
+def block_rows(names: Sequence[str], maximum: int) -> int:
+    """Return the maximum rows of a block, at most `maximum`.
 
     NDJSON repeats the names in each row.
     """
     names_bytes = sum(map(len, names))
-    return max(1, min(most, BLOCK_CELLS // max(len(names), 1), MAX_REPEATED_BYTES // max(names_bytes, 1)))
+    return max(1, min(maximum, BLOCK_CELLS // max(len(names), 1), MAX_REPEATED_BYTES // max(names_bytes, 1)))
 
 
-def written_rows(names: Sequence[str], most: int) -> int:
-    """Return the maximum rows to write at once, at most `most`.
+def written_rows(names: Sequence[str], maximum: int) -> int:
+    """Return the maximum rows to write at once, at most `maximum`.
 
     The library holds the interpreter lock while it writes, and NDJSON repeats the names in each row.
     """
     row_bytes = sum(map(len, names))
-    return max(1, min(most, WRITTEN_CELLS // max(len(names), 1), WRITTEN_NAMES_BYTES // max(row_bytes, 1)))
+    return max(1, min(maximum, WRITTEN_CELLS // max(len(names), 1), WRITTEN_NAMES_BYTES // max(row_bytes, 1)))
 
 
-def check_names(names: Sequence[str], most: int | None = None) -> None:
+def check_names(names: Sequence[str], maximum: int | None = None) -> None:
     """Raise RequestError for too many names, too long names, and names with NUL.
 
     A NUL in a name would make the library end the process.
     """
-    if most is not None and len(names) > most:
-        raise PayloadTooLarge(f"columns: expected at most {most}; got {len(names)}", field="columns")
+    if maximum is not None and len(names) > maximum:
+        raise PayloadTooLarge(f"columns: expected at most {maximum}; got {len(names)}", field="columns")
     if sum(map(len, names)) > MAX_NAMES_BYTES:
         raise PayloadTooLarge(f"columns: expected names of at most {MAX_NAMES_BYTES} bytes together", field="columns")
     if any("\0" in name for name in names):

@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 
-class Form(NamedTuple):
+class FileFormat(NamedTuple):
     """One format of a table."""
 
     name: str
@@ -15,27 +15,27 @@ class Form(NamedTuple):
     """File name extensions of this format."""
 
 
-CSV: Final = Form("csv", "text/csv", ("application/csv",), (".csv", ".tsv", ".txt"))
-NDJSON: Final = Form(
+CSV: Final = FileFormat("csv", "text/csv", ("application/csv",), (".csv", ".tsv", ".txt"))
+NDJSON: Final = FileFormat(
     "ndjson",
     "application/x-ndjson",
     ("application/ndjson", "application/jsonl", "application/x-jsonlines", "application/jsonlines"),
     (".ndjson", ".jsonl"),
 )
-ARROW: Final = Form(
+ARROW: Final = FileFormat(
     "arrow",
     "application/vnd.apache.arrow.stream",
     ("application/vnd.apache.arrow.file",),
     (".arrow", ".arrows", ".feather", ".ipc"),
 )
-PARQUET: Final = Form(
+PARQUET: Final = FileFormat(
     "parquet", "application/vnd.apache.parquet", ("application/x-parquet", "application/parquet"), (".parquet", ".pq")
 )
-FORMS: Final = (CSV, NDJSON, ARROW, PARQUET)
+FILE_FORMATS: Final = (CSV, NDJSON, ARROW, PARQUET)
 TAB_SEPARATED: Final = "text/tab-separated-values"
 """CSV with tabs."""
 
-BY_MEDIA_TYPE: Final = {name: form for form in FORMS for name in (form.media_type, *form.aliases)} | {
-    TAB_SEPARATED: CSV
-}
-BY_SUFFIX: Final = {suffix: form for form in FORMS for suffix in form.suffixes}
+BY_MEDIA_TYPE: Final = {
+    name: file_format for file_format in FILE_FORMATS for name in (file_format.media_type, *file_format.aliases)
+} | {TAB_SEPARATED: CSV}
+BY_SUFFIX: Final = {suffix: file_format for file_format in FILE_FORMATS for suffix in file_format.suffixes}

@@ -19,8 +19,8 @@ from server.codecs.json_types import MALFORMED
 from server.codecs.records import RecordDecoder, record_type
 from server.codecs.tables.feature_columns import MAX_EXACT, Values, filler, inexact
 from server.codecs.tables.limits import TEXT_ROWS, Limits, block_rows, check_names, written_rows
-from server.codecs.tables.ndjson_extra_fields import FIELDS, Others, objects
-from server.codecs.tables.ndjson_lines import lines, some_first, while_open
+from server.codecs.tables.ndjson_extra_fields import FIELDS, ExtraFields, objects
+from server.codecs.tables.ndjson_lines import checked_lines, first_block, lines
 from server.codecs.tables.ndjson_names import LineNames
 from server.codecs.tables.table import Block, Fault, Source, Table, check
 from server.errors import RequestError
@@ -54,15 +54,15 @@ class NdjsonTable(Table):
         self._lines = lines(source)
         self._records = records
         self._signature = records.signature
-        self._decode = msgspec.json.Decoder(record_type(self._signature, others=True))
+        self._decode = msgspec.json.Decoder(record_type(self._signature, allow_extra_fields=True))
         self._reserved = reserved
         self._names = LineNames(self._signature)
-        self._first = some_first(self._lines) if has_columns else []
-        self._others = Others(self._first, frozenset(self._signature.by_name))
+        self._first = first_block(self._lines) if has_columns else []
+        self._extra_fields = ExtraFields(self._first, frozenset(self._signature.by_name))
         self.names = _names(self._first, self._signature, limits.max_columns) if has_columns else []
-        self._rows_each = block_rows(self.names, TEXT_ROWS)
+        self._block_rows = block_rows(self.names, TEXT_ROWS)
 
-    def lacks_nothing(self) -> bool:
+    def has_columns_per_row(self) -> bool:
         """Return True: a missing field is the fault of its line only."""
         return True
 
@@ -72,15 +72,15 @@ class NdjsonTable(Table):
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
-        step = self._rows_each
-        for some in itertools.chain([self._first], self._lines):
-            for start in range(0, len(some), step):
+        step = self._block_rows
+        for block in itertools.chain([self._first], self._lines):
+            for start in range(0, len(block), step):
                 check(self._source)
-                yield self._block(some[start : start + step])
+                yield self._block(block[start : start + step])
 
     def _block(self, lines: list[bytes]) -> Block:
         rows, faults = self._rows(lines)
-        return _LinesBlock(lines, rows, faults, self._signature, self._others)
+        return _LinesBlock(lines, rows, faults, self._signature, self._extra_fields)
 
     def _rows(self, lines: list[bytes]) -> tuple[list[_Row], dict[int, Fault]]:
         """Return each line's features in signature order, and the faults by row."""
@@ -95,20 +95,20 @@ class NdjsonTable(Table):
                     return rows, {}
         except (*MALFORMED, RequestError):
             pass  # some line is wrong, so each line is decoded separately
-        looked = [self._row(line) for line in while_open(self._source, lines)]
-        return [row for row, _ in looked], {n: fault for n, (_, fault) in enumerate(looked) if fault is not None}
+        results = [self._row(line) for line in checked_lines(self._source, lines)]
+        return [row for row, _ in results], {n: fault for n, (_, fault) in enumerate(results) if fault is not None}
 
-    def _malformed(self, line: bytes, error: Exception) -> Fault:
+    def _malformed_fault(self, line: bytes, error: Exception) -> Fault:
         """Return the fault of a line that is not JSON, naming the feature if possible."""
         try:
-            found = json_errors.parse(line)
+            value = json_errors.parse(line)
         except (ValueError, RecursionError):
-            found = {}
-        record = found if isinstance(found, dict) else {}  # NaN alone is parsed too
-        known = {name: record[name] for name in self._signature.by_name if name in record}
-        if (named := self._records.strange(known)) is not None:
-            return Fault(None, named.message)
-        reason = json_errors.strange_part(line) or json_errors.reason(line, error)
+            value = {}
+        record = value if isinstance(value, dict) else {}  # NaN alone is parsed too
+        known_values = {name: record[name] for name in self._signature.by_name if name in record}
+        if (named_error := self._records.invalid_value_error(known_values)) is not None:
+            return Fault(None, named_error.message)
+        reason = json_errors.find_invalid_part(line) or json_errors.reason(line, error)
         return Fault(None, f"expected a JSON object: {reason}")
 
     def _names_reserved(self, text: bytes) -> bool:
@@ -125,24 +125,26 @@ class NdjsonTable(Table):
         nothing: _Row = [None] * len(self._signature.columns)
         try:
             line.decode()
-            found = FIELDS.decode(line)
+            raw_fields = FIELDS.decode(line)
         except msgspec.ValidationError:
             return nothing, Fault(None, "expected a JSON object")
         except MALFORMED as error:
-            return nothing, self._malformed(line, error)
+            return nothing, self._malformed_fault(line, error)
         for name in self._reserved:
-            if name in found:
+            if name in raw_fields:
                 return nothing, Fault(name, f"{name}: expected no field of this name: it is reserved for predictions")
-        if (fault := self._names.fault(line, found)) is not None:
+        if (fault := self._names.fault(line, raw_fields)) is not None:
             return nothing, Fault(*fault)
-        given = {
-            c.feature.name: _value(found[c.feature.name], c) for c in self._signature.columns if c.feature.name in found
+        known_values = {
+            c.feature.name: _value(raw_fields[c.feature.name], c)
+            for c in self._signature.columns
+            if c.feature.name in raw_fields
         }
         try:
-            columns, _ = self._records.decode(msgspec.json.encode(given))
+            columns, _ = self._records.decode(msgspec.json.encode(known_values))
         except RequestError as error:
-            typed = [_typed(given.get(c.feature.name), c) for c in self._signature.columns]
-            return typed, Fault(error.field, error.message)
+            usable_values = [_usable_value(known_values.get(c.feature.name), c) for c in self._signature.columns]
+            return usable_values, Fault(error.field, error.message)
         return [values[0] for values in columns], None
 
 
@@ -180,18 +182,18 @@ class _LinesBlock(Block):
         rows: list[_Row],
         faults: dict[int, Fault],
         signature: Signature,
-        others: Others,
+        extra_fields: ExtraFields,
     ) -> None:
         super().__init__(len(lines), faults)
         self._lines = lines
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(signature.columns)
         self._columns = dict(zip(signature.by_name, columns, strict=True))
         self._signature = signature
-        self._others = others
+        self._extra_fields = extra_fields
 
     def lines(self, names: Sequence[str] | None) -> Sequence[bytes]:
         """Return the rows as written, with all fields or only those in `names`."""
-        return self._lines if names is None else self._others.select(self._sound_lines(), names)
+        return self._lines if names is None else self._extra_fields.select(self._valid_lines(), names)
 
     def _values(self, column: Column) -> Values:
         given = self._columns[column.feature.name]
@@ -199,54 +201,54 @@ class _LinesBlock(Block):
         for row in self.faults:
             values[row] = filler(column)
         kind = _TYPES.get(column.feature.datatype, DataType.int64())
-        found = column.array(values).reshape(-1) if values else np.empty(0, column.dtype)
-        return Values(found, {}, lambda: self._typed(column, given, kind))
+        array = column.array(values).reshape(-1) if values else np.empty(0, column.dtype)
+        return Values(array, {}, lambda: self._to_arrow(column, given, kind))
 
-    def _typed(self, column: Column, given: Sequence[Scalar | None], kind: DataType) -> Array:
+    def _to_arrow(self, column: Column, given: Sequence[Scalar | None], kind: DataType) -> Array:
         """Return a feature's values as a typed column.
 
         Raises InvalidArgument if a double alters an integer.
         """
         is_large = column.feature.is_float and any(value is not None and abs(value) >= MAX_EXACT for value in given)  # type: ignore[arg-type] # a number
-        if is_large and not self._others.are_exact(self._sound_lines(), column.feature.name):
+        if is_large and not self._extra_fields.are_exact(self._valid_lines(), column.feature.name):
             raise inexact(column.feature.name)
         return Array(list(given), kind)
 
-    def passed(self, names: Sequence[str], *, as_text: bool) -> list[Array]:  # noqa: ARG002 # JSON values have types
+    def passed_columns(self, names: Sequence[str], *, as_text: bool) -> list[Array]:  # noqa: ARG002 # JSON values have types
         """Return the fields `names` as columns."""
         other = [name for name in names if name not in self._columns]
         batch = None
         if other:
-            batch = self._others.read(self._sound_lines(), other)
+            batch = self._extra_fields.read(self._valid_lines(), other)
         return [
             self._columns_array(name) if batch is None or name in self._columns else batch.column(name)
             for name in names
         ]
 
-    def _sound_lines(self) -> list[bytes]:
+    def _valid_lines(self) -> list[bytes]:
         """Return the lines, with an empty object in place of each invalid line."""
         return [b"{}" if self._is_broken(row) else line for row, line in enumerate(self._lines)]
 
     def _columns_array(self, name: str) -> Array:
-        return self.values(self._signature.by_name[name]).typed()
+        return self.values(self._signature.by_name[name]).to_arrow()
 
     def _is_broken(self, row: int) -> bool:
         return row in self.faults and self.faults[row].column is None
 
 
-def _names(lines: list[bytes], signature: Signature, most: int) -> list[str]:
+def _names(lines: list[bytes], signature: Signature, max_fields: int) -> list[str]:
     """Return the fields of the first lines in order; the features if there are none.
 
-    Raises PayloadTooLarge for more than `most` fields.
+    Raises PayloadTooLarge for more than `max_fields` fields.
     """
     names: dict[str, None] = {}
-    for found in objects(lines):
-        names.update(dict.fromkeys(found))
-        check_names([*names] if len(names) > most else (), most)
+    for fields in objects(lines):
+        names.update(dict.fromkeys(fields))
+        check_names([*names] if len(names) > max_fields else (), max_fields)
     return [*names] or [*signature.by_name]
 
 
-def _typed(value: object, column: Column) -> Scalar | None:
+def _usable_value(value: object, column: Column) -> Scalar | None:
     """Return a wrong value to pass on if it has the column's kind, else None."""
     datatype = column.feature.datatype
     if datatype == "BYTES":
@@ -273,17 +275,22 @@ class NdjsonWriter:
         """Return one line with the JSON of `fields`."""
         return msgspec.json.encode(fields) + b"\n"
 
-    def beside(self, lines: Sequence[bytes], answers: RecordBatch) -> bytes:
+    def append_predictions(self, lines: Sequence[bytes], predictions: RecordBatch) -> bytes:
         """Return each line with the prediction's fields after its own fields.
 
         An empty line becomes the prediction's fields alone.
         """
-        found = self.rows(answers).split(b"\n")
-        return b"".join([_joined(line.strip(), answer) for line, answer in zip(lines, found, strict=False)])
+        prediction_lines = self.rows(predictions).split(b"\n")
+        return b"".join(
+            [
+                _merge_objects(line.strip(), prediction)
+                for line, prediction in zip(lines, prediction_lines, strict=False)
+            ]
+        )
 
 
-def _joined(line: bytes, answer: bytes) -> bytes:
+def _merge_objects(line: bytes, prediction: bytes) -> bytes:
     if not line:
-        return answer + b"\n"  # the line was not an object: `error` states all that is known
+        return prediction + b"\n"  # the line was not an object: `error` states all that is known
     fields = line[:-1].rstrip()
-    return fields + (b"" if fields == b"{" else b",") + answer[1:] + b"\n"
+    return fields + (b"" if fields == b"{" else b",") + prediction[1:] + b"\n"

@@ -17,7 +17,7 @@ from arro3.io import infer_json_schema, read_json
 from server.codecs.json_types import MALFORMED
 from server.codecs.tables.arrow_numpy import no_rows, strings
 from server.errors import InvalidArgument
-from server.models.quoting import shown_json
+from server.models.quoting import shortened_json
 
 FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 """Decodes an object to field names and raw values."""
@@ -28,12 +28,12 @@ _INT64: Final = range(-(2**63), 2**63)
 _UINT64: Final = range(2**64)
 _LONG_DIGITS: Final = 20
 """Length of the longest 64-bit integer: digits and sign."""
-_LOOKED_AT_BYTES: Final = 200
+_MAX_SHOWN_BYTES: Final = 200
 _MIXED: Final = "expected each line's value in one type"
 _MISFIT: Final = (*MALFORMED, ValueError, OverflowError, TypeError)
 
 
-class Others:
+class ExtraFields:
     """The fields of lines that are no features; the first lines set each field's type."""
 
     def __init__(self, first: Iterable[bytes], known: Collection[str]) -> None:
@@ -78,7 +78,7 @@ class Others:
         """Return the decoder of these fields of a line to raw values."""
         key = tuple(names)
         if key not in self._decoders:
-            fields = {f"f{place}": name for place, name in enumerate(names)}
+            fields = {f"f{index}": name for index, name in enumerate(names)}
             kinds = [(field, msgspec.Raw, msgspec.Raw(_NULL)) for field in fields]
             kind = msgspec.defstruct("Others", kinds, rename=fields, frozen=True, gc=False)
             self._decoders[key] = msgspec.json.Decoder(kind)
@@ -112,27 +112,27 @@ class _Column(ABC):
         return True
 
     def _misfit(self, raw: bytes) -> InvalidArgument:
-        shown = shown_json(raw[:_LOOKED_AT_BYTES].decode(errors="replace"))
-        words = f"expected every line's value in the type that the first lines have it in; got {shown}"
-        return InvalidArgument(f"{self.name}: {words}; ?columns= leaves the field out", field=self.name)
+        value_text = shortened_json(raw[:_MAX_SHOWN_BYTES].decode(errors="replace"))
+        message = f"expected every line's value in the type that the first lines have it in; got {value_text}"
+        return InvalidArgument(f"{self.name}: {message}; ?columns= leaves the field out", field=self.name)
 
 
-class _Texts(_Column):
+class _Strings(_Column):
     """Strings."""
 
     _decode = msgspec.json.Decoder(list[str | None]).decode
 
     def _array(self, raws: Sequence[bytes]) -> Array:
-        return strings(_Texts._decode(_list(raws)))
+        return strings(_Strings._decode(_list(raws)))
 
 
-class _Truths(_Column):
+class _Booleans(_Column):
     """Booleans."""
 
     _decode = msgspec.json.Decoder(list[bool | None]).decode
 
     def _array(self, raws: Sequence[bytes]) -> Array:
-        return Array(_Truths._decode(_list(raws)), self.type)
+        return Array(_Booleans._decode(_list(raws)), self.type)
 
 
 class _Integers(_Column):
@@ -150,11 +150,11 @@ class _Floats(_Column):
     _decode = msgspec.json.Decoder(list[int | float | None]).decode
 
     def _array(self, raws: Sequence[bytes]) -> Array:
-        given = _Floats._decode(_list(raws))
-        found = [None if value is None else float(value) for value in given]
-        if found != given:
+        numbers = _Floats._decode(_list(raws))
+        floats = [None if value is None else float(value) for value in numbers]
+        if floats != numbers:
             raise ValueError
-        return Array(found, self.type)
+        return Array(floats, self.type)
 
 
 class _NumbersAsText(_Column):
@@ -177,12 +177,12 @@ class _Nested(_Column):
             # without NULs.
             if _NUL in text:
                 _read(text.replace(_NUL, _NO_NUL), schema, len(raws))
-            found = _read(text, schema, len(raws))
+            array = _read(text, schema, len(raws))
         except Exception:  # noqa: BLE001 # the library raises plain Exception only
             raise ValueError from None
-        if not _same(msgspec.json.decode(_list(raws)), found.to_pylist()):
+        if not _same(msgspec.json.decode(_list(raws)), array.to_pylist()):
             raise ValueError
-        return found
+        return array
 
 
 class _Mixed(_Column):
@@ -204,21 +204,21 @@ def objects(lines: Iterable[bytes]) -> Iterable[Mapping[str, msgspec.Raw]]:
 
 def _infer(lines: Iterable[bytes], known: Collection[str]) -> Mapping[str, _Column]:
     """Return a column for each field except `known`, in the type that holds its values."""
-    found: dict[str, list[bytes]] = {}
+    raws_by_name: dict[str, list[bytes]] = {}
     for fields in objects(lines):
         for name, value in fields.items():
             if name not in known:
-                found.setdefault(name, []).append(bytes(value))
-    return {name: _column(name, [raw for raw in raws if raw != _NULL]) for name, raws in found.items()}
+                raws_by_name.setdefault(name, []).append(bytes(value))
+    return {name: _column(name, [raw for raw in raws if raw != _NULL]) for name, raws in raws_by_name.items()}
 
 
 def _column(name: str, raws: Sequence[bytes]) -> _Column:
     """Return the column that holds these values."""
     first = {raw[:1] for raw in raws}
     if first <= {b'"'}:
-        return _Texts(name, DataType.utf8())
+        return _Strings(name, DataType.utf8())
     if first <= {b"t", b"f"}:
-        return _Truths(name, DataType.bool())
+        return _Booleans(name, DataType.bool())
     if first <= {b"{"} or first <= {b"["}:
         return _nested(name, raws)
     if not all(map(_is_number, raws)):
@@ -262,13 +262,13 @@ def _read(text: bytes, schema: Schema, rows: int) -> Array:
     return next(iter(read_json(io.BytesIO(text), schema, batch_size=rows + 1))).column(0)
 
 
-def _same(given: Any, found: Any) -> bool:  # noqa: ANN401 # any JSON value
+def _same(original: Any, read: Any) -> bool:  # noqa: ANN401 # any JSON value
     """Return whether a nested value was read without loss.
 
     A field that an object lacks is null in its column.
     """
-    if isinstance(given, dict) and isinstance(found, dict):
-        return given.keys() <= found.keys() and all(_same(given.get(name), value) for name, value in found.items())
-    if isinstance(given, list) and isinstance(found, list):
-        return len(given) == len(found) and all(map(_same, given, found))
-    return bool(given == found)
+    if isinstance(original, dict) and isinstance(read, dict):
+        return original.keys() <= read.keys() and all(_same(original.get(name), value) for name, value in read.items())
+    if isinstance(original, list) and isinstance(read, list):
+        return len(original) == len(read) and all(map(_same, original, read))
+    return bool(original == read)

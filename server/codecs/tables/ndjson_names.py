@@ -14,7 +14,7 @@ import msgspec
 from server.codecs import json_errors
 from server.codecs.json_types import MALFORMED
 from server.codecs.repeated_names import RepeatedNames, colons
-from server.models.quoting import misspelled, quoted_name
+from server.models.quoting import misspelling_hint, quoted_name
 from server.models.signature import Signature
 
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -38,20 +38,20 @@ class LineNames:
         misspelled feature is null in its row. A repeated name occurs more often in the text than in the lines that have
         it.
         """
-        lacking = [line for line, row in zip(lines, rows, strict=True) if None in row]
-        absent: Counter[str] = Counter()
-        least = len(self._features) * (len(lines) - len(lacking))
-        for names, number in Counter(map(tuple, _FIELDS.decode_lines(b"\n".join(lacking)))).items():
+        incomplete_lines = [line for line, row in zip(lines, rows, strict=True) if None in row]
+        absences: Counter[str] = Counter()
+        min_colons = len(self._features) * (len(lines) - len(incomplete_lines))
+        for names, number in Counter(map(tuple, _FIELDS.decode_lines(b"\n".join(incomplete_lines)))).items():
             if self._misspelled(names):
                 return True
-            least += number * len(names)
+            min_colons += number * len(names)
             for name in self._features.keys() - names:
-                absent[name] += number
-        if colons(text) == least:
+                absences[name] += number
+        if colons(text) == min_colons:
             return False  # each colon follows a name, and no line repeats a name
         for name, needle, in_names in zip(self._features, self._needles, self._in_names, strict=True):
-            most = len(lines) - absent[name]
-            if text.count(needle) > most and len(in_names.findall(text)) > most:
+            max_lines = len(lines) - absences[name]
+            if text.count(needle) > max_lines and len(in_names.findall(text)) > max_lines:
                 return True
         return b"\\" in text and _ESCAPED_NAME.search(text) is not None
 
@@ -61,23 +61,23 @@ class LineNames:
         `found` are the line's names.
         """
         if any(line.count(needle) > 1 for needle in self._needles) or b"\\" in line:
-            twice = _twice(line)
-            if twice is not None and twice in self._features:
-                return twice, f"{quoted_name(twice)}: expected once; it is given more than once"
+            repeated_name = _repeated_name(line)
+            if repeated_name is not None and repeated_name in self._features:
+                return repeated_name, f"{quoted_name(repeated_name)}: expected once; it is given more than once"
         return self._misspelled(found)
 
     def _misspelled(self, found: Collection[str]) -> tuple[str, str] | None:
         """Return the feature that is misspelled in the names `found`, and the message."""
-        absent = [name for name in self._features if name not in found]
-        others = [name for name in found if name not in self._features]
-        if absent and others and (words := misspelled(others, absent)):
-            return absent[0], f"no such feature{words}"
+        missing_names = [name for name in self._features if name not in found]
+        extra_names = [name for name in found if name not in self._features]
+        if missing_names and extra_names and (message := misspelling_hint(extra_names, missing_names)):
+            return missing_names[0], f"no such feature{message}"
         return None
 
 
-def _twice(line: bytes) -> str | None:
+def _repeated_name(line: bytes) -> str | None:
     try:
-        found = json_errors.parse(line)
+        document = json_errors.parse(line)
     except (ValueError, RecursionError, *MALFORMED):
         return None
-    return found.twice if isinstance(found, json_errors.Members) else None
+    return document.repeated_name if isinstance(document, json_errors.Members) else None

@@ -21,8 +21,8 @@ MAX_GROUP_BYTES: Final = 256 * 1024 * 1024
 """Maximum bytes of the held rows before compression."""
 MAX_GROUP_CELLS: Final = 4 * 1024 * 1024
 """Maximum rows times columns of the held rows."""
-_TOO_LONG: Final = "expected rows that do not become longer towards the end; request a format other than Parquet"
-_HELD_BYTES: Final = 256 * 1024
+_ROWS_GROW: Final = "expected rows that do not become longer towards the end; request a format other than Parquet"
+_TAIL_BYTES: Final = 256 * 1024
 """Bytes at the end of a file that include its metadata."""
 _DIGITS: Final = 20
 
@@ -35,12 +35,12 @@ class ParquetTable(files.IsolatedTable):
 
         Columns that are not `needed` hold nulls; None: all columns are needed. Raises RequestError.
         """
-        super().__init__(source, spooled(source, limits.max_spool_bytes), "parquet", limits, needed)
+        super().__init__(source, spool(source, limits.max_spool_bytes), "parquet", limits, needed)
 
 
-def spooled(source: Source, max_bytes: int) -> IO[bytes]:
+def spool(source: Source, max_bytes: int) -> IO[bytes]:
     """Return a temporary file of `source`, after checks of its Parquet magic and footer."""
-    file = files.spooled(source, max_bytes)
+    file = files.spool(source, max_bytes)
     try:
         _check_ends(file, file.seek(0, os.SEEK_END))
     except InvalidArgument:
@@ -67,28 +67,30 @@ class ParquetWriter:
 
     def __init__(self, sink: Sink) -> None:
         """Write to `sink`."""
-        self._sink = _Held(sink)
+        self._sink = _TailBuffer(sink)
 
     def write(self, schema: Schema, batches: Iterator[RecordBatch], metadata: Callable[[], dict[str, int]]) -> None:
         """Write all `batches`, pulled as there is room, then the final `metadata`.
 
         An error of `batches` is raised, and nothing is written after it.
         """
-        for place in range(len(schema)):
-            check_type_in_parquet(schema.field(place))
-        kinds = [_held_as(schema.field(place).type) for place in range(len(schema))]
-        held = Schema([Field(name, kind) for name, kind in zip(schema.names, kinds, strict=True)])
+        for index in range(len(schema)):
+            check_type_in_parquet(schema.field(index))
+        kinds = [_parquet_type(schema.field(index).type) for index in range(len(schema))]
+        parquet_schema = Schema([Field(name, kind) for name, kind in zip(schema.names, kinds, strict=True)])
         first = next(batches, None)
         rows = ROW_GROUP_ROWS if first is None else _group_rows(first)
-        pulled = self._pulled(itertools.chain([] if first is None else [first], batches), held, rows)
-        room = {name: _room(place) for place, name in enumerate(metadata())}
+        cast_batches = self._cast_batches(
+            itertools.chain([] if first is None else [first], batches), parquet_schema, rows
+        )
+        placeholders = {name: _placeholder(index) for index, name in enumerate(metadata())}
         try:
             write_parquet(
-                RecordBatchReader.from_batches(held, pulled),
+                RecordBatchReader.from_batches(parquet_schema, cast_batches),
                 self._sink,  # type: ignore[arg-type] # the library needs only `write`
                 compression="snappy",
                 max_row_group_size=rows,
-                key_value_metadata=room,
+                key_value_metadata=placeholders,
             )
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -96,14 +98,16 @@ class ParquetWriter:
             raise self._sink.failure or unwritable("parquet", error) from None
         if self._sink.failure is not None:
             raise self._sink.failure
-        self._sink.end({room[name]: value for name, value in metadata().items()})
+        self._sink.end({placeholders[name]: value for name, value in metadata().items()})
 
-    def _pulled(self, batches: Iterator[RecordBatch], held: Schema, group_rows: int) -> Iterator[RecordBatch]:
-        """Yield batches in the types of `held`, without raising: errors end the iteration.
+    def _cast_batches(
+        self, batches: Iterator[RecordBatch], parquet_schema: Schema, group_rows: int
+    ) -> Iterator[RecordBatch]:
+        """Yield batches in the types of `parquet_schema`, without raising: errors end the iteration.
 
         An error is stored as the sink's failure. The library would end the process for some errors.
         """
-        kinds = [held.field(place).type for place in range(len(held))]
+        kinds = [parquet_schema.field(index).type for index in range(len(parquet_schema))]
         rows = size = 0
         try:
             for batch in batches:
@@ -113,10 +117,10 @@ class ParquetWriter:
                 if rows >= group_rows:
                     rows, size = rows % group_rows, 0
                 if size > MAX_GROUP_BYTES:
-                    raise PayloadTooLarge(f"body: {_TOO_LONG}")
-                named = zip(batch.column_names, batch.columns, kinds, strict=True)
-                arrays = [cast_exactly(name, array, kind) for name, array, kind in named]
-                yield RecordBatch.from_arrays(arrays, schema=held)
+                    raise PayloadTooLarge(f"body: {_ROWS_GROW}")
+                columns = zip(batch.column_names, batch.columns, kinds, strict=True)
+                arrays = [cast_exactly(name, array, kind) for name, array, kind in columns]
+                yield RecordBatch.from_arrays(arrays, schema=parquet_schema)
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 # `write` raises it, whatever it is
@@ -126,11 +130,11 @@ class ParquetWriter:
 def _group_rows(first: RecordBatch) -> int:
     """Return how many rows may be held, if all are as long as the `first`."""
     row_bytes = first.nbytes // max(first.num_rows, 1) + 1
-    most = min(ROW_GROUP_ROWS, MAX_GROUP_CELLS // max(first.num_columns, 1))
-    return max(1, min(most, MAX_GROUP_BYTES // 4 // row_bytes))
+    max_rows = min(ROW_GROUP_ROWS, MAX_GROUP_CELLS // max(first.num_columns, 1))
+    return max(1, min(max_rows, MAX_GROUP_BYTES // 4 // row_bytes))
 
 
-def _held_as(kind: DataType) -> DataType:
+def _parquet_type(kind: DataType) -> DataType:
     """Return Parquet's type for a type that Parquet lacks.
 
     The library would write such values as bare numbers.
@@ -144,12 +148,12 @@ def _held_as(kind: DataType) -> DataType:
     return kind
 
 
-def _room(place: int) -> str:
+def _placeholder(index: int) -> str:
     """Return a placeholder in the metadata for a number of up to 20 digits."""
-    return f"{place:02}" + "~" * (_DIGITS - 2)
+    return f"{index:02}" + "~" * (_DIGITS - 2)
 
 
-class _Held:
+class _TailBuffer:
     """A file for the library; holds back the last bytes until their numbers are known."""
 
     def __init__(self, sink: Sink) -> None:
@@ -162,19 +166,19 @@ class _Held:
         if self.failure is not None:
             return len(data)
         self._last += data
-        if len(self._last) > 2 * _HELD_BYTES:
+        if len(self._last) > 2 * _TAIL_BYTES:
             try:
-                self._sink.write(bytes(self._last[:-_HELD_BYTES]))
+                self._sink.write(bytes(self._last[:-_TAIL_BYTES]))
             except BaseException as error:  # noqa: BLE001 # `write` raises it; the library would panic
                 self.failure = error
-            del self._last[:-_HELD_BYTES]
+            del self._last[:-_TAIL_BYTES]
         return len(data)
 
     def end(self, numbers: dict[str, int]) -> None:
         """Write the last bytes, with each number in place of its placeholder."""
         last = bytes(self._last)
-        for room, number in numbers.items():
-            last = last.replace(room.encode(), b"%0*d" % (_DIGITS, number))
+        for placeholder, number in numbers.items():
+            last = last.replace(placeholder.encode(), b"%0*d" % (_DIGITS, number))
         self._sink.write(last)
 
     def flush(self) -> None:

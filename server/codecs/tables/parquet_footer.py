@@ -30,12 +30,12 @@ def row_bytes(file: IO[bytes]) -> int:
     length = file.seek(0, os.SEEK_END)
     file.seek(max(0, length - _TAIL_BYTES))
     size = int.from_bytes(file.read(4), "little")
-    found = 0
+    longest = 0
     if size <= min(MAX_FOOTER_BYTES, length - _TAIL_BYTES):
         file.seek(length - _TAIL_BYTES - size)
-        found = _longest(file.read(size))
+        longest = _longest(file.read(size))
     file.seek(0)
-    return found
+    return longest
 
 
 def _longest(footer: bytes) -> int:
@@ -54,7 +54,7 @@ class _Compact:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 0
+        self._offset = 0
 
     def struct(self) -> dict[int, Any]:
         """Return the fields of a structure by their numbers."""
@@ -84,11 +84,11 @@ class _Compact:
         raise ValueError(kind)  # a map, which no footer has, or an unknown type
 
     def _skip(self, size: int) -> None:
-        self._at += size
+        self._offset += size
 
     def _byte(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1]
+        self._offset += 1
+        return self._data[self._offset - 1]
 
     def _varint(self) -> int:
         number = shift = 0

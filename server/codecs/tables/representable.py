@@ -45,25 +45,25 @@ def cast_exactly(name: str, array: Array, kind: DataType) -> Array:
     """Return a column in Parquet's type for it. Raises InvalidArgument if a value changes."""
     if array.type == kind:
         return array
-    held = array.cast(kind)
-    back = held.cast(array.type)
-    given, null = to_numpy(array)
-    found, _ = to_numpy(back)
-    same = given == found
-    if held.null_count != array.null_count or not (same.all() if null is None else same[~null].all()):
-        words = "expected dates and times that Parquet can hold: whole days, milliseconds in 64 bits"
-        raise InvalidArgument(f"{name}: {words}; {_LEAVE_OUT}", field=name)
-    return held
+    converted = array.cast(kind)
+    round_trip = converted.cast(array.type)
+    values, null = to_numpy(array)
+    round_trip_values, _ = to_numpy(round_trip)
+    is_same = values == round_trip_values
+    if converted.null_count != array.null_count or not (is_same.all() if null is None else is_same[~null].all()):
+        message = "expected dates and times that Parquet can hold: whole days, milliseconds in 64 bits"
+        raise InvalidArgument(f"{name}: {message}; {_LEAVE_OUT}", field=name)
+    return converted
 
 
 def check_type_in_parquet(field: Field) -> None:
     """Raise InvalidArgument, naming the column, for a type that Parquet can't hold."""
     if DataType.is_decimal(field.type) and c_schema(field).format.rpartition(",")[2].startswith("-"):
-        words = "expected decimals with digits behind the point or none: Parquet has no negative scale"
-        raise InvalidArgument(f"{field.name}: {words}; {_LEAVE_OUT}", field=field.name)
+        message = "expected decimals with digits behind the point or none: Parquet has no negative scale"
+        raise InvalidArgument(f"{field.name}: {message}; {_LEAVE_OUT}", field=field.name)
     if DataType.is_nested(field.type) and any(kind[:3] in _NOT_IN_PARQUET for kind in _formats(c_schema(field))):
-        words = "expected lists and structures without dates in milliseconds, or times in seconds: Parquet has none"
-        raise InvalidArgument(f"{field.name}: {words}; {_LEAVE_OUT}", field=field.name)
+        message = "expected lists and structures without dates in milliseconds, or times in seconds: Parquet has none"
+        raise InvalidArgument(f"{field.name}: {message}; {_LEAVE_OUT}", field=field.name)
 
 
 def _formats(schema: Any) -> Iterator[str]:  # noqa: ANN401
@@ -81,21 +81,21 @@ def _check(name: str, array: Any, *, infinity: bool) -> None:  # noqa: ANN401 # 
     kind = array.schema.format
     if kind in _FLOATS:
         if not infinity and _any(array, np.isinf):
-            words = "expected finite numbers: JSON has no infinity; CSV, Arrow and Parquet have it"
-            raise InvalidArgument(f"{name}: {words}, or {_LEAVE_OUT}", field=name)
+            message = "expected finite numbers: JSON has no infinity; CSV, Arrow and Parquet have it"
+            raise InvalidArgument(f"{name}: {message}, or {_LEAVE_OUT}", field=name)
         return
     low, high = _RANGES.get(kind[:3], (None, None))
     if low is not None and _any(array, lambda values: (values < low) | (values > high)):
-        words = "expected dates, times and durations that text can show; Arrow and Parquet hold this one"
-        raise InvalidArgument(f"{name}: {words}, or {_LEAVE_OUT}", field=name)
+        message = "expected dates, times and durations that text can show; Arrow and Parquet hold this one"
+        raise InvalidArgument(f"{name}: {message}, or {_LEAVE_OUT}", field=name)
 
 
-def _any(array: Any, is_wrong: Any) -> bool:  # noqa: ANN401
+def _any(array: Any, is_unwritable: Any) -> bool:  # noqa: ANN401
     """Return whether a value that is not null is wrong."""
     view = array.view()
     values = np.asarray(view.buffer(1))[view.offset : view.offset + view.length]
-    wrong = is_wrong(values)
-    if not wrong.any():
+    is_out_of_range = is_unwritable(values)
+    if not is_out_of_range.any():
         return False
     null = null_rows(view)
-    return bool(wrong.any() if null is None else wrong[~null].any())
+    return bool(is_out_of_range.any() if null is None else is_out_of_range[~null].any())

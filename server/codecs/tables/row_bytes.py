@@ -40,7 +40,7 @@ class Extent:
         self._longest = 0
         """Bytes of the longest value of a dictionary, or of a run."""
         self._children: list[Extent] = []
-        self._times = view.layout.child_size_elements
+        self._list_size = view.layout.child_size_elements
         self._width = view.layout.element_size_bits[1] // 8 if view.n_buffers > 1 else 0
         self._values: memoryview = memoryview(b"")
         if array.dictionary is not None:
@@ -81,7 +81,7 @@ class Extent:
         if self._kind in _LISTS:
             return self._children[0].bytes(int(self._values[start]), int(self._values[stop]))
         if self._kind == "fixed_size_list":
-            return self._children[0].bytes(start * self._times, stop * self._times)
+            return self._children[0].bytes(start * self._list_size, stop * self._list_size)
         if self._kind == "dense_union":
             return (stop - start) * max((child.longest() for child in self._children), default=0)
         if self._children:

@@ -23,9 +23,9 @@ from server.codecs.tables.table import Block, Source, check
 from server.errors import InvalidArgument, PayloadTooLarge, RequestError, Unavailable
 
 _COPY_BYTES: Final = 1024 * 1024
-_LOOK_S: Final = 0.25
+_CHECK_S: Final = 0.25
 """Seconds between checks whether the client is still connected."""
-_PROMPT_S: Final = 0.02
+_FLUSH_S: Final = 0.02
 """Seconds without rows after which the pending part of the response is sent."""
 _REPORT_BYTES: Final = 4096
 _MAX_ARGUMENT_BYTES: Final = 100_000
@@ -39,43 +39,43 @@ class IsolatedTable(IpcTable):
     def __init__(
         self,
         source: Source,
-        given: "IO[bytes] | RelayedMessages",
+        file_or_messages: "IO[bytes] | RelayedMessages",
         kind: str,
         limits: Limits,
         needed: Collection[str] | None = None,
     ) -> None:
         """Start the process, and read the table's header from its output.
 
-        `given` is a file or messages in a format `kind` of `isolated_reader`. `source` is their origin; reading stops
-        if it fails. Columns that are not `needed` hold nulls; None: all columns are needed. The process may use twice
-        `limits.max_block_bytes` of memory. Raises RequestError.
+        `file_or_messages` is a file or messages in a format `kind` of `isolated_reader`. `source` is their origin;
+        reading stops if it fails. Columns that are not `needed` hold nulls; None: all columns are needed. The process
+        may use twice `limits.max_block_bytes` of memory. Raises RequestError.
         """
-        self._apart = Apart(source, given, kind, limits, needed)
+        self._isolated_process = IsolatedProcess(source, file_or_messages, kind, limits, needed)
         try:
-            head = self._apart.head()
-            super().__init__(self._apart)
-            self.left_out = head["left_out"]
+            head = self._isolated_process.head()
+            super().__init__(self._isolated_process)
+            self.omitted_columns = head["left_out"]
         except BaseException:
-            self._apart.close()
+            self._isolated_process.close()
             raise
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
         yield from super().blocks()
-        self._apart.read()  # read the end of the output too, which raises a late failure
+        self._isolated_process.read()  # read the end of the output too, which raises a late failure
 
     def on_wait(self, flush: Callable[[], None]) -> None:
         """Call `flush` when no rows arrive for a while."""
-        self._apart.flush = flush
+        self._isolated_process.flush = flush
 
 
-class Apart:
+class IsolatedProcess:
     """The output of one `server.codecs.tables.isolated_reader`."""
 
     def __init__(
         self,
         source: Source,
-        given: "IO[bytes] | RelayedMessages",
+        file_or_messages: "IO[bytes] | RelayedMessages",
         kind: str,
         limits: Limits,
         needed: Collection[str] | None,
@@ -86,22 +86,22 @@ class Apart:
         self._source = source
         self._max_bytes = 2 * limits.max_block_bytes
         self._report = _report_file()
-        relayed = given if isinstance(given, RelayedMessages) else None
+        messages = file_or_messages if isinstance(file_or_messages, RelayedMessages) else None
         numbers = (self._max_bytes, limits.max_columns, ARROW_ROWS, BLOCK_CELLS)
         self._process = subprocess.Popen(  # noqa: S603 # the command is this program itself
             [sys.executable, "-m", "server.codecs.tables.isolated_reader", kind, *map(str, numbers), _argument(needed)],
             cwd=Path(__file__).parents[3],
             env={**os.environ, "RUST_BACKTRACE": "0"},
-            stdin=subprocess.PIPE if relayed is not None else given,  # type: ignore[arg-type] # a file, if not messages
+            stdin=subprocess.PIPE if messages is not None else file_or_messages,  # type: ignore[arg-type] # a file, if not messages
             stdout=subprocess.PIPE,
             stderr=self._report,
             bufsize=0,
         )
         self._relay: _Relay | None = None
-        if relayed is None:
-            given.close()
+        if messages is None:
+            file_or_messages.close()
         else:
-            self._relay = _Relay(relayed, self._process.stdin)
+            self._relay = _Relay(messages, self._process.stdin)
             self._relay.start()
         self._ready = selectors.DefaultSelector()
         self._ready.register(self._out, selectors.EVENT_READ)
@@ -113,16 +113,16 @@ class Apart:
 
     def head(self) -> dict[str, Any]:
         """Return the JSON at the start of the process's output. Raises RequestError."""
-        return json.loads(self._exactly(int(self._exactly(HEAD_DIGITS))))  # type: ignore[no-any-return]
+        return json.loads(self._read_exactly(int(self._read_exactly(HEAD_DIGITS))))  # type: ignore[no-any-return]
 
-    def _exactly(self, size: int) -> bytes:
-        found = b""
-        while len(found) < size:
-            data = self.read(size - len(found))
+    def _read_exactly(self, size: int) -> bytes:
+        content = b""
+        while len(content) < size:
+            data = self.read(size - len(content))
             if not data:
-                raise InvalidArgument(self._words())
-            found += data
-        return found
+                raise InvalidArgument(self._message())
+            content += data
+        return content
 
     def read(self, size: int = -1, /) -> bytes:
         """Return some bytes; none at the end.
@@ -136,9 +136,9 @@ class Apart:
             raise
 
     def _read(self, size: int) -> bytes:
-        if not self._ready.select(_PROMPT_S):
+        if not self._ready.select(_FLUSH_S):
             self.flush()
-            while not self._ready.select(_LOOK_S):
+            while not self._ready.select(_CHECK_S):
                 check(self._source)  # nothing else checks the source once it was read to its end
         check(self._source)
         data = self._out.read(size)
@@ -148,31 +148,31 @@ class Apart:
         if self._relay is not None and self._relay.failure is not None:
             raise self._relay.failure
         if status != 0:
-            raise self._reason()
+            raise self._report_error()
         return b""
 
     def seek(self, *_where: int) -> int:
         """Reject: the library checks for such a method."""
         raise OSError("a stream can't be read twice")
 
-    def _reason(self) -> RequestError:
+    def _report_error(self) -> RequestError:
         """Return the error about the file, from the process's report."""
         size = os.fstat(self._report.fileno()).st_size
-        said = os.pread(self._report.fileno(), _REPORT_BYTES, max(0, size - _REPORT_BYTES)).decode(errors="replace")
+        report = os.pread(self._report.fileno(), _REPORT_BYTES, max(0, size - _REPORT_BYTES)).decode(errors="replace")
         try:
-            code, message, field = json.loads(said.rpartition("\n")[2])
+            code, message, field = json.loads(report.rpartition("\n")[2])
         except ValueError:
             code, message, field = "invalid_argument", "it is damaged", None
-        if any(words in said for words in _NO_MEMORY):
+        if any(phrase in report for phrase in _NO_MEMORY):
             return PayloadTooLarge(f"body: expected a file that can be read in {self._max_bytes} bytes of memory")
         if code == PayloadTooLarge.code:
             return PayloadTooLarge(message, field=field)
         return InvalidArgument(
-            message if field or message.startswith(("body: ", "columns: ")) else self._words(message)
+            message if field or message.startswith(("body: ", "columns: ")) else self._message(message)
         )
 
     @staticmethod
-    def _words(reason: str = "it is damaged") -> str:
+    def _message(reason: str = "it is damaged") -> str:
         reason = reason.replace("C Data interface error: ", "").strip()[:200]
         return f"body: expected a file that can be read: {reason}"
 
@@ -235,7 +235,7 @@ def _report_file() -> IO[bytes]:
     return tempfile.TemporaryFile(buffering=0)
 
 
-def spooled(source: Source, max_bytes: int) -> IO[bytes]:
+def spool(source: Source, max_bytes: int) -> IO[bytes]:
     """Return a file with the bytes of `source`, at its start.
 
     Raises PayloadTooLarge for more than `max_bytes`. The file has no buffer: another process reads it, and closing a
@@ -257,8 +257,8 @@ def spooled(source: Source, max_bytes: int) -> IO[bytes]:
         if file is not None:
             file.close()
         if isinstance(error, FileNotFoundError):
-            words = "it needs a temporary file, and the server has no folder for temporary files; send another format"
-            raise Unavailable(f"body: {words}") from None
+            message = "it needs a temporary file, and the server has no folder for temporary files; send another format"
+            raise Unavailable(f"body: {message}") from None
         if isinstance(error, OSError):
             raise Unavailable(f"the file can't be stored now: {error.strerror}") from None
         raise

@@ -9,11 +9,11 @@ from arro3.core import Array, DataType, Field, RecordBatch, Schema
 
 from server.codecs.tables import feature_columns
 from server.codecs.tables.arrow_numpy import no_rows
-from server.codecs.tables.feature_columns import Read, Values, missing, plain
+from server.codecs.tables.feature_columns import FeatureReader, Values, missing, plain_type
 from server.codecs.tables.limits import ARROW_ROWS, block_rows, check_names
 from server.codecs.tables.row_bytes import TooLarge, cut
 from server.errors import InvalidArgument, PayloadTooLarge
-from server.models.quoting import field_name, misspelled, quoted_name, quoted_names
+from server.models.quoting import field_name, misspelling_hint, quoted_name, quoted_names
 from server.models.signature import Column, Signature
 
 
@@ -52,10 +52,10 @@ def check(stream: "Source | Sink") -> None:
         raise stream.failure
 
 
-def unwritable(form: str, error: BaseException, column: str = "columns") -> InvalidArgument:
+def unwritable(format_name: str, error: BaseException, column: str = "columns") -> InvalidArgument:
     """Return the error for a column's value that a library can't write in a format."""
-    words = f"expected values that {form} can hold; ?columns= leaves a column out: {error}"
-    return InvalidArgument(f"{column}: {words[:300]}", field=column)
+    message = f"expected values that {format_name} can hold; ?columns= leaves a column out: {error}"
+    return InvalidArgument(f"{column}: {message[:300]}", field=column)
 
 
 class Fault(NamedTuple):
@@ -86,7 +86,7 @@ class Block(ABC):
     def _values(self, column: Column) -> Values: ...
 
     @abstractmethod
-    def passed(self, names: Sequence[str], *, as_text: bool) -> list[Array]:
+    def passed_columns(self, names: Sequence[str], *, as_text: bool) -> list[Array]:
         """Return the columns `names` to pass on to the response.
 
         `as_text`: columns of text stay text. Otherwise features in them become their type.
@@ -103,7 +103,9 @@ class Block(ABC):
 class ArrowBlock(Block):
     """Rows as a record batch, each column in the type that is passed on."""
 
-    def __init__(self, batch: RecordBatch, readers: Mapping[str, Read], faults: dict[int, Fault] | None = None) -> None:
+    def __init__(
+        self, batch: RecordBatch, readers: Mapping[str, FeatureReader], faults: dict[int, Fault] | None = None
+    ) -> None:
         """Hold the rows of `batch`; `readers` read the features."""
         super().__init__(batch.num_rows, faults)
         self._columns = dict(zip(batch.column_names, batch.columns, strict=True))
@@ -113,14 +115,14 @@ class ArrowBlock(Block):
         name = column.feature.name
         return self._readers[name](self._columns[name]) if name in self._readers else missing(column, self.rows)
 
-    def passed(self, names: Sequence[str], *, as_text: bool) -> list[Array]:
+    def passed_columns(self, names: Sequence[str], *, as_text: bool) -> list[Array]:
         """Return the columns `names`; features in text become numbers, unless `as_text`."""
         if as_text:
             return [self._columns[name] for name in names]
-        return [self._read[name].typed() if name in self._texts else self._columns[name] for name in names]
+        return [self._read[name].to_arrow() if name in self._text_names else self._columns[name] for name in names]
 
     @property
-    def _texts(self) -> Collection[str]:
+    def _text_names(self) -> Collection[str]:
         return ()
 
 
@@ -128,26 +130,26 @@ class TextBlock(ArrowBlock):
     """Rows as a record batch of text columns only."""
 
     @property
-    def _texts(self) -> Collection[str]:
+    def _text_names(self) -> Collection[str]:
         return self._readers
 
 
-def distinct(names: Sequence[str]) -> list[str]:
+def unique_names(names: Sequence[str]) -> list[str]:
     """Return unique column names: a repeated name gets a number, `name (2)`.
 
     A further column without a name gets its position as the name, `column 6`.
     """
     used: set[str] = set()
-    given = set(names)
-    found = []
-    for place, name in enumerate(names, 1):
-        number, own = 1, name
-        while own in used or (number > 1 and own in given):
+    names_in_file = set(names)
+    unique = []
+    for index, name in enumerate(names, 1):
+        number, unique_name = 1, name
+        while unique_name in used or (number > 1 and unique_name in names_in_file):
             number += 1
-            own = f"{name} ({number})" if name else f"column {place + number - 2}"
-        used.add(own)
-        found.append(own)
-    return found
+            unique_name = f"{name} ({number})" if name else f"column {index + number - 2}"
+        used.add(unique_name)
+        unique.append(unique_name)
+    return unique
 
 
 class Table(ABC):
@@ -155,9 +157,9 @@ class Table(ABC):
 
     names: Sequence[str]
     """The columns in order, with unique names."""
-    given_names: Sequence[str] = ()
+    original_names: Sequence[str] = ()
     """The columns' names in the file, which may repeat; empty if there are none."""
-    left_out: Mapping[str, str] = MappingProxyType({})
+    omitted_columns: Mapping[str, str] = MappingProxyType({})
     """Columns that can't be passed on, and their types. They are not in `names`."""
     is_text: bool = False
     """Whether the columns have no known types."""
@@ -172,33 +174,38 @@ class Table(ABC):
     def blocks(self) -> Iterator[Block]:
         """Yield the rows. Raises RequestError if the stream is not a valid table."""
 
-    def prepare(self, signature: Signature, added: Collection[str], max_string_bytes: int) -> None:  # noqa: ARG002 # subclasses use it
+    def prepare(self, signature: Signature, reserved_names: Collection[str], max_string_bytes: int) -> None:  # noqa: ARG002 # subclasses use it
         """Prepare to read features from the columns.
 
         Raises InvalidArgument, naming the column, if the table can't be scored or already has one of the columns
-        `added`.
+        `reserved_names`.
         """
         check_names(self.names)
-        for name in signature.by_name.keys() & self.left_out.keys():
-            words = f"expected {signature.by_name[name].expectation()}; got a column of {self.left_out[name][:100]}"
-            raise InvalidArgument(f"{name}: {words}", field=name)
-        seen: set[str] = set()
-        for name in self.given_names or self.names:
-            if name in seen and name in signature.by_name:
+        for name in signature.by_name.keys() & self.omitted_columns.keys():
+            message = (
+                f"expected {signature.by_name[name].expectation()}; got a column of {self.omitted_columns[name][:100]}"
+            )
+            raise InvalidArgument(f"{name}: {message}", field=name)
+        given_names: set[str] = set()
+        for name in self.original_names or self.names:
+            if name in given_names and name in signature.by_name:
                 raise InvalidArgument(f"{quoted_name(name)}: expected each column once", field=field_name(name))
-            if name in added:
-                words = "expected no column of this name: it is reserved for predictions"
-                raise InvalidArgument(f"{quoted_name(name)}: {words}", field=field_name(name))
-            seen.add(name)
-        lacking = [c.feature.name for c in signature.columns if c.feature.name not in seen and not c.feature.nullable]
-        if lacking and not self.lacks_nothing():
-            words = f"{quoted_names(lacking)} missing; got {quoted_names(self.names)}{misspelled(self.names, lacking)}"
-            raise InvalidArgument(f"columns: {words}", field=lacking[0])
-        absent = [name for name in signature.by_name if name not in seen]
-        if absent and not self.lacks_nothing() and (words := misspelled(self.names, absent)):
-            raise InvalidArgument(f"columns: no such feature{words}", field=absent[0])
+            if name in reserved_names:
+                message = "expected no column of this name: it is reserved for predictions"
+                raise InvalidArgument(f"{quoted_name(name)}: {message}", field=field_name(name))
+            given_names.add(name)
+        missing_names = [
+            c.feature.name for c in signature.columns if c.feature.name not in given_names and not c.feature.nullable
+        ]
+        if missing_names and not self.has_columns_per_row():
+            hint = misspelling_hint(self.names, missing_names)
+            message = f"{quoted_names(missing_names)} missing; got {quoted_names(self.names)}{hint}"
+            raise InvalidArgument(f"columns: {message}", field=missing_names[0])
+        absent = [name for name in signature.by_name if name not in given_names]
+        if absent and not self.has_columns_per_row() and (hint := misspelling_hint(self.names, absent)):
+            raise InvalidArgument(f"columns: no such feature{hint}", field=absent[0])
 
-    def lacks_nothing(self) -> bool:
+    def has_columns_per_row(self) -> bool:
         """Return whether each row has its own columns, so that the table lacks none."""
         return False
 
@@ -214,25 +221,25 @@ class ArrowTable(Table):
 
     def __init__(self, schema: Schema) -> None:
         """Read a table of this schema."""
-        self._given = schema
-        self.given_names = schema.names
-        self.names = distinct(schema.names)
-        fields = [schema.field(place) for place in range(len(self.names))]
-        self._kinds = [plain(field.type) for field in fields]
-        self._casts = [place for place, field in enumerate(fields) if self._kinds[place] != field.type]  # text types
-        self.schema = Schema([Field(name, kind) for name, kind in zip(self.names, self._kinds, strict=True)])
-        self._readers: dict[str, Read] = {}
+        self._file_schema = schema
+        self.original_names = schema.names
+        self.names = unique_names(schema.names)
+        fields = [schema.field(index) for index in range(len(self.names))]
+        self._types = [plain_type(field.type) for field in fields]
+        self._cast_indices = [n for n, field in enumerate(fields) if self._types[n] != field.type]  # text types
+        self.schema = Schema([Field(name, kind) for name, kind in zip(self.names, self._types, strict=True)])
+        self._readers: dict[str, FeatureReader] = {}
 
-    def prepare(self, signature: Signature, added: Collection[str], max_string_bytes: int) -> None:
+    def prepare(self, signature: Signature, reserved_names: Collection[str], max_string_bytes: int) -> None:
         """Check the names, and that each feature's column has a possible type."""
-        super().prepare(signature, added, max_string_bytes)
-        for name, kind in zip(self.names, self._kinds, strict=True):
+        super().prepare(signature, reserved_names, max_string_bytes)
+        for name, kind in zip(self.names, self._types, strict=True):
             column = signature.by_name.get(name)
             if column is not None:
                 feature_columns.check_type(column, kind)
                 self._readers[name] = self.reader(column, kind, max_string_bytes)
 
-    def reader(self, column: Column, kind: DataType, max_string_bytes: int) -> Read:
+    def reader(self, column: Column, kind: DataType, max_string_bytes: int) -> FeatureReader:
         """Return the reader of a feature from a column of this type."""
         return feature_columns.reader(column, kind, max_string_bytes)
 
@@ -257,11 +264,11 @@ class ArrowTable(Table):
 
     def _cast(self, batch: RecordBatch) -> RecordBatch:
         """Return rows in the types that are passed on."""
-        if not self._casts and self.names == self.given_names:
+        if not self._cast_indices and self.names == self.original_names:
             return batch
         columns = batch.columns
-        for place in self._casts:
-            columns[place] = columns[place].cast(self._kinds[place])
+        for index in self._cast_indices:
+            columns[index] = columns[index].cast(self._types[index])
         return RecordBatch.from_arrays(columns, schema=self.schema)
 
 

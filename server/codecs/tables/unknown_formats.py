@@ -32,24 +32,24 @@ _SIGNATURES: Final = (
 _ORC: Final = b"ORC"
 _MARKUP: Final = (b"<!doctype html", b"<html", b"<?xml")
 _TEXT_CONTROLS: Final = frozenset(b"\t\n\v\f\r\x1a\x1b")
-_LEAST_WIDE_BYTES: Final = 4
+_MIN_WIDE_BYTES: Final = 4
 _STRAY_NULS: Final = 1
 """NUL bytes that text may contain by accident. Column names and values are checked for them later."""
 
 
 def check_is_text(first: bytes) -> None:
     """Raise InvalidArgument if a body for CSV or NDJSON is another kind of file."""
-    found = _kind(first)
-    if found is not None:
-        kind, cure = found
-        raise InvalidArgument(f"body: expected CSV, NDJSON, Arrow or Parquet; this looks like {kind}: {cure}")
+    kind_and_advice = _kind(first)
+    if kind_and_advice is not None:
+        kind, advice = kind_and_advice
+        raise InvalidArgument(f"body: expected CSV, NDJSON, Arrow or Parquet; this looks like {kind}: {advice}")
 
 
 def _kind(first: bytes) -> tuple[str, str] | None:
     """Return the kind of file and advice for the client; None for text."""
-    for signature, kind, cure in _SIGNATURES:
+    for signature, kind, advice in _SIGNATURES:
         if first.startswith(signature):
-            return kind, cure
+            return kind, advice
     is_binary = any(byte < ord(" ") and byte not in _TEXT_CONTROLS for byte in first)
     if first.startswith(_ORC) and is_binary:
         return "an ORC file", "write it as Parquet or Arrow"
@@ -65,4 +65,4 @@ def _kind(first: bytes) -> tuple[str, str] | None:
 def _is_wide(first: bytes) -> bool:
     """Return True if every other byte is NUL: UTF-16 or UTF-32 without a mark."""
     even, odd = first[: len(first) // 2 * 2 : 2], first[1::2]
-    return len(first) >= _LEAST_WIDE_BYTES and (not any(even) or not any(odd))
+    return len(first) >= _MIN_WIDE_BYTES and (not any(even) or not any(odd))

@@ -12,7 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from server.codecs.predictions import answerer
+from server.codecs.predictions import prediction_encoder
 from server.codecs.records import RecordDecoder
 from server.errors import PayloadTooLarge, Unimplemented
 from server.inference.explain.shapley import Background, Coalitions, Values
@@ -106,7 +106,7 @@ class Explainer:
         self._names = [column.feature.name for column in signature.columns]
         self._background = Background([*signature.from_records(manifest.background).values()])
         self._max_run_rows = min(settings.max_batch_rows, MAX_RUN_ROWS)
-        self._predict_row = answerer(manifest)
+        self._predict_row = prediction_encoder(manifest)
         output = manifest.output("value" if manifest.kind == "regression" else "probabilities")
         self._output = output.name
         self._output_index = manifest.outputs.index(output)

@@ -13,9 +13,9 @@ from server.batch.job import Job
 from server.batch.options import BatchOptions, RowOptions
 from server.codecs.infer_response import TensorEncoder
 from server.codecs.infer_types import DecodedInferRequest
-from server.codecs.predictions import answerer
+from server.codecs.predictions import prediction_encoder
 from server.codecs.records import RecordDecoder
-from server.codecs.tables.media_types import CSV, NDJSON, Form
+from server.codecs.tables.media_types import CSV, NDJSON, FileFormat
 from server.errors import RequestError
 from server.inference.explain.explainer import Explainer, Turns
 from server.inference.statistics import Counters
@@ -51,7 +51,7 @@ class Examples:
     @cached_property
     def responses(self) -> dict[str, Any]:
         """Responses to one record and to several records."""
-        predict_row = answerer(self.model.manifest)
+        predict_row = prediction_encoder(self.model.manifest)
         predictions = [predict_row(self.outputs, row) for row in range(len(self.records))]
         return {
             "record": self._members | predictions[0],
@@ -96,22 +96,22 @@ class Examples:
         ]
         encoder = TensorEncoder(self.model.manifest)
         inference = DecodedInferRequest([], rows)
-        response, _ = encoder.encode(inference, encoder.wanted(inference), self.outputs, 0, rows)
+        response, _ = encoder.encode(inference, encoder.requested(inference), self.outputs, 0, rows)
         return {"inputs": inputs}, msgspec.json.decode(response)
 
     @cached_property
-    def files(self) -> dict[Form, tuple[str, str]]:
+    def files(self) -> dict[FileFormat, tuple[str, str]]:
         """The records as a file in each text format, and the scored file.
 
         Empty if a feature has the same name as an added column: no file may have such a column.
         """
         try:
-            return {form: self._file(form) for form in (CSV, NDJSON)}
+            return {file_format: self._file(file_format) for file_format in (CSV, NDJSON)}
         except RequestError:
             return {}
 
-    def _file(self, form: Form) -> tuple[str, str]:
-        if form is CSV:
+    def _file(self, file_format: FileFormat) -> tuple[str, str]:
+        if file_format is CSV:
             text = io.StringIO()
             rows = csv.DictWriter(text, list(self.record), lineterminator="\n")
             rows.writeheader()
@@ -120,7 +120,7 @@ class Examples:
         else:
             file_text = "".join(msgspec.json.encode(record).decode() + "\n" for record in self.records)
         source, sink = _Bytes(file_text.encode()), _Bytes()
-        Job(BatchOptions(self.model, RowOptions(), form), self._settings).run(
+        Job(BatchOptions(self.model, RowOptions(), file_format), self._settings).run(
             source, lambda: False, sink, lambda _form: None
         )
         return file_text, sink.getvalue().decode()

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from server.batch.options import ALL, ON_ERROR
 from server.codecs.records import RECORDS
-from server.codecs.tables.media_types import FORMS
+from server.codecs.tables.media_types import FILE_FORMATS
 from server.http.message import JSON
 from server.models.session import Model
 from server.rest.openapi import schemas
@@ -123,11 +123,11 @@ _FORM: Final[Document] = {
 
 def _batch(model: Model, examples: Examples) -> Document:
     """Return the operation that scores files."""
-    request_content: Document = {form.media_type: {"schema": BINARY} for form in FORMS}
+    request_content: Document = {file_format.media_type: {"schema": BINARY} for file_format in FILE_FORMATS}
     response_content = dict(request_content)
-    for form, (file, scored) in examples.files.items():
-        request_content |= content(BINARY, {form.name: file}, form.media_type)
-        response_content |= content(BINARY, {form.name: scored}, form.media_type)
+    for file_format, (file, scored) in examples.files.items():
+        request_content |= content(BINARY, {file_format.name: file}, file_format.media_type)
+        response_content |= content(BINARY, {file_format.name: scored}, file_format.media_type)
     request_content["multipart/form-data"] = {"schema": _FORM}
     members: dict[str, Any] = {
         "description": "The file may have any of the formats; the response has the same format, or that of `Accept`. "

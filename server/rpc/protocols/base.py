@@ -6,7 +6,7 @@ from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 
-from server.codecs.compression import ENCODINGS, compressed
+from server.codecs.compression import ENCODINGS, compress
 from server.errors import InvalidArgument, Unimplemented
 from server.http.message import Fields, HttpResponse
 from server.models.quoting import quoted
@@ -121,7 +121,7 @@ class RpcProtocol(ABC):
         It is compressed if `gzip` is set (the headers state this) and the message is large enough.
         """
         if gzip and len(message) >= COMPRESS_BYTES:
-            return envelope.pack(compressed(message), envelope.COMPRESSED)
+            return envelope.pack(compress(message), envelope.COMPRESSED)
         return envelope.pack(message)
 
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from server.codecs.compression import compressed
+from server.codecs.compression import compress
 from server.http.header_numbers import milliseconds
 from server.http.message import JSON, Fields, HttpResponse
 from server.rpc.protocols import envelope
@@ -53,7 +53,7 @@ class ConnectUnary(Connect):
         gzip = gzip and len(message) >= COMPRESS_BYTES
         if metadata is NO_METADATA and not gzip:
             return HttpResponse(message, self.media_type)
-        body = compressed(message) if gzip else message
+        body = compress(message) if gzip else message
         return HttpResponse(body, self.media_type, self._fields(metadata, gzip=gzip))
 
     def error_response(self, error: RpcError, metadata: Metadata = NO_METADATA) -> HttpResponse:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Final
 
-from server.codecs.compression import decompressed
+from server.codecs.compression import decompress
 from server.errors import Internal, InvalidArgument, PayloadTooLarge, RequestTimeout
 from server.http.held_bytes import HeldBody
 
@@ -55,7 +55,7 @@ def decompress_message(message: bytes, encoding: str, max_bytes: int) -> bytes:
     """Return the decompressed message; an empty message is never compressed. Raises RequestError."""
     if not message or encoding == "identity":
         return message
-    return decompressed(message, encoding, max_bytes, "message")
+    return decompress(message, encoding, max_bytes, "message")
 
 
 def too_large(max_bytes: int) -> PayloadTooLarge:

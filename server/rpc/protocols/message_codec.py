@@ -7,7 +7,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
-from server.codecs.json_errors import strange_part, without_mark
+from server.codecs.json_errors import find_invalid_part, without_bom
 from server.errors import InvalidArgument, PayloadTooLarge
 from server.rpc.protocols.wire_format import has_more_fields
 
@@ -55,7 +55,7 @@ def decode(
             if len(data) > _LARGE_BYTES:
                 check_fields(data, max_fields)
             return message_type.FromString(data)
-        data = without_mark(data) or data
+        data = without_bom(data) or data
         if not data.lstrip(_SPACE).startswith(b"{"):  # protobuf parses an empty array as an empty message
             raise json_format.ParseError("it is not an object")
         return json_format.Parse(data, message_type(), ignore_unknown_fields=not strict)
@@ -65,7 +65,7 @@ def decode(
         match = _SAFE_ERROR.match(str(error))
         # The name of a field may have a lone surrogate.
         safe_text = match["what"][:400].encode(errors="replace").decode() if match else None
-        part = strange_part(data) or safe_text
+        part = find_invalid_part(data) or safe_text
         suffix = f": {part}" if part else ""
         raise InvalidArgument(f"message: expected {message_type.DESCRIPTOR.full_name} in JSON{suffix}") from None
 

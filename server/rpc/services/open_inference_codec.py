@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from server.codecs.binary_tensors import ColumnReader, tensor_bytes
 from server.codecs.infer_response import TensorEncoder
-from server.codecs.infer_types import DecodedInferRequest, InferOutput, Parameters, check_place
-from server.codecs.tensor_validation import check_datatype, check_names, from_base64, given_or_null, is_base64, rows_of
+from server.codecs.infer_types import DecodedInferRequest, InferOutput, Parameters, check_shared_memory
+from server.codecs.tensor_validation import (
+    check_datatype,
+    check_names,
+    from_base64,
+    is_base64,
+    rows_of,
+    values_or_nulls,
+)
 from server.errors import InvalidArgument
 from server.models.manifest import Manifest
 from server.models.signature import Column, Outputs, Signature, Values
@@ -84,7 +91,7 @@ class InferDecoder:
         inputs = request.inputs
         check_names(inputs, self._signature)
         for tensor in inputs:
-            check_place(tensor.name, tensor.parameters)
+            check_shared_memory(tensor.name, tensor.parameters)
             is_base64(tensor.name, _parameters(tensor.parameters), is_raw=bool(raw))
         rows = rows_of(inputs, self._max_rows)
         if raw and raw != len(inputs):
@@ -106,13 +113,13 @@ class InferDecoder:
             name: self._readers[name].read(data, at, size, rows)
             for name, (at, size) in zip(layout.features, ranges, strict=True)
         }
-        return [given_or_null(inputs, column, rows) for column in self._signature.columns]
+        return [values_or_nulls(inputs, column, rows) for column in self._signature.columns]
 
     def typed(self, layout: Layout, request: ModelInferRequest) -> Sequence[Values]:
         """Return the columns from typed contents. Raises RequestError."""
         rows = layout.rows
         inputs = {tensor.name: self._typed(tensor, rows) for tensor in request.inputs}
-        return [given_or_null(inputs, column, rows) for column in self._signature.columns]
+        return [values_or_nulls(inputs, column, rows) for column in self._signature.columns]
 
     def _typed(self, tensor: ModelInferRequest.InferInputTensor, rows: int) -> Values:
         name, datatype = tensor.name, tensor.datatype
@@ -184,11 +191,11 @@ class InferEncoder:
         self, codec: str, inference: DecodedInferRequest, *, is_raw: bool
     ) -> Callable[[Outputs, int, int], bytes]:
         """Return the encoder of a response. Raises InvalidArgument for unknown outputs."""
-        requested = self._tensors.wanted(inference)
+        requested = self._tensors.requested(inference)
 
         def encode(outputs: Outputs, start: int, stop: int) -> bytes:
             tensors = [
-                OutputTensor(each.output.name, *self._tensors.chosen(each, outputs, start, stop)) for each in requested
+                OutputTensor(each.output.name, *self._tensors.select(each, outputs, start, stop)) for each in requested
             ]
             if is_raw and codec == message_codec.PROTO:
                 return self._raw(inference, tensors, stop - start)

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 
 from server.codecs import json_errors
 from server.codecs.json_types import json_type
-from server.codecs.predictions import answerer
+from server.codecs.predictions import prediction_encoder
 from server.codecs.records import RECORDS, RecordDecoder
 from server.errors import InvalidArgument, PayloadTooLarge, RequestError
 from server.models.manifest import Manifest, Scalar
@@ -69,10 +69,10 @@ class RequestDecoder:
         Raises RequestError with the name of the field.
         """
         if codec == message_codec.JSON:
-            plain = self._records.plain(message, several=several)
+            plain = self._records.decode_valid(message, is_list=several)
             if plain is not None:
                 return plain
-            message = json_errors.without_mark(message) or message
+            message = json_errors.without_bom(message) or message
             if len(message) > self._max_json_bytes:
                 return self._decode_rest_json(message, several=several)
         elif not several:
@@ -91,7 +91,7 @@ class RequestDecoder:
 
     def plain(self, message: bytes, *, several: bool) -> Sequence[Any] | None:
         """Return the values of valid JSON in the REST format; else None."""
-        return self._records.plain(message, several=several)
+        return self._records.decode_valid(message, is_list=several)
 
     def _decode_rest_json(self, message: bytes, *, several: bool) -> Sequence[Any]:
         """Return the values of JSON in the REST format. Raises RequestError with the field's name."""
@@ -206,7 +206,7 @@ class ResponseEncoder:
 
     def __init__(self, manifest: Manifest) -> None:
         """Prepare the response bytes for the model of `manifest`."""
-        self._predict_row = answerer(manifest)
+        self._predict_row = prediction_encoder(manifest)
         version_members = {"model": manifest.name, "version": str(manifest.version)}
         self._json_prefix = msgspec.json.encode(version_members)[:-1] + b","
         self._version_fields = b"".join(

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from server.codecs.tables.compression import Packed
+from server.codecs.tables.compression import CompressingSink
 from server.codecs.tables.media_types import CSV, NDJSON
 from tests.fuzz import mutation
 from tests.fuzz.target import Head, body_target
@@ -120,7 +120,7 @@ def _csvs() -> list[bytes]:
 
 def _zstd(body: bytes) -> bytes:
     kept = Kept()
-    packed = Packed(kept, "zstd")
+    packed = CompressingSink(kept, "zstd")
     packed.write(body)
     packed.end()
     return bytes(kept.data)

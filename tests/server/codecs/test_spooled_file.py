@@ -15,13 +15,13 @@ from server.codecs.tables import spooled as files
 MAX_BYTES: Final = 1_000_000
 
 
-@pytest.mark.parametrize("spooled", [files.spooled, parquet.spooled], ids=["as it is", "Parquet"])
-def test_closing_the_file_moves_no_position(spooled: Callable[[io.BytesIO, int], IO[bytes]]) -> None:
+@pytest.mark.parametrize("spool", [files.spool, parquet.spool], ids=["as it is", "Parquet"])
+def test_closing_the_file_moves_no_position(spool: Callable[[io.BytesIO, int], IO[bytes]]) -> None:
     """Closing the file in the server doesn't move the reader process's position."""
     written = io.BytesIO()
     pq.write_table(pa.table({"age": [29.0] * 1000}), written)
     written.seek(0)
-    file = spooled(written, MAX_BYTES)
+    file = spool(written, MAX_BYTES)
     theirs = os.dup(file.fileno())
     try:
         assert os.lseek(theirs, 0, os.SEEK_CUR) == 0

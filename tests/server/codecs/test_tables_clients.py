@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, Form
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, FileFormat
 from tests.server.support.tables import FORMS, PASSENGERS, read, run, score, titanic
 
 TABLE: Final = pa.table(PASSENGERS)
@@ -113,13 +113,13 @@ def test_what_they_write_is_read(writer: str) -> None:
     np.testing.assert_array_equal(answer["probability_survived"].to_numpy(), expected["probabilities"][:, 1])
 
 
-PANDAS: Final[dict[Form, Callable[[Any], pd.DataFrame]]] = {
+PANDAS: Final[dict[FileFormat, Callable[[Any], pd.DataFrame]]] = {
     CSV: pd.read_csv,
     NDJSON: lambda file: pd.read_json(file, lines=True, precise_float=True),
     ARROW: lambda file: pa.ipc.open_stream(file).read_pandas(),
     PARQUET: pd.read_parquet,
 }
-READERS_OF_POLARS: Final[dict[Form, Callable[[Any], pl.DataFrame]]] = {
+READERS_OF_POLARS: Final[dict[FileFormat, Callable[[Any], pl.DataFrame]]] = {
     CSV: pl.read_csv,
     NDJSON: pl.read_ndjson,
     ARROW: pl.read_ipc_stream,
@@ -128,7 +128,7 @@ READERS_OF_POLARS: Final[dict[Form, Callable[[Any], pl.DataFrame]]] = {
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_they_read_what_is_written(form: Form) -> None:
+def test_they_read_what_is_written(form: FileFormat) -> None:
     """pandas, polars and pyarrow read the response with the sent values and exact probabilities."""
     body = score(titanic(), WRITERS["pyarrow stream"](), accept=form.media_type).body
     expected = run(titanic(), TABLE)["probabilities"][:, 1]

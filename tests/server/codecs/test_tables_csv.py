@@ -126,13 +126,13 @@ def test_a_torn_quote_is_told() -> None:
         assert torn.error is not None
         assert "the last record's is not" in torn.error.message
         assert torn.counts == (1, 1, 0)
-        assert torn.error_trailer_bytes.startswith(b"# error: body: ")
+        assert torn.error_bytes.startswith(b"# error: body: ")
 
 
 def test_last_words_are_one_line() -> None:
     """The error at the end of an aborted response is always one line."""
     failed = score(titanic(), _file("a").replace(b"female", b'"a\nb"'))
-    assert failed.error_trailer_bytes == b'# error: row 1: sex: expected one of "female", "male"; got "a\\nb"\n'
+    assert failed.error_bytes == b'# error: row 1: sex: expected one of "female", "male"; got "a\\nb"\n'
 
 
 def test_a_wrong_row_doesnt_change_the_others() -> None:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.codecs.tables.compression import Packed
+from server.codecs.tables.compression import CompressingSink
 from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET
 from server.errors import CODES
 from server.models.repository import Repository
@@ -58,7 +58,7 @@ def _nested() -> pa.Table:
 
 def _packed(body: bytes) -> bytes:
     kept = Kept()
-    packed = Packed(kept, "zstd")
+    packed = CompressingSink(kept, "zstd")
     packed.write(body)
     packed.end()
     return bytes(kept.data)
@@ -240,7 +240,7 @@ MEASURED: Final = """
 import json, sys
 from pathlib import Path
 from tests.server.support.tables import Pieces, titanic
-from server.batch.options import asked_for
+from server.batch.options import parse_options
 from server.batch.job import Job
 from server.errors import RequestError
 from server.settings import Settings
@@ -260,7 +260,7 @@ def peak_kb():
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 def run(body, accept):
-    asked = asked_for(titanic(), QueryParams(""), Headers({"accept": accept}))
+    asked = parse_options(titanic(), QueryParams(""), Headers({"accept": accept}))
     job = Job(asked, Settings(max_record_batch_bytes=2**25))
     try:
         job.run(Pieces(body), lambda: False, Counted(), lambda form: None)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from server.codecs.tables.limits import TEXT_ROWS
-from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, Form
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, FileFormat
 from tests.server.support.tables import Answer, score, titanic, write
 
 PASSENGER: Final = '"pclass":1,"sex":"female","sibsp":0,"parch":0'
@@ -126,7 +126,7 @@ def _numbers(values: list[int | None], bits: Any, kind: Any) -> Any:  # noqa: AN
     ],
     ids=lambda column: f"{column.type}",
 )
-def test_what_text_can_not_show(column: Any, form: Form) -> None:  # noqa: ANN401
+def test_what_text_can_not_show(column: Any, form: FileFormat) -> None:  # noqa: ANN401
     """A date, time or duration that text can't express is rejected; Arrow passes it."""
     failed = score(titanic(), _table(column), accept=form.media_type)
     assert failed.error is not None
@@ -195,7 +195,7 @@ def test_columns_of_one_name_or_none() -> None:
 
 
 @pytest.mark.parametrize("form", [ARROW, PARQUET], ids=lambda form: form.name)
-def test_typed_columns_of_one_name(form: Form) -> None:
+def test_typed_columns_of_one_name(form: FileFormat) -> None:
     """Arrow and Parquet files may have two columns of the same name too."""
     columns: dict[str, Any] = {"pclass": [1], "sex": ["female"], "sibsp": [0], "parch": [0]}
     arrays: list[Any] = [pa.array(values) for values in ([1], [2], *columns.values())]

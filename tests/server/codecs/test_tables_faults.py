@@ -16,7 +16,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from server.codecs.tables.media_types import ARROW, CSV, FORMS, NDJSON, Form
+from server.codecs.tables.media_types import ARROW, CSV, FILE_FORMATS, NDJSON, FileFormat
 from tests.server.support.bad_files import FAULTS, stream
 from tests.server.support.files import BATCH, HEADER, upload
 from tests.server.support.process import HUNG_S, ServerProcess
@@ -75,7 +75,7 @@ def test_faults(server: ServerProcess, caller: httpx.Client, kind: str) -> None:
     The next file is scored.
     """
     bodies = list(FAULTS[kind]())
-    accepted = itertools.cycle(form.media_type for form in FORMS)
+    accepted = itertools.cycle(file_format.media_type for file_format in FILE_FORMATS)
     for body in bodies[:: max(1, len(bodies) // _MOST)]:
         assert _sent(caller, body, "?on_error=null", accept=next(accepted)) in {0, 200, 400, 413}
     assert _sent(caller, _SOUND) == 200
@@ -115,46 +115,48 @@ def test_small_files_that_grow(server: ServerProcess, caller: httpx.Client, kind
     _sent(caller, _SOUND)
     _forget_peak(server)
     before = _kb(server, "VmRSS")
-    for form in (NDJSON, ARROW):
-        assert _sent(caller, body, accept=form.media_type) == 413
+    for file_format in (NDJSON, ARROW):
+        assert _sent(caller, body, accept=file_format.media_type) == 413
     assert _kb(server, "VmHWM") - before < 200 * 1024
 
 
-def _wide(form: Form, columns: int) -> bytes:
+def _wide(file_format: FileFormat, columns: int) -> bytes:
     names = [f"c{n}" for n in range(columns)]
-    if form is CSV:
+    if file_format is CSV:
         return HEADER.strip() + b"," + ",".join(names).encode() + b"\n" + b"1\n" * 2048
-    if form is NDJSON:
+    if file_format is NDJSON:
         record = {name: values[0] for name, values in PASSENGERS.items()}
         fields = (dict.fromkeys(some, 1) for some in zip(*[iter(names)] * 10, strict=True))
         return b"".join(json.dumps(record | each).encode() + b"\n" for each in fields)
-    return write(pa.table(PASSENGERS | dict.fromkeys(names, [1] * 4)), form)
+    return write(pa.table(PASSENGERS | dict.fromkeys(names, [1] * 4)), file_format)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_too_many_columns(caller: httpx.Client, form: Form) -> None:
+@pytest.mark.parametrize("file_format", FILE_FORMATS, ids=lambda file_format: file_format.name)
+def test_too_many_columns(caller: httpx.Client, file_format: FileFormat) -> None:
     """A file with too many columns is rejected by its header or first lines."""
-    body = gzip.compress(_wide(form, 4_100)) if form is CSV else _wide(form, 4_100)
-    wanted = {"accept": CSV.media_type, "content-type": form.media_type}
+    body = gzip.compress(_wide(file_format, 4_100)) if file_format is CSV else _wide(file_format, 4_100)
+    wanted = {"accept": CSV.media_type, "content-type": file_format.media_type}
     rejected = caller.post(f"{BATCH}?on_error=null", content=body, headers=wanted)
     assert rejected.status_code == 413
     assert rejected.json()["error"].startswith("columns: expected at most 4103")
 
 
-@pytest.mark.parametrize("wanted", FORMS, ids=lambda form: form.name)
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_many_columns_pass(caller: httpx.Client, form: Form, wanted: Form) -> None:
+@pytest.mark.parametrize("wanted", FILE_FORMATS, ids=lambda file_format: file_format.name)
+@pytest.mark.parametrize("file_format", FILE_FORMATS, ids=lambda file_format: file_format.name)
+def test_many_columns_pass(caller: httpx.Client, file_format: FileFormat, wanted: FileFormat) -> None:
     """A file of a thousand columns is scored, from every format to every format."""
-    headers = {"accept": wanted.media_type, "content-type": form.media_type}
-    scored = caller.post(f"{BATCH}?on_error=skip", content=_wide(form, 1_000), headers=headers)
+    headers = {"accept": wanted.media_type, "content-type": file_format.media_type}
+    scored = caller.post(f"{BATCH}?on_error=skip", content=_wide(file_format, 1_000), headers=headers)
     assert scored.status_code == 200
-    assert b"c999" in scored.content or (form, wanted) == (CSV, NDJSON)  # no row of that file is valid
+    assert b"c999" in scored.content or (file_format, wanted) == (CSV, NDJSON)  # no row of that file is valid
 
 
 def _wrong_rows() -> dict[str, bytes]:
     table = pa.table(PASSENGERS | {"pclass": [9] * 4})
     coded = table.append_column("x", pa.array(["a", "b", "a", "b"]).dictionary_encode())
-    return {form.name: write(table, form) for form in FORMS} | {"arrow of codes": write(coded, ARROW)}
+    return {file_format.name: write(table, file_format) for file_format in FILE_FORMATS} | {
+        "arrow of codes": write(coded, ARROW)
+    }
 
 
 @pytest.mark.parametrize(("kind", "times"), [("csv", 300), ("ndjson", 300), ("arrow", 300), ("parquet", 40)])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, Form
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, FileFormat
 from server.models.session import Model
 from tests.server.support import small
 from tests.server.support.every import ROWS, SCHEMA, load
@@ -34,7 +34,7 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.mark.parametrize(("given", "wanted"), _PAIRS, ids=lambda form: form.name)
-def test_answers_are_the_sessions_own(model: Model, given: Form, wanted: Form) -> None:
+def test_answers_are_the_sessions_own(model: Model, given: FileFormat, wanted: FileFormat) -> None:
     """For all pairs of formats the results are bit-identical to the session's, in order."""
     passengers = pa.table({name: values * 40 for name, values in PASSENGERS.items()})
     expected = run(model, passengers)
@@ -50,7 +50,7 @@ def test_answers_are_the_sessions_own(model: Model, given: Form, wanted: Form) -
 
 
 @pytest.mark.parametrize(("given", "wanted"), _PAIRS, ids=lambda form: form.name)
-def test_every_datatype(every: Model, given: Form, wanted: Form) -> None:
+def test_every_datatype(every: Model, given: FileFormat, wanted: FileFormat) -> None:
     """A feature of every datatype passes between all formats, with limits and nulls."""
     rows = pa.table(ROWS, SCHEMA)
     answer = score(every, write(rows, given), accept=wanted.media_type)
@@ -63,7 +63,7 @@ def test_every_datatype(every: Model, given: Form, wanted: Form) -> None:
 
 
 @pytest.mark.parametrize("form", [CSV, ARROW, PARQUET], ids=lambda form: form.name)
-def test_unsigned_integers_end_where_the_datatype_does(every: Model, form: Form) -> None:
+def test_unsigned_integers_end_where_the_datatype_does(every: Model, form: FileFormat) -> None:
     """Formats other than JSON carry UINT64 values up to the maximum."""
     rows = pa.table(ROWS | {"uint64": [2**64 - 1] * 3}, SCHEMA)
     answer = score(every, write(rows, form), accept=ARROW.media_type)
@@ -80,7 +80,7 @@ def _typed(texts: Sequence[str | None], like: Sequence[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_columns_stand_in_any_order(model: Model, form: Form) -> None:
+def test_columns_stand_in_any_order(model: Model, form: FileFormat) -> None:
     """Columns keep their order; columns that are no features pass through."""
     passengers = pa.table({"note": ["a", "b", "c", "d"]} | dict(reversed(PASSENGERS.items())))
     answer = score(model, write(passengers, form)).table()
@@ -91,7 +91,7 @@ def test_columns_stand_in_any_order(model: Model, form: Form) -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize(("columns", "names"), [("none", []), ("note,age", ["note", "age"]), ("sex", ["sex"])])
-def test_columns_are_chosen(model: Model, form: Form, columns: str, names: list[str]) -> None:
+def test_columns_are_chosen(model: Model, form: FileFormat, columns: str, names: list[str]) -> None:
     """?columns= passes no columns, or the named columns in the given order."""
     passengers = pa.table(PASSENGERS | {"note": ["a", "b", "c", "d"]})
     answer = score(model, write(passengers, form), f"columns={columns}").table()
@@ -101,14 +101,14 @@ def test_columns_are_chosen(model: Model, form: Form, columns: str, names: list[
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_nullable_columns_may_be_missing(model: Model, form: Form) -> None:
+def test_nullable_columns_may_be_missing(model: Model, form: FileFormat) -> None:
     """A missing column of a nullable feature counts as null."""
     fewer = pa.table(PASSENGERS).drop(["age", "fare", "embarked"])
     assert score(model, write(fewer, form)).column("predicted_survived") == run(model, fewer)["label"].tolist()
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_no_rows(model: Model, form: Form) -> None:
+def test_no_rows(model: Model, form: FileFormat) -> None:
     """A table without rows gets a table without rows and with all columns."""
     if form is NDJSON:
         return  # an empty body is no NDJSON

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from server.codecs.tables.media_types import ARROW, CSV, PARQUET, Form
+from server.codecs.tables.media_types import ARROW, CSV, PARQUET, FileFormat
 from server.models.session import Model
 from tests.server.support.tables import FORMS, PASSENGERS, score, titanic, write
 
@@ -24,7 +24,7 @@ def test_a_column_that_is_not_there_is_refused(model: Model) -> None:
 
 
 @pytest.mark.parametrize("form", [CSV, ARROW, PARQUET], ids=lambda form: form.name)
-def test_other_columns_may_not(model: Model, form: Form) -> None:
+def test_other_columns_may_not(model: Model, form: FileFormat) -> None:
     """A table without a required feature's column is rejected before the first row."""
     refused = score(model, write(pa.table(PASSENGERS).drop(["sex"]), form)).refusal()
     assert (refused.code, refused.field) == ("invalid_argument", "sex")
@@ -33,7 +33,7 @@ def test_other_columns_may_not(model: Model, form: Form) -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("name", ["predicted_survived", "probability_died", "error"])
-def test_columns_called_as_the_answers_are_refused(model: Model, form: Form, name: str) -> None:
+def test_columns_called_as_the_answers_are_refused(model: Model, form: FileFormat, name: str) -> None:
     """A column with the name of an added column is rejected.
 
     `error` is added only with on_error=null.
@@ -45,7 +45,7 @@ def test_columns_called_as_the_answers_are_refused(model: Model, form: Form, nam
 
 
 @pytest.mark.parametrize("form", [CSV, ARROW], ids=lambda form: form.name)
-def test_a_column_twice_is_refused(model: Model, form: Form) -> None:
+def test_a_column_twice_is_refused(model: Model, form: FileFormat) -> None:
     """A duplicate column of a feature is rejected."""
     table = pa.table(PASSENGERS)
     refused = score(model, write(table.append_column("age", table["age"]), form)).refusal()
@@ -62,7 +62,7 @@ def test_a_column_twice_is_refused(model: Model, form: Form) -> None:
         ("fare", [True] * 4),
     ],
 )
-def test_types_are_checked_before_the_first_row(model: Model, form: Form, name: str, column: list[Any]) -> None:
+def test_types_are_checked_before_the_first_row(model: Model, form: FileFormat, name: str, column: list[Any]) -> None:
     """A feature's column of an unsuitable type is rejected by the schema alone."""
     table = pa.table(PASSENGERS)
     wrong = table.set_column(table.column_names.index(name), name, pa.array(column))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from server.codecs.tables.media_types import ARROW, CSV, PARQUET, Form
+from server.codecs.tables.media_types import ARROW, CSV, PARQUET, FileFormat
 from tests.server.support.tables import FORMS, PASSENGERS, run, score, titanic, write
 
 ROWS: Final = 7_000
@@ -33,7 +33,7 @@ def _table(bad: Sequence[int]) -> pa.Table:
     return pa.table(columns)
 
 
-def _told(reason: str | None, form: Form) -> str | None:
+def _told(reason: str | None, form: FileFormat) -> str | None:
     """Return the reason as it appears for a format, which decides the value's spelling."""
     if reason is None:
         return None
@@ -42,7 +42,7 @@ def _told(reason: str | None, form: Form) -> str | None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("row", BAD)
-def test_a_wrong_row_is_told_by_its_number(form: Form, row: int) -> None:
+def test_a_wrong_row_is_told_by_its_number(form: FileFormat, row: int) -> None:
     """The error names the first invalid row by its number, column and reason."""
     failed = score(titanic(), write(_table([row]), form))
     assert failed.error is not None
@@ -62,7 +62,7 @@ def test_the_first_of_several_is_told() -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("wanted", FORMS, ids=lambda form: form.name)
-def test_wrong_rows_are_kept(form: Form, wanted: Form) -> None:
+def test_wrong_rows_are_kept(form: FileFormat, wanted: FileFormat) -> None:
     """on_error=null keeps invalid rows in place, without a prediction, with the reason in `error`."""
     table = _table([*BAD])
     answer = score(titanic(), write(table, form), "on_error=null&columns=none", accept=wanted.media_type)
@@ -75,7 +75,7 @@ def test_wrong_rows_are_kept(form: Form, wanted: Form) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_wrong_rows_are_left_out(form: Form) -> None:
+def test_wrong_rows_are_left_out(form: FileFormat) -> None:
     """on_error=skip leaves out exactly the invalid rows; the others get bit-identical results."""
     numbered = _table([*BAD]).append_column("row", pa.array(range(ROWS)))
     answer = score(titanic(), write(numbered, form), "on_error=skip&columns=row", accept=ARROW.media_type)
@@ -89,7 +89,7 @@ def test_wrong_rows_are_left_out(form: Form) -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("query", ["on_error=null", "on_error=skip"])
-def test_a_table_of_nothing_but_wrong_rows(form: Form, query: str) -> None:
+def test_a_table_of_nothing_but_wrong_rows(form: FileFormat, query: str) -> None:
     """A table with only invalid rows has no predictions."""
     table = pa.table(PASSENGERS | {"sex": ["a", "b", "c", "d"]})
     answer = score(titanic(), write(table, form), query, accept=PARQUET.media_type)

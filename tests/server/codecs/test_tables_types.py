@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pytest
 
-from server.codecs.tables.media_types import ARROW, CSV, FORMS, NDJSON, PARQUET, Form
+from server.codecs.tables.media_types import ARROW, CSV, FILE_FORMATS, NDJSON, PARQUET, FileFormat
 from tests.server.support.tables import PASSENGERS, score, titanic, write
 
 _DAY: Final = dt.date(2020, 2, 29)
@@ -58,24 +58,24 @@ NESTED: Final[dict[str, Any]] = {
 """Columns that pass through as lists and structures of plain values."""
 
 
-def _passed(column: Any, form: Form, wanted: Form) -> Any:  # noqa: ANN401 # a pyarrow column
+def _passed(column: Any, file_format: FileFormat, wanted: FileFormat) -> Any:  # noqa: ANN401 # a pyarrow column
     table = pa.table(PASSENGERS).append_column("extra", column)
-    return score(titanic(), write(table, form), accept=wanted.media_type).table()["extra"]
+    return score(titanic(), write(table, file_format), accept=wanted.media_type).table()["extra"]
 
 
-@pytest.mark.parametrize("form", [ARROW, PARQUET], ids=lambda form: form.name)
-@pytest.mark.parametrize("wanted", [ARROW, PARQUET], ids=lambda form: form.name)
+@pytest.mark.parametrize("file_format", [ARROW, PARQUET], ids=lambda file_format: file_format.name)
+@pytest.mark.parametrize("wanted", [ARROW, PARQUET], ids=lambda file_format: file_format.name)
 @pytest.mark.parametrize("kind", EXACT)
-def test_types_are_kept(kind: str, form: Form, wanted: Form) -> None:
+def test_types_are_kept(kind: str, file_format: FileFormat, wanted: FileFormat) -> None:
     """A column keeps its type and its values in formats with types."""
-    found = _passed(EXACT[kind], form, wanted)
+    found = _passed(EXACT[kind], file_format, wanted)
     assert found.to_pylist() == EXACT[kind].to_pylist()
     assert found.type == EXACT[kind].type
 
 
-@pytest.mark.parametrize("wanted", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("wanted", FILE_FORMATS, ids=lambda file_format: file_format.name)
 @pytest.mark.parametrize("kind", PLAIN)
-def test_encodings_become_plain(kind: str, wanted: Form) -> None:
+def test_encodings_become_plain(kind: str, wanted: FileFormat) -> None:
     """Dictionaries, views, runs and long strings become plain columns with the same values."""
     values = PLAIN[kind].to_pylist()
     if wanted is CSV:
@@ -83,9 +83,9 @@ def test_encodings_become_plain(kind: str, wanted: Form) -> None:
     assert _passed(PLAIN[kind], ARROW, wanted).to_pylist() == values
 
 
-@pytest.mark.parametrize("wanted", [ARROW, PARQUET, NDJSON], ids=lambda form: form.name)
+@pytest.mark.parametrize("wanted", [ARROW, PARQUET, NDJSON], ids=lambda file_format: file_format.name)
 @pytest.mark.parametrize("kind", NESTED)
-def test_encodings_inside_become_plain(kind: str, wanted: Form) -> None:
+def test_encodings_inside_become_plain(kind: str, wanted: FileFormat) -> None:
     """The same holds inside lists and structures."""
     assert _passed(NESTED[kind], ARROW, wanted).to_pylist() == NESTED[kind].to_pylist()
 
@@ -145,7 +145,7 @@ UNREAD: Final[dict[str, Any]] = {
 def test_a_column_that_cant_be_passed_on_is_left_out(kind: str) -> None:
     """A non-feature column that no format supports is left out, unless the request names it."""
     body = write(pa.table(PASSENGERS).append_column("extra", UNREAD[kind]), ARROW)
-    for wanted in FORMS:
+    for wanted in FILE_FORMATS:
         answer = score(titanic(), body, accept=wanted.media_type)
         assert answer.counts == (4, 4, 0)
         assert answer.table().column_names[:8] == [*PASSENGERS, "predicted_survived"]
@@ -170,7 +170,7 @@ def test_a_feature_of_a_type_that_cant_be_read() -> None:
     ],
     ids=["moment", "zone in NDJSON", "zone in CSV", "scale"],
 )
-def test_values_that_a_form_cant_hold(column: Any, wanted: Form) -> None:  # noqa: ANN401
+def test_values_that_a_form_cant_hold(column: Any, wanted: FileFormat) -> None:  # noqa: ANN401
     """A value that the response's format can't express is a client error."""
     failed = score(
         titanic(), write(pa.table(PASSENGERS).append_column("extra", column), ARROW), accept=wanted.media_type

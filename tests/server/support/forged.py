@@ -48,11 +48,11 @@ def duplicate_ids(body: bytes, messages: Sequence[int], end: int) -> Iterator[by
     """
     schema, _, second, batch = messages
     base, header = _header(body, second)
-    given_twice = _changed(body, base + header.place(0), bytes(8))
+    given_twice = _changed(body, base + header.position(0), bytes(8))
     base, header = _header(body, schema)
     encoding = list(header.tables(_FIELDS, 1_000))[-1].table(_DICTIONARY)
     assert encoding is not None
-    used_twice = _changed(body, base + encoding.place(0), bytes(8))
+    used_twice = _changed(body, base + encoding.position(0), bytes(8))
     yield given_twice
     yield used_twice
     yield used_twice[:second] + given_twice[second:batch] + used_twice[batch:]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from starlette.datastructures import Headers, QueryParams
 
 from server.batch.job import Job
-from server.batch.options import asked_for
-from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, Form
+from server.batch.options import parse_options
+from server.codecs.tables.media_types import ARROW, CSV, NDJSON, PARQUET, FileFormat
 from server.errors import RequestError
 from server.models.session import Model
 from server.settings import Settings
@@ -76,12 +76,12 @@ class Answer:
 
     body: bytes
     """The written bytes, up to the error if there was one."""
-    form: Form | None
+    form: FileFormat | None
     """Format of the response; None if the file was rejected before its first row."""
     error: RequestError | None
     counts: tuple[int, int, int]
     """Rows read, scored and failed."""
-    error_trailer_bytes: bytes = b""
+    error_bytes: bytes = b""
 
     def table(self) -> pa.Table:
         """Return the response as a pyarrow table.
@@ -116,14 +116,14 @@ def score(
     Raises every error but a RequestError, which is part of the result.
     """
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    kept, forms, error = Kept(), list[Form](), None
-    job = Job(asked_for(model, QueryParams(query), Headers(named)), settings or Settings())
+    kept, forms, error = Kept(), list[FileFormat](), None
+    job = Job(parse_options(model, QueryParams(query), Headers(named)), settings or Settings())
     try:
         job.run(Pieces(body, sizes), lambda: False, kept, forms.append)
     except RequestError as failed:
         error = failed
     counts = (job.counts.read, job.counts.scored, job.counts.failed)
-    words = job.error_trailer_bytes(error) if error and forms else b""
+    words = job.error_bytes(error) if error and forms else b""
     return Answer(bytes(kept.data), forms[0] if forms else None, error, counts, words)
 
 
@@ -133,7 +133,7 @@ def titanic() -> Model:
     return Model.load(MODELS / "titanic" / "1")
 
 
-def read(body: bytes, form: Form | None) -> pa.Table:
+def read(body: bytes, form: FileFormat | None) -> pa.Table:
     """Return a file as a pyarrow table.
 
     All CSV columns are strings, and empty fields are null.
@@ -157,7 +157,7 @@ def _rows_of_csv(body: bytes) -> Iterator[Sequence[str]]:
     return csv.reader(io.StringIO(body.decode(), newline=""))
 
 
-def write(table: pa.Table, form: Form) -> bytes:
+def write(table: pa.Table, form: FileFormat) -> bytes:
     """Return a table as a file by pyarrow; NDJSON by Python's json."""
     out = io.BytesIO()
     if form is ARROW:
