@@ -74,8 +74,11 @@ def has_closed(transport: Transport) -> bool:
 
 
 def is_reset(transport: Transport) -> bool:
-    """Return True if the peer has reset a connection, also if its reading is paused."""
-    return transport.is_closing() or _tcp_state(transport) == _CLOSED
+    """Return True if the peer has reset a connection, also if its reading is paused.
+
+    A connection that the server itself closes may still have responses to send.
+    """
+    return _tcp_state(transport) == _CLOSED
 
 
 def _tcp_state(transport: Transport) -> int:
