@@ -97,19 +97,26 @@ class RequestTurns:
         self._start_count = 0
         self.number += 1
         dropped_count = 0
-        while self._waiting and self._start_count < _MAX_STARTS and dropped_count < _MAX_DROPPED:
-            connection = next(iter(self._waiting))
-            requests = self._waiting.pop(connection)
-            turn, is_lost = requests.popleft()
-            self._waiting_count -= 1
-            if requests:
-                self._waiting[connection] = requests
-            if turn.done():  # its task was cancelled
-                continue
-            if is_lost():
-                dropped_count += 1
-            else:
-                self._start_count += 1
-            turn.set_result(None)
-        if self._start_count or dropped_count:
-            self._schedule()
+        try:
+            while self._waiting and self._start_count < _MAX_STARTS and dropped_count < _MAX_DROPPED:
+                turn, is_lost = self._pop()
+                if turn.done():  # its task was cancelled
+                    continue
+                turn.set_result(None)  # before `is_lost`: its error must hold up neither this request nor the others
+                if is_lost():
+                    dropped_count += 1
+                else:
+                    self._start_count += 1
+        finally:
+            if self._start_count or self._waiting:
+                self._schedule()
+
+    def _pop(self) -> _WaitingRequest:
+        """Remove and return the next request; its connection goes to the end of the rotation."""
+        connection = next(iter(self._waiting))
+        requests = self._waiting.pop(connection)
+        request = requests.popleft()
+        self._waiting_count -= 1
+        if requests:
+            self._waiting[connection] = requests
+        return request

@@ -78,7 +78,7 @@ def is_reset(transport: Transport) -> bool:
 
     A connection that the server itself closes may still have responses to send.
     """
-    return _tcp_state(transport) == _CLOSED
+    return not transport.is_closing() and _tcp_state(transport) == _CLOSED
 
 
 def _tcp_state(transport: Transport) -> int:
@@ -88,8 +88,8 @@ def _tcp_state(transport: Transport) -> int:
         return _ESTABLISHED
     try:
         return int(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
-    except OSError:
-        return _ESTABLISHED  # not TCP
+    except (OSError, ValueError):
+        return _ESTABLISHED  # not TCP, or closed by the server
 
 
 class TrailersApp:

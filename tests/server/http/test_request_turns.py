@@ -180,3 +180,18 @@ def test_too_many_waiting_requests(monkeypatch: pytest.MonkeyPatch) -> None:
         assert codes[b"resource_exhausted"] > 0
         assert codes[b"not_found"] >= limit
         assert _status(served, GET % b"v2/health/live") == 200
+
+
+def test_an_error_holds_up_no_other_request() -> None:
+    """Requests that wait behind one whose connection cannot be examined still start."""
+
+    def fails() -> bool:
+        raise ValueError("negative file descriptor")
+
+    async def run() -> None:
+        turns = request_turns.RequestTurns()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        async with asyncio.timeout(HUNG_S):
+            await asyncio.gather(*(turns.wait(number, fails) for number in range(40)))
+
+    asyncio.run(run())
