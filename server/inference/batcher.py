@@ -173,7 +173,7 @@ class Batcher(Generic[Item, Result]):
         if loop is None:  # cached: get_running_loop() makes a system call before Python 3.12
             loop = self._loop = asyncio.get_running_loop()
         if self._small_rows >= self._early_rows:
-            self._run_small(loop)
+            Context().run(self._run_small, loop)  # a new context: a receiver may submit within a run
         entry = _Entry(item, rows, receiver)
         self._rows += rows
         self.counters.pending += 1
@@ -249,7 +249,7 @@ class Batcher(Generic[Item, Result]):
                 rows += entry.rows
         if self._small:
             self._is_delayed_turn = False
-            self._turn = loop.call_soon(self._run_small, loop)
+            self._turn = loop.call_soon(self._run_small, loop, context=self._context)
         if batch:
             try:
                 batch_result = self._run_batch(batch, rows)

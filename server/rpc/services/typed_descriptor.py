@@ -80,15 +80,15 @@ def field_names(features: Iterable[Feature]) -> dict[str, str]:
         other_names = feature_names - {feature.name}
         name = _NO_FIELD.sub("_", feature.name)
         name = name if name[:1].isalpha() else f"f{name}"
-        while _normalized(name) in used or name in _PYTHON or _meets(feature, name, other_names):
+        while _normalized(name) in used or name in _PYTHON or _is_ambiguous(feature, name, other_names):
             name = f"{name}_{feature.field_number}"
         used.add(_normalized(name))
         names[feature.name] = name
     return names
 
 
-def _meets(feature: Feature, field: str, others: set[str]) -> bool:
-    """Return True if a name that the field brings with it is another feature's name."""
+def _is_ambiguous(feature: Feature, field: str, others: set[str]) -> bool:
+    """Return True if the field's name, JSON name or oneof name is another feature's name."""
     return bool({field, json_name(feature, field), _oneof(field) if feature.nullable else field} & others)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Final
 
 import pytest
@@ -256,6 +257,30 @@ def test_a_deadline_under_a_run(run: Doubler, executor: ThreadPoolExecutor) -> N
         assert (batcher.counters.requests, batcher.counters.pending) == (1, 0)
 
     asyncio.run(main())
+
+
+def test_results_are_delivered_in_no_requests_context(run: Doubler, executor: ThreadPoolExecutor) -> None:
+    """A result is never delivered in the context of another item's submission, also if that starts a run early."""
+    submitting: ContextVar[int | None] = ContextVar("submitting", default=None)
+    contexts: list[int | None] = []
+
+    class Watching(Waiter[int]):
+        def deliver(self, result: int | Exception, run: RunInfo | None = None) -> None:
+            contexts.append(submitting.get())
+            super().deliver(result, run)
+
+    async def main() -> None:
+        batcher = Batcher(run, Limits(4, 100), executor)
+        waiters = [Watching() for _ in range(11)]
+        for number, waiter in enumerate(waiters):
+            token = submitting.set(number)
+            batcher.submit(number, 1, waiter)
+            submitting.reset(token)
+        assert run.batches == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        await asyncio.gather(*(waiter.result() for waiter in waiters))
+
+    asyncio.run(main())
+    assert contexts == [None] * 11
 
 
 def test_a_receiver_that_fails_harms_nobody(

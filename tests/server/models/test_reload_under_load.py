@@ -99,7 +99,7 @@ def asking(client: httpx.Client) -> Iterator[dict[str, set[str]]]:
 
 
 class Upload:
-    """An upload of which a part is sent and whose response has begun."""
+    """An upload that is sent in part, and whose response has begun."""
 
     def __init__(self, client: httpx.Client) -> None:
         """Send the first part, and wait for the response's head."""
